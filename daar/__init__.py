@@ -1,0 +1,3 @@
+"""Daar: a reproducible benchmark suite for CNN filter pruning."""
+
+__version__ = "0.1.0"

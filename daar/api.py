@@ -1,0 +1,114 @@
+"""All that a pruning method may import: its metadata, its input, and views of a network.
+
+A method is a module with `INFO: MethodInfo` and a pure function
+
+    score(model, batch, layers, **options) -> {layer name: FloatTensor (c_out,)}
+
+on the CPU, float32, higher = keep. Options are keyword-only with the paper's value as default; a method that draws
+random numbers declares an option `seed` and gets the setting's. A method with a policy of its own also has
+
+    plan(groups, importance, macs_target, *, macs, loss, **options) -> {group name: kept count}
+
+(see `Policy` in daar/pruning/policies.py). docs/adding-a-method.md walks through both.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from daar.pruning.trace import evaluating, map_node, stream, trace
+
+__all__ = ["Batch", "MethodInfo", "feature_maps", "filters"]
+
+INPUTS = frozenset({"weights", "images", "labels"})
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What a reader of a table should know of a method. Written as literals: it is read without importing the method.
+
+    Attributes:
+        name: as in suites and paths; the folder's name (`daar` for the method of the paper).
+        title: as tables print it, with the source.
+        citation: its key in the folder's references.bib.
+        uses: what the scores depend on, out of "weights", "images" and "labels".
+        policy: the policy that turns its scores into counts unless the suite says otherwise.
+        deviations: where we differ from the source, each a phrase that tables can print.
+        control: a control of the comparison, not a contender.
+    """
+
+    name: str
+    title: str
+    citation: str
+    uses: tuple[str, ...]
+    policy: str = "uniform"
+    deviations: tuple[str, ...] = ()
+    control: bool = False
+
+    def __post_init__(self) -> None:
+        blank = [field for field in ("name", "title", "citation", "policy") if not getattr(self, field).strip()]
+        if blank:
+            raise ValueError(f"MethodInfo of {self.name!r}: {blank[0]} is blank; every method says who it is.")
+        if foreign := set(self.uses) - INPUTS:
+            raise ValueError(f"MethodInfo of {self.name!r}: uses names {sorted(foreign)}; it may name {sorted(INPUTS)}.")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The calibration images, the same for every method of a setting.
+
+    Attributes:
+        images: (N, C, H, W) float32, normalised, unaugmented.
+        labels: (N,) int64.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+
+def filters(model: nn.Module, layer: str) -> Tensor:
+    """The filters of a conv, (c_out, c_in/groups, k, k), detached, float32, on the CPU.
+
+    Args:
+        model: the network.
+        layer: path of the conv, as in `layers`.
+    """
+    weight = model.get_submodule(layer).weight
+    assert isinstance(weight, Tensor)
+    return weight.detach().to("cpu", torch.float32)
+
+
+def feature_maps(
+    model: nn.Module, images: Tensor, layers: Sequence[str], batch_size: int = 128
+) -> Iterator[tuple[str, Tensor]]:
+    """Stream the feature maps of all layers from one forward pass, in strict float32 and eval mode.
+
+    A layer's maps are taken after its BN and ReLU; for the last conv of a residual block after the addition and its
+    ReLU (HRank's hooks, docs/protocol.md).
+
+    Args:
+        model: the network; left as found.
+        images: (N, C, H, W), normalised.
+        layers: paths of convs.
+        batch_size: images per forward pass; bounds the memory.
+
+    Yields:
+        (layer, maps) for each layer and batch, maps (n, c_out, H, W) on the model's device, batches in the order of
+        the images. Use maps before asking for the next: the network may overwrite them.
+    """
+    device = next(model.parameters()).device
+    graph = trace(model)
+    modules = dict(graph.named_modules())
+    convs = {str(node.target): node for node in graph.graph.nodes if node.op == "call_module"}
+    wanted: dict = {}
+    for layer in layers:
+        wanted.setdefault(map_node(convs[layer], modules), []).append(layer)
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        with evaluating(model):
+            yield from stream(graph, images.to(device), wanted, batch_size)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32

@@ -1,0 +1,132 @@
+"""A network on disk: a folder with `model.safetensors` (weights) and `model.json` (all that is needed to rebuild it).
+
+Loading builds the dense network, slims it by the plan, and loads the weights. No pickles.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from daar import files, models
+from daar.errors import InputError
+from daar.pruning import plan as plans
+from daar.pruning.groups import channel_graph
+from daar.pruning.slim import slim
+from daar.schemas import validate
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Description:
+    """model.json.
+
+    Attributes:
+        network: name in the registry.
+        dataset: name of the dataset it was trained on.
+        num_classes: length of the logits.
+        input_shape: (C, H, W).
+        mean: per channel, of pixels in 0..1; a network is always fed with its own.
+        std: likewise.
+        trained_on: which splits its training has seen, out of train, val, test.
+        plan: how it was slimmed, or None for a dense network.
+        provenance: seed, recipe, base checkpoint, versions and the like.
+    """
+
+    network: str
+    dataset: str
+    num_classes: int
+    input_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    trained_on: tuple[str, ...]
+    plan: plans.Plan | None
+    provenance: dict[str, Any]
+
+    def with_plan(self, plan: plans.Plan | None, **provenance: Any) -> "Description":
+        """The same network after pruning, with more provenance."""
+        return replace(self, plan=plan, provenance={**self.provenance, **provenance})
+
+
+def save(folder: Path, model: nn.Module, description: Description) -> None:
+    """Write a checkpoint: the weights first, so that where model.json is, they are."""
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_state(folder, state, description)
+
+
+def save_state(folder: Path, state: dict[str, Tensor], description: Description) -> None:
+    """Write a checkpoint from a state dict of contiguous CPU tensors."""
+    folder = Path(folder)
+    with files.atomic(folder / "model.safetensors") as temporary:
+        safetensors.torch.save_file(state, temporary)
+    content = {"format": FORMAT, **asdict(description), "plan": description.plan and plans.to_json(description.plan)}
+    files.write_json(folder / "model.json", content)
+
+
+def describe(folder: Path) -> Description:
+    """Read model.json.
+
+    Raises:
+        InputError: it is absent, damaged, or of a newer format.
+    """
+    path = Path(folder) / "model.json"
+    content = files.read_json(path, "the description of a checkpoint")
+    if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] > FORMAT:
+        raise InputError(f"{path} has format {content['format']}; this version reads up to {FORMAT}. Update daar.")
+    validate(content, "model", str(path))
+    plan = content["plan"] and plans.from_json(content["plan"], f"{path}: plan")
+    lists = {key: tuple(content[key]) for key in ("input_shape", "mean", "std", "trained_on")}
+    plain = {key: content[key] for key in ("network", "dataset", "num_classes", "provenance")}
+    return Description(**plain, **lists, plan=plan)
+
+
+def build(description: Description) -> nn.Module:
+    """The network of a description with weights not yet loaded (whatever memory held), slimmed by its plan."""
+    model = build_dense(description)
+    if description.plan is None:
+        return model
+    graph = channel_graph(model, torch.zeros(1, *description.input_shape))
+    return slim(model, graph, description.plan.removed(graph))
+
+
+def build_dense(description: Description) -> nn.Module:
+    """The dense network of a description; torch's random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        return models.get(description.network).build(description.num_classes)
+
+
+def load(folder: Path) -> tuple[nn.Module, Description]:
+    """Read a checkpoint.
+
+    Returns:
+        The network in eval mode on the CPU, and its description.
+
+    Raises:
+        InputError: a file is absent, damaged or of a newer format, or weights and description do not fit.
+    """
+    description = describe(folder)
+    model = build(description)
+    path = Path(folder) / "model.safetensors"
+    try:
+        state = safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path} should hold weights, but it cannot be read: {error}. Copy or make it anew.") from error
+    load_state(model, state, str(path))
+    return model.eval(), description
+
+
+def load_state(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
+    """Load weights; InputError names the first that is absent, foreign or of another shape."""
+    expected = model.state_dict()
+    if missing := sorted(set(expected) - set(state)):
+        raise InputError(f"{where} lacks {missing[0]!r} and {len(missing) - 1} more. Is it a checkpoint of this network?")
+    if foreign := sorted(set(state) - set(expected)):
+        raise InputError(f"{where} has {foreign[0]!r} and {len(foreign) - 1} more that the network does not have.")
+    for name, value in state.items():
+        if value.shape != expected[name].shape:
+            raise InputError(f"{where}: {name!r} has shape {tuple(value.shape)}; the network needs {tuple(expected[name].shape)}.")
+    model.load_state_dict(state)

@@ -1,0 +1,143 @@
+"""Finds the methods by their files: `daar/method` (as `daar`), `baselines/*` and every extra folder.
+
+Listing is light: metadata is read from the source as literals, and a method's module is imported only to run it.
+"""
+
+import ast
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from daar.errors import InputError, unknown
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# options that the suite fills in itself
+GIVEN = {"seed"}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method's files and the metadata that can be had without importing it.
+
+    Attributes:
+        name: the folder's name, or `daar`.
+        code: the module to import.
+        rule: its Snakemake rule.
+        info: the keyword arguments of its INFO, as written.
+        plans: whether it has a policy of its own.
+    """
+
+    name: str
+    code: Path
+    rule: Path
+    info: dict[str, Any]
+    plans: bool
+
+    @property
+    def policy(self) -> str:
+        """The policy used with it by default."""
+        return str(self.info.get("policy", "uniform"))
+
+    @property
+    def sources(self) -> list[Path]:
+        """Its Python files, sorted: what its result depends on."""
+        return sorted(self.code.parent.glob("*.py"))
+
+
+def find(extra: Sequence[Path] = ()) -> dict[str, Method]:
+    """All methods by name, sorted.
+
+    Args:
+        extra: further folders of method folders, as `baselines/` is one.
+
+    Raises:
+        InputError: two folders hold a method of one name, or a method's INFO cannot be read.
+    """
+    found: dict[str, Method] = {}
+    own = REPOSITORY / "daar" / "method"
+    if (own / "rule.smk").exists():
+        found["daar"] = _read("daar", own / "__init__.py")
+    for root in [REPOSITORY / "baselines", *map(Path, extra)]:
+        if not root.is_dir():
+            raise InputError(f"methods folder {root} does not exist. Correct --methods-dir or methods_dirs in the suite.")
+        for folder in sorted(root.iterdir()):
+            if not (folder / "rule.smk").exists():
+                continue
+            if folder.name in found:
+                raise InputError(f"two methods are named {folder.name!r}: {found[folder.name].code} and {folder}. Rename one.")
+            found[folder.name] = _read(folder.name, folder / "method.py")
+    return dict(sorted(found.items()))
+
+
+def get(name: str, extra: Sequence[Path] = ()) -> Method:
+    """Look a method up; InputError lists those there are."""
+    methods = find(extra)
+    if name not in methods:
+        raise unknown("method", name, list(methods), "A method is a folder with method.py and rule.smk in baselines/.")
+    return methods[name]
+
+
+def load(method: Method) -> ModuleType:
+    """Import a method's module by its path.
+
+    Raises:
+        InputError: it fails to import, or lacks INFO or score.
+    """
+    module_name = f"daar_method_{method.name}"
+    spec = importlib.util.spec_from_file_location(module_name, method.code, submodule_search_locations=[str(method.code.parent)])
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # so that a method of several files can import its own
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"method {method.name!r} fails to import: {type(error).__name__}: {error}. See {method.code}.") from error
+    for needed in ("INFO", "score"):
+        if not hasattr(module, needed):
+            raise InputError(f"{method.code} defines no {needed}. A method has INFO and score(); see docs/adding-a-method.md.")
+    return module
+
+
+def check_options(function: Callable[..., Any], options: dict[str, Any], where: str) -> None:
+    """Refuse options that a method's function does not take.
+
+    Raises:
+        InputError: names the option and those there are.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in {*GIVEN, "macs", "loss"}]
+    for name in options:
+        if name not in known:
+            raise unknown(f"option of {where}", name, known)
+
+
+def _read(name: str, code: Path) -> Method:
+    try:
+        tree = ast.parse(code.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError) as error:
+        raise InputError(f"method {name!r}: {code} cannot be read: {error}. It must define INFO and score().") from error
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    imported = {alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    return Method(name, code, code.parent / "rule.smk", _info(name, code, tree), "plan" in functions | imported)
+
+
+def _info(name: str, code: Path, tree: ast.Module) -> dict[str, Any]:
+    """The literal keyword arguments of `INFO = MethodInfo(...)`."""
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        if any(isinstance(t, ast.Name) and t.id == "INFO" for t in targets) and isinstance(node.value, ast.Call):  # type: ignore[attr-defined]
+            try:
+                info = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.value.keywords if keyword.arg}  # type: ignore[attr-defined]
+            except ValueError as error:
+                raise InputError(f"INFO in {code} must be written in literals, without calls or names.") from error
+            if info.get("name") != name:
+                raise InputError(f"INFO.name in {code} is {info.get('name')!r}; it must be the folder's name, {name!r}.")
+            return info
+    raise InputError(f"{code} defines no INFO = MethodInfo(...). See docs/adding-a-method.md.")

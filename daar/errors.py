@@ -1,0 +1,22 @@
+"""The one exception that means: the input is wrong, and here is what to do about it."""
+
+
+class InputError(Exception):
+    """Bad input: a setting, a file or a value that the user can mend.
+
+    The message is one line that says what was expected, what came and what to do. The
+    command line prints it without a traceback and exits with code 2.
+    """
+
+
+def unknown(kind: str, name: str, known: list[str], hint: str = "") -> InputError:
+    """The error for a name that is not in a registry; lists what is.
+
+    Args:
+        kind: what the name should be, for the message ("network").
+        name: the name that came.
+        known: every name that would have been right.
+        hint: what else the user can do, a sentence.
+    """
+    choices = ", ".join(sorted(known)) or "none"
+    return InputError(f"unknown {kind} {name!r}; there are: {choices}. {hint}".rstrip())

@@ -1,0 +1,1 @@
+"""Pruning: which channels belong together, how many stay, and the really slimmed network."""

@@ -1,0 +1,83 @@
+"""MACs of a network as a function of how many channels each group keeps, without building anything."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from daar.pruning.groups import ChannelGraph, Channels, Layer
+
+
+@dataclass(frozen=True)
+class _Width:
+    """How wide one side of a layer is: fixed positions, and per group a table from kept count to positions."""
+
+    fixed: int
+    tables: tuple[tuple[str, tuple[int, ...]], ...]
+
+    def at(self, counts: dict[str, int]) -> int:
+        return self.fixed + sum(table[counts[name]] if name in counts else table[-1] for name, table in self.tables)
+
+
+class ClosedForm:
+    """Multiply-accumulates of conv and linear layers for one image: Σ k² · c_in/groups · c_out · H · W.
+
+    Args:
+        graph: the channel graph of the dense network.
+        orders: group → its channel indices, those kept first in front. Matters only where a layer reads a part of
+            a group (an addition onto a concatenation); the natural order where it is not given.
+    """
+
+    def __init__(self, graph: ChannelGraph, orders: dict[str, list[int]] | None = None) -> None:
+        owner = {}
+        for group in graph.groups:
+            order = (orders or {}).get(group.name, list(range(group.size)))
+            owner.update({int(group.channels[index]): (group.name, rank) for rank, index in enumerate(order)})
+        sizes = {group.name: group.size for group in graph.groups}
+        self._terms = [
+            (_unit(layer), _width(layer.outputs, owner, sizes), _width(_read(layer), owner, sizes), _groups(layer))
+            for layer in graph.layers.values()
+            if isinstance(layer.module, nn.Conv2d | nn.Linear)
+        ]
+
+    def __call__(self, counts: dict[str, int]) -> int:
+        """MACs of one image when the named groups keep so many channels and all others keep theirs whole."""
+        return sum(unit * out.at(counts) * (read.at(counts) // groups) for unit, out, read, groups in self._terms)
+
+
+def _is_depthwise(layer: Layer) -> bool:
+    module = layer.module
+    return isinstance(module, nn.Conv2d) and module.groups == module.in_channels and module.groups > 1
+
+
+def _unit(layer: Layer) -> int:
+    """MACs for one pair of channels."""
+    return layer.area * (math.prod(layer.module.kernel_size) if isinstance(layer.module, nn.Conv2d) else 1)
+
+
+def _read(layer: Layer) -> Channels:
+    """The positions that one filter reads: a depthwise filter reads one, whatever the width."""
+    return layer.inputs[:0] if _is_depthwise(layer) else layer.inputs
+
+
+def _groups(layer: Layer) -> int:
+    return layer.module.groups if isinstance(layer.module, nn.Conv2d) and not _is_depthwise(layer) else 1
+
+
+def _width(layout: Channels, owner: dict[int, tuple[str, int]], sizes: dict[str, int]) -> _Width:
+    if not len(layout):
+        return _Width(1, ())
+    ranks: dict[str, list[int]] = {}
+    fixed = 0
+    for channel in layout.tolist():
+        if channel in owner:
+            name, rank = owner[channel]
+            ranks.setdefault(name, []).append(rank)
+        else:
+            fixed += 1
+    tables = (
+        (name, (0, *np.cumsum(np.bincount(positions, minlength=sizes[name])).tolist()))
+        for name, positions in ranks.items()
+    )
+    return _Width(fixed, tuple(tables))

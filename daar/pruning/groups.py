@@ -1,0 +1,162 @@
+"""Channel groups: which channels of which layers can only be removed together.
+
+Every tensor of the traced network is given a *layout*: for each position along its channel dimension the identity of
+the channel that lies there. Identities are followed from layer to layer: a conv reads one layout and makes a new one,
+BN and ReLU pass it on, an addition unifies its two operands position by position, a concatenation puts them side by
+side, a flatten repeats each H·W times. Two channels unified by anything can only go together.
+
+An option-A shortcut (`PaddedShortcut`) reads one layout and makes a new one, like a conv whose weights are fixed. So
+the streams before and after it stay separate groups, each pruned freely, and only its index map follows.
+
+What an operation we do not know reads is frozen: it stays whole and is named. Never a silent guess.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from daar.pruning.layouts import Layouts
+
+Channels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer that is cut when channels go.
+
+    Attributes:
+        name: path of the module.
+        module: the layer itself.
+        inputs: (c_in,) channel at each input position. For BN the same as `outputs`.
+        outputs: (c_out,) channel at each output position.
+        area: positions H·W of its output, as many times as it is called: MACs per weight.
+    """
+
+    name: str
+    module: nn.Module
+    inputs: Channels
+    outputs: Channels
+    area: int
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Channels that share one ratio: all output channels of a conv, and whatever must go with them.
+
+    Attributes:
+        name: path of the first conv that makes them.
+        channels: (size,) the identities, in that conv's order.
+        members: paths of all convs that make them, in the order of execution.
+        positions: member → (c_out,) index into `channels` of each of its filters.
+        joins: whether they reach an addition or a concatenation.
+        frozen: why they must stay whole, or None.
+    """
+
+    name: str
+    channels: Channels
+    members: tuple[str, ...]
+    positions: dict[str, Channels]
+    joins: bool
+    frozen: str | None
+
+    @property
+    def size(self) -> int:
+        """Number of channels that can go one by one."""
+        return len(self.channels)
+
+    @property
+    def min_kept(self) -> int:
+        """At least max(2, 5 %) stay, rounded up; all of them where there are fewer than two."""
+        return min(self.size, max(2, -(-self.size // 20)))
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelGraph:
+    """The groups of one network and the layers they run through.
+
+    Attributes:
+        groups: in the order of execution.
+        layers: by path, in the order of execution.
+        count: number of channel identities; `Layer` and `Group` hold numbers below it.
+    """
+
+    groups: tuple[Group, ...]
+    layers: dict[str, Layer]
+    count: int
+
+    def in_scope(self, scope: str) -> tuple[Group, ...]:
+        """The groups that may be pruned: `all`, or only those of scope `inner`, which reach no join."""
+        return tuple(g for g in self.groups if g.frozen is None and (scope == "all" or not g.joins))
+
+    def scored_layers(self) -> list[str]:
+        """The convs whose filters are scored: every member of a group that may be pruned in some scope."""
+        return [member for group in self.in_scope("all") for member in group.members]
+
+    def alive(self, removed: dict[str, list[int]]) -> NDArray[np.bool_]:
+        """Which channels are left, (count,), when the given channels of the named groups are gone."""
+        left = np.ones(self.count, dtype=bool)
+        for group in self.groups:
+            left[group.channels[removed.get(group.name, [])]] = False
+        return left
+
+
+def channel_graph(model: nn.Module, image: Tensor) -> ChannelGraph:
+    """Find the channel groups of a network.
+
+    Args:
+        model: any network that torch.fx can trace; left as found.
+        image: (1, C, H, W) of the size it is used with, on its device; the values do not matter.
+
+    Raises:
+        InputError: the network cannot be traced.
+    """
+    layouts = Layouts(model, image)
+    roots = layouts.roots()
+    layers = {
+        call.name: Layer(call.name, call.module, roots[call.inputs], roots[call.outputs], call.area)
+        for call in layouts.calls.values()
+    }
+    joined = {int(roots[channel]) for channel in layouts.joined}
+    frozen = {int(roots[channel]): reason for channel, reason in layouts.frozen.items()}
+    groups = [_group([layers[name] for name in names], joined, frozen) for names in _families(layers, layouts.producers)]
+    return ChannelGraph(tuple(groups), layers, len(roots))
+
+
+def _families(layers: dict[str, Layer], producers: list[str]) -> list[list[str]]:
+    """The convs that share channels, directly or through others; families and members in order of execution."""
+    families: list[tuple[set[int], list[str]]] = []
+    for name in producers:
+        channels = set(layers[name].outputs.tolist())
+        sharing = [family for family in families if family[0] & channels]
+        for family in sharing[1:]:
+            families.remove(family)
+        if sharing:
+            merged = sharing[0]
+            for family in sharing[1:]:
+                merged[0].update(family[0])
+                merged[1].extend(family[1])
+            merged[0].update(channels)
+            merged[1].append(name)
+        else:
+            families.append((channels, [name]))
+    order = {name: index for index, name in enumerate(producers)}
+    return [sorted(names, key=order.__getitem__) for _, names in families]
+
+
+def _group(convs: list[Layer], joined: set[int], frozen: dict[int, str]) -> Group:
+    """Make one group of the convs of a family, its channels in the order in which the convs make them."""
+    index: dict[int, int] = {}
+    for conv in convs:
+        for channel in conv.outputs.tolist():
+            index.setdefault(channel, len(index))
+    reasons = [frozen[channel] for channel in index if channel in frozen]
+    return Group(
+        name=convs[0].name,
+        channels=np.array(list(index), dtype=np.int64),
+        members=tuple(conv.name for conv in convs),
+        positions={conv.name: np.array([index[c] for c in conv.outputs.tolist()]) for conv in convs},
+        joins=any(channel in joined for channel in index),
+        frozen=reasons[0] if reasons else None,
+    )

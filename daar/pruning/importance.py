@@ -1,0 +1,91 @@
+"""From a method's scores per layer to one importance per channel group, and to an order of its channels.
+
+Only the suite does this, the same for every method (docs/protocol.md).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from daar.errors import InputError
+from daar.files import atomic
+from daar.pruning.groups import Group
+
+Importance = dict[str, NDArray[np.float64]]
+
+
+def save(path: Path, scores: dict[str, Tensor]) -> None:
+    """Write importance.safetensors: one float32 vector (c_out,) per layer."""
+    with atomic(path) as temporary:
+        safetensors.torch.save_file({name: vector.contiguous() for name, vector in scores.items()}, temporary)
+
+
+def load(path: Path) -> dict[str, Tensor]:
+    """Read importance.safetensors.
+
+    Raises:
+        InputError: it is absent or damaged.
+    """
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path} should hold importances, but it cannot be read: {error}. Run: daar score") from error
+
+
+def check(scores: dict[str, Tensor], widths: dict[str, int], whose: str) -> None:
+    """Hold a method's scores against its contract.
+
+    Args:
+        scores: layer → (c_out,), as it came.
+        widths: layer → c_out, for every layer that was to be scored.
+        whose: the method, for the message.
+
+    Raises:
+        InputError: names the layer and what is wrong with it.
+    """
+    if missing := sorted(set(widths) - set(scores)):
+        raise InputError(f"{whose} scores no layer {missing[0]!r}; it must score every layer it is given.")
+    if foreign := sorted(set(scores) - set(widths)):
+        raise InputError(f"{whose} scores {foreign[0]!r}, which it was not asked for.")
+    for layer, vector in scores.items():
+        if tuple(vector.shape) != (widths[layer],) or vector.dtype != torch.float32 or vector.device.type != "cpu":
+            raise InputError(
+                f"{whose} scores {layer!r} by {vector.dtype} {tuple(vector.shape)} on {vector.device}; "
+                f"it must be torch.float32 ({widths[layer]},) on cpu."
+            )
+        if not bool(torch.isfinite(vector).all()):
+            index = int((~torch.isfinite(vector)).nonzero()[0])
+            raise InputError(f"{whose} scores filter {index} of {layer!r} as {float(vector[index])}; scores must be finite.")
+
+
+def group_importance(groups: tuple[Group, ...], scores: dict[str, Tensor]) -> Importance:
+    """One vector per group, ≥ 0, summing to 1: the mean of its members' shares.
+
+    Each layer's vector is made a share first: a negative minimum is subtracted, then it is divided by its sum. Where
+    all its scores are zero, every filter has the same share.
+
+    Returns:
+        group name → (size,) float64.
+    """
+    return {group.name: _mean_share(group, scores) for group in groups}
+
+
+def _mean_share(group: Group, scores: dict[str, Tensor]) -> NDArray[np.float64]:
+    total, count = np.zeros(group.size), np.zeros(group.size)
+    for member in group.members:
+        share = scores[member].double().numpy()
+        share = share - min(0.0, share.min())
+        share = share / share.sum() if share.sum() > 0 else np.full(len(share), 1 / len(share))
+        np.add.at(total, group.positions[member], share)
+        np.add.at(count, group.positions[member], 1)
+    mean = total / count
+    return mean / mean.sum()
+
+
+def ranking(importance: NDArray[np.float64]) -> list[int]:
+    """Channel indices from the most to the least important; of equals the lower index is removed first."""
+    return np.lexsort((-np.arange(len(importance)), -importance)).tolist()

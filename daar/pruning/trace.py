@@ -1,0 +1,121 @@
+"""The network as a graph of operations, and the places in it that the rest of pruning asks for."""
+
+import contextlib
+import operator
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from daar.errors import InputError
+from daar.models.shortcut import PaddedShortcut
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+ACTIVATIONS: tuple[Any, ...] = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.Tanh),
+    *(F.relu, F.relu6, F.leaky_relu, F.silu, F.gelu, F.hardswish, F.hardsigmoid, F.hardtanh, F.sigmoid, F.tanh),
+    *(torch.relu, torch.relu_, torch.sigmoid, torch.tanh, "relu", "relu_", "sigmoid", "tanh"),
+)
+ADDITIONS: tuple[Any, ...] = (operator.add, operator.iadd, torch.add, "add", "add_")
+
+
+class _Tracer(fx.Tracer):
+    """Traces into containers but not into torch's layers nor into our index-mapped shortcut."""
+
+    record_stack_traces = True
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, PaddedShortcut) or super().is_leaf_module(m, module_qualified_name)
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model and all its parts into eval mode, without gradients; then each back as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def trace(model: nn.Module) -> fx.GraphModule:
+    """Trace a network symbolically, as it runs in eval mode; weights are shared with `model`.
+
+    Raises:
+        InputError: its forward pass depends on the data (names the error and what to do).
+    """
+    with evaluating(model):
+        tracer = _Tracer()
+        try:
+            graph = tracer.trace(model)
+        except Exception as error:  # fx raises whatever the model's own code raises on a proxy
+            raise InputError(
+                f"{type(model).__name__} cannot be traced: {error}. Its forward must not branch on the values of tensors."
+            ) from error
+        return fx.GraphModule(tracer.root, graph)
+
+
+def operation(node: fx.Node, modules: dict[str, nn.Module]) -> Any:
+    """What a node runs: the layer for a call of a module, else the function, or a method's name."""
+    return modules[str(node.target)] if node.op == "call_module" else node.target
+
+
+def is_one_of(what: Any, kinds: tuple[Any, ...]) -> bool:
+    """Whether an operation is of one of the given layer types, or is one of the given functions or names."""
+    if isinstance(what, nn.Module):
+        return isinstance(what, tuple(kind for kind in kinds if isinstance(kind, type)))
+    return any(what is kind or what == kind for kind in kinds)
+
+
+def place(node: fx.Node) -> str:
+    """Where a node stands in the user's code: its name, with file and line where torch.fx knows them."""
+    trail = [line.strip() for line in (node.stack_trace or "").splitlines() if line.strip().startswith("File ")]
+    return f"{node.name} ({trail[-1].split(', in ')[0]})" if trail else str(node.name)
+
+
+def map_node(conv: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
+    """The node whose output is a conv's feature map: after BN and activation, and after the addition if there is one.
+
+    That is the ReLU of the stem and of the first conv of a residual block, and for the last conv of a block the
+    ReLU behind the addition, as HRank hooks them (docs/protocol.md).
+    """
+    passed = (*BATCH_NORMS, *ADDITIONS, nn.Identity, nn.Dropout, nn.Dropout2d, F.dropout)
+    node = conv
+    while len(node.users) == 1:
+        user = next(iter(node.users))
+        what = operation(user, modules) if user.op.startswith("call") else None
+        if is_one_of(what, ACTIVATIONS):
+            return user
+        if not is_one_of(what, passed):
+            break
+        node = user
+    return node
+
+
+def stream(
+    graph: fx.GraphModule, images: Tensor, wanted: dict[fx.Node, list[str]], batch_size: int
+) -> Iterator[tuple[str, Tensor]]:
+    """Run the graph on batches and hand out the wanted nodes' outputs while it runs, freeing all others at once.
+
+    Args:
+        graph: a traced network in eval mode.
+        images: (N, C, H, W), normalised.
+        wanted: the names under which a node's output is handed out.
+        batch_size: images per forward pass.
+    """
+    last_use = {argument: node for node in graph.graph.nodes for argument in node.all_input_nodes}
+    for batch in images.split(batch_size):
+        interpreter = fx.Interpreter(graph)
+        interpreter.args_iter = iter([batch])
+        for node in graph.graph.nodes:
+            interpreter.env[node] = interpreter.run_node(node)
+            for name in wanted.get(node, ()):
+                yield name, interpreter.env[node]
+            for argument in node.all_input_nodes:
+                if last_use[argument] is node:
+                    del interpreter.env[argument]
