@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from daar.pruning.trace import evaluating, map_node, stream, trace
+from daar.modes import evaluating, strict_float32
+from daar.pruning.trace import map_node, stream, trace
 
 __all__ = ["Batch", "MethodInfo", "feature_maps", "filters"]
 
@@ -105,10 +106,5 @@ def feature_maps(
     wanted: dict = {}
     for layer in layers:
         wanted.setdefault(map_node(convs[layer], modules), []).append(layer)
-    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        with evaluating(model):
-            yield from stream(graph, images.to(device), wanted, batch_size)
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+    with strict_float32(), evaluating(model):
+        yield from stream(graph, images.to(device), wanted, batch_size)

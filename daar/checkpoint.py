@@ -3,7 +3,7 @@
 Loading builds the dense network, slims it by the plan, and loads the weights. No pickles.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,6 @@ class Description:
     plan: plans.Plan | None
     provenance: dict[str, Any]
 
-    def with_plan(self, plan: plans.Plan | None, **provenance: Any) -> "Description":
-        """The same network after pruning, with more provenance."""
-        return replace(self, plan=plan, provenance={**self.provenance, **provenance})
-
 
 def save(folder: Path, model: nn.Module, description: Description) -> None:
     """Write a checkpoint: the weights first, so that where model.json is, they are."""
@@ -77,7 +73,7 @@ def describe(folder: Path) -> Description:
     content = files.read_json(path, "the description of a checkpoint")
     if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] > FORMAT:
         raise InputError(f"{path} has format {content['format']}; this version reads up to {FORMAT}. Update daar.")
-    validate(content, "model", str(path))
+    validate(content, "model", str(path), "Make the checkpoint anew.")
     plan = content["plan"] and plans.from_json(content["plan"], f"{path}: plan")
     lists = {key: tuple(content[key]) for key in ("input_shape", "mean", "std", "trained_on")}
     plain = {key: content[key] for key in ("network", "dataset", "num_classes", "provenance")}

@@ -17,8 +17,8 @@ from daar.errors import InputError, unknown
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# options that the suite fills in itself
-GIVEN = {"seed"}
+# keyword arguments that the suite fills in itself
+_GIVEN = {"seed", "macs", "loss"}
 
 
 @dataclass(frozen=True)
@@ -105,17 +105,31 @@ def load(method: Method) -> ModuleType:
     return module
 
 
-def check_options(function: Callable[..., Any], options: dict[str, Any], where: str) -> None:
-    """Refuse options that a method's function does not take.
+def split_options(module: ModuleType, options: dict[str, Any], method: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide a variant's options between the method's score() and its plan().
 
     Raises:
-        InputError: names the option and those there are.
+        InputError: neither takes an option; lists those there are.
     """
-    parameters = inspect.signature(function).parameters.values()
-    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in {*GIVEN, "macs", "loss"}]
+    for_score = _options(module.score)
+    for_plan = _options(module.plan) if hasattr(module, "plan") else set()
     for name in options:
-        if name not in known:
-            raise unknown(f"option of {where}", name, known)
+        if name not in for_score | for_plan:
+            raise unknown(f"option of method {method!r}", name, sorted(for_score | for_plan))
+    return (
+        {name: value for name, value in options.items() if name in for_score},
+        {name: value for name, value in options.items() if name in for_plan},
+    )
+
+
+def takes_seed(function: Callable[..., Any]) -> bool:
+    """Whether a score() draws random numbers and so wants the setting's seed."""
+    return "seed" in inspect.signature(function).parameters
+
+
+def _options(function: Callable[..., Any]) -> set[str]:
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - _GIVEN
 
 
 def _read(name: str, code: Path) -> Method:

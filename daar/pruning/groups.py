@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from daar.pruning.layouts import Layouts
+from daar.pruning.layouts import Call, Layouts
 
 Channels = NDArray[np.int64]
 
@@ -29,7 +29,7 @@ class Layer:
     Attributes:
         name: path of the module.
         module: the layer itself.
-        inputs: (c_in,) channel at each input position. For BN the same as `outputs`.
+        inputs: (c_in,) channel at each input position; for BN the very array `outputs`.
         outputs: (c_out,) channel at each output position.
         area: positions H·W of its output, as many times as it is called: MACs per weight.
     """
@@ -39,6 +39,10 @@ class Layer:
     inputs: Channels
     outputs: Channels
     area: int
+
+    def reads(self, channels: set[int]) -> bool:
+        """Whether it takes any of these channels as input and makes new ones of them; BN only passes them on."""
+        return self.inputs is not self.outputs and not channels.isdisjoint(self.inputs.tolist())
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,13 +119,19 @@ def channel_graph(model: nn.Module, image: Tensor) -> ChannelGraph:
     layouts = Layouts(model, image)
     roots = layouts.roots()
     layers = {
-        call.name: Layer(call.name, call.module, roots[call.inputs], roots[call.outputs], call.area)
+        call.name: _layer(call, roots)
         for call in layouts.calls.values()
     }
     joined = {int(roots[channel]) for channel in layouts.joined}
     frozen = {int(roots[channel]): reason for channel, reason in layouts.frozen.items()}
     groups = [_group([layers[name] for name in names], joined, frozen) for names in _families(layers, layouts.producers)]
     return ChannelGraph(tuple(groups), layers, len(roots))
+
+
+def _layer(call: Call, roots: Channels) -> Layer:
+    inputs = roots[call.inputs]
+    outputs = inputs if call.inputs is call.outputs else roots[call.outputs]
+    return Layer(call.name, call.module, inputs, outputs, call.area)
 
 
 def _families(layers: dict[str, Layer], producers: list[str]) -> list[list[str]]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from daar.models.shortcut import PaddedShortcut
-from daar.pruning.trace import ACTIVATIONS, ADDITIONS, BATCH_NORMS, evaluating, is_one_of, operation, place, trace
+from daar.modes import evaluating
+from daar.pruning.trace import ACTIVATIONS, ADDITIONS, BATCH_NORMS, is_one_of, operation, place, trace
 
 Layout = NDArray[np.int64]
 

@@ -140,7 +140,7 @@ def from_json(content: Any, where: str) -> Plan:
     Raises:
         InputError: it does not follow the schema; names the key.
     """
-    validate(content, "plan", where)
+    validate(content, "plan", where, "See workflow/schemas/plan.schema.yaml.")
     groups: Sequence[dict[str, Any]] = content["groups"]
     return Plan(
         **{key: content[key] for key in ("method", "policy", "scope", "target", "macs_dense", "macs", "frozen")},

@@ -6,12 +6,14 @@ Every policy has the signature of a method's own `plan`, so that any importance 
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from daar import discovery
 from daar.errors import InputError, unknown
-from daar.pruning.groups import Group
-from daar.pruning.importance import Importance
+
+if TYPE_CHECKING:  # suites ask for names while the DAG is built: no torch, no numpy
+    from daar.pruning.groups import Group
+    from daar.pruning.importance import Importance
 
 Counts = dict[str, int]
 Macs = Callable[[Counts], int]
@@ -36,11 +38,20 @@ class Policy(Protocol):
     """
 
     def __call__(
-        self, groups: Sequence[Group], importance: Importance, macs_target: int | None, *, macs: Macs, loss: Loss, **options: Any
-    ) -> Counts: ...
+        self,
+        groups: "Sequence[Group]",
+        importance: "Importance",
+        macs_target: int | None,
+        *,
+        macs: Macs,
+        loss: Loss,
+        **options: Any,
+    ) -> Counts:
+        """Choose the counts; a pure function."""
+        ...
 
 
-def uniform(groups: Sequence[Group], importance: Importance, macs_target: int | None, *, macs: Macs, loss: Loss) -> Counts:
+def uniform(groups: "Sequence[Group]", importance: "Importance", macs_target: int | None, *, macs: Macs, loss: Loss) -> Counts:
     """One pruning ratio for all groups: the smallest that is within the target.
 
     Rounding down leaves some of the budget; it is given back channel by channel, to the group with the largest
@@ -87,7 +98,7 @@ def smallest_ratio(counts: Callable[[float], Counts], macs: Macs, macs_target: i
     return high
 
 
-def spend(counts: Counts, order: Sequence[Group], macs: Macs, macs_target: int) -> Counts:
+def spend(counts: Counts, order: "Sequence[Group]", macs: Macs, macs_target: int) -> Counts:
     """Give channels back, one at a time in turn, until within SLACK of the target or nothing fits any more.
 
     Args:
@@ -113,9 +124,10 @@ def spend(counts: Counts, order: Sequence[Group], macs: Macs, macs_target: int) 
 OWN: dict[str, Policy] = {"uniform": uniform}
 
 
-def names(extra: Sequence[Path] = ()) -> list[str]:
-    """Every policy there is: ours and those that methods bring."""
-    return sorted({*OWN, *(method.policy for method in discovery.find(extra).values() if method.plans)})
+def names(extra: Sequence[Path] = ()) -> dict[str, str]:
+    """Every policy there is, ours and those that methods bring: name → what it does or who brings it."""
+    brought = {m.policy: f"brought by method {m.name!r}" for m in discovery.find(extra).values() if m.plans}
+    return {**{name: (policy.__doc__ or "").splitlines()[0] for name, policy in OWN.items()}, **brought}
 
 
 def get(name: str, extra: Sequence[Path] = ()) -> Policy:
@@ -129,4 +141,4 @@ def get(name: str, extra: Sequence[Path] = ()) -> Policy:
     for method in discovery.find(extra).values():
         if method.plans and method.policy == name:
             return discovery.load(method).plan
-    raise unknown("policy", name, names(extra))
+    raise unknown("policy", name, list(names(extra)))

@@ -7,8 +7,9 @@ from torch import Tensor, fx, nn
 
 from daar.errors import InputError
 from daar.models.shortcut import PaddedShortcut
+from daar.modes import evaluating
 from daar.pruning.groups import ChannelGraph
-from daar.pruning.trace import BATCH_NORMS, evaluating, trace
+from daar.pruning.trace import BATCH_NORMS, trace
 
 Removed = dict[str, list[int]]
 

@@ -1,6 +1,5 @@
 """The network as a graph of operations, and the places in it that the rest of pruning asks for."""
 
-import contextlib
 import operator
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from daar.errors import InputError
+from daar.modes import evaluating
 from daar.models.shortcut import PaddedShortcut
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -28,19 +28,6 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, PaddedShortcut) or super().is_leaf_module(m, module_qualified_name)
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model and all its parts into eval mode, without gradients; then each back as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def trace(model: nn.Module) -> fx.GraphModule:

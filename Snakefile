@@ -1,0 +1,31 @@
+# A suite's DAG: dense networks → importance → plans → tuned slim networks → records → tables and figures.
+#   snakemake --cores all                                           the paper suite
+#   snakemake --cores all --configfile workflow/config/demo.yaml    another one
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+# Snakemake merges configs key by key: only a run that names no suite may load the default one
+if "suite" not in config:
+
+    configfile: workflow.source_path("workflow/config/paper.yaml")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/dense.smk"
+include: "workflow/rules/prune.smk"
+include: "workflow/rules/report.smk"
+
+
+for method in METHODS.values():
+
+    include: str(method.rule)
+
+
+rule all:
+    default_target: True
+    input:
+        rules.tables.output,
+        rules.figures.output,

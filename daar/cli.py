@@ -1,0 +1,269 @@
+"""The command line: every stage is a subcommand that reads files and writes files.
+
+Bad input exits with code 2 and one line that says what to do. What a command does is in daar/commands.py.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from daar import __version__, commands
+from daar.errors import InputError
+from daar.gpu import DEVICES
+from daar.training.recipe import PRECISIONS, SCHEDULES, Recipe
+
+_CHOICES = {"schedule": SCHEDULES, "precision": PRECISIONS}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; exits with 0, or 2 for bad input."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        parsed.run(parsed)
+    except InputError as error:
+        sys.exit(_complain(str(error)))
+    except KeyboardInterrupt:
+        print("daar: interrupted; the same command goes on after the last whole epoch.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone, as in `daar list methods | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        reason = (str(error).splitlines() or ["no memory left"])[0]
+        sys.exit(_complain(f"out of memory: {reason}. Lower batch_size in the recipe, or close other programs."))
+
+
+def _complain(message: str) -> int:
+    print(f"daar: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    signs = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="daar", description="A reproducible benchmark suite for CNN filter pruning.")
+    parser.add_argument("--version", action="version", version=f"daar {__version__}")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_views(subparsers)
+    _add_data(subparsers)
+    _add_training(subparsers)
+    _add_pruning(subparsers)
+    _add_measuring(subparsers)
+    _add_suites(subparsers)
+    return parser
+
+
+def _command(subparsers: Any, name: str, run: Callable[[argparse.Namespace], None], summary: str) -> Any:
+    command = subparsers.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    command.set_defaults(run=run)
+    return command
+
+
+# one function per family of commands
+
+
+def _add_views(subparsers: Any) -> None:
+    command = _command(subparsers, "list", commands.list_names, "list what there is")
+    command.add_argument("what", choices=["methods", "networks", "datasets", "policies"])
+    _add_json(command)
+    _add_methods_dir(command)
+
+    command = _command(subparsers, "describe", commands.describe, "show a network's size and its channel groups")
+    command.add_argument("network", metavar="NETWORK")
+    command.add_argument("--dataset", default="cifar10", help="gives the number of classes (default: cifar10)")
+    _add_json(command)
+
+
+def _add_data(subparsers: Any) -> None:
+    data = subparsers.add_parser("data", help="pack a dataset, or check a packed one").add_subparsers(required=True)
+    command = _command(data, "prepare", commands.prepare_data, "find, check and pack a dataset")
+    command.add_argument("dataset", metavar="DATASET")
+    command.add_argument("--out", type=Path, help="folder of the packed files (default: results/data/DATASET)")
+    command.add_argument("--source", default="auto", help="torchvision, folder or parquet (default: what is there)")
+    command.add_argument("--download", action="store_true", help="fetch it with torchvision where it is not there")
+    _add_data_root(command)
+
+    command = _command(data, "check", commands.check_data, "verify a packed dataset and say what is in it")
+    command.add_argument("folder", type=Path, metavar="DIR")
+    _add_json(command)
+
+
+def _add_training(subparsers: Any) -> None:
+    command = _command(subparsers, "train", commands.train, "train a dense network")
+    command.add_argument("--network", required=True)
+    _add_out(command, "folder of the checkpoint")
+    _add_images(command)
+    _add_recipe(command)
+    _add_run(command)
+
+    command = _command(subparsers, "finetune", commands.finetune, "slim a network by a plan, recalibrate BN, and tune it")
+    _add_checkpoint(command)
+    command.add_argument("--plan", required=True, type=Path, help="plan.json")
+    _add_out(command, "folder of the checkpoint")
+    _add_images(command, calibration=True)
+    _add_recipe(command)
+    _add_run(command)
+
+    command = _command(subparsers, "import", commands.import_weights, "make a checkpoint of published weights (.pt, .th)")
+    command.add_argument("file", type=Path, metavar="FILE")
+    command.add_argument("--network", required=True)
+    command.add_argument("--dataset", required=True)
+    _add_out(command, "folder of the checkpoint")
+    for name in ("mean", "std"):
+        words = "per channel, of pixels in 0..1, as its training normalised (default: ImageNet's, as most weights do)"
+        command.add_argument(f"--{name}", type=float, nargs="+", help=words)
+    words = "splits that its training has seen (default: train val, as published weights have)"
+    command.add_argument("--trained-on", nargs="+", choices=["train", "val", "test"], default=["train", "val"], help=words)
+
+
+def _add_pruning(subparsers: Any) -> None:
+    command = _command(subparsers, "score", commands.score, "score every filter of a network by a method")
+    _add_checkpoint(command)
+    _add_method(command)
+    _add_out(command, "importance.safetensors")
+    _add_images(command, calibration=True)
+    _add_run(command)
+
+    command = _command(subparsers, "plan", commands.plan, "choose the channels that stay")
+    _add_checkpoint(command)
+    command.add_argument("--importance", required=True, type=Path, help="importance.safetensors")
+    _add_method(command)
+    _add_target(command)
+    _add_out(command, "plan.json")
+    _add_images(command, calibration=True)
+    _add_run(command)
+
+    command = _command(subparsers, "prune", commands.prune, "score, plan and slim in one go")
+    _add_checkpoint(command)
+    _add_method(command)
+    _add_target(command)
+    _add_out(command, "folder of the slim checkpoint, with importance.safetensors and plan.json beside it")
+    _add_images(command, calibration=True)
+    _add_run(command)
+
+
+def _add_measuring(subparsers: Any) -> None:
+    command = _command(subparsers, "measure", commands.measure, "accuracy, MACs and parameters of any checkpoint")
+    _add_checkpoint(command)
+    command.add_argument("--out", type=Path, help="write the JSON there too")
+    _add_json(command)
+    _add_images(command)
+    _add_run(command, seed=False)
+
+    command = _command(subparsers, "record", commands.record, "measure one setting of a suite and write record.json")
+    command.add_argument("run_folder", type=Path, metavar="RUN", help="folder that finetune wrote")
+    command.add_argument("--base", required=True, type=Path, help="folder of the dense checkpoint")
+    command.add_argument("--base-measured", required=True, type=Path, help="what measure --out wrote of it")
+    command.add_argument("--suite", required=True, help="name of the suite")
+    command.add_argument("--variant", required=True, help="row of the table")
+    _add_method(command)
+    words = "STAGE=FILE: Snakemake's benchmark file of a stage"
+    command.add_argument("--benchmarks", nargs="*", default=[], metavar="STAGE=FILE", help=words)
+    _add_out(command, "record.json")
+    _add_images(command, calibration=True)
+    _add_run(command)
+
+
+def _add_suites(subparsers: Any) -> None:
+    suite = subparsers.add_parser("suite", help="check a suite, or write one out in full").add_subparsers(required=True)
+    command = _command(suite, "check", commands.check_suite, "validate a suite, find its data, estimate its hours here")
+    command.add_argument("suite", type=Path, metavar="SUITE.yaml")
+    _add_packs(command)
+
+    command = _command(suite, "write", commands.write_suite, "write a suite given as JSON, validated")
+    command.add_argument("config", metavar="JSON")
+    _add_out(command, "the file")
+
+    command = _command(subparsers, "report", commands.report, "collect a suite's records into tables and figures")
+    command.add_argument("suite", type=Path, metavar="SUITE.yaml")
+    command.add_argument("--results", type=Path, default=Path("results"), help="folder of all results (default: results)")
+    command.add_argument("--only", choices=["collect", "tables", "figures"], help="one part; default: all three")
+    command.add_argument("--where", action="store_true", help="only say where they lie")
+
+    command = _command(subparsers, "bench", commands.bench, "speed, side by side with reference loops")
+    command.add_argument("--out", type=Path, default=Path("results/bench"), help="folder (default: results/bench)")
+    command.add_argument("--windows", type=int, default=7, help="timed windows of each side, interleaved (default: 7)")
+    command.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    _add_json(command)
+
+
+# options that several commands share
+
+
+def _add_json(command: Any) -> None:
+    command.add_argument("--json", action="store_true", help="for scripts: stable keys, see docs/commands.md")
+
+
+def _add_out(command: Any, what: str) -> None:
+    command.add_argument("--out", required=True, type=Path, help=what)
+
+
+def _add_checkpoint(command: Any) -> None:
+    command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder with model.safetensors and model.json")
+
+
+def _add_methods_dir(command: Any) -> None:
+    words = "a further folder of methods, besides baselines/"
+    command.add_argument("--methods-dir", type=Path, action="append", default=[], help=words)
+
+
+def _add_data_root(command: Any) -> None:
+    words = "where datasets are looked for (default: DAAR_DATA_ROOT, else data)"
+    command.add_argument("--data-root", type=Path, help=words)
+
+
+def _add_packs(command: Any) -> None:
+    words = "folder of the packed datasets (default: results/data)"
+    command.add_argument("--packs", type=Path, default=Path("results/data"), help=words)
+
+
+def _add_images(command: Any, *, calibration: bool = False) -> None:
+    command.add_argument("--dataset", required=True, help="packed first if it is not yet")
+    _add_packs(command)
+    _add_data_root(command)
+    if calibration:
+        words = "calibration images out of the train part (default: 640)"
+        command.add_argument("--images", type=int, default=640, help=words)
+
+
+def _add_method(command: Any) -> None:
+    command.add_argument("--method", default="l1", help="see: daar list methods (default: l1)")
+    command.add_argument("--options", default="{}", metavar="JSON", help="keyword options of the method")
+    _add_methods_dir(command)
+
+
+def _add_target(command: Any) -> None:
+    command.add_argument("--policy", help="see: daar list policies (default: the method's)")
+    command.add_argument("--scope", choices=["inner", "all"], default="all", help="default: all")
+    words = "fraction of the MACs to remove (default: the policy's own rate)"
+    command.add_argument("--macs-reduction", type=float, help=words)
+
+
+def _add_run(command: Any, *, seed: bool = True) -> None:
+    command.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
+    command.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    if seed:
+        command.add_argument("--seed", type=int, default=0, help="default: 0")
+        command.add_argument("--label", default="", help="stands before every line of output")
+
+
+def _add_recipe(command: Any) -> None:
+    command.add_argument("--recipe", metavar="JSON|FILE", help="settings as JSON, or a YAML or JSON file of them")
+    group = command.add_argument_group("recipe", "each overrides --recipe; see daar/training/recipe.py")
+    for field in fields(Recipe):
+        flag = f"--{field.name.replace('_', '-')}"
+        if isinstance(field.default, bool):
+            group.add_argument(flag, action=argparse.BooleanOptionalAction)
+        elif isinstance(field.default, tuple):
+            group.add_argument(flag, type=int, nargs="*")
+        else:
+            kind = float if field.type in (float, "float") else type(field.default)
+            group.add_argument(flag, type=kind, choices=_CHOICES.get(field.name))

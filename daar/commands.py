@@ -1,0 +1,370 @@
+"""What each command of the command line does with its arguments. Heavy modules are imported where they are needed."""
+
+import functools
+import json
+import os
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from daar import discovery, files, models, preflight, suite
+from daar.data import datasets
+from daar.errors import InputError
+from daar.pruning import policies
+from daar.training import recipe as recipes
+from daar.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+# HRankPlus's recipe (lmbxmu/HRankPlus, evaluate_cifar.py): what tuning does unless told otherwise
+TUNING = Recipe(epochs=150, lr=0.01, schedule="step", milestones=(50, 100), batch_size=256)
+# what most published CIFAR weights normalise by
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+# looking
+
+
+def list_names(a: Namespace) -> None:
+    """`daar list`."""
+    if a.what == "methods":
+        rows = {name: str(m.info.get("title", "")) for name, m in discovery.find(a.methods_dir).items()}
+    elif a.what == "networks":
+        rows = {n.name: f"{n.title}, {n.macs / 1e6:.1f}M MACs" for n in models.NETWORKS.values()}
+    elif a.what == "datasets":
+        rows = {d.name: f"{d.title}, {d.train:,} train, {d.val:,} val, {d.test:,} test" for d in datasets.DATASETS.values()}
+    else:
+        rows = policies.names(a.methods_dir)
+    if a.json:
+        print(json.dumps(rows, indent=2))
+        return
+    width = max(map(len, rows))
+    print("\n".join(f"{name:<{width}}  {words}" for name, words in rows.items()))
+
+
+def describe(a: Namespace) -> None:
+    """`daar describe`: sizes, then the channel groups with who makes and who reads them."""
+    from daar.stages.describe import describe, to_text
+
+    found = describe(models.get(a.network), len(datasets.get(a.dataset).classes))
+    print(json.dumps(found, indent=2) if a.json else to_text(found))
+
+
+# data
+
+
+def prepare_data(a: Namespace) -> None:
+    """`daar data prepare`."""
+    from daar.data import packed
+
+    dataset = datasets.get(a.dataset)
+    out = a.out or Path("results/data") / a.dataset
+    packed.prepare(dataset, out, data_root=a.data_root, source=a.source, download=a.download)
+    source = files.read_json(out / "source.json", "the source of a packed dataset")
+    print(f"{dataset.title}: packed from {source['kind']} at {source['where']} into {out}; {source['note']}")
+
+
+def check_data(a: Namespace) -> None:
+    """`daar data check`."""
+    from daar.data import packed
+
+    report = packed.check(a.folder)
+    if a.json:
+        print(json.dumps(asdict(report), indent=2))
+        return
+    print(f"{report.dataset}: {report.comparison}; packed from {report.source['kind']} at {report.source['where']}")
+    for split, counts in report.counts.items():
+        per_class = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        print(f"{split}: {sum(counts.values()):,} images ({per_class})")
+    print(f"mean {_numbers(report.mean)}, std {_numbers(report.std)} (of pixels in 0..1, train part)")
+
+
+# training
+
+
+def train(a: Namespace) -> None:
+    """`daar train`."""
+    models.get(a.network)
+    recipe = _recipe(a, Recipe())
+    from daar.stages.train import train as stage
+
+    stage(
+        network=a.network, packs=_packs(a), recipe=recipe, seed=a.seed, out=a.out, device=_device(a), say=_say(a)
+    )
+
+
+def finetune(a: Namespace) -> None:
+    """`daar finetune`."""
+    recipe = _recipe(a, TUNING)
+    from daar.stages.finetune import finetune as stage
+
+    stage(
+        base=a.checkpoint,
+        plan_file=a.plan,
+        packs=_packs(a),
+        recipe=recipe,
+        seed=a.seed,
+        images=a.images,
+        out=a.out,
+        device=_device(a),
+        say=_say(a),
+    )
+
+
+def import_weights(a: Namespace) -> None:
+    """`daar import`."""
+    from daar.stages.import_weights import import_weights as stage
+
+    stage(
+        file=a.file,
+        network=a.network,
+        dataset=a.dataset,
+        out=a.out,
+        mean=tuple(a.mean or _IMAGENET_MEAN),
+        std=tuple(a.std or _IMAGENET_STD),
+        trained_on=tuple(a.trained_on),
+    )
+    print(f"imported {a.file} as {a.network} into {a.out}")
+
+
+# pruning
+
+
+def score(a: Namespace) -> None:
+    """`daar score`."""
+    method, options = discovery.get(a.method, a.methods_dir), _options(a)
+    from daar.stages.score import score as stage
+
+    stage(
+        base=a.checkpoint,
+        method=method,
+        options=options,
+        packs=_packs(a),
+        seed=a.seed,
+        images=a.images,
+        out=a.out,
+        device=_device(a),
+    )
+
+
+def plan(a: Namespace) -> None:
+    """`daar plan`."""
+    _plan(a, a.importance, a.out)
+
+
+def prune(a: Namespace) -> None:
+    """`daar prune`."""
+    scores, plan_file = a.out / "importance.safetensors", a.out / "plan.json"
+    out, a.out = a.out, scores
+    score(a)
+    _plan(a, scores, plan_file)
+    from daar.stages.prune import prune as stage
+
+    error = stage(base=a.checkpoint, plan_file=plan_file, packs=_packs(a), seed=a.seed, images=a.images, out=out)
+    print(f"slim network in {out}: it equals the masked one to {error:.1e} of the largest logit (float64)")
+
+
+def _plan(a: Namespace, scores: Path, out: Path) -> None:
+    method, options = discovery.get(a.method, a.methods_dir), _options(a)
+    from daar.stages.plan import plan as stage
+
+    made = stage(
+        base=a.checkpoint,
+        scores=scores,
+        method=method,
+        options=options,
+        policy=a.policy or method.policy,
+        scope=a.scope,
+        target=a.macs_reduction,
+        packs=_packs(a),
+        seed=a.seed,
+        images=a.images,
+        out=out,
+        device=_device(a),
+        methods_dirs=tuple(a.methods_dir),
+    )
+    print(f"{made.macs_dense:,} MACs become {made.macs:,}: {100 * (1 - made.macs / made.macs_dense):.2f} % removed")
+
+
+# measuring
+
+
+def measure(a: Namespace) -> None:
+    """`daar measure`."""
+    from daar.stages.measure import measure as stage
+
+    found = stage(folder=a.checkpoint, packs=_packs(a), device=_device(a))
+    if a.out:
+        files.write_json(a.out, found)
+    if a.json:
+        print(json.dumps(found, indent=2))
+        return
+    val = "seen in training" if found["val_seen"] else f"{found['val_top1']:.2f} %"
+    print(f"{found['network']} on {found['dataset']}: top-1 {found['top1']:.2f} % of {found['images']:,} test images, val {val}")
+    thop = f"{found['macs_thop']:,}" if found["macs_thop"] is not None else "fails"
+    print(f"{found['macs']:,} MACs (closed form {found['macs_closed_form']:,}; thop, which adds BN: {thop}), {found['params']:,} parameters")
+
+
+def record(a: Namespace) -> None:
+    """`daar record`."""
+    benchmarks = dict(item.split("=", 1) for item in a.benchmarks if "=" in item)
+    if len(benchmarks) < len(a.benchmarks):
+        raise InputError(f"--benchmarks takes STAGE=FILE, got {a.benchmarks}. Name the stage of each file.")
+    from daar.stages.record import record as stage
+
+    stage(
+        suite=a.suite,
+        variant=a.variant,
+        method=discovery.get(a.method, a.methods_dir),
+        options=_options(a),
+        seed=a.seed,
+        images=a.images,
+        base=a.base,
+        base_measured=a.base_measured,
+        run=a.run_folder,
+        packs=_packs(a),
+        out=a.out,
+        device=_device(a),
+        benchmarks={stage_name: Path(file) for stage_name, file in benchmarks.items()},
+    )
+
+
+# suites
+
+
+def check_suite(a: Namespace) -> None:
+    """`daar suite check`."""
+    found = suite.load(a.suite)
+    settings = len(found.settings)
+    print(f"suite {found.name!r}: {settings} settings, {', '.join(found.networks)} on {', '.join(found.datasets)}")
+    preflight.require_runnable(found, a.packs)
+    print(f"it can run here; roughly {preflight.readable(preflight.hours(found))} of training")
+
+
+def write_suite(a: Namespace) -> None:
+    """`daar suite write`: the workflow keeps with the results what was run."""
+    content = _json(a.config, "the suite")
+    suite.from_config(content, "config")
+    files.write_json(a.out, content)
+
+
+def report(a: Namespace) -> None:
+    """`daar report`."""
+    found = suite.load(a.suite)
+    folder = a.results / found.name
+    if a.where:
+        print(_where(folder))
+        return
+    from daar import report as reports
+
+    results, titles = folder / "results.csv", found.titles()
+    if a.only in (None, "collect"):
+        reports.write_results([folder / setting.path / "record.json" for setting in found.settings], results)
+    if a.only in (None, "tables"):
+        reports.write_tables(results, folder / "tables", titles)
+    if a.only in (None, "figures"):
+        reports.write_figures(results, folder / "figures", titles)
+    if a.only is None:
+        print(_where(folder))
+
+
+def _where(folder: Path) -> str:
+    rows = {
+        "tables": "tables/*.md",
+        "figures": "figures/*.png",
+        "all numbers": "results.csv",
+        "records": "**/record.json",
+    }
+    found = {what: sorted(folder.glob(pattern)) for what, pattern in rows.items()}
+    if missing := [what for what, paths in found.items() if not paths]:
+        raise InputError(f"{folder} has no {missing[0]} yet. Run: snakemake --cores all --configfile SUITE.yaml")
+    shown = {w: str(p[0]) if len(p) == 1 else f"{p[0]} and {len(p) - 1} more" for w, p in found.items()}
+    return "\n".join(f"{what + ':':<13}{where}" for what, where in shown.items())
+
+
+def bench(a: Namespace) -> None:
+    """`daar bench`."""
+    from daar.bench import run
+
+    _set_threads(a.threads)
+    print(run(a.out, a.windows, a.json))
+
+
+# arguments that several commands share
+
+
+def _packs(a: Namespace) -> Path:
+    """The packed dataset's folder; packs it first where it is not there."""
+    from daar.data import packed
+
+    dataset = datasets.get(a.dataset)
+    folder: Path = a.packs / a.dataset
+    if not (folder / "source.json").exists():
+        packed.prepare(dataset, folder, data_root=a.data_root)
+    return folder
+
+
+def _device(a: Namespace) -> "torch.device":
+    from daar.gpu import choose_device
+
+    _set_threads(a.threads)
+    return choose_device(a.device)
+
+
+def _set_threads(count: int | None) -> None:
+    import torch
+
+    if count is not None and count < 1:
+        raise InputError(f"--threads is {count}; it must be 1 or more.")
+    torch.set_num_threads(count or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def _say(a: Namespace) -> Callable[[str], None]:
+    """Prints a line at once, behind the label."""
+    if not a.label:
+        return functools.partial(print, flush=True)
+    return lambda line: print(f"{a.label}: {line}", flush=True)
+
+
+def _options(a: Namespace) -> dict[str, Any]:
+    options = _json(a.options, "--options")
+    if not isinstance(options, dict):
+        raise InputError(f"--options must be a JSON object, got {a.options!r}. For example: '{{\"attention\": \"dual\"}}'")
+    return options
+
+
+def _recipe(a: Namespace, default: Recipe) -> Recipe:
+    """The default, under --recipe, under the single options; --recipe alone starts from Recipe's own defaults."""
+    settings = default.to_json()
+    if a.recipe is not None:
+        settings = _json(a.recipe, "--recipe") if a.recipe.lstrip().startswith("{") else _yaml(Path(a.recipe))
+    given = {f.name: value for f in fields(Recipe) if (value := getattr(a, f.name)) is not None}
+    if given.get("schedule", "step") != "step" and "milestones" not in given:
+        settings.pop("milestones", None)
+    return recipes.from_json({**settings, **given}, "recipe")
+
+
+def _json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{what} is not JSON: {error}. Got {text!r}.") from error
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"--recipe is neither JSON nor a readable YAML file: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"recipe {path} must be a mapping of settings, got {type(content).__name__}.")
+    return content
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.4f}" for value in values)

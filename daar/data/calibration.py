@@ -1,0 +1,61 @@
+"""The calibration images: what data-driven methods score on, the same for all of them."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from daar.data.packed import Pack
+from daar.errors import InputError
+from daar.randomness import generator
+
+
+def calibration_indices(dataset_name: str, seed: int, n: int, train_size: int) -> Tensor:
+    """The first n of a permutation of the train part that depends on data set and seed alone.
+
+    Args:
+        dataset_name: short name of the data set.
+        seed: the setting's seed.
+        n: how many images.
+        train_size: images in the train part.
+
+    Returns:
+        (n,) int64 indices into the train part. A smaller n gives the beginning of a larger one's.
+
+    Raises:
+        InputError: n is not from 1 to train_size.
+    """
+    if not 1 <= n <= train_size:
+        raise InputError(
+            f"calibration images should number from 1 to {train_size:,}, the train part of {dataset_name}, "
+            f"but {n:,} were asked for. Ask for fewer."
+        )
+    return torch.randperm(train_size, generator=generator("calibration", dataset_name, seed))[:n]
+
+
+def calibration_batch(
+    pack: Pack, seed: int, n: int, mean: Sequence[float], std: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """The calibration images of a train part, unaugmented, as a network reads them.
+
+    Args:
+        pack: the train part.
+        seed: the setting's seed.
+        n: how many images.
+        mean: the network's own mean per channel, for pixels in 0..1.
+        std: the network's own standard deviation per channel, for pixels in 0..1.
+
+    Returns:
+        Images (n, C, H, W) float32, normalised, and labels (n,) int64.
+
+    Raises:
+        InputError: n is larger than the train part, or `pack` is not one.
+    """
+    if pack.split != "train":
+        raise InputError(
+            f"calibration images come from the train part, but this is {pack.split}. Give train.safetensors."
+        )
+    index = calibration_indices(pack.dataset, seed, n, len(pack.labels))
+    images = pack.images[index].permute(0, 3, 1, 2).to(torch.float32) / 255
+    shift, scale = (torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1) for values in (mean, std))
+    return ((images - shift) / scale).contiguous(), pack.labels[index]

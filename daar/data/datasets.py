@@ -1,0 +1,106 @@
+"""The data sets of the suite, as plain facts. Imports neither torch nor numpy."""
+
+from dataclasses import dataclass
+
+from daar.errors import unknown
+
+_CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One data set: its classes, its official counts and how the suite splits it.
+
+    Attributes:
+        name: short name, as in suites and paths.
+        title: name for tables.
+        classes: official class names, in label order.
+        shape: (C, H, W) of the packed images.
+        official_train: images in the official train part, or in the only part.
+        official_test: images in the official test part; 0 when there is only one part.
+        train: images that we train on.
+        val: images held out of the official train part.
+        test: images that only `measure` reads.
+        flip: whether a mirrored image is still one of its class.
+        sources: kinds of source it can be read from, the preferred one first.
+        torchvision_class: name in `torchvision.datasets`, for the source "torchvision".
+        torchvision_folder: folder that class reads, below the data root.
+        label_column: name of the label column, for the source "parquet".
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    official_train: int
+    official_test: int
+    train: int
+    val: int
+    test: int
+    flip: bool
+    sources: tuple[str, ...]
+    torchvision_class: str = ""
+    torchvision_folder: str = ""
+    label_column: str = "label"
+
+    def __post_init__(self) -> None:
+        held_out = self.val if self.official_test else self.val + self.test
+        assert self.train + held_out == self.official_train, f"{self.name}: the split does not add up"
+        assert not self.official_test or self.test == self.official_test, f"{self.name}: test is not the official test"
+
+    @property
+    def official(self) -> dict[str, int]:
+        """Images in each official part: "train" and, where there is one, "test"."""
+        counts = {"train": self.official_train, "test": self.official_test}
+        return {part: count for part, count in counts.items() if count}
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Images in each of our splits, "train", "val" and "test"."""
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+
+DATASETS = {
+    dataset.name: dataset
+    for dataset in (
+        Dataset(
+            name="digits",
+            title="Digits",
+            classes=tuple("0123456789"),
+            shape=(3, 32, 32),
+            official_train=1_797,
+            official_test=0,
+            train=1_257,
+            val=180,
+            test=360,
+            flip=False,
+            sources=("scikit-learn",),
+        ),
+        Dataset(
+            name="cifar10",
+            title="CIFAR-10",
+            classes=_CIFAR10_CLASSES,
+            shape=(3, 32, 32),
+            official_train=50_000,
+            official_test=10_000,
+            train=45_000,
+            val=5_000,
+            test=10_000,
+            flip=True,
+            sources=("torchvision", "folder", "parquet"),
+            torchvision_class="CIFAR10",
+            torchvision_folder="cifar-10-batches-py",
+        ),
+    )
+}
+
+
+def get(name: str) -> Dataset:
+    """The data set of that name.
+
+    Raises:
+        InputError: there is none; the message lists those that are.
+    """
+    if name not in DATASETS:
+        raise unknown("dataset", name, list(DATASETS))
+    return DATASETS[name]

@@ -1,0 +1,276 @@
+"""The packed data set: one file per split, the same bytes whatever source the images came from.
+
+`<dir>/{train,val,test}.safetensors` hold images and labels in packed order and, in the header, what they are
+and a SHA-256 over all of it. Where they came from is not in them but beside them, in `<dir>/source.json`, which
+names the checksums it speaks of.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from daar.data import readers, sources
+from daar.data.datasets import Dataset, get
+from daar.data.fingerprints import compare
+from daar.data.readers import Part
+from daar.data.splits import Images, packed_order, split
+from daar.errors import InputError
+from daar.files import atomic, read_json, write_json
+
+FORMAT_VERSION = 1
+SPLITS = ("train", "val", "test")
+# one key only: safetensors writes several in an order that changes from run to run
+_HEADER = "daar_pack"
+_AGAIN = "Make it again with `daar data prepare`."
+
+
+@dataclass(frozen=True, eq=False)
+class Pack:
+    """One split of a data set.
+
+    Attributes:
+        images: (N, H, W, C) uint8.
+        labels: (N,) int64.
+        classes: class names, in label order.
+        mean: per channel, of the train part, for pixels in 0..1.
+        std: the same for the (population) standard deviation.
+        dataset: short name.
+        split: "train", "val" or "test".
+        source: kind of source, and how it differs from the official release; for reports.
+        checksum: SHA-256 over images, labels and all of the above but the source.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dataset: str
+    split: str
+    source: str
+    checksum: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found in a packed data set.
+
+    Attributes:
+        dataset: short name.
+        source: as in `source.json`: {"kind", "where", "note"}.
+        comparison: how the images differ from the official release, computed anew.
+        counts: images per split and class.
+        mean: per channel, of the train part.
+        std: the same.
+        checksums: SHA-256 per split.
+    """
+
+    dataset: str
+    source: dict[str, str]
+    comparison: str
+    counts: dict[str, dict[str, int]]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    checksums: dict[str, str]
+
+
+def prepare(
+    dataset: Dataset, out: Path, *, data_root: Path | None = None, source: str = "auto", download: bool = False
+) -> Path:
+    """Find a data set, read it, check it and pack it.
+
+    Args:
+        dataset: which one.
+        out: folder for the packed files.
+        data_root: where to look for it; `sources` says what is looked at without it.
+        source: kind of source, or "auto" for the preferred one of those that are there.
+        download: fetch it with torchvision when it is not there.
+
+    Returns:
+        The folder of the packed files.
+
+    Raises:
+        InputError: it is not there, is not as it should be, or cannot be downloaded or written.
+    """
+    found = sources.locate(dataset, data_root, source)
+    if found is None and download and "torchvision" in dataset.sources and source in ("auto", "torchvision"):
+        found = readers.download(dataset, sources.places(dataset, data_root)[0])
+    if found is None:
+        raise sources.not_found(dataset, data_root)
+    parts = _in_packed_order(readers.read(found, dataset))
+    note = _compare(dataset, list(parts.values()))
+    packed = _split(parts, dataset)
+    mean, std = channel_statistics(packed["train"].images)
+    checksums = {}
+    for name in SPLITS:
+        about = {"dataset": dataset.name, "split": name, "classes": dataset.classes, "mean": mean, "std": std}
+        checksums[name] = _write(Path(out) / f"{name}.safetensors", packed[name], about)
+    write_json(
+        Path(out) / "source.json",
+        {"kind": found.kind, "where": str(found.path), "note": note, "checksums": checksums},
+    )
+    return Path(out)
+
+
+def load(path: Path) -> Pack:
+    """Read one packed file and verify it.
+
+    Args:
+        path: `<dir>/{train,val,test}.safetensors`, with `<dir>/source.json` beside it.
+
+    Raises:
+        InputError: it is missing, damaged, no packed file, from a newer version, or not of that source.json.
+    """
+    path = Path(path)
+    about, checksum, images, labels = _read(path)
+    source = _read_source(path.parent)
+    if source["checksums"].get(about["split"]) != checksum:
+        raise InputError(f"{path} and {path.parent / 'source.json'} are not of one data set. {_AGAIN}")
+    return Pack(
+        images=images,
+        labels=labels,
+        classes=tuple(about["classes"]),
+        mean=tuple(about["mean"]),
+        std=tuple(about["std"]),
+        dataset=about["dataset"],
+        split=about["split"],
+        source=f"{source['kind']}: {source['note']}",
+        checksum=checksum,
+    )
+
+
+def check(folder: Path) -> Report:
+    """Verify a packed data set, all splits of it, and say what is in it.
+
+    Raises:
+        InputError: a file fails `load`, or the three are not the splits of one data set of ours.
+    """
+    packs = {name: load(Path(folder) / f"{name}.safetensors") for name in SPLITS}
+    train = packs["train"]
+    dataset = get(train.dataset)
+    for name, pack in packs.items():
+        same = (pack.dataset, pack.classes, pack.mean, pack.std) == (
+            dataset.name,
+            dataset.classes,
+            train.mean,
+            train.std,
+        )
+        if not same or pack.split != name or len(pack.labels) != dataset.splits[name]:
+            raise InputError(
+                f"{folder}/{name}.safetensors holds {len(pack.labels):,} images, {pack.split} of {pack.dataset}; "
+                f"expected {dataset.splits[name]:,}, {name} of {dataset.name}. {_AGAIN}"
+            )
+    counts = {
+        name: torch.bincount(pack.labels, minlength=len(dataset.classes)).tolist() for name, pack in packs.items()
+    }
+    source = _read_source(Path(folder))
+    return Report(
+        dataset=dataset.name,
+        source={key: source[key] for key in ("kind", "where", "note")},
+        comparison=_compare(dataset, [Part(pack.images.numpy(), pack.labels.numpy()) for pack in packs.values()]),
+        counts={name: dict(zip(dataset.classes, numbers, strict=True)) for name, numbers in counts.items()},
+        mean=train.mean,
+        std=train.std,
+        checksums={name: pack.checksum for name, pack in packs.items()},
+    )
+
+
+def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and population standard deviation per channel, from exact integer sums.
+
+    Args:
+        images: (N, H, W, C) uint8.
+
+    Returns:
+        Mean and std, C values each, for pixels in 0..1.
+    """
+    pixels = images.size // images.shape[-1]
+    means, stds = [], []
+    for channel in range(images.shape[-1]):
+        counts = np.zeros(256, dtype=np.int64)
+        for start in range(0, len(images), 1_000):  # in blocks, since bincount makes eight bytes of every pixel
+            counts += np.bincount(images[start : start + 1_000, ..., channel].ravel(), minlength=256)
+        histogram = counts.tolist()
+        total = sum(value * count for value, count in enumerate(histogram))
+        squares = sum(value * value * count for value, count in enumerate(histogram))
+        means.append(total / (255 * pixels))
+        stds.append(math.sqrt(pixels * squares - total * total) / (255 * pixels))
+    return tuple(means), tuple(stds)
+
+
+def _in_packed_order(parts: dict[str, Part]) -> dict[str, Part]:
+    orders = {name: packed_order(part.images, part.labels) for name, part in parts.items()}
+    return {name: Part(part.images[orders[name]], part.labels[orders[name]]) for name, part in parts.items()}
+
+
+def _split(parts: dict[str, Part], dataset: Dataset) -> dict[str, Part]:
+    """Split official parts that are in packed order into train, val and test."""
+    train = parts["train"]
+    sizes = {"val": dataset.val} if "test" in parts else {"test": dataset.test, "val": dataset.val}
+    masks = split(train.labels, len(dataset.classes), sizes)
+    return parts | {name: Part(train.images[mask], train.labels[mask]) for name, mask in masks.items()}
+
+
+def _compare(dataset: Dataset, parts: list[Part]) -> str:
+    return compare(
+        dataset, np.concatenate([part.images for part in parts]), np.concatenate([part.labels for part in parts])
+    )
+
+
+def _write(path: Path, part: Part, about: dict[str, Any]) -> str:
+    """Write one packed file; returns its checksum."""
+    checksum = _checksum(about, part)
+    header = json.dumps({"version": FORMAT_VERSION, "checksum": checksum, **about})
+    content = safetensors.numpy.save({"images": part.images, "labels": part.labels}, {_HEADER: header})
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+    return checksum
+
+
+def _checksum(about: dict[str, Any], part: Part) -> str:
+    """SHA-256 over the description, the shape, the pixels and the labels."""
+    hashed = hashlib.sha256(json.dumps([about, part.images.shape], sort_keys=True).encode())
+    hashed.update(part.images.data)
+    hashed.update(part.labels.data)
+    return hashed.hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], str, Tensor, Tensor]:
+    """Read and verify one packed file: its description, checksum, images and labels."""
+    if not path.is_file():
+        raise InputError(f"{path} should be a packed data file, but there is no such file. {_AGAIN}")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_HEADER])
+            version, checksum = header.pop("version"), header.pop("checksum")
+            if version > FORMAT_VERSION:
+                raise InputError(
+                    f"{path} is in format {version}; this version of daar reads up to {FORMAT_VERSION}. "
+                    "Update daar, or make the file again with this one."
+                )
+            images, labels = file.get_tensor("images"), file.get_tensor("labels")
+        part = Part(images.numpy(), labels.numpy())
+        whole = images.dtype == torch.uint8 and labels.dtype == torch.int64 and _checksum(header, part) == checksum
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is damaged or no packed data file of ours ({error}). {_AGAIN}") from error
+    if not whole:
+        raise InputError(f"{path} is damaged: its checksum does not fit its content. {_AGAIN}")
+    return header, checksum, images, labels
+
+
+def _read_source(folder: Path) -> dict[str, Any]:
+    path = folder / "source.json"
+    source = read_json(path, "the note on where a packed data set came from")
+    if not isinstance(source, dict) or not {"kind", "where", "note", "checksums"} <= source.keys():
+        raise InputError(f"{path} should name kind, where, note and checksums. {_AGAIN}")
+    return source

@@ -1,0 +1,158 @@
+"""Where a data set's images can be, and whether they are there.
+
+Looks at names only and imports nothing heavy, so that a run can be refused in milliseconds. The data root is
+the explicit argument, else the environment's DAAR_DATA_ROOT, else ./data; a data set is looked for in
+`<root>/<dataset>/` and then in `<root>/` itself:
+
+- torchvision: the folder that torchvision's download leaves (`cifar-10-batches-py/`);
+- folder: image files as `train/<class>/*` and `test/<class>/*`;
+- parquet: `train*.parquet` and `test*.parquet`, in the Hugging Face layout;
+- scikit-learn: comes with the package (digits).
+
+When several are there, the first in `Dataset.sources` is taken (torchvision, folder, parquet: those that are
+surest to be the official pixels first), and of one kind the one in `<root>/<dataset>/`.
+"""
+
+import importlib.util
+import os
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from daar.data.datasets import Dataset
+from daar.errors import InputError, unknown
+
+DOWNLOAD_HOST = ("www.cs.toronto.edu", 443)
+ANSWER_WITHIN_S = 3.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """A source that is there.
+
+    Attributes:
+        kind: one of `Dataset.sources`.
+        path: the folder that holds its files.
+    """
+
+    kind: str
+    path: Path
+
+
+def resolve_root(data_root: Path | None) -> Path:
+    """The data root: the argument, else DAAR_DATA_ROOT (if not empty), else ./data."""
+    return Path(data_root or os.environ.get("DAAR_DATA_ROOT") or "data")
+
+
+def places(dataset: Dataset, data_root: Path | None) -> tuple[Path, Path]:
+    """The folders in which a data set is looked for, in order."""
+    root = resolve_root(data_root)
+    return root / dataset.name, root
+
+
+def locate(dataset: Dataset, data_root: Path | None = None, source: str = "auto") -> Found | None:
+    """Find a data set on this machine, without opening any of its files.
+
+    Args:
+        dataset: what to look for.
+        data_root: where to look; see the module's docstring.
+        source: one kind of source, or "auto" for any.
+
+    Returns:
+        The preferred source that is there, or None.
+
+    Raises:
+        InputError: the data set has no such kind of source, or a folder cannot be read.
+    """
+    if source not in ("auto", *dataset.sources):
+        raise unknown(f"source of {dataset.name}", source, ["auto", *dataset.sources])
+    kinds = dataset.sources if source == "auto" else (source,)
+    for kind in kinds:
+        for place in places(dataset, data_root):
+            try:
+                path = _PROBES[kind](dataset, place)
+            except OSError as error:
+                raise InputError(
+                    f"cannot look into {place}: {error.strerror}. Mend it or name another data root."
+                ) from error
+            if path is not None:
+                return Found(kind, path)
+    return None
+
+
+def not_found(dataset: Dataset, data_root: Path | None = None) -> InputError:
+    """The error for a data set that `locate` did not find: what was looked for, where, and what to do."""
+    looked_in = " and ".join(str(place) for place in places(dataset, data_root))
+    looked_for = {
+        "torchvision": f"{dataset.torchvision_folder}/ (torchvision)",
+        "folder": "train/<class>/ and test/<class>/ (folder)",
+        "parquet": "train*.parquet and test*.parquet (parquet)",
+        "scikit-learn": "the package scikit-learn",
+    }
+    wanted = ", ".join(looked_for[kind] for kind in dataset.sources)
+    remedies = ["Put it there", "name its folder with --data-root or DAAR_DATA_ROOT"]
+    if "torchvision" in dataset.sources:
+        remedies.append("let --download fetch it")
+    remedy = ", ".join(remedies[:-1]) + " or " + remedies[-1]
+    return InputError(f"{dataset.title} is not there: expected one of {wanted}; looked in {looked_in}. {remedy}.")
+
+
+def reachable() -> bool:
+    """Whether the host that torchvision downloads from (or the proxy to it) answers within 3 seconds; never raises."""
+    answered = threading.Event()
+
+    def knock() -> None:
+        try:
+            with socket.create_connection(_endpoint(), timeout=ANSWER_WITHIN_S):
+                answered.set()
+        except (OSError, ValueError):
+            return
+
+    # looking up a name knows no timeout, so it is waited for from outside
+    thread = threading.Thread(target=knock, daemon=True)
+    thread.start()
+    thread.join(ANSWER_WITHIN_S)
+    return answered.is_set()
+
+
+def _endpoint() -> tuple[str, int]:
+    """Host and port that a download would connect to first."""
+    from urllib.request import getproxies
+
+    proxy = getproxies().get("https")
+    if not proxy:
+        return DOWNLOAD_HOST
+    url = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    return url.hostname or "", url.port or 80
+
+
+def _torchvision(dataset: Dataset, place: Path) -> Path | None:
+    folder = place / dataset.torchvision_folder
+    return folder if folder.is_dir() else None
+
+
+def _folder(dataset: Dataset, place: Path) -> Path | None:
+    # one known class is enough, so that a missing part or class is named as a fault of this folder
+    there = any((place / part / name).is_dir() for part in dataset.official for name in dataset.classes)
+    return place if there else None
+
+
+def _parquet(dataset: Dataset, place: Path) -> Path | None:
+    there = any(next(place.glob(f"{part}*.parquet"), None) for part in dataset.official)
+    return place if there else None
+
+
+def _scikit_learn(_dataset: Dataset, _place: Path) -> Path | None:
+    spec = importlib.util.find_spec("sklearn")  # finds the package without importing it
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+_PROBES: dict[str, Callable[[Dataset, Path], Path | None]] = {
+    "torchvision": _torchvision,
+    "folder": _folder,
+    "parquet": _parquet,
+    "scikit-learn": _scikit_learn,
+}

@@ -1,0 +1,1 @@
+"""Measuring: accuracy, MACs and parameters of the network as it is."""

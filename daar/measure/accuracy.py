@@ -1,0 +1,50 @@
+"""Accuracy: correct / N, every image once, in eval mode and strict float32."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from daar.data.packed import Pack
+from daar.modes import evaluating, strict_float32
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Percent of images whose label is the highest logit, and is among the five highest (None below 100 classes)."""
+
+    top1: float
+    top5: float | None
+
+
+def evaluate(
+    model: nn.Module,
+    pack: Pack,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    device: torch.device,
+    batch_size: int = 500,
+) -> Accuracy:
+    """Classify every image of a split.
+
+    Args:
+        model: on `device`; left in the mode it was in.
+        pack: the split.
+        mean: the network's own, per channel, of pixels in 0..1.
+        std: likewise.
+        device: where the model is.
+        batch_size: images per forward pass; the last may be shorter.
+    """
+    scale = 1 / (255 * torch.tensor(std, device=device))
+    shift = torch.tensor(mean, device=device) * 255 * scale
+    ranks = 5 if len(pack.classes) >= 100 else 1
+    correct = torch.zeros(ranks, dtype=torch.int64, device=device)
+    with strict_float32(), evaluating(model):
+        for start in range(0, len(pack.labels), batch_size):
+            part = slice(start, start + batch_size)
+            images = (pack.images[part].to(device) * scale - shift).permute(0, 3, 1, 2)
+            labels = pack.labels[part].to(device)
+            best = model(images).topk(ranks).indices
+            correct += (best == labels[:, None]).sum(0)
+    percent = [100 * int(c) / len(pack.labels) for c in correct.cumsum(0)]
+    return Accuracy(percent[0], percent[4] if ranks == 5 else None)

@@ -1,0 +1,147 @@
+"""Records of single settings → one flat table, results.csv.
+
+A column is named by its key path in the record, joined by underscores: `base.sha256` is
+`base_sha256`, `macs.slim` is `macs_slim`. Units and meanings are those of
+workflow/schemas/record.schema.yaml. The exceptions: accuracies drop the split where it is
+test (`top1.test.tuned` is `top1_tuned`) and put it first where it is not (`val_top1_tuned`);
+`saw_val` and `imported` drop `base`; `options` and `versions` are JSON; `epochs` is the length of
+the curve; `delta_top1` is tuned − dense, in points.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from daar.errors import InputError
+from daar.files import read_json, write_text
+from daar.schemas import validate
+
+SETTING = ("suite", "dataset", "network", "seed", "variant", "policy", "scope", "target")
+ORDER = ["suite", "dataset", "network", "target", "control", "variant", "policy", "scope", "seed"]
+
+_STAGES = ("dense", "pruned", "recalibrated", "tuned", "best_val")
+_JOBS = ("score", "plan", "finetune", "measure")
+
+# column -> (dtype, key path in the record); a path that ends in null gives a blank
+_FROM_RECORD: dict[str, tuple[str, str]] = {
+    **{name: ("string", name) for name in ("suite", "dataset", "network", "variant", "method", "policy", "scope")},
+    "target": ("float64", "target"),
+    "seed": ("int64", "seed"),
+    "control": ("bool", "control"),
+    "base_sha256": ("string", "base.sha256"),
+    "imported": ("bool", "base.imported"),
+    "saw_val": ("bool", "base.saw_val"),
+    "recipe": ("string", "recipe"),
+    "train_recipe": ("string", "train_recipe"),
+    "calibration_images": ("int64", "calibration_images"),
+    **{f"top1_{stage}": ("float64", f"top1.test.{stage}") for stage in _STAGES},
+    **{f"val_top1_{stage}": ("float64", f"top1.val.{stage}") for stage in _STAGES},
+    **{f"top5_{stage}": ("float64", f"top5.test.{stage}") for stage in _STAGES},
+    **{f"val_top5_{stage}": ("float64", f"top5.val.{stage}") for stage in _STAGES},
+    **{f"macs_{name}": ("int64", f"macs.{name}") for name in ("dense", "slim", "slim_closed_form")},
+    **{f"macs_{name}": ("Int64", f"macs.{name}") for name in ("dense_thop", "slim_thop")},
+    "macs_reduction": ("float64", "macs_reduction"),
+    **{f"params_{name}": ("int64", f"params.{name}") for name in ("dense", "slim")},
+    "params_reduction": ("float64", "params_reduction"),
+    "slim_error_max_relative": ("float64", "slim_error.max_relative"),
+    "slim_error_dtype": ("string", "slim_error.dtype"),
+    "slim_error_images": ("int64", "slim_error.images"),
+    **{f"seconds_{job}": ("float64", f"seconds.{job}") for job in _JOBS},
+    **{f"peak_memory_mib_{job}": ("float64", f"peak_memory_mib.{job}") for job in _JOBS},
+    "hardware_cpu": ("string", "hardware.cpu"),
+    "hardware_cores": ("int64", "hardware.cores"),
+    "hardware_gpu": ("string", "hardware.gpu"),
+    "threads": ("int64", "threads"),
+    "commit": ("string", "commit"),
+}
+_DERIVED = {"delta_top1": "float64", "epochs": "int64", "options": "string", "versions": "string"}
+COLUMNS: dict[str, str] = {**{name: dtype for name, (dtype, _) in _FROM_RECORD.items()}, **_DERIVED}
+
+
+def load_records(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Read records and check them against the schema.
+
+    Args:
+        paths: record.json files, one per setting.
+
+    Raises:
+        InputError: there is none, one is damaged or does not fit the schema (names file and
+            key), or two are of the same setting (names both files).
+    """
+    records: list[dict[str, Any]] = []
+    seen: dict[tuple[Any, ...], Path] = {}
+    for path in paths:
+        record = read_json(path, "a record of one setting")
+        validate(record, "record", str(path), "Delete the file and run the suite again.")
+        setting = tuple(record[key] for key in SETTING)
+        if setting in seen:
+            what = ", ".join(f"{key} {value}" for key, value in zip(SETTING, setting, strict=True))
+            raise InputError(f"{seen[setting]} and {path} are both of the setting {what}. Keep one of them.")
+        seen[setting] = path
+        records.append(record)
+    if not records:
+        raise InputError("expected at least one record.json to report on, got none. Run the suite first.")
+    return records
+
+
+def _lookup(record: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path; None where the path meets a null or an optional key that is absent."""
+    value: Any = record
+    for key in path.split("."):
+        value = None if value is None else value.get(key)
+    return value
+
+
+def results_frame(records: list[dict[str, Any]]) -> pd.DataFrame:
+    """Flatten records that `load_records` gave to the columns that the module's head describes.
+
+    Returns:
+        One row per record, in an order that does not depend on the order of the records.
+    """
+    frame = pd.DataFrame(
+        {
+            name: pd.Series([_lookup(record, path) for record in records], dtype=dtype)
+            for name, (dtype, path) in _FROM_RECORD.items()
+        }
+    )
+    derived: dict[str, Any] = {
+        "delta_top1": frame["top1_tuned"] - frame["top1_dense"],
+        "epochs": [len(record["curve"]) for record in records],
+        **{key: [json.dumps(record[key], sort_keys=True) for record in records] for key in ("options", "versions")},
+    }
+    return frame.assign(**derived).astype(COLUMNS)[list(COLUMNS)].sort_values(ORDER, ignore_index=True)
+
+
+def write_results(paths: Iterable[Path], out: Path) -> Path:
+    """Collect records into `out`, a CSV whose numbers read back equal; returns `out`."""
+    write_text(out, results_frame(load_records(paths)).to_csv(index=False, lineterminator="\n"))
+    return Path(out)
+
+
+def read_results(path: Path) -> pd.DataFrame:
+    """Read a results.csv; the frame equals the one it was written from.
+
+    Raises:
+        InputError: there is no such file, it is damaged, or its columns are not ours.
+    """
+    # pandas 2 reads floats to the last bit only if told to, pandas 3 warns when told: we read text and convert
+    raw = {name: "string" if dtype == "float64" else dtype for name, dtype in COLUMNS.items()}
+    try:
+        # only an empty field is a blank: a variant may well be called "null"
+        frame = pd.read_csv(path, dtype=raw, keep_default_na=False, na_values=[""], encoding="utf-8")
+        frame = frame.astype({name: dtype for name, dtype in COLUMNS.items() if name in frame})
+    except (OSError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise InputError(
+            f"{path} should be a results.csv, but cannot be read: {why}. Collect the records anew."
+        ) from error
+    if list(frame.columns) != list(COLUMNS) or frame.empty:
+        odd = sorted(set(frame.columns) ^ set(COLUMNS))
+        what = (
+            f"the columns {', '.join(odd)} are missing or unknown" if odd else "it has no rows or its columns are moved"
+        )
+        raise InputError(f"{path} should be a results.csv, but {what}. Collect the records anew.")
+    return frame

@@ -1,0 +1,104 @@
+"""What must be equal before two rows may stand in one table.
+
+Within one (dataset, network), whatever the target, since its table has one head and one dense
+row: the suite, the base of each seed, the scope, the calibration images and, but for controls,
+the tuning recipe. Within one target: the seeds, and the MACs removed, to half a point of the dense
+count. Rows at ratios of their own (`own_ratios`) have no common target; among them only the seeds
+are compared.
+"""
+
+import pandas as pd
+
+from daar.errors import InputError
+
+MACS_POINTS = 0.5
+
+_SHARED = {
+    "suite": "Report on one suite at a time.",
+    "scope": "Give every scope a suite of its own.",
+    "calibration_images": "Run both with the same number of calibration images.",
+}
+
+
+def own_ratios(results: pd.DataFrame) -> pd.Series:
+    """Which rows keep their policy's own ratios, so that no target makes them comparable; bool per row."""
+    return (results["policy"] == "published") | results["target"].isna()
+
+
+def check(results: pd.DataFrame) -> None:
+    """Refuse an unfair comparison.
+
+    Args:
+        results: rows of results.csv, of any number of data sets and networks.
+
+    Raises:
+        InputError: names the offending variant, the field, both values and what to do.
+    """
+    for _, rows in results.groupby(["dataset", "network"]):
+        for field, remedy in _SHARED.items():
+            _same(rows, field, remedy)
+        for _, seed in rows.groupby("seed"):
+            _same(seed, "base_sha256", "Prune the same dense network: run the outdated one again.")
+        _same(rows[~rows["control"]], "recipe", "Tune all methods with the same recipe.")
+        for _, variant in rows.groupby("variant"):
+            _same(variant, "options", "Give every choice of options a variant of its own.")
+        own = own_ratios(rows)
+        for _, target in rows[~own].groupby("target"):
+            _same_seeds(target)
+            _same_macs(target)
+        if own.any():
+            _same_seeds(rows[own])
+
+
+def _name(row: pd.Series, seed: bool = True) -> str:
+    at = "" if pd.isna(row["target"]) else f" at target {100 * row['target']:g}%"
+    return f"variant {row['variant']!r} ({row['policy']}{at}" + (f", seed {row['seed']})" if seed else ")")
+
+
+def _refuse(row: pd.Series, message: str) -> InputError:
+    return InputError(f"unfair table {row['dataset']}/{row['network']}: {message}")
+
+
+def _same(rows: pd.DataFrame, field: str, remedy: str) -> None:
+    if rows[field].nunique() <= 1:
+        return
+    # whoever is alone with a value is the likelier offender; mode() breaks ties by order
+    usual = rows[field] == rows[field].mode().iloc[0]
+    offender, other = rows[~usual].iloc[0], rows[usual].iloc[0]
+    raise _refuse(
+        offender,
+        f"{field} of {_name(offender)} is {offender[field]}, of {_name(other)} it is {other[field]}; "
+        f"expected the same. {remedy}",
+    )
+
+
+def _same_seeds(rows: pd.DataFrame) -> None:
+    expected = set(rows["seed"])
+    for _, variant in rows.groupby(["variant", "policy"]):
+        seeds = set(variant["seed"])
+        if seeds != expected:
+            first = variant.iloc[0]
+            raise _refuse(
+                first,
+                f"seed of {_name(first, seed=False)} is {_listed(seeds)}, of others it is {_listed(expected)}; "
+                f"expected the same. Run seed {_listed(expected - seeds)} too, or take the variant out of the suite.",
+            )
+
+
+def _same_macs(rows: pd.DataFrame) -> None:
+    points = 100 * rows["macs_reduction"]
+    # rounding of the subtraction must not refuse a difference of exactly half a point
+    if points.max() - points.min() <= MACS_POINTS + 1e-9:
+        return
+    low, high = rows.iloc[points.argmin()], rows.iloc[points.argmax()]
+    offender, other = sorted((low, high), key=lambda row: -abs(row["macs_reduction"] - row["target"]))
+    raise _refuse(
+        offender,
+        f"macs_reduction of {_name(offender)} is {100 * offender['macs_reduction']:.2f}%, of {_name(other)} it is "
+        f"{100 * other['macs_reduction']:.2f}%; expected at most {MACS_POINTS} points between them. "
+        f"Choose a target that both can meet, or take {offender['variant']!r} out of this one.",
+    )
+
+
+def _listed(seeds: set[int]) -> str:
+    return ", ".join(map(str, sorted(seeds)))

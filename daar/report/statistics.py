@@ -1,0 +1,102 @@
+"""Means and sample standard deviations over seeds."""
+
+import math
+import statistics
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from daar.report.fairness import own_ratios
+
+ACCURACIES = (
+    "top1_dense",
+    "top1_pruned",
+    "top1_recalibrated",
+    "top1_tuned",
+    "delta_top1",
+    "top1_best_val",
+    "val_top1_tuned",
+    "top5_dense",
+    "top5_tuned",
+)
+COUNTS = ("macs_slim", "macs_reduction", "macs_slim_thop", "params_slim", "params_reduction")
+
+_GROUP = ["dataset", "network", "target", "control", "variant", "method", "policy", "scope", "own_ratios"]
+
+
+class Summary(NamedTuple):
+    """Of n values: the mean and the sample standard deviation (n − 1), NaN where it is undefined."""
+
+    mean: float
+    std: float
+    n: int
+
+
+def summarise(values: Iterable[float]) -> Summary:
+    """Mean, sample standard deviation and number of `values`; a NaN among them makes both NaN."""
+    numbers = list(values)
+    if any(map(math.isnan, numbers)):
+        return Summary(math.nan, math.nan, len(numbers))
+    # the standard library's stdev works in exact fractions: equal values have a spread of 0, not of 1e-14
+    std = statistics.stdev(numbers) if len(numbers) > 1 else math.nan
+    return Summary(statistics.fmean(numbers), std, len(numbers))
+
+
+def by_variant(results: pd.DataFrame) -> pd.DataFrame:
+    """Summarise over seeds.
+
+    Args:
+        results: rows of results.csv, fair ones (`daar.report.fairness.check`).
+
+    Returns:
+        One row per (dataset, network, target, variant, policy) with `n` settings on `bases` dense
+        networks, `own_ratios`, `<accuracy>_mean` and `<accuracy>_std` (percent, points for
+        `delta_top1`), and `<count>_mean`. Accuracies of the dense network are over the bases,
+        not the settings: one imported network has no spread.
+    """
+    rows = results.assign(
+        # from the raw columns, whatever a delta_top1 in the file says
+        delta_top1=results["top1_tuned"] - results["top1_dense"],
+        own_ratios=own_ratios(results),
+    )
+    # what a base has seen is no validation, and nothing may have been chosen on it
+    rows.loc[rows["saw_val"], ["val_top1_tuned", "top1_best_val"]] = np.nan
+    groups = rows.groupby(_GROUP, dropna=False)
+    return pd.DataFrame([dict(zip(_GROUP, key, strict=True)) | _row(group) for key, group in groups])
+
+
+def dense(results: pd.DataFrame) -> dict[str, Any]:
+    """The dense networks of one (dataset, network): those keys of a `by_variant` row that make sense for them.
+
+    MACs and parameters stand under the names of the slim network's, with nothing removed.
+    """
+    bases = results.drop_duplicates("base_sha256")
+    row: dict[str, Any] = {"variant": "dense", "control": False, "own_ratios": False}
+    row |= {"n": len(bases), "bases": len(bases), "saw_val": bool(bases["saw_val"].any())}
+    for name in ("top1_dense", "top5_dense"):
+        row[f"{name}_mean"], row[f"{name}_std"], _ = summarise(bases[name])
+    for slim, whole in (
+        ("macs_slim", "macs_dense"),
+        ("macs_slim_thop", "macs_dense_thop"),
+        ("params_slim", "params_dense"),
+    ):
+        row[f"{slim}_mean"] = _mean(bases[whole])
+    return row | {"macs_reduction_mean": 0.0, "params_reduction_mean": 0.0}
+
+
+def _mean(counts: pd.Series) -> float:
+    """The mean of counts, NaN where one is blank."""
+    return summarise(counts.to_numpy(np.float64, na_value=np.nan)).mean
+
+
+def _row(rows: pd.DataFrame) -> dict[str, Any]:
+    bases = rows.drop_duplicates("base_sha256")
+    row: dict[str, Any] = {"n": len(rows), "bases": len(bases), "saw_val": bool(rows["saw_val"].any())}
+    for name in ACCURACIES:
+        values = (bases if name.endswith("_dense") else rows)[name]
+        row[f"{name}_mean"], row[f"{name}_std"], _ = summarise(values)
+    for name in COUNTS:
+        row[f"{name}_mean"] = _mean(rows[name])
+    return row

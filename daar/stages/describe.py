@@ -1,0 +1,70 @@
+"""A network as the pruning sees it: its size, its channel groups, and what stays whole."""
+
+from typing import Any
+
+import torch
+from tabulate import tabulate
+
+from daar.measure.macs import count_macs, count_params
+from daar.models import Network
+from daar.pruning.groups import ChannelGraph, Group, channel_graph
+
+
+def describe(network: Network, num_classes: int) -> dict[str, Any]:
+    """What `daar describe --json` prints; scripts rely on these keys.
+
+    Returns:
+        network, title, source, input_shape, macs, params, and groups: each with name, size, min_kept, members (the
+        convs that make its channels), readers (the layers that read them), scopes it is pruned in, and frozen (why it
+        is not, or null).
+    """
+    model = network.build(num_classes).eval()
+    image = torch.zeros(1, *network.input_shape)
+    graph = channel_graph(model, image)
+    return {
+        "network": network.name,
+        "title": network.title,
+        "source": network.source,
+        "input_shape": list(network.input_shape),
+        "macs": count_macs(model, image),
+        "params": count_params(model),
+        "groups": [_group(group, graph) for group in graph.groups],
+    }
+
+
+def _group(group: Group, graph: ChannelGraph) -> dict[str, Any]:
+    channels = set(group.channels.tolist())
+    scopes = [scope for scope in ("inner", "all") if group in graph.in_scope(scope)]
+    return {
+        "name": group.name,
+        "size": group.size,
+        "min_kept": group.min_kept,
+        "members": list(group.members),
+        "readers": [layer.name for layer in graph.layers.values() if layer.reads(channels)],
+        "scopes": scopes,
+        "frozen": group.frozen,
+    }
+
+
+def to_text(found: dict[str, Any]) -> str:
+    """The same for a person."""
+    head = (
+        f"{found['title']} ({found['source']}), input {'x'.join(map(str, found['input_shape']))}: "
+        f"{found['macs']:,} MACs (conv + linear, one image), {found['params']:,} parameters"
+    )
+    rows = [
+        {
+            "group": group["name"],
+            "size": group["size"],
+            "keeps at least": group["min_kept"],
+            "scopes": ", ".join(group["scopes"]) or f"stays whole: {group['frozen']}",
+            "made by": _short(group["members"]),
+            "read by": _short(group["readers"]),
+        }
+        for group in found["groups"]
+    ]
+    return f"{head}\n\n{tabulate(rows, headers='keys')}"
+
+
+def _short(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]}, {names[1]}, … {names[-1]} ({len(names)})"

@@ -1,0 +1,69 @@
+"""Measure any checkpoint: accuracy on val and test, MACs, parameters. The only stage that reads the test part."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from daar import checkpoint
+from daar.checkpoint import Description
+from daar.data import packed
+from daar.errors import InputError
+from daar.measure import accuracy, macs
+from daar.pruning.closed_form import ClosedForm
+from daar.pruning.groups import channel_graph
+
+
+def measure(*, folder: Path, packs: Path, device: torch.device) -> dict[str, Any]:
+    """What `daar measure --json` prints; scripts rely on these keys.
+
+    Args:
+        folder: of the checkpoint.
+        packs: folder of the packed dataset.
+        device: where the network runs.
+
+    Returns:
+        network, dataset; top1 and top5 (percent of the test part; top5 null below 100 classes), val_top1 and val_top5
+        (null where `val_seen`: training has seen them); images (of the test part); macs, macs_closed_form, macs_thop
+        and params.
+
+    Raises:
+        InputError: the checkpoint or the dataset is absent or damaged, or they do not fit.
+    """
+    model, about = checkpoint.load(folder)
+    test_pack = packed.load(Path(packs) / "test.safetensors")
+    if len(test_pack.classes) != about.num_classes:
+        raise InputError(f"{folder} knows {about.num_classes} classes, {packs} has {len(test_pack.classes)}. Choose its dataset.")
+    scores = accuracies(model, about, packs, device)
+    return {
+        "network": about.network,
+        "dataset": test_pack.dataset,
+        "top1": scores["test"].top1,
+        "top5": scores["test"].top5,
+        "val_top1": None if "val" in about.trained_on else scores["val"].top1,
+        "val_top5": None if "val" in about.trained_on else scores["val"].top5,
+        "val_seen": "val" in about.trained_on,
+        "images": len(test_pack.labels),
+        **sizes(model.cpu(), about),
+    }
+
+
+def accuracies(
+    model: nn.Module, about: Description, packs: Path, device: torch.device
+) -> dict[str, accuracy.Accuracy]:
+    """Accuracy on val and test, in strict float32, fed with the network's own mean and std."""
+    model.to(device, memory_format=torch.channels_last)
+    loaded = {split: packed.load(Path(packs) / f"{split}.safetensors") for split in ("val", "test")}
+    return {split: accuracy.evaluate(model, pack, about.mean, about.std, device) for split, pack in loaded.items()}
+
+
+def sizes(model: nn.Module, about: Description) -> dict[str, int | None]:
+    """MACs for one image by every counter, and parameters, of a network on the CPU."""
+    image = torch.zeros(1, *about.input_shape)
+    return {
+        "macs": macs.count_macs(model, image),
+        "macs_closed_form": ClosedForm(channel_graph(model, image))({}),
+        "macs_thop": macs.count_macs_thop(model, image),
+        "params": macs.count_params(model),
+    }

@@ -1,0 +1,71 @@
+"""Slim a dense network by a plan and prove that it computes what the masked one computes."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from daar import checkpoint, files
+from daar.checkpoint import Description
+from daar.data import packed
+from daar.data.calibration import calibration_batch
+from daar.data.packed import Pack
+from daar.pruning import plan as plans
+from daar.pruning.groups import channel_graph
+from daar.pruning.plan import Plan
+from daar.pruning.slim import slim, slim_error
+
+# calibration images on which slim and masked network are compared in float64
+CHECKED_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class Slimmed:
+    """A slim network, untuned, on the CPU.
+
+    Attributes:
+        model: the network.
+        about: its description, base and measured error in the provenance.
+        plan: what it was slimmed by.
+        error: max |slim − masked| / max |logit| in float64.
+        calibration: (N, C, H, W) the calibration images, normalised.
+    """
+
+    model: nn.Module
+    about: Description
+    plan: Plan
+    error: float
+    calibration: Tensor
+
+
+def slim_by_plan(base: Path, plan_file: Path, train_pack: Pack, seed: int, images: int) -> Slimmed:
+    """Read a dense checkpoint and a plan, and slim.
+
+    Args:
+        base: folder of the dense checkpoint.
+        plan_file: plan.json, whoever wrote it.
+        train_pack: train part of the dataset.
+        seed: fixes the calibration images.
+        images: how many.
+
+    Raises:
+        InputError: plan and network do not fit, or slim and masked network differ.
+    """
+    dense, about = checkpoint.load(base)
+    plan = plans.load(plan_file)
+    calibration, _ = calibration_batch(train_pack, seed, images, about.mean, about.std)
+    graph = channel_graph(dense, torch.zeros(1, *about.input_shape))
+    removed = plan.removed(graph)
+    model = slim(dense, graph, removed)
+    error = slim_error(dense, model, graph, removed, calibration[:CHECKED_IMAGES])
+    origin = {"sha256": files.sha256(Path(base) / "model.safetensors"), **about.provenance}
+    described = replace(about, plan=plan, provenance={"base": origin, "slim_error": error})
+    return Slimmed(model, described, plan, error, calibration)
+
+
+def prune(*, base: Path, plan_file: Path, packs: Path, seed: int, images: int, out: Path) -> float:
+    """Write the slim checkpoint, untuned, and give the measured error; arguments and errors as `slim_by_plan`."""
+    found = slim_by_plan(base, plan_file, packed.load(Path(packs) / "train.safetensors"), seed, images)
+    checkpoint.save(out, found.model, found.about)
+    return found.error

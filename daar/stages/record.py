@@ -1,0 +1,141 @@
+"""Write the record of one setting: every number that tables need, and where it comes from."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from daar import checkpoint, discovery, files, provenance
+from daar.checkpoint import Description
+from daar.discovery import Method
+from daar.pruning.groups import channel_graph
+from daar.pruning.slim import slim
+from daar.schemas import validate
+from daar.stages.finetune import CHECKED_IMAGES
+from daar.stages.measure import accuracies, sizes
+
+TIMED = ("score", "plan", "finetune")
+
+
+def record(
+    *,
+    suite: str,
+    variant: str,
+    method: Method,
+    options: dict[str, Any],
+    seed: int,
+    images: int,
+    base: Path,
+    base_measured: Path,
+    run: Path,
+    packs: Path,
+    out: Path,
+    device: torch.device,
+    benchmarks: dict[str, Path],
+) -> dict[str, Any]:
+    """Measure one setting at every point of its way and write record.json.
+
+    Args:
+        suite: name of the suite.
+        variant: row of the table.
+        method: whose importance.
+        options: of the variant.
+        seed: the setting's.
+        images: how many calibration images.
+        base: folder of the dense checkpoint.
+        base_measured: what `daar measure --json` printed of it.
+        run: folder that `finetune` wrote.
+        packs: folder of the packed dataset.
+        out: record.json.
+        device: where the networks run.
+        benchmarks: stage → Snakemake's benchmark file, where there is one.
+
+    Raises:
+        InputError: a file is absent or damaged.
+    """
+    start = time.perf_counter()
+    dense = files.read_json(base_measured, "the measurement of the dense network")
+    tuned, about = checkpoint.load(run)
+    assert about.plan is not None, run
+    saw_val = "val" in about.trained_on
+    points = _points(base, run, about, packs, device)
+    slim_sizes = sizes(tuned, about)
+    measured = {stage: _benchmark(path) for stage, path in benchmarks.items() if stage in TIMED}
+    base_about = about.provenance["base"]
+    how = about.provenance["tuned"]
+    content = {
+        "format": 1,
+        "suite": suite,
+        **{"dataset": about.dataset, "network": about.network, "seed": seed},
+        **{"variant": variant, "method": method.name, "options": options},
+        **{"policy": about.plan.policy, "scope": about.plan.scope, "target": about.plan.target},
+        "control": bool(method.info.get("control", False)),
+        "base": {"sha256": base_about["sha256"], "imported": "imported" in base_about, "saw_val": saw_val},
+        "recipe": how["recipe_hash"],
+        "train_recipe": base_about.get("recipe_hash"),
+        "calibration_images": images,
+        "top1": _table(dense, points, "top1", saw_val),
+        "top5": _table(dense, points, "top5", saw_val) if dense["top5"] is not None else None,
+        "macs": {
+            "dense": dense["macs"],
+            "slim": slim_sizes["macs"],
+            "slim_closed_form": slim_sizes["macs_closed_form"],
+            "dense_thop": dense["macs_thop"],
+            "slim_thop": slim_sizes["macs_thop"],
+        },
+        "params": {"dense": dense["params"], "slim": slim_sizes["params"]},
+        "macs_reduction": 1 - slim_sizes["macs"] / dense["macs"],  # type: ignore[operator]  # macs is never None
+        "params_reduction": 1 - slim_sizes["params"] / dense["params"],  # type: ignore[operator]
+        "slim_error": {"max_relative": about.provenance["slim_error"], "dtype": "float64", "images": CHECKED_IMAGES},
+        "seconds": {**{stage: row["s"] for stage, row in measured.items()}, "measure": time.perf_counter() - start},
+        "peak_memory_mib": {stage: row["max_rss"] for stage, row in measured.items() if "max_rss" in row},
+        "curve": how["curve"],
+        **{key: how[key] for key in ("threads", "hardware", "versions", "commit")},
+    }
+    validate(content, "record", str(out), "Report this: a stage wrote what the record cannot hold.")
+    files.write_json(out, content)
+    return content
+
+
+def _points(
+    base: Path, run: Path, about: Description, packs: Path, device: torch.device
+) -> dict[str, dict[str, Any]]:
+    """Accuracies of the slim network untuned, recalibrated, tuned, and at its best epoch on val (None without one)."""
+    dense, dense_about = checkpoint.load(base)
+    graph = channel_graph(dense, torch.zeros(1, *about.input_shape))
+    assert about.plan is not None
+    untuned = slim(dense, graph, about.plan.removed(graph))
+    points = {"pruned": accuracies(untuned, dense_about, packs, device)}
+    for name, folder in (("recalibrated", run / "recalibrated"), ("tuned", run), ("best_val", run / "best")):
+        if (folder / "model.json").exists():
+            model, described = checkpoint.load(folder)
+            points[name] = accuracies(model, described, packs, device)
+    return points
+
+
+def _table(dense: dict[str, Any], points: dict[str, Any], which: str, saw_val: bool) -> dict[str, dict[str, Any]]:
+    """Split → point → percent. Where training has seen val, val says nothing and the best epoch on it neither."""
+    names = ("pruned", "recalibrated", "tuned", "best_val")
+    by_split = {
+        split: {name: getattr(points[name][split], which) if name in points else None for name in names}
+        for split in ("test", "val")
+    }
+    if saw_val:
+        by_split["val"] = dict.fromkeys(names)
+        by_split["test"]["best_val"] = None
+    by_split["test"] = {"dense": dense[which], **by_split["test"]}
+    by_split["val"] = {"dense": dense[f"val_{which}"], **by_split["val"]}
+    return by_split
+
+
+def _benchmark(path: Path) -> dict[str, float]:
+    """The numbers of a Snakemake benchmark file: a header and one row, tab-separated; s, max_rss (MiB) and more."""
+    header, row, *_ = Path(path).read_text(encoding="utf-8").splitlines()
+    numbers = {}
+    for key, value in zip(header.split("\t"), row.split("\t"), strict=False):
+        try:
+            numbers[key] = float(value)
+        except ValueError:  # h:m:s, and "-" or "NA" where a job was too short to be sampled
+            continue
+    return numbers

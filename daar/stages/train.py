@@ -1,0 +1,69 @@
+"""Train a dense network from scratch."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from daar import checkpoint, models, provenance
+from daar.checkpoint import Description
+from daar.data import datasets, packed
+from daar.randomness import derive
+from daar.training.engine import Data, fit
+from daar.training.progress import curve_to_json
+from daar.training.recipe import Recipe
+
+
+def train(
+    *,
+    network: str,
+    packs: Path,
+    recipe: Recipe,
+    seed: int,
+    out: Path,
+    device: torch.device,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Train and write a checkpoint; a killed run goes on from `<out>/resume.safetensors`.
+
+    Args:
+        network: name in the registry.
+        packs: folder of the packed dataset; its test part is not read.
+        recipe: how.
+        seed: fixes initial weights, order and augmentation.
+        out: folder of the checkpoint.
+        device: where.
+        say: gets a line per epoch.
+
+    Raises:
+        InputError: a name is unknown, data are missing or damaged, or the loss is not finite.
+    """
+    entry = models.get(network)
+    train_pack, val_pack = (packed.load(Path(packs) / f"{split}.safetensors") for split in ("train", "val"))
+    dataset = datasets.get(train_pack.dataset)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive("weights", seed))
+        model = entry.build(len(train_pack.classes))
+    data = Data(train_pack, val_pack, train_pack.mean, train_pack.std, dataset.flip)
+    resume_file = Path(out) / "resume.safetensors"
+    identity = {"network": network, "images": train_pack.checksum}
+    progress = fit(model, data, recipe, seed, device, resume_file=resume_file, identity=identity, say=say)
+    about = Description(
+        network=network,
+        dataset=dataset.name,
+        num_classes=len(train_pack.classes),
+        input_shape=dataset.shape,
+        mean=train_pack.mean,
+        std=train_pack.std,
+        trained_on=("train",),
+        plan=None,
+        provenance={
+            "seed": seed,
+            "recipe": recipe.to_json(),
+            "recipe_hash": recipe.hash,
+            "curve": curve_to_json(progress.curve),
+            **provenance.environment(),
+        },
+    )
+    checkpoint.save(out, model, about)
+    resume_file.unlink(missing_ok=True)

@@ -1,0 +1,254 @@
+"""A suite: one experiment file, validated, as frozen dataclasses, with every setting and path that follows from it.
+
+Imported while the DAG is built: neither torch nor numpy.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from daar import discovery, models
+from daar.data import datasets
+from daar.errors import InputError, unknown
+from daar.files import digest
+from daar.pruning import policies
+from daar.schemas import validate
+from daar.training import recipe as recipes
+from daar.training.recipe import Recipe
+
+# keys that Snakemake or its user may add to the config and that are none of the experiment's
+_ENGINE_KEYS = {"pathvars", "config_version"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the tables: a method with options. By default its name is the method's."""
+
+    name: str
+    method: str
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Base:
+    """Published weights that stand in for a dense network of our own training.
+
+    Attributes:
+        file: the .pt or .th file.
+        mean: per channel, of pixels in 0..1, that the weights were trained with; None for the dataset's.
+        std: likewise.
+        trained_on: splits that they have seen.
+    """
+
+    file: str
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    trained_on: tuple[str, ...]
+
+    @property
+    def hash(self) -> str:
+        """Stands where a dense network of our own has its recipe's hash."""
+        return "import-" + digest([self.file, self.mean, self.std])[:8]
+
+    @property
+    def options(self) -> str:
+        """The options of `daar import` that say the same."""
+        lists = {"mean": self.mean, "std": self.std, "trained-on": self.trained_on}
+        return " ".join(f"--{name} {' '.join(map(str, values))}" for name, values in lists.items() if values is not None)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One cell of the experiment; `target` is the fraction of MACs to be removed, None for the policy's own rate."""
+
+    dataset: str
+    network: str
+    seed: int
+    variant: Variant
+    policy: str
+    scope: str
+    target: float | None
+
+    @property
+    def path(self) -> str:
+        """Its folder below `results/<suite>`."""
+        target = "own" if self.target is None else format(self.target, "g")
+        return f"{self.dataset}/{self.network}/seed{self.seed}/{self.variant.name}/{self.policy}-{self.scope}-{target}"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One experiment. Keys as in workflow/schemas/suite.schema.yaml.
+
+    Attributes:
+        name: the folder of its results.
+        datasets: by name.
+        networks: by name.
+        variants: rows of the tables.
+        policies: what turns importance into counts; None for each method's own.
+        scopes: one table each.
+        targets: fractions of the dense MACs to be removed; None in it for the policy's own rate.
+        seeds: each is one repetition of everything.
+        calibration_images: shown to data-driven methods and to BN recalibration.
+        train: recipe of the dense networks.
+        finetune: recipe of every pruned network.
+        base: network → published weights instead of training.
+        data_root: where the datasets are looked for; None for DAAR_DATA_ROOT or ./data.
+        allow_cpu: whether it may run without a GPU.
+        methods_dirs: further folders of methods.
+    """
+
+    name: str
+    datasets: tuple[str, ...]
+    networks: tuple[str, ...]
+    variants: tuple[Variant, ...]
+    policies: tuple[str, ...] | None
+    scopes: tuple[str, ...]
+    targets: tuple[float | None, ...]
+    seeds: tuple[int, ...]
+    calibration_images: int
+    train: Recipe
+    finetune: Recipe
+    base: dict[str, Base]
+    data_root: str | None
+    allow_cpu: bool
+    methods_dirs: tuple[Path, ...]
+
+    @property
+    def settings(self) -> list[Setting]:
+        """Every cell, in the order of the file."""
+        methods = discovery.find(self.methods_dirs)
+        return [
+            Setting(dataset, network, seed, variant, policy, scope, target)
+            for dataset in self.datasets
+            for network in self.networks
+            for scope in self.scopes
+            for target in self.targets
+            for variant in self.variants
+            for policy in self.policies or (methods[variant.method].policy,)
+            for seed in self.seeds
+        ]
+
+    def variant(self, name: str) -> Variant:
+        """Look a variant up; InputError lists those there are."""
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        raise unknown("variant", name, [v.name for v in self.variants])
+
+    def dense_path(self, dataset: str, network: str, seed: int) -> str:
+        """Folder of a dense network below `results/dense`; imported weights are one for all seeds."""
+        if network in self.base:
+            return f"{dataset}/{network}/{self.base[network].hash}/seed0"
+        return f"{dataset}/{network}/{self.train.hash}/seed{seed}"
+
+    def titles(self) -> dict[str, str]:
+        """Variant → how tables name it."""
+        methods = discovery.find(self.methods_dirs)
+        titles = {}
+        for variant in self.variants:
+            title = str(methods[variant.method].info.get("title", variant.method))
+            titles[variant.name] = title if variant.name == variant.method else f"{title}: {variant.name}"
+        return titles
+
+
+def load(path: Path) -> Suite:
+    """Read and validate a suite file.
+
+    Raises:
+        InputError: no such file, not YAML, or not a suite.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"suite {path} cannot be read: {error.strerror}. See workflow/config/.") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"suite {path} is not YAML: {' '.join(str(error).split())}") from error
+    return from_config(content, str(path))
+
+
+def from_config(content: Any, where: str) -> Suite:
+    """Make a suite of Snakemake's config or of a suite file's content.
+
+    Args:
+        content: the mapping.
+        where: it comes from, for messages.
+
+    Raises:
+        InputError: a key, a name or a value is wrong; says which and what is allowed.
+    """
+    if isinstance(content, dict):
+        content = {key: value for key, value in content.items() if key not in _ENGINE_KEYS}
+    validate(content, "suite", where, "See workflow/schemas/suite.schema.yaml.")
+    extra = tuple(Path(folder) for folder in content.get("methods_dirs", ()))
+    suite = Suite(
+        name=content["suite"],
+        datasets=_distinct(content["datasets"], f"{where}: datasets"),
+        networks=_distinct(content["networks"], f"{where}: networks"),
+        variants=_variants(content, extra, where),
+        policies=_distinct(content["policies"], f"{where}: policies") if "policies" in content else None,
+        scopes=_distinct(content.get("scopes", ["all"]), f"{where}: scopes"),
+        targets=_distinct(content["macs_reductions"], f"{where}: macs_reductions"),
+        seeds=_distinct(content["seeds"], f"{where}: seeds"),
+        calibration_images=content.get("calibration_images", 640),
+        train=recipes.from_json(content.get("train", {}), f"{where}: train"),
+        finetune=recipes.from_json(content["finetune"], f"{where}: finetune"),
+        base={name: _base(entry) for name, entry in content.get("base", {}).items()},
+        data_root=content.get("data_root"),
+        allow_cpu=content.get("allow_cpu", True),
+        methods_dirs=extra,
+    )
+    _check_names(suite, where)
+    return suite
+
+
+def _distinct(values: Iterable[Any], where: str) -> tuple[Any, ...]:
+    values = tuple(values)
+    if twice := [value for index, value in enumerate(values) if value in values[:index]]:
+        raise InputError(f"{where} names {twice[0]!r} twice. Name it once.")
+    return values
+
+
+def _variants(content: dict[str, Any], extra: tuple[Path, ...], where: str) -> tuple[Variant, ...]:
+    """Those of `variants` and of `methods`; all that are discovered where the suite names neither."""
+    found = discovery.find(extra)
+    listed = content.get("methods", [] if "variants" in content else list(found))
+    variants = [Variant(name, name) for name in _distinct(listed, f"{where}: methods")]
+    for name, entry in content.get("variants", {}).items():
+        options = tuple(sorted(entry.get("options", {}).items()))
+        variants.append(Variant(name, entry["method"], options))
+    for variant in variants:
+        if variant.method not in found:
+            hint = "Leave `methods` out to run all there are."
+            raise unknown(f"method in {where}", variant.method, list(found), hint)
+    _distinct([variant.name for variant in variants], f"{where}: methods and variants")
+    return tuple(variants)
+
+
+def _base(entry: dict[str, Any]) -> Base:
+    mean, std = (tuple(entry[key]) if key in entry else None for key in ("mean", "std"))
+    return Base(entry["file"], mean, std, tuple(entry.get("trained_on", ("train", "val"))))
+
+
+def _check_names(suite: Suite, where: str) -> None:
+    for name in suite.datasets:
+        shape = datasets.get(name).shape
+        for network in suite.networks:
+            if models.get(network).input_shape != shape:
+                raise InputError(f"{where}: {network} takes {models.get(network).input_shape} images, {name} has {shape}.")
+        if suite.calibration_images > datasets.get(name).train:
+            raise InputError(
+                f"{where}: calibration_images is {suite.calibration_images}; {name} has {datasets.get(name).train} train images."
+            )
+    for network in suite.base:
+        if network not in suite.networks:
+            raise unknown(f"network in {where}: base", network, list(suite.networks))
+    known = list(policies.names(suite.methods_dirs))
+    for setting in suite.settings:
+        if setting.policy not in known:
+            raise unknown(f"policy in {where}", setting.policy, known)
+        if setting.policy == "uniform" and setting.target is None:
+            raise InputError(f"{where}: macs_reductions has null, but policy 'uniform' has no rate of its own. Give a fraction.")

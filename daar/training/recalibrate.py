@@ -1,0 +1,34 @@
+"""BN recalibration: statistics of the slim network instead of those of the dense one."""
+
+import torch
+from torch import Tensor, nn
+
+from daar.modes import strict_float32
+
+
+def recalibrate(model: nn.Module, images: Tensor, batch_size: int = 128) -> None:
+    """Re-estimate the statistics of every BN layer on the calibration images, as the cumulative mean over batches.
+
+    As EagleEye (Li et al., ECCV 2020) does before it judges a pruned network. Weights do not change.
+
+    Args:
+        model: on the images' device; left in the mode it was in.
+        images: (N, C, H, W) float32, normalised, N ≥ 2.
+        batch_size: images per forward pass.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    modes = [(module, module.training) for module in model.modules()]
+    momenta = [norm.momentum for norm in norms]
+    model.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's word for a cumulative mean
+        norm.train()
+    batches = [batch for batch in images.split(batch_size) if len(batch) > 1]
+    with torch.no_grad(), strict_float32():
+        for batch in batches:
+            model(batch.contiguous(memory_format=torch.channels_last))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    for module, mode in modes:
+        module.training = mode

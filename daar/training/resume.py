@@ -1,0 +1,99 @@
+"""The resume file: all that a killed training needs to go on as if nothing had happened.
+
+One safetensors file with the model, the momenta, the best state so far and the curve, replaced atomically after every
+epoch, and with the identity of the run, so that another run's file is refused by name of what differs.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from daar import files
+from daar.errors import InputError
+from daar.training.progress import Epoch, Progress
+
+
+class Run:
+    """One training and its resume file.
+
+    Args:
+        identity: JSON-like settings that define the run's result.
+        path: the resume file; None for a run that need not survive.
+        say: gets a line when a run is continued.
+    """
+
+    def __init__(self, identity: dict[str, Any], path: Path | None, say: Callable[[str], None]) -> None:
+        self.identity, self.path, self.say = json.loads(json.dumps(identity)), path, say
+
+    def save(self, model: nn.Module, optimizer: torch.optim.SGD, progress: Progress) -> None:
+        """Replace the resume file by the present state."""
+        if self.path is None:
+            return
+        tensors = {f"model.{name}": value for name, value in _contiguous(model.state_dict()).items()}
+        tensors |= {f"best.{name}": value for name, value in progress.best.items()}
+        for name, parameter in model.named_parameters():
+            momentum = optimizer.state[parameter].get("momentum_buffer")
+            if momentum is not None:
+                tensors[f"momentum.{name}"] = momentum.detach().cpu().contiguous()
+        about = {
+            "identity": self.identity,
+            "threads": torch.get_num_threads(),
+            "curve": [asdict(epoch) for epoch in progress.curve],
+            "best_epoch": progress.best_epoch,
+        }
+        with files.atomic(self.path) as temporary:
+            safetensors.torch.save_file(tensors, temporary, metadata={"run": json.dumps(about)})
+
+    def load(self, model: nn.Module, optimizer: torch.optim.SGD, device: torch.device) -> Progress:
+        """Put model and optimizer where the resume file left them; a fresh start where there is none.
+
+        Raises:
+            InputError: the file is damaged or another run's.
+        """
+        if self.path is None or not self.path.exists():
+            return Progress()
+        about, tensors = self._read(self.path)
+        self._require_same(about["identity"])
+        parts = {kind: _part(tensors, kind) for kind in ("model", "best", "momentum")}
+        model.load_state_dict(parts["model"])
+        for name, parameter in model.named_parameters():
+            if name in parts["momentum"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(parts["momentum"][name])
+        curve = [Epoch(**row) for row in about["curve"]]
+        self.say(f"continues after epoch {len(curve)} from {self.path}")
+        if device.type == "cpu" and about["threads"] != torch.get_num_threads():
+            self.say(f"was begun with {about['threads']} threads, goes on with {torch.get_num_threads()}: bits may differ")
+        return Progress(curve, parts["best"], about["best_epoch"])
+
+    @staticmethod
+    def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                about = json.loads(file.metadata()["run"])
+                return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+        except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"resume file {path} cannot be read: {error}. Delete it to begin anew.") from error
+
+    def _require_same(self, other: dict[str, Any]) -> None:
+        for key in sorted({*self.identity, *other}):
+            if self.identity.get(key) != other.get(key):
+                raise InputError(
+                    f"resume file {self.path} is another run's: {key} was {other.get(key)!r}, is now "
+                    f"{self.identity.get(key)!r}. Delete it to begin anew, or restore the setting."
+                )
+
+
+def _contiguous(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+
+
+def _part(tensors: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:
+    prefix = f"{kind}."
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

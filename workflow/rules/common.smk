@@ -1,0 +1,110 @@
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, workflow.basedir)
+from daar import discovery, gpu, preflight, provenance, suite as suites
+from daar.errors import InputError
+
+
+def fail(error):
+    """End with one line and exit code 2, as the daar command does."""
+    print(f"daar: error: {error}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+try:
+    SUITE = suites.from_config(config, "suite")
+    METHODS = discovery.find(SUITE.methods_dirs)
+    SETTINGS = SUITE.settings
+except InputError as error:
+    fail(error)
+
+RESULTS = f"results/{SUITE.name}"
+PACKS = "results/data"
+DENSE = "results/dense/{dataset}/{network}/{recipe}/seed{seed}"
+VARIANT = f"{RESULTS}/{{dataset}}/{{network}}/seed{{seed}}/{{variant}}"
+SETTING = f"{VARIANT}/{{policy}}-{{scope}}-{{target}}"
+# absolute, since rules inherit it into other folders
+ENV = f"{workflow.basedir}/environment.yml"
+
+# jobs use the interpreter that runs Snakemake, and the package of this checkout, wherever the results go
+os.environ["PATH"] = os.pathsep.join(
+    [os.path.dirname(sys.executable), os.environ.get("PATH", "")]
+)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(workflow.basedir), os.environ.get("PYTHONPATH")])
+)
+
+# without a limit Snakemake would hand out GPUs without end; `--resources gpu=N` still wins
+if "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", gpu.count_gpus())
+
+
+wildcard_constraints:
+    dataset="|".join(SUITE.datasets),
+    network="|".join(SUITE.networks),
+    variant="|".join(variant.name for variant in SUITE.variants),
+    seed=r"\d+",
+    recipe="[0-9a-f]{12}|import-[0-9a-f]{8}",
+    scope="inner|all",
+    target=r"own|0\.\d+(e-\d+)?",
+
+
+def variants_of(method):
+    """Regular expression of the suite's variants that use a method; matches nothing where there are none."""
+    return (
+        "|".join(re.escape(v.name) for v in SUITE.variants if v.method == method)
+        or "(?!)"
+    )
+
+
+def method_of(wildcards):
+    return METHODS[SUITE.variant(wildcards.variant).method]
+
+
+def method_options(wildcards):
+    """The arguments that tell a stage which method, with which options, from which folders."""
+    variant = SUITE.variant(wildcards.variant)
+    options = json.dumps(dict(variant.options))
+    folders = " ".join(f"--methods-dir '{folder}'" for folder in SUITE.methods_dirs)
+    return f"--method {variant.method} --options '{options}' {folders}".rstrip()
+
+
+def packs_of(wildcards):
+    return expand(
+        f"{PACKS}/{wildcards.dataset}/{{file}}",
+        file=["train.safetensors", "val.safetensors", "source.json"],
+    )
+
+
+def test_pack_of(wildcards):
+    return f"{PACKS}/{wildcards.dataset}/test.safetensors"
+
+
+def dense_of(wildcards):
+    """Folder of the dense network that a setting starts from."""
+    path = SUITE.dense_path(wildcards.dataset, wildcards.network, int(wildcards.seed))
+    return f"results/dense/{path}"
+
+
+def dense_files(wildcards):
+    return [f"{dense_of(wildcards)}/model.{end}" for end in ("safetensors", "json")]
+
+
+onstart:
+    try:
+        preflight.require_runnable(SUITE, Path(PACKS))
+    except InputError as error:
+        fail(error)
+
+
+onerror:
+    # a job's own last line says what to do; repeat it where the user is looking
+    for path in re.findall(
+        r"^    log: (\S+) \(check log", Path(log).read_text(), re.MULTILINE
+    ):
+        if os.path.exists(path) and (lines := Path(path).read_text().splitlines()):
+            print(f"{path}: {lines[-1]}", file=sys.stderr)

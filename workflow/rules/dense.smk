@@ -1,0 +1,73 @@
+rule train:
+    input:
+        packs_of,
+    output:
+        f"{DENSE}/model.safetensors",
+        f"{DENSE}/model.json",
+    log:
+        f"{DENSE}/train.log",
+    benchmark:
+        f"{DENSE}/train.benchmark.tsv"
+    wildcard_constraints:
+        recipe="[0-9a-f]{12}",
+    conda:
+        ENV
+    threads: 4
+    resources:
+        gpu=1,
+    params:
+        folder=subpath(output[0], parent=True),
+        recipe=json.dumps(SUITE.train.to_json()),
+        code=lambda wildcards: provenance.code_hash(
+            "daar.stages.train", network=wildcards.network
+        ),
+    shell:
+        "python -m daar train --network {wildcards.network} --dataset {wildcards.dataset} --seed {wildcards.seed}"
+        " --recipe {params.recipe:q} --out {params.folder} --threads {threads}"
+        " --label '{wildcards.network} seed {wildcards.seed} dense' 2>&1 | tee {log}"
+
+
+rule import_weights:
+    input:
+        lambda wildcards: SUITE.base[wildcards.network].file,
+    output:
+        f"{DENSE}/model.safetensors",
+        f"{DENSE}/model.json",
+    log:
+        f"{DENSE}/import.log",
+    wildcard_constraints:
+        recipe="import-[0-9a-f]{8}",
+    conda:
+        ENV
+    params:
+        folder=subpath(output[0], parent=True),
+        options=lambda wildcards: SUITE.base[wildcards.network].options,
+        code=lambda wildcards: provenance.code_hash(
+            "daar.stages.import_weights", network=wildcards.network
+        ),
+    shell:
+        "python -m daar import {input} --network {wildcards.network} --dataset {wildcards.dataset}"
+        " --out {params.folder} {params.options} 2>&1 | tee {log}"
+
+
+rule measure:
+    input:
+        f"{DENSE}/model.safetensors",
+        f"{DENSE}/model.json",
+        packs_of,
+        test_pack_of,
+    output:
+        f"{DENSE}/measured.json",
+    log:
+        f"{DENSE}/measure.log",
+    conda:
+        ENV
+    threads: 4
+    resources:
+        gpu=1,
+    params:
+        folder=subpath(input[0], parent=True),
+        code=provenance.code_hash("daar.stages.measure"),
+    shell:
+        "python -m daar measure {params.folder} --dataset {wildcards.dataset} --out {output} --threads {threads}"
+        " 2>&1 | tee {log}"

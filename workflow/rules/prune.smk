@@ -1,0 +1,135 @@
+# The template of every method's rule: it matches no variant itself. A method's rule.smk inherits it under a name of its
+# own (`use rule score as score_<name>`) or is a whole rule that writes the same file by any program.
+rule score:
+    input:
+        dense_files,
+        packs_of,
+    output:
+        f"{VARIANT}/importance.safetensors",
+    log:
+        f"{VARIANT}/score.log",
+    benchmark:
+        f"{VARIANT}/score.benchmark.tsv"
+    wildcard_constraints:
+        variant="(?!)",
+    conda:
+        ENV
+    resources:
+        gpu=1,
+    params:
+        base=dense_of,
+        method=method_options,
+        images=SUITE.calibration_images,
+        code=lambda wildcards: provenance.code_hash(
+            "daar.stages.score",
+            network=wildcards.network,
+            files=method_of(wildcards).sources,
+        ),
+    shell:
+        "python -m daar score {params.base} {params.method} --dataset {wildcards.dataset} --images {params.images}"
+        " --seed {wildcards.seed} --out {output} --threads {threads} 2>&1 | tee {log}"
+
+
+rule plan:
+    input:
+        dense_files,
+        packs_of,
+        importance=f"{VARIANT}/importance.safetensors",
+    output:
+        f"{SETTING}/plan.json",
+    log:
+        f"{SETTING}/plan.log",
+    benchmark:
+        f"{SETTING}/plan.benchmark.tsv"
+    conda:
+        ENV
+    resources:
+        gpu=1,
+    params:
+        base=dense_of,
+        method=method_options,
+        target=lambda wildcards: (
+            ""
+            if wildcards.target == "own"
+            else f"--macs-reduction {wildcards.target}"
+        ),
+        images=SUITE.calibration_images,
+        code=lambda wildcards: provenance.code_hash(
+            "daar.stages.plan",
+            network=wildcards.network,
+            files=method_of(wildcards).sources,
+        ),
+    shell:
+        "python -m daar plan {params.base} --importance {input.importance} {params.method}"
+        " --policy {wildcards.policy} --scope {wildcards.scope} {params.target}"
+        " --dataset {wildcards.dataset} --images {params.images} --seed {wildcards.seed}"
+        " --out {output} --threads {threads} 2>&1 | tee {log}"
+
+
+rule finetune:
+    input:
+        dense_files,
+        packs_of,
+        plan=f"{SETTING}/plan.json",
+    output:
+        f"{SETTING}/model.safetensors",
+        f"{SETTING}/model.json",
+        f"{SETTING}/recalibrated/model.safetensors",
+        f"{SETTING}/recalibrated/model.json",
+    log:
+        f"{SETTING}/finetune.log",
+    benchmark:
+        f"{SETTING}/finetune.benchmark.tsv"
+    conda:
+        ENV
+    threads: 4
+    resources:
+        gpu=1,
+    params:
+        base=dense_of,
+        folder=subpath(output[0], parent=True),
+        recipe=json.dumps(SUITE.finetune.to_json()),
+        images=SUITE.calibration_images,
+        code=lambda wildcards: provenance.code_hash(
+            "daar.stages.finetune", network=wildcards.network
+        ),
+    shell:
+        "python -m daar finetune {params.base} --plan {input.plan} --dataset {wildcards.dataset}"
+        " --images {params.images} --seed {wildcards.seed} --recipe {params.recipe:q} --out {params.folder}"
+        " --threads {threads}"
+        " --label '{wildcards.network} seed {wildcards.seed} {wildcards.variant} {wildcards.target}' 2>&1 | tee {log}"
+
+
+rule record:
+    input:
+        dense_files,
+        packs_of,
+        test_pack_of,
+        rules.finetune.output,
+        measured=lambda wildcards: f"{dense_of(wildcards)}/measured.json",
+    output:
+        f"{SETTING}/record.json",
+    log:
+        f"{SETTING}/record.log",
+    conda:
+        ENV
+    threads: 4
+    resources:
+        gpu=1,
+    params:
+        base=dense_of,
+        folder=subpath(output[0], parent=True),
+        suite=SUITE.name,
+        method=method_options,
+        images=SUITE.calibration_images,
+        benchmarks=[
+            f"score={VARIANT}/score.benchmark.tsv",
+            f"plan={SETTING}/plan.benchmark.tsv",
+            f"finetune={SETTING}/finetune.benchmark.tsv",
+        ],
+        code=provenance.code_hash("daar.stages.record"),
+    shell:
+        "python -m daar record {params.folder} --base {params.base} --base-measured {input.measured}"
+        " --suite {params.suite} --variant {wildcards.variant} {params.method} --dataset {wildcards.dataset}"
+        " --images {params.images} --seed {wildcards.seed} --benchmarks {params.benchmarks} --out {output}"
+        " --threads {threads} 2>&1 | tee {log}"

@@ -1,0 +1,72 @@
+TABLES = [f"{dataset}-{network}" for dataset in SUITE.datasets for network in SUITE.networks]
+
+
+rule suite:
+    output:
+        f"{RESULTS}/suite.json",
+    log:
+        f"{RESULTS}/suite.log",
+    conda:
+        ENV
+    params:
+        config=json.dumps(config),
+    shell:
+        "python -m daar suite write {params.config:q} --out {output} 2>&1 | tee {log}"
+
+
+rule collect:
+    input:
+        [f"{RESULTS}/{setting.path}/record.json" for setting in SETTINGS],
+        suite=rules.suite.output,
+    output:
+        f"{RESULTS}/results.csv",
+    log:
+        f"{RESULTS}/collect.log",
+    conda:
+        ENV
+    params:
+        code=provenance.code_hash("daar.report.collect"),
+    shell:
+        "python -m daar report {input.suite} --only collect 2>&1 | tee {log}"
+
+
+rule tables:
+    input:
+        rules.collect.output,
+        suite=rules.suite.output,
+    output:
+        report(
+            expand(f"{RESULTS}/tables/{{table}}.md", table=TABLES),
+            category="Tables",
+            caption="../report/table.rst",
+        ),
+        expand(f"{RESULTS}/tables/{{table}}.csv", table=TABLES),
+    log:
+        f"{RESULTS}/tables.log",
+    conda:
+        ENV
+    params:
+        code=provenance.code_hash("daar.report.tables"),
+    shell:
+        "python -m daar report {input.suite} --only tables 2>&1 | tee {log}"
+
+
+rule figures:
+    input:
+        rules.collect.output,
+        suite=rules.suite.output,
+    output:
+        report(
+            expand(f"{RESULTS}/figures/{{table}}-accuracy-macs.svg", table=TABLES),
+            category="Figures",
+            caption="../report/accuracy-macs.rst",
+        ),
+        expand(f"{RESULTS}/figures/{{table}}-accuracy-macs.png", table=TABLES),
+    log:
+        f"{RESULTS}/figures.log",
+    conda:
+        ENV
+    params:
+        code=provenance.code_hash("daar.report.figures"),
+    shell:
+        "python -m daar report {input.suite} --only figures 2>&1 | tee {log}"
