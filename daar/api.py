@@ -18,7 +18,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from daar.modes import evaluating, strict_float32
 from daar.pruning.trace import map_node, stream, trace
 
 __all__ = ["Batch", "MethodInfo", "feature_maps", "filters"]
@@ -53,7 +52,14 @@ class MethodInfo:
         if blank:
             raise ValueError(f"MethodInfo of {self.name!r}: {blank[0]} is blank; every method says who it is.")
         if foreign := set(self.uses) - INPUTS:
-            raise ValueError(f"MethodInfo of {self.name!r}: uses names {sorted(foreign)}; it may name {sorted(INPUTS)}.")
+            raise ValueError(
+                f"MethodInfo of {self.name!r}: uses names {sorted(foreign)}; it may name {sorted(INPUTS)}."
+            )
+        if isinstance(self.deviations, str) or not all(phrase.strip() for phrase in self.deviations):
+            raise ValueError(
+                f"MethodInfo of {self.name!r}: deviations is {self.deviations!r}; it must be a tuple of phrases, none "
+                "blank. One phrase needs a comma behind it."
+            )
 
 
 @dataclass(frozen=True)
@@ -106,5 +112,4 @@ def feature_maps(
     wanted: dict = {}
     for layer in layers:
         wanted.setdefault(map_node(convs[layer], modules), []).append(layer)
-    with strict_float32(), evaluating(model):
-        yield from stream(graph, images.to(device), wanted, batch_size)
+    yield from stream(model, graph, images.to(device), wanted, batch_size)

@@ -75,7 +75,7 @@ def describe(folder: Path) -> Description:
         raise InputError(f"{path} has format {content['format']}; this version reads up to {FORMAT}. Update daar.")
     validate(content, "model", str(path), "Make the checkpoint anew.")
     plan = content["plan"] and plans.from_json(content["plan"], f"{path}: plan")
-    lists = {key: tuple(content[key]) for key in ("input_shape", "mean", "std", "trained_on")}
+    lists: dict[str, Any] = {key: tuple(content[key]) for key in ("input_shape", "mean", "std", "trained_on")}
     plain = {key: content[key] for key in ("network", "dataset", "num_classes", "provenance")}
     return Description(**plain, **lists, plan=plan)
 
@@ -110,7 +110,9 @@ def load(folder: Path) -> tuple[nn.Module, Description]:
     try:
         state = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path} should hold weights, but it cannot be read: {error}. Copy or make it anew.") from error
+        raise InputError(
+            f"{path} should hold weights, but it cannot be read: {error}. Copy or make it anew."
+        ) from error
     load_state(model, state, str(path))
     return model.eval(), description
 
@@ -119,10 +121,14 @@ def load_state(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
     """Load weights; InputError names the first that is absent, foreign or of another shape."""
     expected = model.state_dict()
     if missing := sorted(set(expected) - set(state)):
-        raise InputError(f"{where} lacks {missing[0]!r} and {len(missing) - 1} more. Is it a checkpoint of this network?")
+        raise InputError(
+            f"{where} lacks {missing[0]!r} and {len(missing) - 1} more. Is it a checkpoint of this network?"
+        )
     if foreign := sorted(set(state) - set(expected)):
         raise InputError(f"{where} has {foreign[0]!r} and {len(foreign) - 1} more that the network does not have.")
     for name, value in state.items():
         if value.shape != expected[name].shape:
-            raise InputError(f"{where}: {name!r} has shape {tuple(value.shape)}; the network needs {tuple(expected[name].shape)}.")
+            raise InputError(
+                f"{where}: {name!r} has shape {tuple(value.shape)}; the network needs {tuple(expected[name].shape)}."
+            )
     model.load_state_dict(state)

@@ -104,7 +104,9 @@ def _add_training(subparsers: Any) -> None:
     _add_recipe(command)
     _add_run(command)
 
-    command = _command(subparsers, "finetune", commands.finetune, "slim a network by a plan, recalibrate BN, and tune it")
+    command = _command(
+        subparsers, "finetune", commands.finetune, "slim a network by a plan, recalibrate BN, and tune it"
+    )
     _add_checkpoint(command)
     command.add_argument("--plan", required=True, type=Path, help="plan.json")
     _add_out(command, "folder of the checkpoint")
@@ -112,7 +114,9 @@ def _add_training(subparsers: Any) -> None:
     _add_recipe(command)
     _add_run(command)
 
-    command = _command(subparsers, "import", commands.import_weights, "make a checkpoint of published weights (.pt, .th)")
+    command = _command(
+        subparsers, "import", commands.import_weights, "make a checkpoint of published weights (.pt, .th)"
+    )
     command.add_argument("file", type=Path, metavar="FILE")
     command.add_argument("--network", required=True)
     command.add_argument("--dataset", required=True)
@@ -121,7 +125,9 @@ def _add_training(subparsers: Any) -> None:
         words = "per channel, of pixels in 0..1, as its training normalised (default: ImageNet's, as most weights do)"
         command.add_argument(f"--{name}", type=float, nargs="+", help=words)
     words = "splits that its training has seen (default: train val, as published weights have)"
-    command.add_argument("--trained-on", nargs="+", choices=["train", "val", "test"], default=["train", "val"], help=words)
+    command.add_argument(
+        "--trained-on", nargs="+", choices=["train", "val", "test"], default=["train", "val"], help=words
+    )
 
 
 def _add_pruning(subparsers: Any) -> None:
@@ -184,14 +190,18 @@ def _add_suites(subparsers: Any) -> None:
 
     command = _command(subparsers, "report", commands.report, "collect a suite's records into tables and figures")
     command.add_argument("suite", type=Path, metavar="SUITE.yaml")
-    command.add_argument("--results", type=Path, default=Path("results"), help="folder of all results (default: results)")
+    command.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder of all results (default: results)"
+    )
     command.add_argument("--only", choices=["collect", "tables", "figures"], help="one part; default: all three")
     command.add_argument("--where", action="store_true", help="only say where they lie")
 
     command = _command(subparsers, "bench", commands.bench, "speed, side by side with reference loops")
     command.add_argument("--out", type=Path, default=Path("results/bench"), help="folder (default: results/bench)")
+    command.add_argument("--only", nargs="+", metavar="NAME", help="these benchmarks (default: all)")
     command.add_argument("--windows", type=int, default=7, help="timed windows of each side, interleaved (default: 7)")
-    command.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    command.add_argument("--steps", type=int, default=15, help="training steps in a window (default: 15)")
+    _add_run(command, seed=False)
     _add_json(command)
 
 
@@ -207,7 +217,9 @@ def _add_out(command: Any, what: str) -> None:
 
 
 def _add_checkpoint(command: Any) -> None:
-    command.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder with model.safetensors and model.json")
+    command.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="folder with model.safetensors and model.json"
+    )
 
 
 def _add_methods_dir(command: Any) -> None:

@@ -37,7 +37,9 @@ def list_names(a: Namespace) -> None:
     elif a.what == "networks":
         rows = {n.name: f"{n.title}, {n.macs / 1e6:.1f}M MACs" for n in models.NETWORKS.values()}
     elif a.what == "datasets":
-        rows = {d.name: f"{d.title}, {d.train:,} train, {d.val:,} val, {d.test:,} test" for d in datasets.DATASETS.values()}
+        rows = {
+            d.name: f"{d.title}, {d.train:,} train, {d.val:,} val, {d.test:,} test" for d in datasets.DATASETS.values()
+        }
     else:
         rows = policies.names(a.methods_dir)
     if a.json:
@@ -93,9 +95,7 @@ def train(a: Namespace) -> None:
     recipe = _recipe(a, Recipe())
     from daar.stages.train import train as stage
 
-    stage(
-        network=a.network, packs=_packs(a), recipe=recipe, seed=a.seed, out=a.out, device=_device(a), say=_say(a)
-    )
+    stage(network=a.network, packs=_packs(a), recipe=recipe, seed=a.seed, out=a.out, device=_device(a), say=_say(a))
 
 
 def finetune(a: Namespace) -> None:
@@ -205,9 +205,11 @@ def measure(a: Namespace) -> None:
         print(json.dumps(found, indent=2))
         return
     val = "seen in training" if found["val_seen"] else f"{found['val_top1']:.2f} %"
-    print(f"{found['network']} on {found['dataset']}: top-1 {found['top1']:.2f} % of {found['images']:,} test images, val {val}")
+    images = f"{found['images']:,} test images"
+    print(f"{found['network']} on {found['dataset']}: top-1 {found['top1']:.2f} % of {images}, val {val}")
     thop = f"{found['macs_thop']:,}" if found["macs_thop"] is not None else "fails"
-    print(f"{found['macs']:,} MACs (closed form {found['macs_closed_form']:,}; thop, which adds BN: {thop}), {found['params']:,} parameters")
+    counters = f"closed form {found['macs_closed_form']:,}; thop, which adds BN: {thop}"
+    print(f"{found['macs']:,} MACs ({counters}), {found['params']:,} parameters")
 
 
 def record(a: Namespace) -> None:
@@ -289,10 +291,11 @@ def _where(folder: Path) -> str:
 
 def bench(a: Namespace) -> None:
     """`daar bench`."""
+    device = _device(a)
     from daar.bench import run
+    from daar.bench.harness import Options
 
-    _set_threads(a.threads)
-    print(run(a.out, a.windows, a.json))
+    print(run(a.out, a.windows, a.only, Options(device, a.steps), as_json=a.json))
 
 
 # arguments that several commands share
@@ -321,7 +324,9 @@ def _set_threads(count: int | None) -> None:
 
     if count is not None and count < 1:
         raise InputError(f"--threads is {count}; it must be 1 or more.")
-    torch.set_num_threads(count or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    torch.set_num_threads(
+        count or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
 
 
 def _say(a: Namespace) -> Callable[[str], None]:
@@ -334,7 +339,9 @@ def _say(a: Namespace) -> Callable[[str], None]:
 def _options(a: Namespace) -> dict[str, Any]:
     options = _json(a.options, "--options")
     if not isinstance(options, dict):
-        raise InputError(f"--options must be a JSON object, got {a.options!r}. For example: '{{\"attention\": \"dual\"}}'")
+        raise InputError(
+            f'--options must be a JSON object, got {a.options!r}. For example: \'{{"attention": "dual"}}\''
+        )
     return options
 
 

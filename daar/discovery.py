@@ -6,6 +6,7 @@ Listing is light: metadata is read from the source as literals, and a method's m
 import ast
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,13 @@ class Method:
         return sorted(self.code.parent.glob("*.py"))
 
 
+def export_interpreter() -> None:
+    """Have the jobs of a workflow use this interpreter and this checkout's package, wherever their results go."""
+    paths = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": str(REPOSITORY)}
+    for name, first in paths.items():
+        os.environ[name] = os.pathsep.join(filter(None, [first, os.environ.get(name)]))
+
+
 def find(extra: Sequence[Path] = ()) -> dict[str, Method]:
     """All methods by name, sorted.
 
@@ -65,12 +73,16 @@ def find(extra: Sequence[Path] = ()) -> dict[str, Method]:
         found["daar"] = _read("daar", own / "__init__.py")
     for root in [REPOSITORY / "baselines", *map(Path, extra)]:
         if not root.is_dir():
-            raise InputError(f"methods folder {root} does not exist. Correct --methods-dir or methods_dirs in the suite.")
+            raise InputError(
+                f"methods folder {root} does not exist. Correct --methods-dir or methods_dirs in the suite."
+            )
         for folder in sorted(root.iterdir()):
             if not (folder / "rule.smk").exists():
                 continue
             if folder.name in found:
-                raise InputError(f"two methods are named {folder.name!r}: {found[folder.name].code} and {folder}. Rename one.")
+                raise InputError(
+                    f"two methods are named {folder.name!r}: {found[folder.name].code} and {folder}. Rename one."
+                )
             found[folder.name] = _read(folder.name, folder / "method.py")
     return dict(sorted(found.items()))
 
@@ -90,7 +102,9 @@ def load(method: Method) -> ModuleType:
         InputError: it fails to import, or lacks INFO or score.
     """
     module_name = f"daar_method_{method.name}"
-    spec = importlib.util.spec_from_file_location(module_name, method.code, submodule_search_locations=[str(method.code.parent)])
+    spec = importlib.util.spec_from_file_location(
+        module_name, method.code, submodule_search_locations=[str(method.code.parent)]
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -98,10 +112,14 @@ def load(method: Method) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise InputError(f"method {method.name!r} fails to import: {type(error).__name__}: {error}. See {method.code}.") from error
+        raise InputError(
+            f"method {method.name!r} fails to import: {type(error).__name__}: {error}. See {method.code}."
+        ) from error
     for needed in ("INFO", "score"):
         if not hasattr(module, needed):
-            raise InputError(f"{method.code} defines no {needed}. A method has INFO and score(); see docs/adding-a-method.md.")
+            raise InputError(
+                f"{method.code} defines no {needed}. A method has INFO and score(); see docs/adding-a-method.md."
+            )
     return module
 
 
@@ -136,22 +154,30 @@ def _read(name: str, code: Path) -> Method:
     try:
         tree = ast.parse(code.read_text(encoding="utf-8"))
     except (OSError, SyntaxError) as error:
-        raise InputError(f"method {name!r}: {code} cannot be read: {error}. It must define INFO and score().") from error
+        raise InputError(
+            f"method {name!r}: {code} cannot be read: {error}. It must define INFO and score()."
+        ) from error
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    imported = {alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    imported = {
+        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
     return Method(name, code, code.parent / "rule.smk", _info(name, code, tree), "plan" in functions | imported)
 
 
 def _info(name: str, code: Path, tree: ast.Module) -> dict[str, Any]:
     """The literal keyword arguments of `INFO = MethodInfo(...)`."""
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
         if any(isinstance(t, ast.Name) and t.id == "INFO" for t in targets) and isinstance(node.value, ast.Call):  # type: ignore[attr-defined]
             try:
                 info = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.value.keywords if keyword.arg}  # type: ignore[attr-defined]
             except ValueError as error:
                 raise InputError(f"INFO in {code} must be written in literals, without calls or names.") from error
             if info.get("name") != name:
-                raise InputError(f"INFO.name in {code} is {info.get('name')!r}; it must be the folder's name, {name!r}.")
+                raise InputError(
+                    f"INFO.name in {code} is {info.get('name')!r}; it must be the folder's name, {name!r}."
+                )
             return info
     raise InputError(f"{code} defines no INFO = MethodInfo(...). See docs/adding-a-method.md.")

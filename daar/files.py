@@ -40,7 +40,9 @@ def atomic(path: Path) -> Iterator[Path]:
         os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}. Free some space or choose another folder.") from error
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}. Free some space or choose another folder."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -15,7 +15,7 @@ from daar.data import datasets
 from daar.errors import InputError, unknown
 from daar.files import digest
 from daar.pruning import policies
-from daar.schemas import validate
+from daar.schemas import schema, validate
 from daar.training import recipe as recipes
 from daar.training.recipe import Recipe
 
@@ -57,7 +57,9 @@ class Base:
     def options(self) -> str:
         """The options of `daar import` that say the same."""
         lists = {"mean": self.mean, "std": self.std, "trained-on": self.trained_on}
-        return " ".join(f"--{name} {' '.join(map(str, values))}" for name, values in lists.items() if values is not None)
+        return " ".join(
+            f"--{name} {' '.join(map(str, values))}" for name, values in lists.items() if values is not None
+        )
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Suite:
         networks: by name.
         variants: rows of the tables.
         policies: what turns importance into counts; None for each method's own.
-        scopes: one table each.
+        scope: `inner` or `all`; one for the whole suite, as a table compares within one scope.
         targets: fractions of the dense MACs to be removed; None in it for the policy's own rate.
         seeds: each is one repetition of everything.
         calibration_images: shown to data-driven methods and to BN recalibration.
@@ -106,7 +108,7 @@ class Suite:
     networks: tuple[str, ...]
     variants: tuple[Variant, ...]
     policies: tuple[str, ...] | None
-    scopes: tuple[str, ...]
+    scope: str
     targets: tuple[float | None, ...]
     seeds: tuple[int, ...]
     calibration_images: int
@@ -122,10 +124,9 @@ class Suite:
         """Every cell, in the order of the file."""
         methods = discovery.find(self.methods_dirs)
         return [
-            Setting(dataset, network, seed, variant, policy, scope, target)
+            Setting(dataset, network, seed, variant, policy, self.scope, target)
             for dataset in self.datasets
             for network in self.networks
-            for scope in self.scopes
             for target in self.targets
             for variant in self.variants
             for policy in self.policies or (methods[variant.method].policy,)
@@ -180,8 +181,7 @@ def from_config(content: Any, where: str) -> Suite:
     Raises:
         InputError: a key, a name or a value is wrong; says which and what is allowed.
     """
-    if isinstance(content, dict):
-        content = {key: value for key, value in content.items() if key not in _ENGINE_KEYS}
+    content = normal_form(content)
     validate(content, "suite", where, "See workflow/schemas/suite.schema.yaml.")
     extra = tuple(Path(folder) for folder in content.get("methods_dirs", ()))
     suite = Suite(
@@ -190,7 +190,7 @@ def from_config(content: Any, where: str) -> Suite:
         networks=_distinct(content["networks"], f"{where}: networks"),
         variants=_variants(content, extra, where),
         policies=_distinct(content["policies"], f"{where}: policies") if "policies" in content else None,
-        scopes=_distinct(content.get("scopes", ["all"]), f"{where}: scopes"),
+        scope=content.get("scope", "all"),
         targets=_distinct(content["macs_reductions"], f"{where}: macs_reductions"),
         seeds=_distinct(content["seeds"], f"{where}: seeds"),
         calibration_images=content.get("calibration_images", 640),
@@ -203,6 +203,40 @@ def from_config(content: Any, where: str) -> Suite:
     )
     _check_names(suite, where)
     return suite
+
+
+def normal_form(content: Any) -> Any:
+    """A config without Snakemake's own keys, with values of the right type.
+
+    Snakemake hands what comes by `--config` on as text: "true" for true, ["0.5"] for [0.5]. Where the schema wants no
+    text, text is read as YAML.
+    """
+    if not isinstance(content, dict):
+        return content
+    whole = schema("suite")
+    return _typed({key: value for key, value in content.items() if key not in _ENGINE_KEYS}, whole, whole["$defs"])
+
+
+def _typed(value: Any, part: Any, definitions: dict[str, Any]) -> Any:
+    part = part if isinstance(part, dict) else {}
+    if "$ref" in part:
+        part = {**definitions[part["$ref"].rsplit("/", 1)[1]], **part}
+    if isinstance(value, dict):
+        known, other = part.get("properties", {}), part.get("additionalProperties")
+        return {key: _typed(entry, known.get(key, other), definitions) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_typed(entry, part.get("items"), definitions) for entry in value]
+    if isinstance(value, str) and "type" in part and "string" not in part["type"]:
+        return _from_text(value)
+    return value
+
+
+def _from_text(text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+        return float(value) if isinstance(value, str) else value  # YAML 1.1 takes 1e-3 for text
+    except (yaml.YAMLError, ValueError):
+        return text
 
 
 def _distinct(values: Iterable[Any], where: str) -> tuple[Any, ...]:
@@ -238,11 +272,12 @@ def _check_names(suite: Suite, where: str) -> None:
         shape = datasets.get(name).shape
         for network in suite.networks:
             if models.get(network).input_shape != shape:
-                raise InputError(f"{where}: {network} takes {models.get(network).input_shape} images, {name} has {shape}.")
-        if suite.calibration_images > datasets.get(name).train:
-            raise InputError(
-                f"{where}: calibration_images is {suite.calibration_images}; {name} has {datasets.get(name).train} train images."
-            )
+                raise InputError(
+                    f"{where}: {network} takes {models.get(network).input_shape} images, {name} has {shape}."
+                )
+        images, train = suite.calibration_images, datasets.get(name).train
+        if images > train:
+            raise InputError(f"{where}: calibration_images is {images}; {name} has {train:,} train images. Lower it.")
     for network in suite.base:
         if network not in suite.networks:
             raise unknown(f"network in {where}: base", network, list(suite.networks))
@@ -251,4 +286,6 @@ def _check_names(suite: Suite, where: str) -> None:
         if setting.policy not in known:
             raise unknown(f"policy in {where}", setting.policy, known)
         if setting.policy == "uniform" and setting.target is None:
-            raise InputError(f"{where}: macs_reductions has null, but policy 'uniform' has no rate of its own. Give a fraction.")
+            raise InputError(
+                f"{where}: macs_reductions has null, but policy 'uniform' has no rate of its own. Give a fraction."
+            )

@@ -162,7 +162,7 @@ def test_unfair(tmp_path: Path, name: str) -> None:
 # worked out by hand. Tuned l1: mean 92.8, deviations −0.3, 0.1, 0.2, std √(0.14 / 2) = 0.26, Δ −0.5, −0.3, −0.4.
 # daar: mean 93.4, std 0.1, Δ 0.3, 0.3, 0.0. random: Δ −1.0, −1.2, −1.4. Dense: mean 93.2, std 0.2.
 GOLDEN = """\
-# resnet56 on cifar10
+# ResNet-56 on CIFAR-10
 
 - Scope: all. Seeds: 0, 1, 2. Calibration images: 640.
 - Tuning recipe: `0123456789ab`, 150 epochs; `ffffffffffff`, 200 epochs for random.
@@ -382,7 +382,7 @@ def test_files_are_deterministic_and_say_what_they_show(tmp_path: Path) -> None:
         assert image.width == int(90 / 25.4 * 200)
         assert len(image.convert("RGB").getcolors(1 << 20) or []) > 50
     texts = {"".join(element.itertext()) for element in ElementTree.parse(svg).iter("{http://www.w3.org/2000/svg}text")}
-    shown = ("L1 <$x$> & $y_1$, uniform", "random (control), uniform", "resnet56 on cifar10", "Dense")
+    shown = ("L1 <$x$> & $y_1$, uniform", "random (control), uniform", "ResNet-56 on CIFAR-10", "Dense")
     assert {*shown, "MACs left (% of the dense network's 125.5M)"} <= texts
     assert "DAAR here is a reconstruction" in " ".join(sorted(texts))
 

@@ -34,12 +34,14 @@ class PaddedShortcut(nn.Module):
     def set_source(self, source: Tensor) -> None:
         """Replace the index map, int64 (out_channels,), and choose the cheapest exact way to apply it."""
         self.register_buffer("source", source, persistent=False)
+        source = source.cpu()
         copied = (source >= 0).nonzero().flatten()
         first = int(copied[0]) if len(copied) else 0
         # a run of consecutive channels, as in the dense network, is a plain pad: no gather needed
         self._run = (
             (int(source[first]), first, len(copied))
-            if len(copied) and torch.equal(source[first : first + len(copied)], source[first] + torch.arange(len(copied)))
+            if len(copied)
+            and torch.equal(source[first : first + len(copied)], source[first] + torch.arange(len(copied)))
             else None
         )
 

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from daar.files import atomic
 from daar.report import fairness
 from daar.report.collect import read_results
+from daar.report.names import pair_title
 from daar.report.statistics import by_variant, dense
 from daar.report.tables import RECONSTRUCTION, count
 
@@ -119,11 +120,11 @@ def accuracy_macs(rows: pd.DataFrame, titles: Mapping[str, str], given: Mapping[
             _draw(panel, one, metric, given[one.variant])
     whole = dense(rows)
     _dense_line(upper, whole)
-    upper.set_title(f"{rows['network'].iloc[0]} on {rows['dataset'].iloc[0]}", loc="left")
+    upper.set_title(pair_title(rows["network"].iloc[0], rows["dataset"].iloc[0]), loc="left")
     upper.set_ylabel("Test top-1, tuned (%)")
     lower.set_ylabel("BN recalibrated,\nbefore tuning (%)")
     lower.set_xlabel(f"MACs left (% of the dense network's {count(whole['macs_slim_mean'])})")
-    _ticks(upper, lower, series)
+    _ticks(lower, series)
     figure.align_ylabels()
     lines = _legend(figure, upper) + _footnote(figure, rows, len(series))
     # what stands around the panels makes the figure taller, not the panels flatter
@@ -205,16 +206,16 @@ def _dense_line(panel: Axes, whole: Mapping[str, Any]) -> None:
         panel.axhspan(mean - std, mean + std, color="black", alpha=0.08, linewidth=0, zorder=0)
 
 
-def _ticks(upper: Axes, lower: Axes, series: Iterable[_Series]) -> None:
+def _ticks(panel: Axes, series: Iterable[_Series]) -> None:
     """A tick at every target, where they are few: other places on the axis mean nothing."""
     means = pd.concat([one.means for one in series])
     if means["own_ratios"].any() or means["target"].nunique() > 6:
         return
     places = np.sort(100 * (1 - means.groupby("target")["macs_reduction_mean"].mean()))
-    lower.set_xticks(places, [f"{place:.1f}" for place in places])
-    if len(places) == 1:
-        for panel in (upper, lower):
-            panel.margins(x=0.3)
+    panel.set_xticks(places, [f"{place:.1f}" for place in places])
+    if len(places) == 1:  # variants of one target stand close together, in the middle
+        left, right = panel.get_xlim()
+        panel.set_xlim(left - (right - left), right + (right - left))
 
 
 def _legend(figure: Figure, panel: Axes) -> int:

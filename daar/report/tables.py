@@ -10,6 +10,7 @@ import pandas as pd
 from daar.files import write_text
 from daar.report import fairness
 from daar.report.collect import read_results
+from daar.report.names import pair_title
 from daar.report.statistics import by_variant, dense
 
 NONE = "–"
@@ -95,7 +96,7 @@ def markdown(rows: pd.DataFrame, titles: Mapping[str, str]) -> str:
     numeric = table(rows, titles).to_dict("records")
     whole, pruned = numeric[0], numeric[1:]
     own = fairness.own_ratios(rows)
-    parts = [f"# {escape(str(whole['network']))} on {escape(str(whole['dataset']))}"]
+    parts = [f"# {escape(pair_title(str(whole['network']), str(whole['dataset'])))}"]
     if not own.all():
         cells = [_cells(whole)]
         for target in sorted(rows.loc[~own, "target"].unique()):

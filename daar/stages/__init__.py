@@ -1,1 +1,1 @@
-"""The stages: each reads files and writes files, and is a subcommand of `daar`. The workflow's rules only call these."""
+"""The stages: each reads and writes files and is a subcommand of `daar`, which is all that the workflow calls."""

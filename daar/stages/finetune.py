@@ -16,6 +16,7 @@ from daar.training.progress import Progress, curve_to_json
 from daar.training.recalibrate import recalibrate
 from daar.training.recipe import Recipe
 
+
 def finetune(
     *,
     base: Path,
@@ -50,7 +51,9 @@ def finetune(
     train_pack, val_pack = (packed.load(Path(packs) / f"{split}.safetensors") for split in ("train", "val"))
     found = slim_by_plan(base, plan_file, train_pack, seed, images)
     model, about = found.model, found.about
-    say(f"slim network equals the masked one: {found.error:.1e} of the largest logit (float64, {CHECKED_IMAGES} images)")
+    say(
+        f"slim network equals the masked one: {found.error:.1e} of the largest logit (float64, {CHECKED_IMAGES} images)"
+    )
 
     identity = {
         "base": about.provenance["base"]["sha256"],

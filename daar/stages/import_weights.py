@@ -58,7 +58,9 @@ def import_weights(
         },
     )
     model = checkpoint.build_dense(about)
-    checkpoint.load_state(model, state_dict(file), str(file))
+    # files older than torch 0.4.1 lack BN's batch counters, which no result depends on
+    counters = {name: value for name, value in model.state_dict().items() if name.endswith("num_batches_tracked")}
+    checkpoint.load_state(model, counters | state_dict(file), str(file))
     checkpoint.save(out, model, about)
 
 
@@ -83,5 +85,7 @@ def state_dict(file: Path) -> dict[str, Tensor]:
             content = content[key]
             break
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise InputError(f"{file} holds a {type(content).__name__} and no state dict of tensors. Save model.state_dict().")
+        raise InputError(
+            f"{file} holds a {type(content).__name__} and no state dict of tensors. Save model.state_dict()."
+        )
     return {name.removeprefix("module."): value.contiguous() for name, value in content.items()}

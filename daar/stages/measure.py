@@ -34,7 +34,9 @@ def measure(*, folder: Path, packs: Path, device: torch.device) -> dict[str, Any
     model, about = checkpoint.load(folder)
     test_pack = packed.load(Path(packs) / "test.safetensors")
     if len(test_pack.classes) != about.num_classes:
-        raise InputError(f"{folder} knows {about.num_classes} classes, {packs} has {len(test_pack.classes)}. Choose its dataset.")
+        raise InputError(
+            f"{folder} knows {about.num_classes} classes, {packs} has {len(test_pack.classes)}. Choose its dataset."
+        )
     scores = accuracies(model, about, packs, device)
     return {
         "network": about.network,
@@ -49,11 +51,9 @@ def measure(*, folder: Path, packs: Path, device: torch.device) -> dict[str, Any
     }
 
 
-def accuracies(
-    model: nn.Module, about: Description, packs: Path, device: torch.device
-) -> dict[str, accuracy.Accuracy]:
+def accuracies(model: nn.Module, about: Description, packs: Path, device: torch.device) -> dict[str, accuracy.Accuracy]:
     """Accuracy on val and test, in strict float32, fed with the network's own mean and std."""
-    model.to(device, memory_format=torch.channels_last)
+    model.to(device).to(memory_format=torch.channels_last)
     loaded = {split: packed.load(Path(packs) / f"{split}.safetensors") for split in ("val", "test")}
     return {split: accuracy.evaluate(model, pack, about.mean, about.std, device) for split, pack in loaded.items()}
 

@@ -82,7 +82,9 @@ def plan(
     return made
 
 
-def masked_loss(model: nn.Module, graph: ChannelGraph, removed: Removed, images: Tensor, batch_size: int = 256) -> float:
+def masked_loss(
+    model: nn.Module, graph: ChannelGraph, removed: Removed, images: Tensor, batch_size: int = 256
+) -> float:
     """Mean cross-entropy of the masked network to the dense network's predictions, in strict float32.
 
     No labels: what counts is how far pruning moves the network from what it was.

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from daar import checkpoint, discovery, files, provenance
+from daar import checkpoint, files
 from daar.checkpoint import Description
 from daar.discovery import Method
 from daar.pruning.groups import channel_graph
@@ -85,8 +85,8 @@ def record(
             "slim_thop": slim_sizes["macs_thop"],
         },
         "params": {"dense": dense["params"], "slim": slim_sizes["params"]},
-        "macs_reduction": 1 - slim_sizes["macs"] / dense["macs"],  # type: ignore[operator]  # macs is never None
-        "params_reduction": 1 - slim_sizes["params"] / dense["params"],  # type: ignore[operator]
+        "macs_reduction": 1 - slim_sizes["macs"] / dense["macs"],
+        "params_reduction": 1 - slim_sizes["params"] / dense["params"],
         "slim_error": {"max_relative": about.provenance["slim_error"], "dtype": "float64", "images": CHECKED_IMAGES},
         "seconds": {**{stage: row["s"] for stage, row in measured.items()}, "measure": time.perf_counter() - start},
         "peak_memory_mib": {stage: row["max_rss"] for stage, row in measured.items() if "max_rss" in row},
@@ -98,9 +98,7 @@ def record(
     return content
 
 
-def _points(
-    base: Path, run: Path, about: Description, packs: Path, device: torch.device
-) -> dict[str, dict[str, Any]]:
+def _points(base: Path, run: Path, about: Description, packs: Path, device: torch.device) -> dict[str, dict[str, Any]]:
     """Accuracies of the slim network untuned, recalibrated, tuned, and at its best epoch on val (None without one)."""
     dense, dense_about = checkpoint.load(base)
     graph = channel_graph(dense, torch.zeros(1, *about.input_shape))

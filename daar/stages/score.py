@@ -26,7 +26,7 @@ def score(
     out: Path,
     device: torch.device,
 ) -> None:
-    """Run a method's score() and write importance.safetensors, one float32 vector per layer.
+    """Have a method score every filter and write importance.safetensors, one float32 vector per layer.
 
     Args:
         base: folder of the dense checkpoint.

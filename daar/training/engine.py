@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from daar.data.augmentation import ImageStore, draw
 from daar.data.packed import Pack
 from daar.errors import InputError
 from daar.measure.accuracy import evaluate
-from daar.modes import resolve
+from daar.modes import flushing_denormals, resolve
 from daar.training import resume
 from daar.training.progress import Epoch, Progress, duration
 from daar.training.recipe import Recipe
+
 
 @dataclass(frozen=True)
 class Data:
@@ -60,43 +61,39 @@ def fit(
     Raises:
         InputError: the loss is not finite, or the resume file is another run's.
     """
-    precision = resolve(recipe.precision, device)
-    model.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-        fused=device.type in ("cpu", "cuda"),
-    )
-    run = resume.Run({"seed": seed, "precision": precision, **recipe.to_json(), **(identity or {})}, resume_file, say)
-    progress = run.load(model, optimizer, device)
-    if device.type == "cpu":
-        torch.set_flush_denormal(True)  # vanishing momenta otherwise slow a CPU down many times
-    loop = _Loop(model, optimizer, data, recipe, seed, device, precision)
-    for epoch in range(len(progress.curve), recipe.epochs):
-        progress.add(loop.run_epoch(epoch), model)
-        say(_line(progress.curve, recipe.epochs))
-        run.save(model, optimizer, progress)
+    loop = Loop(model, data, recipe, seed, device)
+    settings = {"seed": seed, "precision": loop.precision, **recipe.to_json(), **(identity or {})}
+    run = resume.Run(settings, resume_file, say)
+    progress = run.load(model, loop.optimizer, device)
+    with flushing_denormals(device):
+        for epoch in range(len(progress.curve), recipe.epochs):
+            progress.add(loop.run_epoch(epoch), model)
+            say(_line(progress.curve, recipe.epochs))
+            run.save(model, loop.optimizer, progress)
     return progress
 
 
-class _Loop:
-    """One epoch of `fit`, with what stays the same between epochs."""
+class Loop:
+    """What `fit` repeats: epochs, and the steps within them. Arguments as there.
 
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.SGD,
-        data: Data,
-        recipe: Recipe,
-        seed: int,
-        device: torch.device,
-        precision: str,
-    ) -> None:
-        self.model, self.optimizer, self.data, self.recipe, self.seed = model, optimizer, data, recipe, seed
-        self.device, self.precision = device, precision
+    Attributes:
+        optimizer: of the model's parameters.
+        precision: bf16 or float32.
+        steps: per epoch.
+    """
+
+    def __init__(self, model: nn.Module, data: Data, recipe: Recipe, seed: int, device: torch.device) -> None:
+        self.model, self.data, self.recipe, self.seed, self.device = model, data, recipe, seed, device
+        self.precision = resolve(recipe.precision, device)
+        model.to(device).to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.SGD(
+            model.parameters(),
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay,
+            fused=device.type in ("cpu", "cuda"),
+        )
         self.store = ImageStore(data.train.images, recipe.padding, data.mean, data.std, device)
         self.labels = data.train.labels.to(device)
         count = len(self.labels)
@@ -109,23 +106,32 @@ class _Loop:
     def run_epoch(self, epoch: int) -> Epoch:
         """Train on every image once, then look at val."""
         start = time.perf_counter()
-        self.model.train()
-        plan = draw(len(self.labels), self.recipe.padding, self.recipe.flip and self.data.flip, self.seed, epoch, self.device)
         losses = torch.zeros(self.steps, device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        lr = 0.0
-        for step in range(self.steps):
-            lr = self.recipe.lr_at(epoch + step / self.steps)
-            first, last = step * self.recipe.batch_size, min((step + 1) * self.recipe.batch_size, len(self.labels))
-            labels = self.labels[plan.order[first:last]]
-            losses[step], right = self._step(self.store.batch(plan, first, last), labels, lr)
+        for step, (loss, right) in enumerate(self.train(epoch)):
+            losses[step] = loss
             correct += right
         per_step = losses.tolist()  # the epoch's only synchronisation
+        lr = self._lr(epoch, self.steps - 1)
         self._require_finite(per_step, epoch, lr)
         seen = min(self.steps * self.recipe.batch_size, len(self.labels))
         val = evaluate(self.model, self.data.val, self.data.mean, self.data.std, self.device)
         seconds = time.perf_counter() - start
         return Epoch(epoch + 1, lr, sum(per_step) / self.steps, 100 * int(correct) / seen, val.top1, round(seconds, 3))
+
+    def train(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Train on every image once, a step at a time; yields each step's loss and number right, on the device."""
+        self.model.train()
+        plan = draw(
+            len(self.labels), self.recipe.padding, self.recipe.flip and self.data.flip, self.seed, epoch, self.device
+        )
+        for step in range(self.steps):
+            first, last = step * self.recipe.batch_size, min((step + 1) * self.recipe.batch_size, len(self.labels))
+            labels = self.labels[plan.order[first:last]]
+            yield self._step(self.store.batch(plan, first, last), labels, self._lr(epoch, step))
+
+    def _lr(self, epoch: int, step: int) -> float:
+        return self.recipe.lr_at(epoch + step / self.steps)
 
     def _step(self, images: Tensor, labels: Tensor, lr: float) -> tuple[Tensor, Tensor]:
         for group in self.optimizer.param_groups:
@@ -134,7 +140,7 @@ class _Loop:
             logits = self.model(images)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
         return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 

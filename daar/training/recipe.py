@@ -58,12 +58,14 @@ class Recipe:
         self._require(self.batch_size >= 2, "batch_size", "2 or more (batch norm needs two images)")
         self._require(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)")
         self._require(list(self.milestones) == sorted(set(self.milestones)), "milestones", "rising")
-        self._require(self.schedule == "step" or not self.milestones, "milestones", "absent, unless the schedule is step")
+        self._require(
+            self.schedule == "step" or not self.milestones, "milestones", "absent, unless the schedule is step"
+        )
         self._require(self.momentum > 0 or not self.nesterov, "nesterov", "false where momentum is 0")
 
     def _require(self, holds: bool, key: str, allowed: str) -> None:
         if not holds:
-            raise InputError(f"recipe: {key} is {getattr(self, key)!r}; it must be {allowed}. Edit the suite or the option.")
+            raise InputError(f"{key} is {getattr(self, key)!r}; it must be {allowed}. Edit the recipe.")
 
     def lr_at(self, progress: float) -> float:
         """Learning rate at a point of the training, in epochs from 0 to `epochs`."""
@@ -98,5 +100,9 @@ def from_json(content: dict[str, Any], where: str) -> Recipe:
             raise InputError(f"{where}: unknown key {key!r}; a recipe has: {', '.join(known)}.")
     try:
         return Recipe(**content)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
     except TypeError as error:
-        raise InputError(f"{where}: a value has the wrong type: {error}. See Recipe in daar/training/recipe.py.") from error
+        raise InputError(
+            f"{where}: a value has the wrong type: {error}. See Recipe in daar/training/recipe.py."
+        ) from error

@@ -65,11 +65,15 @@ class Run:
         model.load_state_dict(parts["model"])
         for name, parameter in model.named_parameters():
             if name in parts["momentum"]:
-                optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(parts["momentum"][name])
+                optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(
+                    parts["momentum"][name]
+                )
         curve = [Epoch(**row) for row in about["curve"]]
         self.say(f"continues after epoch {len(curve)} from {self.path}")
         if device.type == "cpu" and about["threads"] != torch.get_num_threads():
-            self.say(f"was begun with {about['threads']} threads, goes on with {torch.get_num_threads()}: bits may differ")
+            self.say(
+                f"was begun with {about['threads']} threads, goes on with {torch.get_num_threads()}: bits may differ"
+            )
         return Progress(curve, parts["best"], about["best_epoch"])
 
     @staticmethod

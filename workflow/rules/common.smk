@@ -1,5 +1,4 @@
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -30,13 +29,7 @@ SETTING = f"{VARIANT}/{{policy}}-{{scope}}-{{target}}"
 # absolute, since rules inherit it into other folders
 ENV = f"{workflow.basedir}/environment.yml"
 
-# jobs use the interpreter that runs Snakemake, and the package of this checkout, wherever the results go
-os.environ["PATH"] = os.pathsep.join(
-    [os.path.dirname(sys.executable), os.environ.get("PATH", "")]
-)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(workflow.basedir), os.environ.get("PYTHONPATH")])
-)
+discovery.export_interpreter()
 
 # without a limit Snakemake would hand out GPUs without end; `--resources gpu=N` still wins
 if "gpu" not in workflow.global_resources:
@@ -49,7 +42,7 @@ wildcard_constraints:
     variant="|".join(variant.name for variant in SUITE.variants),
     seed=r"\d+",
     recipe="[0-9a-f]{12}|import-[0-9a-f]{8}",
-    scope="inner|all",
+    scope=SUITE.scope,
     target=r"own|0\.\d+(e-\d+)?",
 
 
@@ -106,5 +99,5 @@ onerror:
     for path in re.findall(
         r"^    log: (\S+) \(check log", Path(log).read_text(), re.MULTILINE
     ):
-        if os.path.exists(path) and (lines := Path(path).read_text().splitlines()):
+        if Path(path).exists() and (lines := Path(path).read_text().splitlines()):
             print(f"{path}: {lines[-1]}", file=sys.stderr)

@@ -9,7 +9,7 @@ rule suite:
     conda:
         ENV
     params:
-        config=json.dumps(config),
+        config=json.dumps(suites.normal_form(config)),
     shell:
         "python -m daar suite write {params.config:q} --out {output} 2>&1 | tee {log}"
 

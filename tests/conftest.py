@@ -1,0 +1,50 @@
+"""What several test modules share: real packed digits, a small trained network, and the real CIFAR-10 where it is."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from daar.data import datasets, packed
+from daar.stages.train import train
+from daar.training.recipe import Recipe
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of scikit-learn's digits, packed."""
+    return packed.prepare(datasets.get("digits"), tmp_path_factory.mktemp("data") / "digits")
+
+
+@pytest.fixture(scope="session")
+def dense(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a ResNet-20 checkpoint trained for two epochs on digits."""
+    out = tmp_path_factory.mktemp("dense")
+    recipe = Recipe(epochs=2, lr=0.05, batch_size=64, precision="float32")
+    train(
+        network="resnet20",
+        packs=digits,
+        recipe=recipe,
+        seed=0,
+        out=out,
+        device=torch.device("cpu"),
+        say=lambda _: None,
+    )
+    return out
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the published datasets and weights that developers and CI have."""
+    root = Path(os.environ.get("DAAR_DATA_ROOT") or REPOSITORY.parent / "shared" / "data")
+    if not (root / "cifar10").is_dir():
+        pytest.skip("no real CIFAR-10 here: set DAAR_DATA_ROOT")
+    return root

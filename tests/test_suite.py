@@ -1,0 +1,199 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from daar import preflight, schemas, suite
+from daar.errors import InputError
+from daar.training.recipe import Recipe
+
+CONFIGS = sorted((Path(__file__).resolve().parents[1] / "workflow" / "config").glob("*.yaml"))
+SMALL: dict[str, Any] = {
+    "suite": "small",
+    "datasets": ["digits"],
+    "networks": ["resnet20"],
+    "macs_reductions": [0.5],
+    "seeds": [0],
+    "finetune": {"epochs": 1},
+}
+
+
+def make(**changes: Any) -> suite.Suite:
+    return suite.from_config({**SMALL, **changes}, "here")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_suite_we_ship_is_valid(path: Path) -> None:
+    found = suite.load(path)
+    assert found.name == path.stem
+    assert found.settings
+
+
+def test_the_paper_suite_is_what_the_design_says() -> None:
+    found = suite.load(next(path for path in CONFIGS if path.stem == "paper"))
+    assert found.datasets == ("cifar10",)
+    assert found.networks == ("resnet56", "resnet110", "vgg16_bn")
+    assert found.targets == (0.5, 0.7, 0.841)
+    assert (found.scope, found.seeds, found.allow_cpu) == ("all", (0, 1, 2), False)
+    assert found.train == Recipe(epochs=200, lr=0.1, schedule="cosine", batch_size=128, weight_decay=5e-4)
+    assert found.finetune == Recipe(
+        epochs=150, lr=0.01, schedule="step", milestones=(50, 100), gamma=0.1, batch_size=256, weight_decay=5e-4
+    )
+
+
+def test_settings_are_the_whole_grid() -> None:
+    found = make(seeds=[0, 1], macs_reductions=[0.3, 0.5], methods=["l1", "random"], networks=["resnet20", "vgg16_bn"])
+    assert len(found.settings) == 2 * 2 * 2 * 2
+    assert len({setting.path for setting in found.settings}) == 16
+    assert found.settings[0].path == "digits/resnet20/seed0/l1/uniform-all-0.3"
+
+
+def test_methods_absent_means_all_there_are(tmp_path: Path) -> None:
+    assert {"l1", "random"} <= {v.name for v in make().variants}
+    (tmp_path / "third").mkdir()
+    (tmp_path / "third" / "method.py").write_text(
+        'INFO = MethodInfo(name="third", title="Third", citation="x", uses=())'
+    )
+    (tmp_path / "third" / "rule.smk").write_text("")
+    assert "third" in {v.name for v in make(methods_dirs=[str(tmp_path)]).variants}
+
+
+def test_variants_carry_options_and_titles() -> None:
+    found = make(methods=["l1"], variants={"dice": {"method": "random", "options": {"sides": 6}}})
+    assert [v.name for v in found.variants] == ["l1", "dice"]
+    assert found.variant("dice").options == (("sides", 6),)
+    assert found.titles() == {"l1": "L1 (Li et al. 2017)", "dice": "random: dice"}
+
+
+def test_an_imported_base_is_one_for_all_seeds() -> None:
+    found = make(base={"resnet20": {"file": "a.th", "mean": [0.5, 0.5, 0.5], "std": [1, 1, 1]}}, seeds=[0, 1])
+    paths = {found.dense_path("digits", "resnet20", seed) for seed in (0, 1)}
+    assert len(paths) == 1
+    assert "/import-" in paths.pop()
+    assert found.base["resnet20"].options == "--mean 0.5 0.5 0.5 --std 1 1 1 --trained-on train val"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"epocs": 3}, "'epocs' was unexpected"),
+        ({"epocs": 3}, "known keys are allow_cpu, base"),
+        ({"methods": ["l1", "l3"]}, "unknown method in here 'l3'; there are: l1, random"),
+        ({"networks": ["resnet21"]}, "unknown network 'resnet21'; there are: resnet110"),
+        ({"datasets": ["mnist"]}, "unknown dataset 'mnist'"),
+        ({"policies": ["greedy"]}, "unknown policy in here 'greedy'; there are: "),
+        ({"macs_reductions": [1.2]}, "macs_reductions[0]: 1.2"),
+        ({"macs_reductions": [0]}, "macs_reductions[0]: 0"),
+        ({"macs_reductions": [None]}, "policy 'uniform' has no rate of its own"),
+        ({"macs_reductions": [0.5, 0.5]}, "names 0.5 twice"),
+        ({"seeds": []}, "seeds"),
+        ({"seeds": [-1]}, "seeds[0]"),
+        ({"scope": "outer"}, "scope"),
+        ({"finetune": {"lr": -1}}, "finetune.lr"),
+        (
+            {"finetune": {"epochs": 2, "warmup_epochs": 3}},
+            "here: finetune: warmup_epochs is 3; it must be 0 to epochs (2)",
+        ),
+        ({"calibration_images": 5000}, "digits has 1,257 train images"),
+        ({"suite": "Über Suite"}, "suite: 'Über Suite'"),
+        ({"variants": {"l1": {"method": "l1"}}, "methods": ["l1"]}, "names 'l1' twice"),
+        ({"base": {"resnet56": {"file": "a.th"}}}, "unknown network in here: base 'resnet56'"),
+    ],
+)
+def test_bad_suites_are_named(changes: dict, said: str) -> None:
+    with pytest.raises(InputError) as error:
+        make(**changes)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("missing", ["suite", "datasets", "networks", "macs_reductions", "seeds", "finetune"])
+def test_missing_keys_are_named(missing: str) -> None:
+    with pytest.raises(InputError, match=missing):
+        suite.from_config({key: value for key, value in SMALL.items() if key != missing}, "here")
+
+
+@pytest.mark.parametrize("content", ["a: [", "just text", "- a\n- b", ""])
+def test_files_that_are_no_suite(tmp_path: Path, content: str) -> None:
+    (tmp_path / "s.yaml").write_text(content)
+    with pytest.raises(InputError):
+        suite.load(tmp_path / "s.yaml")
+    with pytest.raises(InputError, match="cannot be read"):
+        suite.load(tmp_path / "none.yaml")
+
+
+def test_schema_and_recipe_agree() -> None:
+    schema = schemas.schema("suite")
+    assert set(schema["$defs"]["recipe"]["properties"]) == set(Recipe.__dataclass_fields__)
+    for name, part in schema["properties"].items():
+        assert "description" in part, name
+
+
+def test_loading_a_suite_is_light() -> None:
+    code = (
+        "import sys; from daar import suite, preflight, provenance;"
+        f"suite.load({str(CONFIGS[0])!r}); heavy = {{'torch', 'numpy', 'pandas'}} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# before a run
+
+
+def test_flops_of_a_small_suite_by_hand() -> None:
+    found = make(train={"epochs": 10}, finetune={"epochs": 3}, methods=["l1"], macs_reductions=[0.5])
+    assert preflight.training_flops(found) == pytest.approx(40_551_040 * 6 * 1257 * (10 + 3 * 0.5))
+
+
+def test_a_suite_that_cannot_run_says_why_where_how_long_and_what_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daar.data.sources.reachable", lambda: False)
+    monkeypatch.setattr("daar.preflight._has_gpu", lambda: False)
+    found = make(datasets=["cifar10"], data_root=str(tmp_path), allow_cpu=False)
+    with pytest.raises(InputError) as error:
+        preflight.require_runnable(found, tmp_path / "packs")
+    message = str(error.value)
+    for part in (
+        "CIFAR-10 is not there",
+        str(tmp_path),
+        "no network",
+        "no GPU",
+        "roughly",
+        "hours",
+        "make demo",
+        "allow_cpu",
+    ):
+        assert part in message, part
+    assert "\n" not in message
+
+
+def test_a_suite_that_can_run_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daar.preflight._has_gpu", lambda: False)
+    preflight.require_runnable(make(), tmp_path)
+    assert preflight.problems(make(allow_cpu=False), tmp_path) == [
+        "no GPU: looked for NVIDIA's driver and CUDA_VISIBLE_DEVICES"
+    ]
+    monkeypatch.setattr("daar.data.sources.reachable", lambda: True)
+    assert not preflight.problems(make(datasets=["cifar10"], data_root=str(tmp_path)), tmp_path / "packs")
+
+
+def test_suites_are_written_as_read(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(SMALL))
+    assert suite.load(path) == suite.from_config(SMALL, "here")
+
+
+def test_what_the_command_line_hands_on_as_text_gets_its_type() -> None:
+    """Snakemake parses `--config a=true b=[0.5]` to {"a": "true", "b": ["0.5"]}."""
+    text = {"allow_cpu": "false", "macs_reductions": ["0.5", "0.841"], "seeds": ["0", "1"]}
+    found = make(**text, finetune={"epochs": "2", "lr": "1e-2", "milestones": ["1"], "schedule": "step"})
+    assert (found.allow_cpu, found.targets, found.seeds) == (False, (0.5, 0.841), (0, 1))
+    assert (found.finetune.epochs, found.finetune.lr, found.finetune.milestones) == (2, 0.01, (1,))
+    assert make(suite="2025").name == "2025"  # a name stays text
+    with pytest.raises(InputError, match="allow_cpu"):
+        make(allow_cpu="perhaps")

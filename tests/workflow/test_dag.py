@@ -1,0 +1,151 @@
+"""The DAG as Snakemake sees it, without running a job."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from daar import discovery, suite
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "workflow" / "config"
+
+
+def snakemake(
+    *arguments: str, cwd: Path, root: Path = ROOT, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--cores", "2", *arguments]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **(environment or {})}, check=False
+    )
+
+
+def dry_run(*arguments: str, cwd: Path, root: Path = ROOT) -> dict[str, int]:
+    """Rule → number of jobs."""
+    done = snakemake("-n", "--quiet", "rules", *arguments, cwd=cwd, root=root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE)
+    return {rule: int(count) for rule, count in table}
+
+
+def expected(found: suite.Suite) -> dict[str, int]:
+    """The jobs that a suite stands for, counted from its file."""
+    settings, seeds = len(found.settings), len(found.seeds)
+    pairs = len(found.datasets) * len(found.networks)
+    scores = {f"score_{v.method}": 0 for v in found.variants}
+    for variant in found.variants:
+        scores[f"score_{variant.method}"] += pairs * seeds
+    jobs = {
+        **{"pack": len(found.datasets), "train": pairs * seeds, "measure": pairs * seeds, **scores},
+        **{"plan": settings, "finetune": settings, "record": settings},
+        **{"suite": 1, "collect": 1, "tables": 1, "figures": 1, "all": 1},
+    }
+    return {**jobs, "total": sum(jobs.values())}
+
+
+@pytest.mark.parametrize("name", ["demo", "paper"])
+def test_the_dag_is_what_the_file_says(tmp_path: Path, name: str) -> None:
+    file = CONFIG / f"{name}.yaml"
+    arguments = [] if name == "paper" else ["--configfile", str(file)]  # the paper suite is the default
+    assert dry_run(*arguments, cwd=tmp_path) == expected(suite.load(file))
+
+
+def test_nothing_of_the_default_suite_leaks_into_another(tmp_path: Path) -> None:
+    """Snakemake merges configs key by key; a suite's own config must come out as it is in its file."""
+    file = tmp_path / "tiny.yaml"
+    content = {
+        "suite": "tiny",
+        "datasets": ["digits"],
+        "networks": ["resnet20"],
+        "macs_reductions": [0.5],
+        "seeds": [0],
+    }
+    content["finetune"] = {"epochs": 1}
+    file.write_text(yaml.safe_dump(content))
+    done = snakemake("results/tiny/suite.json", "-n", "-p", "--configfile", str(file), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    written = re.search(r"suite write '(\{.*\})'", done.stdout + done.stderr)
+    assert written
+    assert yaml.safe_load(written[1]) == content
+
+
+def test_config_on_the_command_line_keeps_the_default_suite(tmp_path: Path) -> None:
+    assert dry_run("--config", "allow_cpu=true", cwd=tmp_path)["train"] == 9
+
+
+def test_the_paper_suite_needs_data_and_a_gpu_to_run_but_not_to_be_planned(tmp_path: Path) -> None:
+    # a proxy that refuses at once: no network
+    offline = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    environment = {"CUDA_VISIBLE_DEVICES": "", "DAAR_DATA_ROOT": str(tmp_path), **offline}
+    done = snakemake(cwd=tmp_path, environment=environment)
+    assert done.returncode == 2, done.stdout + done.stderr
+    last = done.stderr.splitlines()[-1]
+    for part in (
+        "daar: error: suite 'paper' cannot run here",
+        "CIFAR-10 is not there",
+        str(tmp_path),
+        "no GPU",
+        "hours",
+        "make demo",
+        "allow_cpu=true",
+    ):
+        assert part in last, part
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("methods=[l1,hrank2]", "unknown method in suite 'hrank2'; there are: l1, random"),
+        ("epocs=3", "known keys are"),
+        ("macs_reductions=[1.5]", "macs_reductions[0]: 1.5"),
+        ("networks=[resnet21]", "unknown network 'resnet21'"),
+        ("datasets=[mnist]", "unknown dataset 'mnist'"),
+    ],
+)
+def test_a_wrong_suite_is_one_line_and_exit_code_2(tmp_path: Path, config: str, said: str) -> None:
+    done = snakemake("-n", "--config", config, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_third_method_is_a_folder_with_two_files(tmp_path: Path) -> None:
+    """Dropped into baselines/ and nothing else touched: DAG, tables and figures have it."""
+    root = tmp_path / "checkout"
+    root.mkdir()
+    for name in ("Snakefile", "environment.yml", "daar", "baselines", "workflow"):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, root / name)
+        else:
+            shutil.copy(ROOT / name, root / name)
+    before = dry_run("--configfile", str(root / "workflow/config/demo.yaml"), cwd=tmp_path, root=root)
+    folder = root / "baselines" / "l2"
+    folder.mkdir()
+    method = (root / "baselines" / "l1" / "method.py").read_text()
+    (folder / "method.py").write_text(method.replace('name="l1"', 'name="l2"').replace(".abs()", ".square()"))
+    (folder / "rule.smk").write_text((root / "baselines" / "l1" / "rule.smk").read_text().replace("l1", "l2"))
+    after = dry_run("--configfile", str(root / "workflow/config/demo.yaml"), cwd=tmp_path, root=root)
+    assert after["score_l2"] == 3
+    assert after["finetune"] == before["finetune"] * 3 // 2
+    assert after["total"] == before["total"] + 3 + 3 * 6
+
+
+def test_every_rule_of_a_method_is_named_after_its_folder() -> None:
+    for name, method in discovery.find().items():
+        assert f"rule score as score_{name} with" in method.rule.read_text()
+        assert f'variants_of("{name}")' in method.rule.read_text()
+
+
+def test_without_a_gpu_jobs_ask_for_none_and_with_one_they_take_turns(tmp_path: Path) -> None:
+    demo = ["--configfile", str(CONFIG / "demo.yaml")]
+    for visible, asked in (("", "gpu=0"), ("0", "gpu=1")):
+        done = snakemake("-n", *demo, "--until", "train", cwd=tmp_path, environment={"CUDA_VISIBLE_DEVICES": visible})
+        resources = re.findall(r"rule train:.*?resources: (.*?)\n", done.stdout + done.stderr, re.DOTALL)
+        assert resources
+        assert all(asked in line for line in resources)

@@ -1,0 +1,148 @@
+"""The real DAG on real images, small: what a user gets, what a second run does, and what survives a kill."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from tests.workflow.test_dag import snakemake
+
+SUITE = {
+    "suite": "tiny",
+    "datasets": ["digits"],
+    "networks": ["resnet20"],
+    "macs_reductions": [0.5],
+    "seeds": [0, 1],
+    "calibration_images": 64,
+    "train": {"epochs": 2, "lr": 0.05, "batch_size": 128},
+    "finetune": {"epochs": 1, "lr": 0.02, "batch_size": 128},
+}
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(SUITE))
+    return snakemake("--configfile", "tiny.yaml", *arguments, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("suite")
+    done = run(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_every_setting_has_its_record_and_the_table_its_numbers(finished: Path) -> None:
+    records = [json.loads(path.read_text()) for path in sorted(finished.glob("results/tiny/**/record.json"))]
+    assert len(records) == 4
+    frame = pd.read_csv(finished / "results" / "tiny" / "results.csv")
+    assert len(frame) == 4
+    for record in records:
+        assert record["macs"]["slim"] == record["macs"]["slim_closed_form"]
+        assert abs(record["macs_reduction"] - 0.5) < 0.002
+        assert record["slim_error"]["max_relative"] <= 1e-10
+        assert set(record["seconds"]) == {"score", "plan", "finetune", "measure"}
+        assert record["curve"][0]["epoch"] == 1
+        assert record["top1"]["val"]["tuned"] == record["curve"][-1]["val_top1"]
+        row = frame[(frame["seed"] == record["seed"]) & (frame["variant"] == record["variant"])].iloc[0]
+        assert row["top1_tuned"] == record["top1"]["test"]["tuned"]
+    # the same dense network for every method of a seed, another for another seed
+    bases = {(r["seed"], r["base"]["sha256"]) for r in records}
+    assert len(bases) == 2
+
+    table = (finished / "results/tiny/tables/digits-resnet20.md").read_text()
+    mean = frame[frame["variant"] == "l1"]["top1_tuned"].mean()
+    std = frame[frame["variant"] == "l1"]["top1_tuned"].std(ddof=1)
+    assert f"{mean:.2f} ± {std:.2f} (2)" in table
+    assert "random (control)" in table
+    with Image.open(finished / "results/tiny/figures/digits-resnet20-accuracy-macs.png") as figure:
+        assert figure.width > 600
+
+
+def test_logs_have_a_line_per_epoch_with_eta(finished: Path) -> None:
+    for log in finished.glob("results/dense/**/train.log"):
+        lines = log.read_text().splitlines()
+        assert [line.split(":")[1].split("  ")[0].strip() for line in lines] == ["epoch 1/2", "epoch 2/2"]
+        assert all("ETA" in line for line in lines)
+
+
+def test_a_second_run_does_nothing(finished: Path) -> None:
+    done = run(finished)
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_touching_the_code_reruns_nothing(finished: Path) -> None:
+    package = Path(__file__).resolve().parents[2] / "daar" / "training" / "engine.py"
+    package.touch()
+    assert "Nothing to be done" in (done := run(finished, "-n")).stdout + done.stderr
+
+
+def test_changing_the_tuning_retrains_no_dense_network(finished: Path) -> None:
+    done = run(finished, "-n", "--quiet", "rules", "--config", "finetune={epochs: 2, lr: 0.02, batch_size: 128}")
+    jobs = done.stdout + done.stderr
+    assert "finetune" in jobs
+    assert "train " not in jobs
+    assert "score" not in jobs
+
+
+def test_snakemake_s_own_report_is_built_offline(finished: Path) -> None:
+    done = run(finished, "--report", "report.zip")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (finished / "report.zip").stat().st_size > 100_000
+
+
+def test_a_failed_job_s_last_line_is_repeated_at_the_end(tmp_path: Path) -> None:
+    done = run(tmp_path, "--config", "train={epochs: 1, lr: 1.0e+30, batch_size: 128}", "seeds=[0]", "methods=[l1]")
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if "daar: error: the loss is" in line]
+    assert said
+    assert "train.log: daar: error: the loss is nan at epoch 1" in said[-1]
+    assert "Lower lr" in said[-1]
+    assert not list(tmp_path.glob("results/dense/**/model.*"))
+
+
+# kill -9 in mid-training
+
+
+def command(folder: Path, digits: Path) -> list[str]:
+    return [
+        *(sys.executable, "-m", "daar", "train", "--network", "resnet20", "--dataset", "digits"),
+        *("--packs", str(digits.parent), "--out", str(folder), "--threads", "2", "--seed", "3"),
+        *("--epochs", "3", "--lr", "0.05", "--batch-size", "64"),
+    ]
+
+
+def fingerprint(folder: Path) -> str:
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+def test_killed_training_goes_on_and_ends_bit_identical(tmp_path: Path, digits: Path) -> None:
+    subprocess.run(command(tmp_path / "undisturbed", digits), check=True, capture_output=True)
+    folder = tmp_path / "killed"
+    victim = subprocess.Popen(command(folder, digits), stdout=subprocess.PIPE, text=True)
+    assert victim.stdout is not None
+    for line in victim.stdout:
+        if line.startswith("epoch 1"):
+            break
+    while not (folder / "resume.safetensors").exists():
+        time.sleep(0.01)
+    time.sleep(0.2)  # well into the second epoch
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.stdout.close()
+    assert victim.wait() == -signal.SIGKILL
+    assert not (folder / "model.safetensors").exists()
+
+    done = subprocess.run(command(folder, digits), check=True, capture_output=True, text=True)
+    assert done.stdout.startswith("continues after epoch 1 from")
+    assert fingerprint(folder) == fingerprint(tmp_path / "undisturbed")
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "model.safetensors"]
