@@ -9,7 +9,7 @@ min_version("9.20")
 # Snakemake merges configs key by key: only a run that names no suite may load the default one
 if "suite" not in config:
 
-    configfile: workflow.source_path("workflow/config/paper.yaml")
+    configfile: f"{workflow.basedir}/workflow/config/paper.yaml"
 
 
 include: "workflow/rules/common.smk"

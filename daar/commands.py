@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import asdict, fields
@@ -137,19 +136,7 @@ def import_weights(a: Namespace) -> None:
 
 def score(a: Namespace) -> None:
     """`daar score`."""
-    method, options = discovery.get(a.method, a.methods_dir), _options(a)
-    from daar.stages.score import score as stage
-
-    stage(
-        base=a.checkpoint,
-        method=method,
-        options=options,
-        packs=_packs(a),
-        seed=a.seed,
-        images=a.images,
-        out=a.out,
-        device=_device(a),
-    )
+    _score(a, a.out)
 
 
 def plan(a: Namespace) -> None:
@@ -160,13 +147,28 @@ def plan(a: Namespace) -> None:
 def prune(a: Namespace) -> None:
     """`daar prune`."""
     scores, plan_file = a.out / "importance.safetensors", a.out / "plan.json"
-    out, a.out = a.out, scores
-    score(a)
+    _score(a, scores)
     _plan(a, scores, plan_file)
     from daar.stages.prune import prune as stage
 
-    error = stage(base=a.checkpoint, plan_file=plan_file, packs=_packs(a), seed=a.seed, images=a.images, out=out)
-    print(f"slim network in {out}: it equals the masked one to {error:.1e} of the largest logit (float64)")
+    error = stage(base=a.checkpoint, plan_file=plan_file, packs=_packs(a), seed=a.seed, images=a.images, out=a.out)
+    print(f"slim network in {a.out}: it equals the masked one to {error:.1e} of the largest logit (float64)")
+
+
+def _score(a: Namespace, out: Path) -> None:
+    method, options = discovery.get(a.method, a.methods_dir), _options(a)
+    from daar.stages.score import score as stage
+
+    stage(
+        base=a.checkpoint,
+        method=method,
+        options=options,
+        packs=_packs(a),
+        seed=a.seed,
+        images=a.images,
+        out=out,
+        device=_device(a),
+    )
 
 
 def _plan(a: Namespace, scores: Path, out: Path) -> None:
@@ -322,11 +324,11 @@ def _device(a: Namespace) -> "torch.device":
 def _set_threads(count: int | None) -> None:
     import torch
 
+    from daar.gpu import count_cores
+
     if count is not None and count < 1:
         raise InputError(f"--threads is {count}; it must be 1 or more.")
-    torch.set_num_threads(
-        count or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    torch.set_num_threads(count or count_cores())
 
 
 def _say(a: Namespace) -> Callable[[str], None]:

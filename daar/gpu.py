@@ -1,4 +1,4 @@
-"""Which device a run gets. Importing this is light; torch is imported only to choose one."""
+"""What a run may compute on. Importing this is light; torch is imported only to choose one."""
 
 import os
 from pathlib import Path
@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def count_cores() -> int:
+    """How many CPU cores this process may use; fewer than the machine has where the scheduler says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def count_gpus() -> int:

@@ -3,7 +3,6 @@
 Answers within seconds and without torch, so that a run that cannot succeed stops before it starts.
 """
 
-import os
 import platform
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def training_flops(suite: Suite) -> float:
 
 def hours(suite: Suite) -> float:
     """Rough hours of training on this machine, one device."""
-    rate = _FLOPS_PER_GPU if _has_gpu() else _FLOPS_PER_CORE * (os.cpu_count() or 1)
+    rate = _FLOPS_PER_GPU if _has_gpu() else _FLOPS_PER_CORE * gpu.count_cores()
     return training_flops(suite) / rate / 3600
 
 
@@ -68,7 +67,7 @@ def require_runnable(suite: Suite, packs: Path) -> None:
     """
     found = problems(suite, packs)
     if found:
-        where = f"{os.cpu_count()} CPU cores" if not _has_gpu() else "one GPU"
+        where = f"{gpu.count_cores()} CPU cores" if not _has_gpu() else "one GPU"
         raise InputError(
             f"suite {suite.name!r} cannot run here: {'; '.join(found)}. On {where} it would take roughly "
             f"{readable(hours(suite))} of training. Run `make demo` for a small suite, or add --config allow_cpu=true "

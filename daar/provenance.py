@@ -8,7 +8,6 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import subprocess
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ from typing import Any
 
 from daar import models
 from daar.discovery import REPOSITORY
+from daar.gpu import count_cores
 
 # Modules that carry results without shaping them. An edit here must not retrain anything: commands, messages, file
 # handling, registries (what they register is hashed by itself), and the pack's reader (the pack carries its checksum).
@@ -126,9 +126,8 @@ def hardware() -> dict[str, Any]:
     """The processor and its cores, and the GPU if torch sees one (imports torch)."""
     import torch
 
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cpu": _processor(), "cores": cores, "gpu": gpu}
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"cpu": _processor(), "cores": count_cores(), "gpu": name}
 
 
 def _processor() -> str:

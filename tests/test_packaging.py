@@ -63,6 +63,5 @@ def test_python_files_are_of_readable_size() -> None:
 def test_folders_are_named_for_what_they_hold() -> None:
     for path in tracked():
         for part in path.relative_to(ROOT).with_suffix("").parts:
-            assert part not in {"utils", "core", "helpers", "misc"} and (part != "common" or path.suffix == ".smk"), (
-                path
-            )
+            drawers = {"utils", "core", "helpers", "misc"} | ({"common"} if path.suffix != ".smk" else set())
+            assert part not in drawers, path

@@ -58,7 +58,7 @@ def test_the_dag_is_what_the_file_says(tmp_path: Path, name: str) -> None:
 def test_nothing_of_the_default_suite_leaks_into_another(tmp_path: Path) -> None:
     """Snakemake merges configs key by key; a suite's own config must come out as it is in its file."""
     file = tmp_path / "tiny.yaml"
-    content = {
+    content: dict[str, object] = {
         "suite": "tiny",
         "datasets": ["digits"],
         "networks": ["resnet20"],
@@ -134,6 +134,19 @@ def test_a_third_method_is_a_folder_with_two_files(tmp_path: Path) -> None:
     assert after["score_l2"] == 3
     assert after["finetune"] == before["finetune"] * 3 // 2
     assert after["total"] == before["total"] + 3 + 3 * 6
+
+
+def test_a_method_may_be_any_program_that_writes_a_plan(tmp_path: Path) -> None:
+    folder = tmp_path / "more" / "outsider"
+    folder.mkdir(parents=True)
+    (folder / "method.py").write_text('INFO = MethodInfo(name="outsider", title="Out", citation="x", uses=())')
+    (folder / "rule.smk").write_text(
+        "ruleorder: plan_outsider > plan\n\n"
+        "rule plan_outsider:\n    input: dense_files\n    output: f'{SETTING}/plan.json'\n"
+        "    wildcard_constraints: variant=variants_of('outsider')\n    shell: 'outsider {input} > {output}'\n"
+    )
+    jobs = dry_run("--config", f"methods_dirs=[{tmp_path / 'more'}]", "methods=[l1,outsider]", cwd=tmp_path)
+    assert (jobs["score_l1"], jobs["plan"], jobs["plan_outsider"], jobs["finetune"]) == (9, 27, 27, 54)
 
 
 def test_every_rule_of_a_method_is_named_after_its_folder() -> None:

@@ -96,8 +96,7 @@ onstart:
 
 onerror:
     # a job's own last line says what to do; repeat it where the user is looking
-    for path in re.findall(
-        r"^    log: (\S+) \(check log", Path(log).read_text(), re.MULTILINE
-    ):
+    text = "".join(Path(file).read_text() for file in log)
+    for path in re.findall(r"^    log: (\S+) \(check log", text, re.MULTILINE):
         if Path(path).exists() and (lines := Path(path).read_text().splitlines()):
             print(f"{path}: {lines[-1]}", file=sys.stderr)

@@ -49,9 +49,7 @@ rule plan:
         base=dense_of,
         method=method_options,
         target=lambda wildcards: (
-            ""
-            if wildcards.target == "own"
-            else f"--macs-reduction {wildcards.target}"
+            "" if wildcards.target == "own" else f"--macs-reduction {wildcards.target}"
         ),
         images=SUITE.calibration_images,
         code=lambda wildcards: provenance.code_hash(

@@ -1,4 +1,6 @@
-TABLES = [f"{dataset}-{network}" for dataset in SUITE.datasets for network in SUITE.networks]
+TABLES = [
+    f"{dataset}-{network}" for dataset in SUITE.datasets for network in SUITE.networks
+]
 
 
 rule suite:
