@@ -62,7 +62,9 @@ def test_every_stage_runs_on_cuda(tmp_path: Path, digits: Path) -> None:
         out=tmp_path / "plan.json",
         **about,
     )
-    finetune(plan_file=tmp_path / "plan.json", recipe=Recipe(epochs=2, lr=0.02, batch_size=64), out=tmp_path / "t", **about)
+    finetune(
+        plan_file=tmp_path / "plan.json", recipe=Recipe(epochs=2, lr=0.02, batch_size=64), out=tmp_path / "t", **about
+    )
     on_gpu, on_cpu = (measure(folder=tmp_path / "t", packs=digits, device=device) for device in (CUDA, CPU))
     assert on_gpu["top1"] == pytest.approx(on_cpu["top1"], abs=0.6)  # two of 360 images may stand on the edge
     assert on_gpu["macs"] == on_cpu["macs"]

@@ -11,6 +11,7 @@ the streams before and after it stay separate groups, each pruned freely, and on
 What an operation we do not know reads is frozen: it stays whole and is named. Never a silent guess.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,10 +71,24 @@ class Group:
         """Number of channels that can go one by one."""
         return len(self.channels)
 
+    @functools.cached_property
+    def reserves(self) -> tuple[tuple[frozenset[int], int], ...]:
+        """Sets of indices, smaller ones first, and how many of each must stay besides those of the sets before it.
+
+        So that each member keeps at least max(2, 5 %) of its filters, rounded up. Members of a stream make all of its
+        channels and there is one set; those of a concatenation that something is added to make a part each.
+        """
+        parts = sorted({frozenset(p.tolist()) for p in self.positions.values()}, key=lambda s: (len(s), sorted(s)))
+        found: list[tuple[frozenset[int], int]] = []
+        for part in parts:
+            already = sum(more for smaller, more in found if smaller <= part)
+            found.append((part, max(0, min(len(part), max(2, -(-len(part) // 20))) - already)))
+        return tuple(found)
+
     @property
     def min_kept(self) -> int:
-        """At least max(2, 5 %) stay, rounded up; all of them where there are fewer than two."""
-        return min(self.size, max(2, -(-self.size // 20)))
+        """At least so many stay, for every member to keep max(2, 5 %)."""
+        return sum(more for _, more in self.reserves)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,13 +133,12 @@ def channel_graph(model: nn.Module, image: Tensor) -> ChannelGraph:
     """
     layouts = Layouts(model, image)
     roots = layouts.roots()
-    layers = {
-        call.name: _layer(call, roots)
-        for call in layouts.calls.values()
-    }
+    layers = {call.name: _layer(call, roots) for call in layouts.calls.values()}
     joined = {int(roots[channel]) for channel in layouts.joined}
     frozen = {int(roots[channel]): reason for channel, reason in layouts.frozen.items()}
-    groups = [_group([layers[name] for name in names], joined, frozen) for names in _families(layers, layouts.producers)]
+    groups = [
+        _group([layers[name] for name in names], joined, frozen) for names in _families(layers, layouts.producers)
+    ]
     return ChannelGraph(tuple(groups), layers, len(roots))
 
 

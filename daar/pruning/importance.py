@@ -59,7 +59,9 @@ def check(scores: dict[str, Tensor], widths: dict[str, int], whose: str) -> None
             )
         if not bool(torch.isfinite(vector).all()):
             index = int((~torch.isfinite(vector)).nonzero()[0])
-            raise InputError(f"{whose} scores filter {index} of {layer!r} as {float(vector[index])}; scores must be finite.")
+            raise InputError(
+                f"{whose} scores filter {index} of {layer!r} as {float(vector[index])}; scores must be finite."
+            )
 
 
 def group_importance(groups: tuple[Group, ...], scores: dict[str, Tensor]) -> Importance:
@@ -86,6 +88,17 @@ def _mean_share(group: Group, scores: dict[str, Tensor]) -> NDArray[np.float64]:
     return mean / mean.sum()
 
 
-def ranking(importance: NDArray[np.float64]) -> list[int]:
-    """Channel indices from the most to the least important; of equals the lower index is removed first."""
-    return np.lexsort((-np.arange(len(importance)), -importance)).tolist()
+def ranking(group: Group, importance: NDArray[np.float64]) -> list[int]:
+    """Channel indices from the most to the least important; of equals the lower index is removed first.
+
+    In front stand those that each member of the group must not fall below, the most important of its own.
+
+    Args:
+        group: the group.
+        importance: (size,).
+    """
+    order = np.lexsort((-np.arange(len(importance)), -importance)).tolist()
+    reserved: set[int] = set()
+    for part, more in group.reserves:
+        reserved.update([index for index in order if index in part and index not in reserved][:more])
+    return sorted(order, key=lambda index: index not in reserved)

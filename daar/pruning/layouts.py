@@ -112,11 +112,12 @@ class Layouts(fx.Interpreter):
             layout = self._fresh(result.shape[1])
             self._freeze(layout, "network input")
             return layout
-        if not inputs or is_one_of(operation(node, self.modules_by_name), _SHAPES):
-            return self._unknown(node, result, []) if isinstance(result, Tensor) and result.dim() > 1 else None
-        return self._known(node, result, inputs) if isinstance(result, Tensor) else self._unknown(node, result, inputs)
+        if isinstance(result, Tensor) and inputs:
+            return self._known(node, result, inputs)
+        reads_shape = is_one_of(operation(node, self.modules_by_name), _SHAPES) and not isinstance(result, Tensor)
+        return None if reads_shape else self._unknown(node, result, inputs)
 
-    def _known(self, node: fx.Node, result: Tensor, inputs: list[Layout]) -> Layout | None:
+    def _known(self, node: fx.Node, result: Tensor, inputs: list[Layout]) -> Layout | None:  # noqa: PLR0911  # a table
         what = operation(node, self.modules_by_name)
         if isinstance(what, nn.Conv2d) and what.padding_mode == "zeros":
             return self._conv(str(node.target), what, inputs[0], result)
@@ -127,15 +128,19 @@ class Layouts(fx.Interpreter):
         if isinstance(what, PaddedShortcut):
             made = self.calls[str(node.target)].outputs if node.target in self.calls else self._fresh(result.shape[1])
             return self._remember(str(node.target), what, inputs[0], made, result).outputs
-        if is_one_of(what, _PASSES) or self._is_spatial_mean(node, what, result):
+        if is_one_of(what, _PASSES) or self._is_spatial_mean(node, what):
             return inputs[0]
         if is_one_of(what, (*_JOINS, *_SCALINGS)):
             if is_one_of(what, _JOINS) and len(inputs) > 1:
                 self.joined.update(channel for layout in inputs for channel in layout.tolist())
-            return self._elementwise(inputs, result)
+            return self._elementwise(node, result, inputs)
         if is_one_of(what, _CONCATENATIONS) and node.kwargs.get("dim", (*node.args, 0)[1]) == 1:
             self.joined.update(channel for layout in inputs for channel in layout.tolist())
-            return np.concatenate(inputs) if sum(map(len, inputs)) == result.shape[1] else self._unknown(node, result, inputs)
+            return (
+                np.concatenate(inputs)
+                if sum(map(len, inputs)) == result.shape[1]
+                else self._unknown(node, result, inputs)
+            )
         if is_one_of(what, _FLATTENS) and self._is_flatten(node, result, len(inputs[0])):
             return np.repeat(inputs[0], result.shape[1] // len(inputs[0]))
         return self._unknown(node, result, inputs)
@@ -170,7 +175,11 @@ class Layouts(fx.Interpreter):
         call.area += area
         return call
 
-    def _elementwise(self, inputs: list[Layout], result: Tensor) -> Layout:
+    def _elementwise(self, node: fx.Node, result: Tensor, inputs: list[Layout]) -> Layout | None:
+        operands = [self.env[argument] for argument in node.all_input_nodes]
+        if any(isinstance(x, Tensor) and x.dim() != result.dim() and x.numel() > 1 for x in operands):
+            # aligned from the last dimension, so its channels lie where no layout says
+            return self._unknown(node, result, inputs)
         full = [layout for layout in inputs if len(layout) == result.shape[1]]
         for layout in inputs:
             # an operand of one channel is broadcast over all: it must stay as it is
@@ -180,20 +189,25 @@ class Layouts(fx.Interpreter):
                 self._freeze(layout, "broadcast over channels")
         return full[0]
 
-    def _is_spatial_mean(self, node: fx.Node, what: Any, result: Tensor) -> bool:
+    def _is_spatial_mean(self, node: fx.Node, what: Any) -> bool:
         dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-        return is_one_of(what, _MEANS) and isinstance(dims, (list, tuple)) and set(dims) <= {2, 3, -1, -2} and result.dim() > 1
+        return (
+            is_one_of(what, _MEANS)
+            and isinstance(dims, (list, tuple))
+            and set(dims) <= {2, 3, -1, -2}
+            and self.env[node.all_input_nodes[0]].dim() == 4
+        )
 
-    @staticmethod
-    def _is_flatten(node: fx.Node, result: Tensor, channels: int) -> bool:
+    def _is_flatten(self, node: fx.Node, result: Tensor, channels: int) -> bool:
         """Whether (N, C, H, W) becomes (N, C·H·W), by a size that is not written as a number."""
-        if result.dim() != 2 or result.shape[1] % channels:
+        read = self.env[node.all_input_nodes[0]]
+        if result.shape != (len(read), read[0].numel()) or read.shape[1] != channels:
             return False
         written = [size for size in node.args[1:] if isinstance(size, int)]
-        return node.target not in ("view", "reshape") or written in ([-1], [1, -1])
+        return node.op != "call_method" or node.target == "flatten" or written in ([-1], [1, -1])
 
     def _unknown(self, node: fx.Node, result: Any, inputs: list[Layout]) -> Layout | None:
-        reason = f"read by an unknown operation: {place(node)}"
+        reason = f"{'read by' if inputs else 'tied to'} an unknown operation: {place(node)}"
         for layout in inputs:
             self._freeze(layout, reason)
         if not isinstance(result, Tensor) or result.dim() < 2:

@@ -1,4 +1,4 @@
-"""The plan: which channels of which group stay. `plan.json`, whoever wrote it, is read here and held against the network."""
+"""The plan: which channels of which group stay. Whoever wrote plan.json, it is held against the network here."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -7,10 +7,7 @@ from typing import Any
 
 from daar.errors import InputError
 from daar.files import read_json, write_json
-from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph
-from daar.pruning.importance import group_importance, ranking
-from daar.pruning.policies import Loss, Policy
 from daar.pruning.slim import Removed
 from daar.schemas import validate
 
@@ -57,71 +54,33 @@ class Plan:
             InputError: the plan is not for this network; names the group.
         """
         groups = {group.name: group for group in graph.in_scope("all")}
+        listed = [planned.name for planned in self.groups]
         for planned in self.groups:
             if planned.name not in groups or groups[planned.name].size != planned.size:
-                found = f"of {groups[planned.name].size} channels" if planned.name in groups else "no group that may be pruned"
+                found = (
+                    f"of {groups[planned.name].size} channels"
+                    if planned.name in groups
+                    else "no group that may be pruned"
+                )
                 raise InputError(
                     f"the plan has a group {planned.name!r} of {planned.size} channels; in this network it is {found}. "
                     "Make a plan for this network: daar plan"
                 )
             if list(planned.kept) != sorted(set(planned.kept)) or not planned.kept or planned.kept[-1] >= planned.size:
-                raise InputError(f"the plan's kept indices of {planned.name!r} must be sorted, distinct, below {planned.size} and at least one.")
-        return {p.name: sorted(set(range(p.size)) - set(p.kept)) for p in self.groups}
-
-
-def make_plan(
-    graph: ChannelGraph,
-    scores: dict[str, Any],
-    policy: Policy,
-    *,
-    loss: Loss,
-    options: dict[str, Any],
-    method: str,
-    policy_name: str,
-    scope: str,
-    target: float | None,
-) -> Plan:
-    """Choose counts by the policy, then the most important channels of each group.
-
-    Args:
-        graph: the dense network's groups.
-        scores: layer → (c_out,) importance of its filters.
-        policy: see `Policy`.
-        loss: calibration loss of the masked network, for policies that ask.
-        options: keyword options of the policy.
-        method: whose scores, for the record.
-        policy_name: for the record.
-        scope: `inner` or `all`.
-        target: fraction of the dense MACs to be removed, in [0, 1), or None.
-
-    Raises:
-        InputError: the target is out of range or cannot be reached, or the policy breaks its contract.
-    """
-    if target is not None and not 0 <= target < 1:
-        raise InputError(f"macs_reduction is {target}; it must lie in [0, 1), as the fraction of MACs removed.")
-    groups = graph.in_scope(scope)
-    importance = group_importance(groups, scores)
-    orders = {name: ranking(vector) for name, vector in importance.items()}
-    macs = ClosedForm(graph, orders)
-    dense = macs({})
-    budget = None if target is None else int((1 - target) * dense)
-    counts = policy(groups, importance, budget, macs=macs, loss=loss, **options)
-    for group in groups:
-        if not group.min_kept <= counts.get(group.name, 0) <= group.size:
+                raise InputError(
+                    f"the plan's kept indices of {planned.name!r} must be sorted, distinct, at least one, and below "
+                    f"{planned.size}. Make the plan anew."
+                )
+            for member, positions in groups[planned.name].positions.items():
+                if set(planned.kept).isdisjoint(positions.tolist()):
+                    raise InputError(f"the plan leaves no filter of {member!r}. Keep some of those it makes.")
+        wanted = [group.name for group in graph.in_scope(self.scope)]
+        if odd := sorted({name for name in {*listed, *wanted} if listed.count(name) != wanted.count(name)}):
             raise InputError(
-                f"policy {policy_name!r} keeps {counts.get(group.name)} channels of {group.name!r}; "
-                f"it must keep {group.min_kept} to {group.size}."
+                f"the plan lists group {odd[0]!r} {listed.count(odd[0])} times; for scope {self.scope!r} in this "
+                f"network it must be {wanted.count(odd[0])}. Make a plan for this network: daar plan"
             )
-    return Plan(
-        method=method,
-        policy=policy_name,
-        scope=scope,
-        target=target,
-        macs_dense=dense,
-        macs=macs(counts),
-        groups=tuple(PlannedGroup(g.name, g.size, tuple(sorted(orders[g.name][: counts[g.name]]))) for g in groups),
-        frozen={g.name: g.frozen for g in graph.groups if g.frozen is not None},
-    )
+        return {p.name: sorted(set(range(p.size)) - set(p.kept)) for p in self.groups}
 
 
 def save(path: Path, plan: Plan) -> None:
@@ -130,12 +89,12 @@ def save(path: Path, plan: Plan) -> None:
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
-    """The plan in the form of workflow/schemas/plan.schema.json."""
+    """The plan in the form of workflow/schemas/plan.schema.yaml."""
     return {"format": 1, **asdict(plan)}
 
 
 def from_json(content: Any, where: str) -> Plan:
-    """Read the form of workflow/schemas/plan.schema.json; extra programs may have written it.
+    """Read the form of workflow/schemas/plan.schema.yaml; extra programs may have written it.
 
     Raises:
         InputError: it does not follow the schema; names the key.

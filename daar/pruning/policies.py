@@ -1,12 +1,21 @@
 """Policies: how many channels each group keeps.
 
-Every policy has the signature of a method's own `plan`, so that any importance can go with any policy.
+Every policy has the signature of a method's own `plan`, so that any importance can go with any policy:
+
+    plan(groups, importance, macs_target, *, macs, loss, **options) -> {group name: kept count}
+
+    groups: the groups in scope (name, size, min_kept, members).
+    importance: group → (size,), ≥ 0, summing to 1.
+    macs_target: the most MACs allowed, or None for the policy's own rate.
+    macs: MACs of one image for given counts; exact.
+    loss: calibration loss of the masked network, given group → removed indices: cross-entropy to the dense network.
+    returns: group → kept count, from its min_kept to its size. Pure: no state, no files.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from daar import discovery
 from daar.errors import InputError, unknown
@@ -18,40 +27,15 @@ if TYPE_CHECKING:  # suites ask for names while the DAG is built: no torch, no n
 Counts = dict[str, int]
 Macs = Callable[[Counts], int]
 Loss = Callable[[dict[str, list[int]]], float]
+Policy = Callable[..., Counts]
 
 # a plan within this fraction of the dense MACs below its target is close enough
 SLACK = 0.002
 
 
-class Policy(Protocol):
-    """Turns group importance into kept counts.
-
-    Args:
-        groups: the groups in scope (name, size, min_kept, members).
-        importance: group → (size,), ≥ 0, summing to 1.
-        macs_target: the most MACs allowed, or None for the policy's own rate.
-        macs: MACs of one image for given counts; exact.
-        loss: calibration loss of the masked network, given group → removed indices.
-
-    Returns:
-        group → kept count, from its min_kept to its size.
-    """
-
-    def __call__(
-        self,
-        groups: "Sequence[Group]",
-        importance: "Importance",
-        macs_target: int | None,
-        *,
-        macs: Macs,
-        loss: Loss,
-        **options: Any,
-    ) -> Counts:
-        """Choose the counts; a pure function."""
-        ...
-
-
-def uniform(groups: "Sequence[Group]", importance: "Importance", macs_target: int | None, *, macs: Macs, loss: Loss) -> Counts:
+def uniform(
+    groups: "Sequence[Group]", importance: "Importance", macs_target: int | None, *, macs: Macs, loss: Loss
+) -> Counts:
     """One pruning ratio for all groups: the smallest that is within the target.
 
     Rounding down leaves some of the budget; it is given back channel by channel, to the group with the largest
@@ -85,10 +69,11 @@ def smallest_ratio(counts: Callable[[float], Counts], macs: Macs, macs_target: i
     """
     low, high = 0.0, 1.0
     if macs(counts(high)) > macs_target:
-        dense = macs(counts(low))
+        least, dense = macs(counts(high)), macs(counts(low))
+        closest = math.floor(1000 * (1 - least / dense)) / 1000  # rounded so that it can be reached
         raise InputError(
-            f"a target of {macs_target:,} MACs cannot be reached: with {macs(counts(high)):,} left each group is at its "
-            f"minimum. The closest macs_reduction is {1 - macs(counts(high)) / dense:.3f}; or choose scope `all`."
+            f"a target of {macs_target:,} MACs cannot be reached: at {least:,} each group is at its minimum. "
+            f"The closest macs_reduction is {closest:.3f}; or choose scope `all`."
         )
     if macs(counts(low)) <= macs_target:
         return low

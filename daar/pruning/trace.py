@@ -1,7 +1,8 @@
 """The network as a graph of operations, and the places in it that the rest of pruning asks for."""
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,12 +10,23 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from daar.errors import InputError
-from daar.modes import evaluating
 from daar.models.shortcut import PaddedShortcut
+from daar.modes import evaluating, strict_float32
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 ACTIVATIONS: tuple[Any, ...] = (
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.Tanh),
+    *(
+        nn.ReLU,
+        nn.ReLU6,
+        nn.LeakyReLU,
+        nn.SiLU,
+        nn.GELU,
+        nn.Hardswish,
+        nn.Hardsigmoid,
+        nn.Hardtanh,
+        nn.Sigmoid,
+        nn.Tanh,
+    ),
     *(F.relu, F.relu6, F.leaky_relu, F.silu, F.gelu, F.hardswish, F.hardsigmoid, F.hardtanh, F.sigmoid, F.tanh),
     *(torch.relu, torch.relu_, torch.sigmoid, torch.tanh, "relu", "relu_", "sigmoid", "tanh"),
 )
@@ -41,8 +53,9 @@ def trace(model: nn.Module) -> fx.GraphModule:
         try:
             graph = tracer.trace(model)
         except Exception as error:  # fx raises whatever the model's own code raises on a proxy
+            reason = " ".join(str(error).split()).rstrip(".")
             raise InputError(
-                f"{type(model).__name__} cannot be traced: {error}. Its forward must not branch on the values of tensors."
+                f"{type(model).__name__} cannot be traced: {reason}. Its forward must not branch on tensors' values."
             ) from error
         return fx.GraphModule(tracer.root, graph)
 
@@ -62,7 +75,9 @@ def is_one_of(what: Any, kinds: tuple[Any, ...]) -> bool:
 def place(node: fx.Node) -> str:
     """Where a node stands in the user's code: its name, with file and line where torch.fx knows them."""
     trail = [line.strip() for line in (node.stack_trace or "").splitlines() if line.strip().startswith("File ")]
-    return f"{node.name} ({trail[-1].split(', in ')[0]})" if trail else str(node.name)
+    # torch's own frames come last: fx's proxies, and layers
+    own = [line for line in trail if str(Path(torch.__file__).parent) not in line]
+    return f"{node.name} ({own[-1].split(', in ')[0]})" if own else str(node.name)
 
 
 def map_node(conv: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
@@ -85,12 +100,16 @@ def map_node(conv: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
 
 
 def stream(
-    graph: fx.GraphModule, images: Tensor, wanted: dict[fx.Node, list[str]], batch_size: int
+    model: nn.Module, graph: fx.GraphModule, images: Tensor, wanted: dict[fx.Node, list[str]], batch_size: int
 ) -> Iterator[tuple[str, Tensor]]:
-    """Run the graph on batches and hand out the wanted nodes' outputs while it runs, freeing all others at once.
+    """Run a network on batches and hand out the wanted nodes' outputs while it runs, freeing all others at once.
+
+    Strict float32 and eval mode hold only while layers run: whoever uses what is handed out, or never asks for the
+    rest, finds the model and torch's settings as they were.
 
     Args:
-        graph: a traced network in eval mode.
+        model: the network.
+        graph: its trace.
         images: (N, C, H, W), normalised.
         wanted: the names under which a node's output is handed out.
         batch_size: images per forward pass.
@@ -99,10 +118,25 @@ def stream(
     for batch in images.split(batch_size):
         interpreter = fx.Interpreter(graph)
         interpreter.args_iter = iter([batch])
-        for node in graph.graph.nodes:
-            interpreter.env[node] = interpreter.run_node(node)
-            for name in wanted.get(node, ()):
+        left = iter(graph.graph.nodes)
+        while True:
+            with strict_float32(), evaluating(model):
+                node = _run_until(wanted, interpreter, left, last_use)
+            if node is None:
+                break
+            for name in wanted[node]:
                 yield name, interpreter.env[node]
-            for argument in node.all_input_nodes:
-                if last_use[argument] is node:
-                    del interpreter.env[argument]
+
+
+def _run_until(
+    stops: Container[fx.Node], interpreter: fx.Interpreter, left: Iterator[fx.Node], last_use: dict[fx.Node, fx.Node]
+) -> fx.Node | None:
+    """Run nodes up to the next of `stops` and return that; None at the end."""
+    for node in left:
+        interpreter.env[node] = interpreter.run_node(node)
+        for argument in node.all_input_nodes:
+            if last_use[argument] is node:
+                del interpreter.env[argument]
+        if node in stops:
+            return node
+    return None

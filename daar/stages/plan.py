@@ -15,6 +15,7 @@ from daar.modes import strict_float32
 from daar.pruning import importance, policies
 from daar.pruning import plan as plans
 from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning.planning import make_plan
 from daar.pruning.slim import Masked, Removed
 
 
@@ -67,7 +68,7 @@ def plan(
         batch, _ = calibration_batch(pack, seed, images, about.mean, about.std)
         return masked_loss(model.to(device), graph, removed, batch.to(device))
 
-    made = plans.make_plan(
+    made = make_plan(
         graph,
         found,
         policies.get(policy, methods_dirs),

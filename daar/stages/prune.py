@@ -11,9 +11,11 @@ from daar.checkpoint import Description
 from daar.data import packed
 from daar.data.calibration import calibration_batch
 from daar.data.packed import Pack
+from daar.errors import InputError
 from daar.pruning import plan as plans
-from daar.pruning.groups import channel_graph
-from daar.pruning.plan import Plan
+from daar.pruning.closed_form import ClosedForm
+from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning.plan import Plan, PlannedGroup
 from daar.pruning.slim import slim, slim_error
 
 # calibration images on which slim and masked network are compared in float64
@@ -50,7 +52,7 @@ def slim_by_plan(base: Path, plan_file: Path, train_pack: Pack, seed: int, image
         images: how many.
 
     Raises:
-        InputError: plan and network do not fit, or slim and masked network differ.
+        InputError: plan and network do not fit, in groups or in MACs, or slim and masked network differ.
     """
     dense, about = checkpoint.load(base)
     plan = plans.load(plan_file)
@@ -58,10 +60,26 @@ def slim_by_plan(base: Path, plan_file: Path, train_pack: Pack, seed: int, image
     graph = channel_graph(dense, torch.zeros(1, *about.input_shape))
     removed = plan.removed(graph)
     model = slim(dense, graph, removed)
+    _require_macs(plan, graph)
     error = slim_error(dense, model, graph, removed, calibration[:CHECKED_IMAGES])
     origin = {"sha256": files.sha256(Path(base) / "model.safetensors"), **about.provenance}
     described = replace(about, plan=plan, provenance={"base": origin, "slim_error": error})
     return Slimmed(model, described, plan, error, calibration)
+
+
+def _require_macs(plan: Plan, graph: ChannelGraph) -> None:
+    """Hold a plan's MACs, which any program may have written, against the network."""
+    macs = ClosedForm(graph, {group.name: _kept_first(group) for group in plan.groups})
+    counted = macs({}), macs({group.name: len(group.kept) for group in plan.groups})
+    if counted != (plan.macs_dense, plan.macs):
+        raise InputError(
+            f"the plan says {plan.macs_dense:,} MACs before and {plan.macs:,} after; this network has {counted[0]:,} "
+            f"and would have {counted[1]:,}. Make a plan for this network: daar plan"
+        )
+
+
+def _kept_first(group: PlannedGroup) -> list[int]:
+    return [*group.kept, *sorted(set(range(group.size)) - set(group.kept))]
 
 
 def prune(*, base: Path, plan_file: Path, packs: Path, seed: int, images: int, out: Path) -> float:

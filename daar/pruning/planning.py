@@ -1,0 +1,65 @@
+"""Make a plan: counts by a policy, then the most important channels of each group."""
+
+from typing import Any
+
+from daar.errors import InputError
+from daar.pruning.closed_form import ClosedForm
+from daar.pruning.groups import ChannelGraph
+from daar.pruning.importance import group_importance, ranking
+from daar.pruning.plan import Plan, PlannedGroup
+from daar.pruning.policies import Loss, Policy
+
+
+def make_plan(
+    graph: ChannelGraph,
+    scores: dict[str, Any],
+    policy: Policy,
+    *,
+    loss: Loss,
+    options: dict[str, Any],
+    method: str,
+    policy_name: str,
+    scope: str,
+    target: float | None,
+) -> Plan:
+    """Choose counts by the policy, then the most important channels of each group.
+
+    Args:
+        graph: the dense network's groups.
+        scores: layer → (c_out,) importance of its filters.
+        policy: see `Policy`.
+        loss: calibration loss of the masked network, for policies that ask.
+        options: keyword options of the policy.
+        method: whose scores, for the record.
+        policy_name: for the record.
+        scope: `inner` or `all`.
+        target: fraction of the dense MACs to be removed, in [0, 1), or None.
+
+    Raises:
+        InputError: the target is out of range or cannot be reached, or the policy breaks its contract.
+    """
+    if target is not None and not 0 <= target < 1:
+        raise InputError(f"macs_reduction is {target}; it must lie in [0, 1), as the fraction of MACs removed.")
+    groups = graph.in_scope(scope)
+    importance = group_importance(groups, scores)
+    orders = {group.name: ranking(group, importance[group.name]) for group in groups}
+    macs = ClosedForm(graph, orders)
+    dense = macs({})
+    budget = None if target is None else int((1 - target) * dense)
+    counts = policy(groups, importance, budget, macs=macs, loss=loss, **options)
+    for group in groups:
+        if not group.min_kept <= counts.get(group.name, 0) <= group.size:
+            raise InputError(
+                f"policy {policy_name!r} keeps {counts.get(group.name)} channels of {group.name!r}; "
+                f"it must keep {group.min_kept} to {group.size}."
+            )
+    return Plan(
+        method=method,
+        policy=policy_name,
+        scope=scope,
+        target=target,
+        macs_dense=dense,
+        macs=macs(counts),
+        groups=tuple(PlannedGroup(g.name, g.size, tuple(sorted(orders[g.name][: counts[g.name]]))) for g in groups),
+        frozen={g.name: g.frozen for g in graph.groups if g.frozen is not None},
+    )

@@ -1,0 +1,308 @@
+"""Networks for the tests: random CNNs that know by themselves what pruning means, and lively statistics for any."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from daar.models.shortcut import PaddedShortcut
+from daar.pruning.groups import ChannelGraph
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """For modules that import it: networks as small as ours run far slower on two threads where cores are shared."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.Sigmoid, nn.LeakyReLU, nn.Hardswish, nn.GELU)
+
+
+def enliven(model: Any, seed: int = 0) -> Any:
+    """Give every BN statistics and an affine map that are not trivial, some of its scales negative; eval mode."""
+    dice = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.5, generator=dice)  # type: ignore[union-attr]
+                module.running_var.uniform_(0.5, 2, generator=dice)  # type: ignore[union-attr]
+                module.weight.normal_(1, 0.5, generator=dice)
+                module.bias.normal_(0, 0.5, generator=dice)
+    return model.eval()
+
+
+def filters_gone(graph: ChannelGraph, removed: Mapping[str, list[int]]) -> dict[str, list[int]]:
+    """Conv → indices of the filters that go, from group → indices of the channels that go."""
+    gone = {}
+    for group in graph.groups:
+        indices = set(removed.get(group.name, []))
+        for member in group.members:
+            gone[member] = [i for i, index in enumerate(group.positions[member].tolist()) if index in indices]
+    return gone
+
+
+class Step(NamedTuple):
+    """One operation on earlier values; value 0 is the image, value k is what step k makes."""
+
+    kind: str
+    reads: tuple[int, ...]
+    name: str = ""
+
+
+class Cnn(nn.Module):
+    """A network that runs a list of steps, and knows how to run them with filters masked."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.steps: list[Step] = []
+        self.heads: list[int] = []
+        self.channels = [3]
+        self.sizes = [size]
+
+    # building
+
+    def step(self, kind: str, *reads: int, channels: int | None = None) -> int:
+        self.steps.append(Step(kind, reads))
+        self.channels.append(channels or self.channels[reads[0]])
+        self.sizes.append(self.sizes[reads[0]])
+        return len(self.steps)
+
+    def layer(self, module: nn.Module | str, read: int, channels: int | None = None, size: int | None = None) -> int:
+        """Append a layer, or call again the one of that name."""
+        name = module if isinstance(module, str) else f"m{len(self.steps)}_{type(module).__name__.lower()}"
+        if isinstance(module, nn.Module):
+            self.add_module(name, module)
+        self.steps.append(Step("layer", (read,), name))
+        self.channels.append(channels or self.channels[read])
+        self.sizes.append(size or self.sizes[read])
+        return len(self.steps)
+
+    # running
+
+    def forward(self, x: Tensor) -> Any:
+        values = [x]
+        for kind, reads, name in self.steps:
+            operands = [values[read] for read in reads]
+            values.append(getattr(self, name)(*operands) if kind == "layer" else _operation(kind, operands))
+        return values[self.heads[0]] if len(self.heads) == 1 else tuple(values[head] for head in self.heads)
+
+    def masked(self, x: Tensor, gone: Mapping[str, list[int]]) -> tuple[list[Tensor], dict[str, tuple[int, int]]]:
+        """The heads with the given filters of each conv zeroed wherever they are read, by this network's own account.
+
+        Nothing of daar is used. What lives is a (1, C, 1, 1) or (1, C) tensor beside each value, None for a padded
+        shortcut, which takes what the addition's other side says.
+
+        Returns:
+            The heads, and for each conv and linear how many outputs and inputs are alive.
+        """
+        values: list[tuple[Tensor, Tensor | None]] = [(x, torch.ones(1, 3, 1, 1).to(x))]
+        widths: dict[str, tuple[int, int]] = {}
+        for kind, reads, name in self.steps:
+            operands = [values[read] for read in reads]
+            if kind == "layer":
+                values.append(self._masked_layer(name, *operands[0], gone, widths))
+                continue
+            result = _operation(kind, [value for value, _ in operands])
+            alive = [mask for _, mask in operands if mask is not None]
+            if kind == "cat":
+                mask = torch.cat(alive, 1)
+            elif kind.startswith("flatten"):
+                mask = alive[0].expand_as(operands[0][0][:1]).flatten(1)
+            elif kind == "mean":
+                mask = alive[0].flatten(1)
+            else:
+                mask = alive[0]
+                assert all(torch.equal(other, mask) for other in alive), f"{kind} of channels that do not match"
+            values.append((result, mask))
+        return [values[head][0] for head in self.heads], widths
+
+    def _masked_layer(
+        self, name: str, x: Tensor, alive: Tensor | None, gone: Mapping[str, list[int]], widths: dict[str, Any]
+    ) -> tuple[Tensor, Tensor | None]:
+        module = getattr(self, name)
+        assert alive is not None
+        if isinstance(module, PaddedShortcut):
+            surplus = len(module.source) - x.shape[1]
+            step = module.stride
+            return F.pad((x * alive)[:, :, ::step, ::step], (0, 0, 0, 0, surplus // 2, surplus - surplus // 2)), None
+        if isinstance(module, nn.Linear):
+            made = torch.ones(1, module.out_features).to(x)
+        elif isinstance(module, nn.Conv2d) and module.groups == module.in_channels:
+            made = alive.repeat_interleave(module.out_channels // module.groups, 1)
+        elif isinstance(module, nn.Conv2d):
+            made = torch.ones(1, module.out_channels, 1, 1).to(x)
+            made[:, gone.get(name, [])] = 0
+            for part in alive.chunk(module.groups, 1):
+                assert torch.equal(part, alive[:, : part.shape[1]]), "groups of a conv keep different inputs"
+            widths[name] = int(made.sum()), int(alive.sum()) // module.groups
+            return module(x * alive), made
+        else:  # passes channels on
+            return module(x), alive.flatten(1) if isinstance(module, nn.Flatten) and x.shape[2:] == (1, 1) else alive
+        depthwise = isinstance(module, nn.Conv2d)
+        widths[name] = int(made.sum()), 1 if depthwise else int(alive.sum())
+        return module(x * alive), made
+
+
+def _operation(kind: str, operands: list[Tensor]) -> Tensor:  # noqa: PLR0911  # a table
+    match kind, operands:
+        case "add", [one, other]:
+            return one + other
+        case "mul", [one, other]:
+            return one * other
+        case "cat", _:
+            return torch.cat(operands, 1)
+        case "relu", [x]:
+            return F.relu(x)
+        case "mean", [x]:
+            return x.mean((2, 3))
+        case "flatten", [x]:
+            return torch.flatten(x, 1)
+        case "flatten_view", [x]:
+            return x.view(x.size(0), -1)
+    raise AssertionError(kind)
+
+
+class Builder:
+    """Draws one network."""
+
+    def __init__(self, draw: Any) -> None:
+        self.draw = draw
+        self.net = Cnn(draw(st.sampled_from([8, 9])))
+
+    def width(self) -> int:
+        return self.draw(st.integers(3, 6))
+
+    def flag(self) -> bool:
+        return self.draw(st.booleans())
+
+    def conv(self, read: int, width: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> int:
+        net = self.net
+        layer = nn.Conv2d(
+            net.channels[read], width, kernel, stride, padding=kernel // 2, groups=groups, bias=self.flag()
+        )
+        return net.layer(layer, read, width, -(-net.sizes[read] // stride))
+
+    def norm(self, read: int) -> int:
+        return self.net.layer(nn.BatchNorm2d(self.net.channels[read]), read) if self.flag() else read
+
+    def activate(self, read: int) -> int:
+        kind = self.draw(st.sampled_from([None, "relu", *ACTIVATIONS]))
+        if kind is None:
+            return read
+        return self.net.step(kind, read) if isinstance(kind, str) else self.net.layer(kind(), read)
+
+    def unit(self, read: int, width: int | None = None, **shape: int) -> int:
+        """Conv, perhaps BN, perhaps an activation."""
+        return self.activate(self.norm(self.conv(read, width or self.width(), **shape)))
+
+    # blocks: each reads one value and makes one
+
+    def plain(self, x: int) -> int:
+        return self.unit(x, kernel=self.draw(st.sampled_from([1, 3])), stride=self.draw(st.sampled_from([1, 2])))
+
+    def grouped(self, x: int) -> int:
+        even = self.unit(x, 2 * self.width()) if self.net.channels[x] % 2 else x
+        return self.unit(even, 2 * self.width(), groups=2)
+
+    def depthwise(self, x: int) -> int:
+        channels = self.net.channels[x]
+        return self.unit(x, channels * self.draw(st.integers(1, 2)), groups=channels)
+
+    def residual(self, x: int) -> int:
+        other = self.norm(self.conv(self.unit(x), self.net.channels[x]))
+        return self.activate(self.net.step("add", other, x))
+
+    def padded(self, x: int) -> int:
+        channels, stride = self.net.channels[x], self.draw(st.sampled_from([1, 2]))
+        width = channels + self.draw(st.integers(0, 5))
+        other = self.norm(self.conv(self.unit(x, stride=stride), width))
+        short = self.net.layer(PaddedShortcut(channels, width, stride), x, width, self.net.sizes[other])
+        return self.activate(self.net.step("add", *((other, short) if self.flag() else (short, other))))
+
+    def projected(self, x: int) -> int:
+        width, stride = self.width(), self.draw(st.sampled_from([1, 2]))
+        other = self.norm(self.conv(self.unit(x, stride=stride), width))
+        return self.activate(self.net.step("add", other, self.norm(self.conv(x, width, kernel=1, stride=stride))))
+
+    def branches(self, x: int) -> int:
+        parts = [self.unit(x), self.unit(x, kernel=1)] + ([x] if self.flag() else [])
+        return self.net.step("cat", *parts, channels=sum(self.net.channels[part] for part in parts))
+
+    def onto_branches(self, x: int) -> int:
+        both = self.branches(x)
+        return self.activate(self.net.step("add", both, self.conv(x, self.net.channels[both])))
+
+    def dense(self, x: int) -> int:
+        """Pre-activation, as in DenseNet: what a layer adds is read by every later BN."""
+        new = self.conv(self.activate(self.norm(x)), self.width())
+        return self.net.step("cat", x, new, channels=self.net.channels[x] + self.net.channels[new])
+
+    def squeeze_excite(self, x: int) -> int:
+        pooled = self.net.layer(nn.AdaptiveAvgPool2d(1), x, size=1)
+        gate = self.conv(self.net.step("relu", self.conv(pooled, 3, kernel=1)), self.net.channels[x], kernel=1)
+        return self.net.step("mul", x, self.net.layer(nn.Sigmoid(), gate))
+
+    def twice(self, x: int) -> int:
+        """One conv called on two values."""
+        once = self.conv(x, self.net.channels[x])
+        return self.net.layer(self.net.steps[once - 1].name, self.activate(once))
+
+    def pool(self, x: int) -> int:
+        if self.net.sizes[x] < 4:
+            return x
+        kind = self.draw(st.sampled_from([nn.MaxPool2d, nn.AvgPool2d]))
+        return self.net.layer(kind(2), x, size=self.net.sizes[x] // 2)
+
+    def head(self, x: int, classes: int) -> int:
+        net = self.net
+        kind = self.draw(st.sampled_from(["flatten", "flatten_view", "average", "mean", "hidden"]))
+        if kind.startswith("flatten"):
+            units = net.channels[x] * net.sizes[x] ** 2
+            return net.layer(nn.Linear(units, classes), net.step(kind, x, channels=units), classes)
+        flat = net.step("mean", x) if kind == "mean" else net.layer(nn.Flatten(), net.layer(nn.AdaptiveAvgPool2d(1), x))
+        if kind == "hidden":
+            flat = net.layer(nn.Linear(net.channels[x], 5), net.layer(nn.BatchNorm1d(net.channels[x]), flat), 5)
+            flat = net.layer(nn.ReLU(), net.layer(nn.BatchNorm1d(5), flat))
+        return net.layer(nn.Linear(net.channels[flat], classes), flat, classes)
+
+
+BLOCKS = (
+    *(Builder.plain, Builder.grouped, Builder.depthwise, Builder.residual, Builder.padded, Builder.projected),
+    *(Builder.branches, Builder.onto_branches, Builder.dense, Builder.squeeze_excite, Builder.twice, Builder.pool),
+)
+
+
+@st.composite
+def cnns(draw: Any) -> Cnn:
+    """A random CNN in float64 and eval mode, with lively statistics."""
+    torch.manual_seed(draw(st.integers(0, 2**16)))
+    builder = Builder(draw)
+    x = builder.unit(0)
+    for block in draw(st.lists(st.sampled_from(BLOCKS), min_size=1, max_size=4)):
+        between, x = x, block(builder, x)
+    builder.net.heads.append(builder.head(x, 4))
+    if builder.flag():
+        builder.net.heads.append(builder.head(between, 3))
+    return enliven(builder.net, draw(st.integers(0, 2**16))).double()
+
+
+@st.composite
+def removals(draw: Any, graph: ChannelGraph) -> dict[str, list[int]]:
+    """Random channels of every group, so many that each conv keeps at least two filters (these are narrow)."""
+    removed: dict[str, list[int]] = {}
+    for group in graph.in_scope("all"):
+        parts = [set(positions.tolist()) for positions in group.positions.values()]
+        gone: set[int] = set()
+        for index in draw(st.permutations(range(group.size)))[: draw(st.integers(0, group.size))]:
+            if all(len(part - gone - {index}) >= min(2, len(part)) for part in parts):
+                gone.add(index)
+        removed[group.name] = sorted(gone)
+    return removed

@@ -1,0 +1,317 @@
+"""Which channels go together, in the networks we ship and in small ones with one construct each."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from daar import models
+from daar.errors import InputError
+from daar.models.shortcut import PaddedShortcut
+from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning.slim import slim, slim_error
+from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
+
+HERE = Path(__file__).name
+
+
+def graph_of(name: str) -> ChannelGraph:
+    return channel_graph(models.get(name).build(10), torch.zeros(1, 3, 32, 32))
+
+
+def members(graph: ChannelGraph) -> dict[str, tuple[str, ...]]:
+    return {group.name: group.members for group in graph.groups}
+
+
+RESNET20 = {
+    "conv1": ("conv1", "layer1.0.conv2", "layer1.1.conv2", "layer1.2.conv2"),
+    **{f"layer1.{block}.conv1": (f"layer1.{block}.conv1",) for block in (0, 1, 2)},
+    "layer2.0.conv1": ("layer2.0.conv1",),
+    "layer2.0.conv2": ("layer2.0.conv2", "layer2.1.conv2", "layer2.2.conv2"),
+    **{f"layer2.{block}.conv1": (f"layer2.{block}.conv1",) for block in (1, 2)},
+    "layer3.0.conv1": ("layer3.0.conv1",),
+    "layer3.0.conv2": ("layer3.0.conv2", "layer3.1.conv2", "layer3.2.conv2"),
+    **{f"layer3.{block}.conv1": (f"layer3.{block}.conv1",) for block in (1, 2)},
+}
+STREAMS = ["conv1", "layer2.0.conv2", "layer3.0.conv2"]
+
+
+def test_resnet20() -> None:
+    graph = graph_of("resnet20")
+    assert list(members(graph).items()) == list(RESNET20.items())
+    sizes = {"conv1": 16, "layer1": 16, "layer2": 32, "layer3": 64}
+    assert {group.name: group.size for group in graph.groups} == {n: sizes[n.split(".")[0]] for n in RESNET20}
+    assert [group.frozen for group in graph.groups] == [None] * 12
+    assert [group.name for group in graph.groups if group.joins] == STREAMS
+    assert {group.name: group.min_kept for group in graph.groups} == {
+        name: {16: 2, 32: 2, 64: 4}[sizes[name.split(".")[0]]] for name in RESNET20
+    }
+    for group in graph.groups:
+        for positions in group.positions.values():
+            assert positions.tolist() == list(range(group.size))
+
+
+def test_resnet20_with_projections() -> None:
+    streams = {
+        f"layer{stage}.0.conv2": (
+            *(f"layer{stage}.0.conv2", f"layer{stage}.0.shortcut.0"),
+            *(f"layer{stage}.1.conv2", f"layer{stage}.2.conv2"),
+        )
+        for stage in (2, 3)
+    }
+    assert members(graph_of("resnet20_b")) == {**RESNET20, **streams}
+
+
+def test_vgg16() -> None:
+    graph = graph_of("vgg16_bn")
+    convs = [f"features.conv{i}" for i in (0, 1, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15, 16)]
+    assert members(graph) == {conv: (conv,) for conv in convs}
+    assert [group.size for group in graph.groups] == [64, 64, 128, 128, 256, 256, 256] + [512] * 6
+    assert [group.min_kept for group in graph.groups] == [4, 4, 7, 7, 13, 13, 13] + [26] * 6
+    assert graph.in_scope("inner") == graph.in_scope("all") == graph.groups
+
+
+def test_scopes_and_scored_layers() -> None:
+    graph = graph_of("resnet20")
+    assert graph.in_scope("all") == graph.groups
+    inner = [group.name for group in graph.in_scope("inner")]
+    assert inner == [name for name in RESNET20 if name not in STREAMS]
+    convs = [name for name, module in models.get("resnet20").build(10).named_modules() if isinstance(module, nn.Conv2d)]
+    assert sorted(graph.scored_layers()) == sorted(convs)
+
+
+# small networks: each a forward over the same layers
+
+
+class Net(nn.Module):
+    """Layers by name, and a forward given as a function of the network and the image."""
+
+    def __init__(self, run: Callable[..., Any], **layers: nn.Module) -> None:
+        super().__init__()
+        self.run = run
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.run(self, x)
+
+
+def conv(read: int, made: int, kernel: int = 3, **options: Any) -> nn.Conv2d:
+    return nn.Conv2d(read, made, kernel, padding=kernel // 2, **options)
+
+
+def small(run: Callable[..., Any], **layers: nn.Module) -> tuple[nn.Module, ChannelGraph]:
+    torch.manual_seed(0)
+    model = enliven(Net(run, **layers))
+    return model, channel_graph(model, torch.randn(1, 3, 8, 8))
+
+
+def removable(graph: ChannelGraph) -> dict[str, list[int]]:
+    """The first channels of every group that may be pruned, all but the least that stay."""
+    return {group.name: list(range(group.size - group.min_kept)) for group in graph.in_scope("all")}
+
+
+def prunes_exactly(model: nn.Module, graph: ChannelGraph) -> bool:
+    removed = removable(graph)
+    x = torch.randn(2, 3, 8, 8)
+    return slim_error(model, slim(model, graph, removed), graph, removed, x) <= 1e-10
+
+
+def test_input_and_logits_stay_whole() -> None:
+    _, graph = small(lambda m, x: m.b(m.a(x)).mean((2, 3)), a=conv(3, 6), b=conv(6, 4))
+    assert {group.name: group.frozen for group in graph.groups} == {"a": None, "b": "network output"}
+    assert graph.scored_layers() == ["a"]
+    _, graph = small(lambda m, x: m.b(m.a(x) + x).mean((2, 3)), a=conv(3, 3), b=conv(3, 4))
+    assert {group.name: group.frozen for group in graph.groups} == {"a": "network input", "b": "network output"}
+    assert graph.in_scope("all") == ()
+
+
+def head(m: nn.Module, x: Tensor) -> Tensor:
+    return m.head(F.adaptive_avg_pool2d(x, 1).flatten(1))  # type: ignore[operator]
+
+
+UNKNOWN: dict[str, Callable[..., Any]] = {
+    "cumsum": lambda m, x: head(m, torch.cumsum(m.a(x), 1)),
+    "softmax over channels": lambda m, x: head(m, torch.softmax(m.a(x), 1)),
+    "softmax layer": lambda m, x: head(m, m.softmax(m.a(x))),
+    "layer norm": lambda m, x: head(m, m.norm(m.a(x))),
+    "hard-coded view": lambda m, x: m.wide(m.a(x).view(-1, 6 * 8 * 8)),
+    "hard-coded reshape": lambda m, x: m.wide(m.a(x).reshape(x.shape[0], 384)),
+    "channel shuffle": lambda m, x: head(m, m.a(x).view(-1, 2, 3, 8, 8).transpose(1, 2).reshape(-1, 6, 8, 8)),
+    "mean over channels": lambda m, x: head(m, m.a(x).mean([1], keepdim=True).expand(-1, 6, -1, -1)),
+    "mean of what is flat": lambda m, x: head(m, m.a(x)) * m.a(x).mean((2, 3)).mean([-1], keepdim=True),
+    "slice": lambda m, x: head(m, torch.cat([m.a(x)[:, :3], m.a(x)[:, 3:]], 1)),
+    "chunk": lambda m, x: head(m, torch.cat(m.a(x).chunk(2, 1), 1)),
+    "learnt scale (1, C, 1, 1)": lambda m, x: head(m, m.a(x) * m.four),
+    "learnt scale (C, 1, 1)": lambda m, x: head(m, m.a(x) * m.three),
+    "learnt scale (C,)": lambda m, x: m.head(m.a(x).mean((2, 3)) * m.one),
+    "constant of the code": lambda m, x: head(m, m.a(x) + torch.ones(1, 6, 1, 1)),
+    "attribute": lambda m, x: head(m, torch.neg(m.a(x).mT)),
+    "concatenation along rows": lambda m, x: head(m, torch.cat([m.a(x), m.a(x) * 2], 2)),
+}
+
+
+@pytest.mark.parametrize("run", UNKNOWN.values(), ids=UNKNOWN)
+def test_what_is_read_by_an_unknown_operation_stays_whole_and_is_named_with_its_place(run: Callable[..., Any]) -> None:
+    net = Net(
+        run, **{"a": conv(3, 6), "norm": nn.LayerNorm([6, 8, 8]), "softmax": nn.Softmax2d()},
+        head=nn.Linear(6, 6), wide=nn.Linear(384, 2),
+    )  # fmt: skip
+    for name, shape in {"four": (1, 6, 1, 1), "three": (6, 1, 1), "one": (6,)}.items():
+        net.register_parameter(name, nn.Parameter(torch.rand(shape)))
+    graph = channel_graph(net, torch.randn(1, 3, 8, 8))
+    [group] = graph.groups
+    assert group.frozen is not None
+    assert "an unknown operation: " in group.frozen
+    line = run.__code__.co_firstlineno
+    assert f'{HERE}", line {line}' in group.frozen, group.frozen
+    assert graph.in_scope("all") == ()
+
+
+def test_a_flatten_of_other_dimensions_gives_no_channel_its_own_block() -> None:
+    """(1, 4, 8, 8) to (32, 8): as wide as a multiple of the channels, but of columns."""
+    _, graph = small(lambda m, x: m.row(torch.flatten(m.a(x), 0, 2)), a=conv(3, 4), row=nn.Linear(8, 2))
+    assert "unknown operation: flatten" in str(graph.groups[0].frozen)
+
+
+KNOWN: dict[str, Callable[..., Any]] = {
+    "module calls": lambda m, x: m.out(m.flat(m.pool(m.act(m.norm(m.a(x)))))),
+    "scalars": lambda m, x: m.out((2 * m.a(x) + 1 - 0.5).mean((2, 3)) * m.gamma),
+    "mean over space": lambda m, x: m.out(m.a(x).mean(dim=[-1, -2])),
+    "view with the batch's size": lambda m, x: m.out(F.max_pool2d(m.a(x), 8).view(x.size(0), -1)),
+    "reshape with the batch's shape": lambda m, x: m.out(F.avg_pool2d(m.a(x), 8).reshape(x.shape[0], -1)),
+    "in place": lambda m, x: m.out(F.relu_(m.a(x)).add_(1).mean((2, 3))),
+    "dropout": lambda m, x: m.out(F.dropout(m.drop(m.a(x)), training=m.training).mean((2, 3))),
+}
+
+
+@pytest.mark.parametrize("run", KNOWN.values(), ids=KNOWN)
+def test_what_is_known_is_pruned(run: Callable[..., Any]) -> None:
+    layers = {"a": conv(3, 6), "norm": nn.BatchNorm2d(6), "act": nn.ReLU(inplace=True), "pool": nn.AdaptiveMaxPool2d(1)}
+    net = Net(run, **layers, flat=nn.Flatten(), out=nn.Linear(6, 3), drop=nn.Dropout2d(0.5))
+    net.register_parameter("gamma", nn.Parameter(torch.tensor([0.7])))
+    graph = channel_graph(enliven(net), torch.randn(1, 3, 8, 8))
+    assert [(group.name, group.frozen) for group in graph.groups] == [("a", None)]
+    assert prunes_exactly(net, graph)
+
+
+def test_depthwise_filters_belong_to_the_channels_they_read() -> None:
+    model, graph = small(
+        lambda m, x: head(m, m.deep(m.a(x))), a=conv(3, 6), deep=conv(6, 12, groups=6), head=nn.Linear(12, 2)
+    )
+    assert members(graph) == {"a": ("a",)}
+    assert graph.groups[0].size == 6
+    assert graph.layers["deep"].outputs.tolist() == graph.layers["deep"].inputs.repeat(2).tolist()
+    assert prunes_exactly(model, graph)
+
+
+def test_groups_of_a_conv_keep_the_same_positions() -> None:
+    model, graph = small(lambda m, x: head(m, m.b(m.a(x))), a=conv(3, 6), b=conv(6, 8, groups=2), head=nn.Linear(8, 2))
+    assert {group.name: group.size for group in graph.groups} == {"a": 3, "b": 4}
+    assert graph.groups[0].positions["a"].tolist() == [0, 1, 2, 0, 1, 2]
+    assert graph.groups[1].positions["b"].tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
+    assert prunes_exactly(model, graph)
+
+
+def test_concatenation_puts_channels_side_by_side() -> None:
+    model, graph = small(
+        lambda m, x: head(m, m.c(torch.cat([m.a(x), m.b(x)], 1))),
+        **{"a": conv(3, 4), "b": conv(3, 5), "c": conv(9, 6), "head": nn.Linear(6, 2)},
+    )
+    assert members(graph) == {"a": ("a",), "b": ("b",), "c": ("c",)}
+    assert [group.name for group in graph.groups if group.joins] == ["a", "b"]
+    assert graph.layers["c"].inputs.tolist() == [*graph.groups[0].channels, *graph.groups[1].channels]
+    assert prunes_exactly(model, graph)
+
+
+def test_an_addition_onto_a_concatenation_is_one_group_of_which_each_conv_keeps_its_least() -> None:
+    model, graph = small(
+        lambda m, x: head(m, torch.cat([m.a(x), m.b(x)], 1) + m.c(x)),
+        **{"a": conv(3, 4), "b": conv(3, 5), "c": conv(3, 9), "head": nn.Linear(9, 2)},
+    )
+    [group] = graph.groups
+    assert (group.name, group.members, group.size) == ("a", ("a", "b", "c"), 9)
+    assert {name: positions.tolist() for name, positions in group.positions.items()} == {
+        "a": [0, 1, 2, 3],
+        "b": [4, 5, 6, 7, 8],
+        "c": list(range(9)),
+    }
+    assert group.min_kept == 4
+    removed = {"a": [0, 1, 6, 7, 8]}
+    thin = slim(model, graph, removed)
+    assert slim_error(model, thin, graph, removed, torch.randn(2, 3, 8, 8)) <= 1e-10
+
+
+def test_flatten_repeats_a_channel_for_each_pixel() -> None:
+    model, graph = small(lambda m, x: m.out(torch.flatten(m.a(x), 1)), a=conv(3, 4), out=nn.Linear(4 * 64, 2))
+    assert graph.layers["out"].inputs.tolist() == [channel for channel in graph.groups[0].channels for _ in range(64)]
+    assert prunes_exactly(model, graph)
+
+
+def test_squeeze_and_excitation_goes_with_what_it_scales() -> None:
+    def run(m: Any, x: Tensor) -> Tensor:
+        x = m.a(x)
+        return head(m, x * torch.sigmoid(m.up(F.relu(m.down(F.adaptive_avg_pool2d(x, 1))))))
+
+    model, graph = small(run, a=conv(3, 6), down=conv(6, 3, 1), up=conv(3, 6, 1), head=nn.Linear(6, 2))
+    assert members(graph) == {"a": ("a", "up"), "down": ("down",)}
+    assert not any(group.joins for group in graph.groups)
+    assert prunes_exactly(model, graph)
+
+
+def test_a_gate_of_one_channel_is_broadcast_and_stays() -> None:
+    model, graph = small(lambda m, x: head(m, m.a(x) * m.gate(x)), a=conv(3, 6), gate=conv(3, 1), head=nn.Linear(6, 2))
+    assert {group.name: group.frozen for group in graph.groups} == {"a": None, "gate": "broadcast over channels"}
+    assert prunes_exactly(model, graph)
+
+
+def test_a_layer_used_twice_reads_and_makes_the_same_channels() -> None:
+    model, graph = small(
+        lambda m, x: head(m, m.twice(m.a(x)) + m.twice(m.b(x))),
+        **{"a": conv(3, 6), "b": conv(3, 6), "twice": conv(6, 5), "head": nn.Linear(5, 2)},
+    )
+    assert members(graph) == {"a": ("a", "b"), "twice": ("twice",)}
+    assert graph.layers["twice"].area == 2 * 64
+    assert prunes_exactly(model, graph)
+
+
+def test_several_heads() -> None:
+    model, graph = small(
+        lambda m, x: (m.one(m.a(x).mean((2, 3))), {"two": m.two(m.b(m.a(x)).mean((2, 3)))}),
+        **{"a": conv(3, 6), "b": conv(6, 5), "one": nn.Linear(6, 2), "two": nn.Linear(5, 3)},
+    )
+    assert {group.name: group.frozen for group in graph.groups} == {"a": None, "b": None}
+    assert prunes_exactly(model, graph)
+
+
+def test_streams_on_both_sides_of_a_padded_shortcut_are_pruned_apart() -> None:
+    model, graph = small(
+        lambda m, x: head(m, m.b(m.a(x)) + m.short(m.a(x))),
+        **{"a": conv(3, 4), "b": conv(4, 8), "short": PaddedShortcut(4, 8, 1), "head": nn.Linear(8, 2)},
+    )
+    assert members(graph) == {"a": ("a",), "b": ("b",)}
+    removed = {"a": [1], "b": [0, 3, 5]}  # the shortcut copies 0..3 to 2..5
+    thin = slim(model, graph, removed)
+    assert thin.get_buffer("short.source").tolist() == [-1, 0, 1, -1, -1]
+    assert slim_error(model, thin, graph, removed, torch.randn(2, 3, 8, 8)) <= 1e-10
+
+
+def test_a_network_that_cannot_be_traced_says_why_in_one_line() -> None:
+    with pytest.raises(InputError, match=r"^Net cannot be traced: .*must not branch on tensors' values\.$") as caught:
+        small(lambda m, x: m.a(x) if x.sum() > 0 else x, a=conv(3, 4))
+    assert "\n" not in str(caught.value)
+
+
+def test_finding_groups_leaves_the_model_as_it_was() -> None:
+    model = models.get("resnet20").build(10).train()
+    model.get_submodule("layer2").eval()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    channel_graph(model, torch.randn(1, 3, 32, 32))
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

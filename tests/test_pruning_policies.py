@@ -1,0 +1,256 @@
+"""Counts and channels by importance: against budgets, brute force and arithmetic by hand."""
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from daar import models
+from daar.errors import InputError
+from daar.pruning import policies
+from daar.pruning.closed_form import ClosedForm
+from daar.pruning.groups import ChannelGraph, Group, channel_graph
+from daar.pruning.importance import check, group_importance, ranking
+from daar.pruning.plan import SCOPES, Plan
+from daar.pruning.planning import make_plan
+from tests.networks import one_thread  # noqa: F401  # it acts on this module
+
+IMAGE = torch.zeros(1, 3, 32, 32)
+TARGETS = (0.5, 0.7, 0.841)
+SCORES = st.floats(-(2.0**100), 2.0**100, width=32)
+
+
+def group(size: int = 4, **members: list[int]) -> Group:
+    """A group of convs by name and positions; one conv that makes all channels where none is given."""
+    positions = {name: np.array(where) for name, where in (members or {"a": list(range(size))}).items()}
+    return Group("a", np.arange(size), tuple(positions), positions, joins=False, frozen=None)
+
+
+def uniform(graph: ChannelGraph, scope: str, budget: int | None) -> dict[str, int]:
+    groups = graph.in_scope(scope)
+    shares = {g.name: np.full(g.size, 1 / g.size) for g in groups}
+    return policies.get("uniform")(groups, shares, budget, macs=ClosedForm(graph), loss=lambda _: 0.0)
+
+
+def chain(*widths: int) -> ChannelGraph:
+    """A chain of 3×3 convs of these widths on 8×8 images."""
+    layers = [nn.Conv2d(read, made, 3, padding=1) for read, made in itertools.pairwise((3, *widths))]
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 10))
+    return channel_graph(model, torch.zeros(1, 3, 8, 8))
+
+
+def chain_macs(counts: list[int]) -> int:
+    """MACs of such a chain, by hand."""
+    return sum(64 * 9 * read * made for read, made in itertools.pairwise((3, *counts))) + 10 * counts[-1]
+
+
+# budgets
+
+
+@pytest.mark.parametrize("name", sorted(models.NETWORKS))
+def test_uniform_meets_its_targets_from_below_within_a_fifth_of_a_point(name: str) -> None:
+    graph = channel_graph(models.get(name).build(10), IMAGE)
+    macs = ClosedForm(graph)
+    dense = models.get(name).macs
+    for scope, target in itertools.product(SCOPES, TARGETS):
+        counts = uniform(graph, scope, int((1 - target) * dense))
+        assert 0 <= 100 * (1 - macs(counts) / dense - target) <= 0.2, (scope, target)
+        assert set(counts) == {g.name for g in graph.in_scope(scope)}
+        assert all(g.min_kept <= counts[g.name] <= g.size for g in graph.in_scope(scope))
+
+
+@settings(deadline=None, derandomize=True, max_examples=60, database=None)
+@given(widths=st.lists(st.integers(3, 40), min_size=1, max_size=4), reduction=st.floats(0.02, 0.7))
+def test_uniform_keeps_the_most_that_one_ratio_can(widths: list[int], reduction: float) -> None:
+    """Brute force over all ratios at which any count changes; then one more channel nowhere fits, or it is close."""
+    graph = chain(*widths)
+    budget = int((1 - reduction) * chain_macs(widths))
+    least = [max(2, math.ceil(width / 20)) for width in widths]
+    ratios = sorted({1 - kept / width for width in widths for kept in range(width + 1)})
+    at = {
+        ratio: [max(low, math.floor((1 - ratio) * width + 1e-6)) for low, width in zip(least, widths, strict=True)]
+        for ratio in ratios
+    }
+    within = [ratio for ratio in ratios if chain_macs(at[ratio]) <= budget]
+    if not within:
+        with pytest.raises(InputError, match="cannot be reached"):
+            uniform(graph, "all", budget)
+        return
+    found = list(uniform(graph, "all", budget).values())
+    assert chain_macs(found) <= budget
+    assert all(kept >= low for kept, low in zip(found, at[within[0]], strict=True))
+    if chain_macs(found) < budget - 0.002 * chain_macs(widths):
+        for position in range(len(found)):
+            more = [kept + (index == position) for index, kept in enumerate(found)]
+            assert more[position] > widths[position] or chain_macs(more) > budget
+
+
+def test_the_rest_goes_to_the_largest_fractional_remainder_first() -> None:
+    """By hand: groups of 10, 4 and 7 channels at 100, 9 and 10 MACs each, none coupled; 1,106 in all.
+
+    A ratio just above 0.3 keeps 6, 2 and 4: 658 MACs, and at 0.3 there would be 7 of the first: 758. The remainders are
+    1, 0.8 and 0.9. Of what is left nothing fits the first; the third comes before the second.
+    """
+    graph = chain(10, 4, 7)
+    groups = graph.in_scope("all")
+    prices = dict(zip("012", (100, 9, 10), strict=True))
+
+    def macs(counts: dict[str, int]) -> int:
+        return sum(prices[name] * count for name, count in counts.items())
+
+    def found(budget: int) -> list[int]:
+        return list(policies.uniform(groups, {}, budget, macs=macs, loss=lambda _: 0.0).values())
+
+    assert macs({"0": 10, "1": 4, "2": 7}) == 1106
+    assert found(658) == [6, 2, 4]
+    assert found(670) == [6, 2, 5]  # 2 are left, within 0.2 % of 1,106
+    assert found(679) == [6, 3, 5]
+    assert found(688) == [6, 3, 6]  # a second turn
+    assert found(667) == [6, 3, 4]  # 10 do not fit, 9 do
+
+
+def test_a_target_out_of_reach_names_the_closest_and_that_can_be_reached() -> None:
+    graph = chain(40, 40)
+    dense = chain_macs([40, 40])
+    with pytest.raises(InputError, match=r"The closest macs_reduction is 0\.\d{3}; or choose scope `all`\.") as caught:
+        uniform(graph, "all", int(0.001 * dense))
+    closest = float(str(caught.value).split("macs_reduction is ")[1].split(";")[0])
+    assert closest == math.floor(1000 * (1 - chain_macs([2, 2]) / dense)) / 1000
+    assert min(uniform(graph, "all", int((1 - closest) * dense)).values()) == 2
+
+
+def test_edges() -> None:
+    graph = chain(6, 5)
+    assert uniform(graph, "all", chain_macs([6, 5])) == {"0": 6, "1": 5}
+    with pytest.raises(InputError, match="policy 'uniform' has no rate of its own"):
+        uniform(graph, "all", None)
+    with pytest.raises(InputError, match=r"unknown policy 'unifrom'; there are: .*uniform"):
+        policies.get("unifrom")
+    assert policies.names()["uniform"].startswith("One pruning ratio for all groups")
+
+
+@pytest.mark.parametrize(("size", "least"), [(1, 1), (2, 2), (3, 2), (40, 2), (41, 3), (60, 3), (64, 4), (512, 26)])
+def test_the_least_that_stays(size: int, least: int) -> None:
+    assert group(size).min_kept == least == min(size, max(2, math.ceil(0.05 * size)))
+
+
+# importance
+
+
+def test_group_importance_by_hand() -> None:
+    """A: (1, 3) of 4 and B: (2, 0) of 2 give (0.25, 0.75) and (1, 0): mean (0.625, 0.375)."""
+    both = group(2, a=[0, 1], b=[0, 1])
+    found = group_importance((both,), {"a": torch.tensor([1.0, 3.0]), "b": torch.tensor([2.0, 0.0])})
+    assert found["a"].tolist() == [0.625, 0.375]
+
+
+def test_a_negative_minimum_is_subtracted_and_a_positive_one_is_not() -> None:
+    negative = group_importance((group(3),), {"a": torch.tensor([-1.0, 0.0, 2.0])})["a"]
+    assert negative.tolist() == [0, 0.25, 0.75]
+    positive = group_importance((group(2),), {"a": torch.tensor([1.0, 3.0])})["a"]
+    assert positive.tolist() == [0.25, 0.75]
+
+
+@pytest.mark.parametrize("value", [0.0, -3.0, 2.0])
+def test_equal_scores_are_equal_shares(value: float) -> None:
+    assert group_importance((group(4),), {"a": torch.full((4,), value)})["a"].tolist() == [0.25] * 4
+
+
+def test_a_member_counts_only_for_the_channels_it_makes() -> None:
+    """Sides of a concatenation, (0.5, 0.5) and (1, 0), under a conv of (0.1, 0.2, 0.3, 0.4): means, over their sum."""
+    joined = group(4, a=[0, 1], b=[2, 3], c=[0, 1, 2, 3])
+    scores = {"a": torch.tensor([5.0, 5.0]), "b": torch.tensor([7.0, 0.0]), "c": torch.tensor([1.0, 2.0, 3.0, 4.0])}
+    means = np.array([(0.5 + 0.1) / 2, (0.5 + 0.2) / 2, (1 + 0.3) / 2, (0 + 0.4) / 2])
+    assert np.allclose(group_importance((joined,), scores)["a"], means / means.sum(), rtol=1e-12)
+
+
+def test_a_grouped_conv_gives_a_channel_the_mean_of_its_filters() -> None:
+    """Scores (1, 2 | 3, 4) of 10, tied across two groups: means 0.2 and 0.3, over their sum."""
+    found = group_importance((group(2, a=[0, 1, 0, 1]),), {"a": torch.tensor([1.0, 2.0, 3.0, 4.0])})["a"]
+    assert np.allclose(found, [0.4, 0.6], rtol=1e-12)
+
+
+@settings(deadline=None, derandomize=True, database=None)
+@given(
+    scores=st.lists(st.lists(SCORES, min_size=5, max_size=5).map(torch.tensor), min_size=1, max_size=3),
+)
+def test_importance_is_a_share(scores: list[torch.Tensor]) -> None:
+    names = "abc"[: len(scores)]
+    stream = group(5, **{name: list(range(5)) for name in names})
+    found = group_importance((stream,), dict(zip(names, scores, strict=True)))["a"]
+    assert (found >= 0).all()
+    assert math.isclose(found.sum(), 1, rel_tol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ({"a": torch.tensor([1.0, torch.nan])}, "x scores filter 1 of 'a' as nan; scores must be finite"),
+        ({"a": torch.tensor([torch.inf, 1.0])}, "x scores filter 0 of 'a' as inf; scores must be finite"),
+        ({"a": torch.ones(3)}, r"x scores 'a' by torch.float32 \(3,\) on cpu; it must be torch.float32 \(2,\) on cpu"),
+        ({"a": torch.ones(2).double()}, r"x scores 'a' by torch.float64 \(2,\)"),
+        ({"a": torch.ones(2, device="meta")}, "on meta; it must be"),
+        ({}, "x scores no layer 'a'; it must score every layer it is given"),
+        ({"a": torch.ones(2), "b": torch.ones(2)}, "x scores 'b', which it was not asked for"),
+    ],
+)
+def test_scores_that_break_the_contract_are_refused(scores: dict[str, Any], message: str) -> None:
+    check({"a": torch.ones(2)}, {"a": 2}, "x")
+    with pytest.raises(InputError, match=message):
+        check(scores, {"a": 2}, "x")
+
+
+def test_of_equals_the_lower_index_is_removed_first() -> None:
+    assert ranking(group(5), np.array([0.1, 0.3, 0.1, 0.3, 0.2])) == [3, 1, 4, 2, 0]
+    assert ranking(group(4), np.full(4, 0.25)) == [3, 2, 1, 0]
+
+
+def test_every_conv_of_a_group_keeps_its_least() -> None:
+    """All of b's channels are worth less than any of a's; still b keeps its best two, and they stand in front."""
+    joined = group(6, a=[0, 1, 2], b=[3, 4, 5], c=[0, 1, 2, 3, 4, 5])
+    assert joined.min_kept == 4
+    order = ranking(joined, np.array([0.3, 0.25, 0.2, 0.12, 0.08, 0.05]))
+    assert set(order[:4]) == {0, 1, 3, 4}
+    assert order[4:] == [2, 5]
+    nested = group(60, a=list(range(3)), c=list(range(60)))
+    assert nested.min_kept == 3  # 5 % of 60; the two of a are among them
+
+
+def planned(graph: ChannelGraph, scores: dict[str, Any], policy: Any, **changes: Any) -> Plan:
+    usual: dict[str, Any] = {"options": {}, "method": "x", "policy_name": "odd", "scope": "all", "target": None}
+    return make_plan(graph, scores, policy, loss=lambda _: 7.0, **{**usual, **changes})
+
+
+def test_a_plan_keeps_the_most_important() -> None:
+    scores = {"0": torch.tensor([0.6, 0.1, 0.5, 0.1, 0.4, 0.1]), "1": torch.tensor([5.0, 5.0, 5.0, 5.0, 5.0])}
+    plan = planned(chain(6, 5), scores, lambda *_, **__: {"0": 4, "1": 3})
+    assert {g.name: g.kept for g in plan.groups} == {"0": (0, 2, 4, 5), "1": (2, 3, 4)}
+    assert (plan.macs_dense, plan.macs) == (chain_macs([6, 5]), chain_macs([4, 3]))
+
+
+@pytest.mark.parametrize("counts", [{"0": 1, "1": 3}, {"0": 7, "1": 3}, {"0": 4}])
+def test_a_policy_that_breaks_its_contract_is_refused(counts: dict[str, int]) -> None:
+    with pytest.raises(InputError, match=r"policy 'odd' keeps (1|7|None) channels of '[01]'; it must keep 2 to [56]"):
+        planned(chain(6, 5), {"0": torch.ones(6), "1": torch.ones(5)}, lambda *_, **__: counts, target=0.5)
+
+
+def test_a_policy_gets_what_the_contract_says() -> None:
+    seen: dict[str, Any] = {}
+
+    def policy(groups: Any, importance: Any, macs_target: Any, *, macs: Any, loss: Any, tilt: int) -> dict[str, int]:
+        seen.update(locals())
+        return {"0": 6, "1": 5}
+
+    scores = {"0": torch.ones(6), "1": torch.ones(5)}
+    planned(chain(6, 5), scores, policy, target=0.25, options={"tilt": 3})
+    assert [g.name for g in seen["groups"]] == ["0", "1"]
+    assert {name: vector.sum() for name, vector in seen["importance"].items()} == pytest.approx({"0": 1, "1": 1})
+    assert seen["macs_target"] == int(0.75 * chain_macs([6, 5]))
+    assert seen["macs"]({"0": 2, "1": 3}) == chain_macs([2, 3])
+    assert (seen["loss"]({}), seen["tilt"]) == (7.0, 3)
