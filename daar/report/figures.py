@@ -165,10 +165,11 @@ def _series(rows: pd.DataFrame, titles: Mapping[str, str]) -> list[_Series]:
 
 
 def _step(means: pd.DataFrame, count: int) -> float:
-    """Points of MACs between neighbours of one target, so that a group fills a third of the room it has."""
+    """Points of MACs between neighbours of one target: just apart, and a group within a third of the room it has."""
     places = np.sort(means.loc[~means["own_ratios"]].groupby("target")["x"].mean().to_numpy())
-    room = np.diff(places).min() if len(places) > 1 else max(3.0, np.ptp(means["x"]))
-    return float(room) / 3 / max(count - 1, 1)
+    if len(places) < 2:
+        return max(3.0, float(np.ptp(means["x"]))) / 3 / max(count - 1, 1)
+    return min(0.03 * float(np.ptp(means["x"])), float(np.diff(places).min()) / 3 / max(count - 1, 1))
 
 
 def _draw(panel: Axes, one: _Series, metric: str, look: Look) -> None:
