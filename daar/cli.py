@@ -201,6 +201,8 @@ def _add_suites(subparsers: Any) -> None:
     command.add_argument("--only", nargs="+", metavar="NAME", help="these benchmarks (default: all)")
     command.add_argument("--windows", type=int, default=7, help="timed windows of each side, interleaved (default: 7)")
     command.add_argument("--steps", type=int, default=15, help="training steps in a window (default: 15)")
+    words = "wait so long in all for other programs to be still, and repeat what they disturb (Linux; default: 0)"
+    command.add_argument("--patience", type=float, default=0, metavar="MINUTES", help=words)
     _add_run(command, seed=False)
     _add_json(command)
 

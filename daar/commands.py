@@ -297,7 +297,7 @@ def bench(a: Namespace) -> None:
     from daar.bench import run
     from daar.bench.harness import Options
 
-    print(run(a.out, a.windows, a.only, Options(device, a.steps), as_json=a.json))
+    print(run(a.out, a.windows, a.only, Options(device, a.steps), patience=60 * a.patience, as_json=a.json))
 
 
 # arguments that several commands share
