@@ -199,6 +199,19 @@ def test_nan_loss_names_epoch_step_and_lr(data: Data, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("bf16", True)])
+def test_float32_is_strict_and_settings_come_back(
+    data: Data, monkeypatch: pytest.MonkeyPatch, precision: str, allowed: bool
+) -> None:
+    few = Data(_part(data.train, 32), _part(data.val, 10), data.mean, data.std, flip=False)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    seen: list[bool] = []
+    recipe = Recipe(epochs=1, lr=0.01, batch_size=32, precision=precision)
+    fit(fresh(), few, recipe, 0, CPU, say=lambda _: seen.append(torch.backends.cudnn.allow_tf32))
+    assert seen == [allowed]
+    assert torch.backends.cudnn.allow_tf32
+
+
 # resuming
 
 

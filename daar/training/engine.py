@@ -1,5 +1,6 @@
 """The training loop: images on the device, one gather per batch, one synchronisation per epoch."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from daar.data.augmentation import ImageStore, draw
 from daar.data.packed import Pack
 from daar.errors import InputError
 from daar.measure.accuracy import evaluate
-from daar.modes import flushing_denormals, resolve
+from daar.modes import flushing_denormals, resolve, strict_float32
 from daar.training import resume
 from daar.training.progress import Epoch, Progress, duration
 from daar.training.recipe import Recipe
@@ -65,7 +66,8 @@ def fit(
     settings = {"seed": seed, "precision": loop.precision, **recipe.to_json(), **(identity or {})}
     run = resume.Run(settings, resume_file, say)
     progress = run.load(model, loop.optimizer, device)
-    with flushing_denormals(device):
+    arithmetic = strict_float32() if loop.precision == "float32" else contextlib.nullcontext()
+    with flushing_denormals(device), arithmetic:
         for epoch in range(len(progress.curve), recipe.epochs):
             progress.add(loop.run_epoch(epoch), model)
             say(_line(progress.curve, recipe.epochs))

@@ -29,7 +29,7 @@ class Recipe:
         label_smoothing: share of the target spread over all classes.
         padding: pixels of zero padding for the random crop; 0 for none.
         flip: whether to mirror at random, where the dataset allows it.
-        precision: auto (bf16 where the hardware has it), bf16 or float32.
+        precision: auto (bf16 where the hardware has it), bf16, or strict float32 (no TF32).
     """
 
     epochs: int = 200
