@@ -26,11 +26,11 @@ dependencies:
 
 
 def resolve() -> None:
-    """Write requirements.lock by uv, without addresses of registries."""
+    """Write requirements.lock by uv, which leaves addresses of registries out unless asked for them."""
     command = [
         *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--extra", "dev"),
         *("--universal", "--python-version", PYTHON, "--constraints", "-", "--upgrade"),
-        *("--no-emit-index-url", "--no-emit-find-links", "--no-header", "--no-annotate", "--quiet"),
+        *("--no-header", "--no-annotate", "--quiet"),
         *("--output-file", str(LOCK)),
     ]
     subprocess.run(command, check=True, cwd=ROOT, input="\n".join(PINS), text=True)
