@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from daar import __version__, cli
+from daar import __version__, cli, discovery
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -137,7 +137,7 @@ def bad_commands(dense: Path, digits: Path, tmp: Path) -> list[tuple[list[Any], 
     return [
         (["describe", "resnet21"], "unknown network 'resnet21'"),
         (["describe", "resnet20", "--dataset", "mnist"], "unknown dataset 'mnist'"),
-        ([*score, "--method", "l3"], "unknown method 'l3'; there are: l1, random"),
+        ([*score, "--method", "l3"], f"unknown method 'l3'; there are: {', '.join(discovery.find())}."),
         ([*score, "--options", '{"sides": 6}'], "unknown option of method 'l1' 'sides'"),
         ([*score, "--options", "[1]"], "must be a JSON object"),
         ([*score, "--options", "{"], "--options is not JSON"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from daar import preflight, schemas, suite
+from daar import discovery, preflight, schemas, suite
 from daar.errors import InputError
 from daar.training.recipe import Recipe
 
@@ -81,7 +81,7 @@ def test_an_imported_base_is_one_for_all_seeds() -> None:
     [
         ({"epocs": 3}, "'epocs' was unexpected"),
         ({"epocs": 3}, "known keys are allow_cpu, base"),
-        ({"methods": ["l1", "l3"]}, "unknown method in here 'l3'; there are: l1, random"),
+        ({"methods": ["l1", "l3"]}, f"unknown method in here 'l3'; there are: {', '.join(discovery.find())}."),
         ({"networks": ["resnet21"]}, "unknown network 'resnet21'; there are: resnet110"),
         ({"datasets": ["mnist"]}, "unknown dataset 'mnist'"),
         ({"policies": ["greedy"]}, "unknown policy in here 'greedy'; there are: "),
