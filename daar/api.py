@@ -12,15 +12,17 @@ random numbers declares an option `seed` and gets the setting's. A method with a
 (see `Policy` in daar/pruning/policies.py). docs/adding-a-method.md walks through both.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from daar.pruning.trace import map_node, stream, trace
+from daar.errors import InputError
+from daar.pruning.trace import map_node, norm_node, stream, trace
 
-__all__ = ["Batch", "MethodInfo", "feature_maps", "filters"]
+__all__ = ["Batch", "MethodInfo", "batch_norms", "feature_maps", "filters"]
 
 INPUTS = frozenset({"weights", "images", "labels"})
 
@@ -85,6 +87,37 @@ def filters(model: nn.Module, layer: str) -> Tensor:
     weight = model.get_submodule(layer).weight
     assert isinstance(weight, Tensor)
     return weight.detach().to("cpu", torch.float32)
+
+
+def batch_norms(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.BatchNorm2d]:
+    """The BN behind each conv: scale `weight`, shift `bias`, `running_mean`, `running_var`, each (c_out,).
+
+    Copies, without gradients, float32, on the CPU, as `filters` gives them.
+
+    Args:
+        model: the network; left as found.
+        layers: paths of convs.
+
+    Raises:
+        InputError: a layer is no conv that the network calls; other operations than one affine BN read its output; or
+            it is called several times, and not always with the same BN behind it.
+    """
+    graph = trace(model)
+    modules = dict(graph.named_modules())
+    calls = [node for node in graph.graph.nodes if node.op == "call_module"]
+    found = {}
+    for layer in layers:
+        norms = {norm_node(node, modules) for node in calls if node.target == layer}
+        names = sorted({str(norm.target) if norm else "none" for norm in norms})
+        norm = modules.get(names[0]) if len(names) == 1 else None
+        if not isinstance(norm, nn.BatchNorm2d) or not norm.affine:
+            there = ", ".join(names) or "no call of it"
+            raise InputError(
+                f"layer {layer!r}: expected one BN with scale and shift that alone reads its output, the same at every "
+                f"call; found {there}{', which has no scale' if norm else ''}. Choose another method for this network."
+            )
+        found[layer] = copy.deepcopy(norm).to("cpu", torch.float32).requires_grad_(False)
+    return found
 
 
 def feature_maps(

@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from daar import models
-from daar.api import Batch, MethodInfo, feature_maps, filters
+from daar.api import Batch, MethodInfo, batch_norms, feature_maps, filters
+from daar.errors import InputError
 from daar.models.resnet_cifar import ResNet
+from daar.pruning.trace import trace
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
 
 
@@ -171,6 +173,81 @@ def test_filters() -> None:
     before = copy.deepcopy(weight)
     _ = found.abs().sum()
     assert torch.equal(weight, before)
+
+
+def test_batch_norms_are_those_behind_the_convs() -> None:
+    model = network("resnet20_b").double().train()
+    before = state_of(model)
+    found = batch_norms(model, ["layer2.0.shortcut.0", "conv1", "layer1.1.conv2"])
+    expected = {"layer2.0.shortcut.0": "layer2.0.shortcut.1", "conv1": "bn1", "layer1.1.conv2": "layer1.1.bn2"}
+    assert list(found) == list(expected)
+    for layer, norm in found.items():
+        theirs = model.get_submodule(expected[layer]).state_dict()
+        for name, value in norm.state_dict().items():
+            assert torch.equal(value, theirs[name].float() if value.is_floating_point() else theirs[name]), name
+        assert (norm.weight.dtype, norm.weight.device.type, norm.weight.requires_grad) == (torch.float32, "cpu", False)
+        norm.weight.zero_()
+    assert same(state_of(model), before), "what is given out are copies"
+
+
+class Branching(nn.Module):
+    """Convs behind which there is a BN of their own, a shared one, two, none, and one of several readers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        names = ("own", "shared", "two", "none", "skipped", "partly", "unused", "last")
+        self.convs = nn.ModuleDict({name: nn.Conv2d(3, 3, 1) for name in names})
+        self.first, self.second = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+        self.drop = nn.Dropout(0.1)
+        self.flat = nn.BatchNorm2d(3, affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        convs = self.convs
+        x = self.first(self.drop(convs["own"](x)))
+        x = self.second(convs["shared"](self.second(convs["shared"](x))))
+        x = self.first(convs["two"](self.second(convs["two"](x))))
+        x = convs["partly"](self.second(convs["partly"](convs["none"](x).relu())))
+        y = convs["skipped"](x.relu())
+        return self.flat(convs["last"](self.first(y) + y))
+
+
+def test_a_conv_called_twice_has_one_batch_norm_if_it_is_the_same() -> None:
+    model = Branching()
+    nn.init.normal_(model.first.weight)
+    found = batch_norms(model, ["convs.own", "convs.shared"])
+    assert torch.equal(found["convs.own"].weight, model.first.weight)
+    assert torch.equal(found["convs.shared"].weight, model.second.weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("convs.two", "first, second"),
+        ("convs.none", "none"),
+        ("convs.skipped", "none"),
+        ("convs.partly", "none, second"),
+        ("convs.unused", "no call of it"),
+        ("fc", "no call of it"),
+        ("convs.last", "flat, which has no scale"),
+    ],
+)
+def test_a_conv_without_one_batch_norm_behind_it_is_named(name: str, found: str) -> None:
+    message = f"layer '{name}': expected one BN .* found {found}. Choose another method"
+    with pytest.raises(InputError, match=message):
+        batch_norms(Branching(), ["convs.own", name])
+
+
+def test_batch_norms_trace_the_network_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[nn.Module] = []
+
+    def counted(model: nn.Module) -> Any:
+        calls.append(model)
+        return trace(model)
+
+    monkeypatch.setattr("daar.api.trace", counted)
+    model = network("resnet20")
+    batch_norms(model, convs(model))
+    assert calls == [model]
 
 
 GOOD: dict[str, Any] = {"name": "x", "title": "X (Y 2000)", "citation": "y2000x", "uses": ("weights",)}

@@ -99,6 +99,20 @@ def map_node(conv: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
     return node
 
 
+def norm_node(conv: fx.Node, modules: dict[str, nn.Module]) -> fx.Node | None:
+    """The BN that alone reads a conv's output, with at most an Identity or a dropout between; None if none does."""
+    node = conv
+    while len(node.users) == 1:
+        (user,) = node.users
+        what = operation(user, modules) if user.op.startswith("call") else None
+        if is_one_of(what, (nn.BatchNorm2d,)):
+            return user
+        if not is_one_of(what, (nn.Identity, nn.Dropout, nn.Dropout2d, F.dropout)):
+            break
+        node = user
+    return None
+
+
 def stream(
     model: nn.Module, graph: fx.GraphModule, images: Tensor, wanted: dict[fx.Node, list[str]], batch_size: int
 ) -> Iterator[tuple[str, Tensor]]:
