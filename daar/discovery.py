@@ -1,5 +1,6 @@
 """Finds the methods by their files: `daar/method` (as `daar`), `baselines/*` and every extra folder.
 
+A folder whose name starts with `_` is none: `baselines/_template` is there to be copied.
 Listing is light: metadata is read from the source as literals, and a method's module is imported only to run it.
 """
 
@@ -14,12 +15,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from daar import signatures
 from daar.errors import InputError, unknown
+from daar.signatures import Allowed
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-
-# keyword arguments that the suite fills in itself
-_GIVEN = {"seed", "macs", "loss"}
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,16 @@ class Method:
         code: the module to import.
         rule: its Snakemake rule.
         info: the keyword arguments of its INFO, as written.
-        plans: whether it has a policy of its own.
+        scores: the options of its score(), or None where a rule of its own brings the importance.
+        plans: the options of its plan(), or None without a policy of its own.
     """
 
     name: str
     code: Path
     rule: Path
     info: dict[str, Any]
-    plans: bool
+    scores: dict[str, Allowed] | None
+    plans: dict[str, Allowed] | None
 
     @property
     def policy(self) -> str:
@@ -77,7 +79,7 @@ def find(extra: Sequence[Path] = ()) -> dict[str, Method]:
                 f"methods folder {root} does not exist. Correct --methods-dir or methods_dirs in the suite."
             )
         for folder in sorted(root.iterdir()):
-            if not (folder / "rule.smk").exists():
+            if folder.name.startswith("_") or not (folder / "rule.smk").exists():
                 continue
             if folder.name in found:
                 raise InputError(
@@ -123,17 +125,15 @@ def load(method: Method) -> ModuleType:
     return module
 
 
-def split_options(module: ModuleType, options: dict[str, Any], method: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_options(method: Method, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Divide a variant's options between the method's score() and its plan().
 
     Raises:
-        InputError: neither takes an option; lists those there are.
+        InputError: neither takes an option, or not that value; lists what there is.
     """
-    for_score = _options(module.score)
-    for_plan = _options(module.plan) if hasattr(module, "plan") else set()
-    for name in options:
-        if name not in for_score | for_plan:
-            raise unknown(f"option of method {method!r}", name, sorted(for_score | for_plan))
+    for_score, for_plan = method.scores or {}, method.plans or {}
+    if method.scores is not None:  # a program of any language knows its options itself
+        signatures.check(options, for_score | for_plan, method.name)
     return (
         {name: value for name, value in options.items() if name in for_score},
         {name: value for name, value in options.items() if name in for_plan},
@@ -145,11 +145,6 @@ def takes_seed(function: Callable[..., Any]) -> bool:
     return "seed" in inspect.signature(function).parameters
 
 
-def _options(function: Callable[..., Any]) -> set[str]:
-    parameters = inspect.signature(function).parameters.values()
-    return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} - _GIVEN
-
-
 def _read(name: str, code: Path) -> Method:
     try:
         tree = ast.parse(code.read_text(encoding="utf-8"))
@@ -157,11 +152,9 @@ def _read(name: str, code: Path) -> Method:
         raise InputError(
             f"method {name!r}: {code} cannot be read: {error}. It must define INFO and score()."
         ) from error
-    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    imported = {
-        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
-    }
-    return Method(name, code, code.parent / "rule.smk", _info(name, code, tree), "plan" in functions | imported)
+    options = {node.name: signatures.read(node) for node in tree.body if isinstance(node, ast.FunctionDef)}
+    info = _info(name, code, tree)
+    return Method(name, code, code.parent / "rule.smk", info, options.get("score"), options.get("plan"))
 
 
 def _info(name: str, code: Path, tree: ast.Module) -> dict[str, Any]:

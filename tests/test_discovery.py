@@ -40,7 +40,7 @@ def test_ours_are_found() -> None:
         assert method.rule.is_file()
         assert method.code in method.sources
     assert found["l1"].info["uses"] == ("weights",)
-    assert not found["l1"].plans
+    assert found["l1"].plans is None
     assert (found["l1"].policy, found["random"].info["control"]) == ("uniform", True)
 
 
@@ -52,9 +52,17 @@ def test_a_folder_without_a_rule_is_no_method(tmp_path: Path) -> None:
     assert set(discovery.find([tmp_path])) - set(discovery.find()) == {"mine"}
 
 
+def test_a_folder_with_an_underscore_is_no_method(tmp_path: Path) -> None:
+    """Not even looked into: its INFO is not that of its folder."""
+    folder(tmp_path, name="_draft")
+    assert set(discovery.find([tmp_path])) == set(discovery.find())
+    assert (discovery.REPOSITORY / "baselines" / "_template" / "rule.smk").exists()
+    assert not any("template" in name for name in discovery.find())
+
+
 def test_an_extra_folder_is_found_and_loaded(tmp_path: Path) -> None:
     method = discovery.get("mine", [folder(tmp_path)])
-    assert (method.plans, method.policy) == (True, "mine")
+    assert (set(method.plans or {}), method.policy) == ({"steps"}, "mine")
     module = discovery.load(method)
     assert module.score(None, None, []) == {}
     assert discovery.takes_seed(module.score)
@@ -130,12 +138,38 @@ def test_an_unknown_method_lists_those_there_are(tmp_path: Path) -> None:
 
 
 def test_options_are_divided_between_score_and_plan(tmp_path: Path) -> None:
-    module = discovery.load(discovery.get("mine", [folder(tmp_path)]))
-    assert discovery.split_options(module, {}, "mine") == ({}, {})
-    assert discovery.split_options(module, {"steps": 3, "power": 2.0}, "mine") == ({"power": 2.0}, {"steps": 3})
+    method = discovery.get("mine", [folder(tmp_path)])
+    assert discovery.split_options(method, {}) == ({}, {})
+    assert discovery.split_options(method, {"steps": 3, "power": 2.0}) == ({"power": 2.0}, {"steps": 3})
     for name in ("pwer", "seed", "macs", "loss", "model"):
         with pytest.raises(InputError, match=f"unknown option of method 'mine' '{name}'; there are: power, steps"):
-            discovery.split_options(module, {name: 1}, "mine")
+            discovery.split_options(method, {name: 1})
+
+
+@pytest.mark.parametrize(
+    ("annotation", "good", "bad"),
+    [
+        ('Literal["a", 2]', ["a", 2], ["b", 2.0, True, None]),
+        ("float", [1, 0.5], ["1", True, None]),
+        ("int", [1], [1.0, True]),
+        ("bool", [True], [1, "true"]),
+        ('Literal["a"] | float', ["a", 0.5], ["b", None, False]),
+        ("dict[str, int]", [{}, "anything"], []),
+        ("Literal['a'] | None", ["a", None, "what the annotation does not tell is left to the method"], []),
+    ],
+)
+def test_values_are_held_against_the_annotation(tmp_path: Path, annotation: str, good: list, bad: list) -> None:
+    method = discovery.get("mine", [folder(tmp_path, GOOD.replace("power=1.0", f"power: {annotation} = 1.0"))])
+    for value in good:
+        assert discovery.split_options(method, {"power": value}) == ({"power": value}, {})
+    for value in bad:
+        with pytest.raises(InputError, match=r"option 'power' of method 'mine' is .*; it takes .*\.$"):
+            discovery.split_options(method, {"power": value})
+
+
+def test_options_of_a_program_of_its_own_are_left_to_it(tmp_path: Path) -> None:
+    method = discovery.get("mine", [folder(tmp_path, 'INFO = MethodInfo(name="mine")\n')])
+    assert discovery.split_options(method, {"whatever": 1}) == ({}, {})
 
 
 def test_a_policy_that_a_method_brings_is_found_under_its_name(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ OWN: dict[str, Policy] = {"uniform": uniform}
 
 def names(extra: Sequence[Path] = ()) -> dict[str, str]:
     """Every policy there is, ours and those that methods bring: name → what it does or who brings it."""
-    brought = {m.policy: f"brought by method {m.name!r}" for m in discovery.find(extra).values() if m.plans}
+    brought = {m.policy: f"brought by method {m.name!r}" for m in discovery.find(extra).values() if m.plans is not None}
     return {**{name: (policy.__doc__ or "").splitlines()[0] for name, policy in OWN.items()}, **brought}
 
 
@@ -124,6 +124,6 @@ def get(name: str, extra: Sequence[Path] = ()) -> Policy:
     if name in OWN:
         return OWN[name]
     for method in discovery.find(extra).values():
-        if method.plans and method.policy == name:
+        if method.plans is not None and method.policy == name:
             return discovery.load(method).plan
     raise unknown("policy", name, list(names(extra)))

@@ -60,8 +60,8 @@ def plan(
     found = importance.load(scores)
     importance.check(found, {layer: len(graph.layers[layer].outputs) for layer in graph.scored_layers()}, str(scores))
     chosen: dict[str, Any] = {}
-    if method.plans and method.policy == policy:
-        _, chosen = discovery.split_options(discovery.load(method), options, method.name)
+    if method.plans is not None and method.policy == policy:
+        _, chosen = discovery.split_options(method, options)
 
     def calibration_loss(removed: Removed) -> float:
         pack = packed.load(Path(packs) / "train.safetensors")

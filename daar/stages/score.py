@@ -45,7 +45,7 @@ def score(
     pack = packed.load(Path(packs) / "train.safetensors")
     batch = Batch(*calibration_batch(pack, seed, images, about.mean, about.std))
     module = discovery.load(method)
-    chosen, _ = discovery.split_options(module, options, method.name)
+    chosen, _ = discovery.split_options(method, options)
     if discovery.takes_seed(module.score):
         chosen = {**chosen, "seed": seed}
     graph = channel_graph(model, torch.zeros(1, *about.input_shape))

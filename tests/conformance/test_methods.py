@@ -25,7 +25,7 @@ from daar.stages.score import run
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
 
 METHODS = discovery.find()
-PLANNERS = {name: method for name, method in METHODS.items() if method.plans}
+PLANNERS = {name: method for name, method in METHODS.items() if method.plans is not None}
 IMAGE = torch.zeros(1, 3, 32, 32)
 COUNT = 12
 
@@ -241,7 +241,7 @@ def test_metadata_is_complete_and_as_written(method: Method) -> None:
 def test_module_and_functions_say_what_they_do(method: Method) -> None:
     module = discovery.load(method)
     assert (module.__doc__ or "").strip()
-    for name in ("score", *(["plan"] if method.plans else [])):
+    for name in ("score", *(["plan"] if method.plans is not None else [])):
         assert (getattr(module, name).__doc__ or "").strip(), name
 
 

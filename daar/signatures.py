@@ -1,0 +1,68 @@
+"""A method's options, read from its source: names and allowed values are known before anything heavy is imported."""
+
+import ast
+from dataclasses import dataclass
+from typing import Any
+
+from daar.errors import InputError, unknown
+
+# keyword arguments that the suite fills in itself
+GIVEN = frozenset({"seed", "macs", "loss"})
+
+_TYPES: dict[str, tuple[type, ...]] = {"float": (int, float), "int": (int,), "str": (str,), "bool": (bool,)}
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The values that an option's annotation allows.
+
+    Attributes:
+        literals: those of `Literal[...]`.
+        types: names of the types that it allows besides, out of float, int, str and bool.
+        anything: it has no annotation, or one of another kind.
+    """
+
+    literals: tuple[Any, ...] = ()
+    types: tuple[str, ...] = ()
+    anything: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        if self.anything or any(value == one and type(value) is type(one) for one in self.literals):
+            return True
+        return any(
+            isinstance(value, _TYPES[name]) and (name == "bool" or not isinstance(value, bool)) for name in self.types
+        )
+
+    def __str__(self) -> str:
+        return ", ".join([*(repr(one) for one in self.literals), *(f"a value of type {name}" for name in self.types)])
+
+
+def read(function: ast.FunctionDef) -> dict[str, Allowed]:
+    """The keyword-only arguments of a function that are options, in the order of writing."""
+    return {a.arg: _allowed(a.annotation) for a in function.args.kwonlyargs if a.arg not in GIVEN}
+
+
+def check(options: dict[str, Any], allowed: dict[str, Allowed], method: str) -> None:
+    """Hold a variant's options against those that a method has.
+
+    Raises:
+        InputError: there is no such option, or it does not take that value; lists what there is.
+    """
+    for name, value in options.items():
+        if name not in allowed:
+            raise unknown(f"option of method {method!r}", name, sorted(allowed))
+        if value not in allowed[name]:
+            raise InputError(f"option {name!r} of method {method!r} is {value!r}; it takes {allowed[name]}.")
+
+
+def _allowed(annotation: ast.expr | None) -> Allowed:
+    if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
+        left, right = _allowed(annotation.left), _allowed(annotation.right)
+        anything = left.anything or right.anything
+        return Allowed(left.literals + right.literals, left.types + right.types, anything)
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Literal":
+        values = ast.literal_eval(annotation.slice)
+        return Allowed(values if isinstance(values, tuple) else (values,))
+    if isinstance(annotation, ast.Name) and annotation.id in _TYPES:
+        return Allowed(types=(annotation.id,))
+    return Allowed(anything=True)
