@@ -10,7 +10,7 @@ import torch
 
 from daar import bench
 from daar.bench import output
-from daar.bench.harness import Benchmark, Goal, Options, Result, Side, Sides, at_least, measure, under
+from daar.bench.harness import Benchmark, Goal, Options, Result, Side, Sides, at_least, measure, under, within
 from daar.bench.quiet import Quiet, seconds_of_others
 from daar.cli import main
 from daar.errors import InputError
@@ -248,6 +248,13 @@ def test_a_ratio_reaches_its_goal_by_its_median() -> None:
     assert pair([1], [1]).reached is None
 
 
+def test_a_multiple_of_the_reference_s_time_is_not_passed() -> None:
+    results = [pair([seconds], [1], within(2), images=0) for seconds in (2.0, 2.1)]
+    assert [result.reached for result in results] == [True, False]
+    assert results[0].benchmark.goal is not None
+    assert results[0].benchmark.goal.words == "≤ 2× the time"
+
+
 def test_seconds_stay_below_their_goal() -> None:
     clock = Clock()
     results = [
@@ -375,13 +382,52 @@ def test_only_keeps_the_order_of_the_catalogue() -> None:
 def test_every_method_has_a_benchmark_of_its_scores() -> None:
     from daar import discovery
 
-    assert {f"score-{name}" for name in discovery.find()} <= set(bench.catalogue())
+    known = set(bench.catalogue())
+    compared = {"hrank", "daar"}  # beside references
+    for name in discovery.find():
+        assert (f"{name}-resnet56" if name in compared else f"score-{name}") in known
+
+
+def test_every_policy_has_a_benchmark_of_its_plan() -> None:
+    """Ours and those that methods bring; a paper's own ratios are of its networks alone."""
+    from daar import discovery
+    from daar.pruning import policies
+
+    brought = {method.policy for method in discovery.find().values() if method.plans}
+    assert {f"plan-resnet110-{name}" for name in brought | set(policies.OWN)} <= set(bench.catalogue())
+
+
+def test_without_daar_its_benchmarks_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from daar import discovery
+
+    others = {name: method for name, method in discovery.find().items() if name != "daar"}
+    monkeypatch.setattr(discovery, "find", lambda: others)
+    assert not any(name.startswith("daar-") for name in bench.catalogue())
+    assert "hrank-resnet56" in bench.catalogue()
+
+
+def test_methods_that_see_no_images_are_timed_on_all_networks() -> None:
+    from daar import models
+
+    known = bench.catalogue()
+    assert f"all {len(models.NETWORKS)} networks" in known["score-fpgm"].title
+    for name in ("score-l1", "score-fpgm"):
+        goal = known[name].goal
+        assert goal is not None
+        assert goal.words == "< 1 s"
 
 
 # forking with threads about is what a DataLoader does; Python warns of it from 3.12 on
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_everything_runs_for_real(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    only = ["train-resnet20", "evaluate-resnet20", "import", "prune-resnet110", "score-random"]
+    only = [
+        "train-resnet20",
+        "evaluate-resnet20",
+        "import",
+        "prune-resnet110",
+        "plan-resnet110-uniform",
+        "score-random",
+    ]
     printed = bench.run(tmp_path, 1, only, OPTIONS, as_json=True)
     content = json.loads(printed)
     assert content == json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))

@@ -178,6 +178,12 @@ def at_least(ratio: float) -> Goal:
     return Goal(f"≥ {ratio:g}×", lambda r: r.compared is not None and r.compared.median >= ratio, ratio)
 
 
+def within(times: float) -> Goal:
+    """Ours takes at most so many times as long as the reference, in the median."""
+    least = 1 / times
+    return Goal(f"≤ {times:g}× the time", lambda r: r.compared is not None and r.compared.median >= least, least)
+
+
 def under(seconds: float) -> Goal:
     """Ours takes less, in the median."""
     return Goal(f"< {seconds:g} s", lambda r: r.ours.median < seconds)

@@ -9,9 +9,13 @@ from torch import Tensor, nn
 
 from daar import discovery
 from daar.api import Batch
+from daar.bench.scores import hrank_as_published
 from daar.models.resnet_cifar import ResNet
 from daar.models.vgg_cifar import VGG16
-from daar.pruning.groups import channel_graph
+from daar.pruning import policies
+from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning.plan import Plan
+from daar.pruning.planning import make_plan
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
 
 LABELS = torch.empty(0, dtype=torch.int64)
@@ -56,6 +60,36 @@ def test_ranks_of_a_residual_network_are_numpy_s() -> None:
     for layer, (module, change) in places.items():
         assert np.allclose(found[layer].numpy(), by_hook(model, module, change, pictures), atol=1e-6), layer
     assert any(0 < value < 8 for layer in found for value in found[layer].tolist()), "some maps must lack rank"
+
+
+@pytest.mark.parametrize("batch_size", [128, 8])
+def test_the_published_loop_gives_the_same_scores_and_keeps_the_same_filters(batch_size: int) -> None:
+    """The loop that `daar bench` times. Its running mean is exact in float32 for these numbers of images."""
+    torch.manual_seed(0)
+    model, pictures = enliven(ResNet(2, 10)), images(16)
+    graph = channel_graph(model, pictures[:1])
+    ours = scored(model, pictures, graph.scored_layers())
+    theirs = hrank_as_published(model, pictures, batch_size)
+    assert set(ours) == set(theirs)
+    for layer, vector in ours.items():
+        assert torch.equal(vector, theirs[layer]), layer
+    kept = [plan_for(graph, scores).groups for scores in (ours, theirs)]
+    assert kept[0] == kept[1]
+    assert all(0 < len(group.kept) < group.size for group in kept[0])
+
+
+def plan_for(graph: ChannelGraph, scores: dict[str, Tensor]) -> Plan:
+    return make_plan(
+        graph,
+        scores,
+        policies.get("uniform"),
+        loss=lambda _: 0.0,
+        options={},
+        method="hrank",
+        policy_name="uniform",
+        scope="all",
+        target=0.5,
+    )
 
 
 def test_ranks_of_vgg_are_numpy_s() -> None:
