@@ -8,11 +8,14 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import json
 import platform
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from daar import models
 from daar.discovery import REPOSITORY
@@ -48,7 +51,7 @@ def code_hash(module: str, *, network: str | None = None, files: Iterable[Path] 
         module: the stage's module; what it imports of daar, directly or not, counts too, but for what only carries
             results.
         network: whose definition counts too.
-        files: further files that count: a method's.
+        files: further files that count, Python or YAML: a method's, a policy's.
     """
     modules = _closure(module)
     if network is not None:
@@ -92,7 +95,9 @@ def _exists(module: str) -> bool:
 
 @functools.cache
 def _normal_form(path: Path) -> str:
-    """The code of a file without comments and docstrings."""
+    """The code of a file without comments and docstrings; of YAML the content, whose comments do not count either."""
+    if path.suffix == ".yaml":
+        return json.dumps(yaml.safe_load(path.read_text(encoding="utf-8")))
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(

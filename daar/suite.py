@@ -285,7 +285,5 @@ def _check_names(suite: Suite, where: str) -> None:
     for setting in suite.settings:
         if setting.policy not in known:
             raise unknown(f"policy in {where}", setting.policy, known)
-        if setting.policy == "uniform" and setting.target is None:
-            raise InputError(
-                f"{where}: macs_reductions has null, but policy 'uniform' has no rate of its own. Give a fraction."
-            )
+        if problem := policies.problem(setting.policy, setting.network, setting.target):
+            raise InputError(f"{where}: {problem}")

@@ -12,6 +12,8 @@ Every policy has the signature of a method's own `plan`, so that any importance 
     returns: group → kept count, from its min_kept to its size. Pure: no state, no files.
 """
 
+import bisect
+import heapq
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from daar import discovery
 from daar.errors import InputError, unknown
+from daar.pruning import published
 
 if TYPE_CHECKING:  # suites ask for names while the DAG is built: no torch, no numpy
     from daar.pruning.groups import Group
@@ -45,7 +48,7 @@ def uniform(
         InputError: no target, or one that cannot be reached.
     """
     if macs_target is None:
-        raise InputError("policy 'uniform' has no rate of its own. Give a target: macs_reduction between 0 and 1.")
+        raise InputError(_no_rate("uniform"))
 
     def counts(ratio: float) -> Counts:
         return {g.name: max(g.min_kept, math.floor((1 - ratio) * g.size + 1e-9)) for g in groups}
@@ -54,6 +57,37 @@ def uniform(
     remainder = {g.name: (1 - ratio) * g.size - counts(ratio)[g.name] for g in groups}
     order = sorted(groups, key=lambda g: -remainder[g.name])
     return spend(counts(ratio), order, macs, macs_target)
+
+
+def global_(
+    groups: "Sequence[Group]", importance: "Importance", macs_target: int | None, *, macs: Macs, loss: Loss
+) -> Counts:
+    """One threshold on size × share for all groups: the lowest that is within the target.
+
+    A share times the group's size is 1 on average in every group, so that wide and narrow ones compare. A channel stays
+    if it reaches the threshold, or if its group needs it for its minimum. What the next lower threshold would have cost
+    too much is spent by importance per MAC.
+
+    Raises:
+        InputError: no target, or one that cannot be reached.
+    """
+    if macs_target is None:
+        raise InputError(_no_rate("global"))
+    from daar.pruning.importance import ranking  # it imports torch
+
+    # rounded, for equal shares of groups of unequal size to be equals (49 × 1/49 < 1)
+    worth = {g.name: (g.size * importance[g.name][ranking(g, importance[g.name])]).round(12).tolist() for g in groups}
+    # negated, since bisect wants values that rise; the first min_kept stay whatever they are worth
+    rest = {g.name: [-value for value in worth[g.name][g.min_kept :]] for g in groups}
+
+    def counts(threshold: float) -> Counts:
+        return {g.name: g.min_kept + bisect.bisect_right(rest[g.name], -threshold) for g in groups}
+
+    thresholds = [math.inf, *sorted({-value for values in rest.values() for value in values}, reverse=True)]
+    within = bisect.bisect_right(thresholds, macs_target, key=lambda threshold: macs(counts(threshold)))
+    if not within:
+        raise _out_of_reach(macs_target, macs(counts(math.inf)), macs({g.name: g.size for g in groups}))
+    return spend_by_worth(counts(thresholds[within - 1]), worth, macs, macs_target)
 
 
 def smallest_ratio(counts: Callable[[float], Counts], macs: Macs, macs_target: int) -> float:
@@ -69,12 +103,7 @@ def smallest_ratio(counts: Callable[[float], Counts], macs: Macs, macs_target: i
     """
     low, high = 0.0, 1.0
     if macs(counts(high)) > macs_target:
-        least, dense = macs(counts(high)), macs(counts(low))
-        closest = math.floor(1000 * (1 - least / dense)) / 1000  # rounded so that it can be reached
-        raise InputError(
-            f"a target of {macs_target:,} MACs cannot be reached: at {least:,} each group is at its minimum. "
-            f"The closest macs_reduction is {closest:.3f}; or choose scope `all`."
-        )
+        raise _out_of_reach(macs_target, macs(counts(high)), macs(counts(low)))
     if macs(counts(low)) <= macs_target:
         return low
     for _ in range(60):
@@ -106,24 +135,102 @@ def spend(counts: Counts, order: "Sequence[Group]", macs: Macs, macs_target: int
     return counts
 
 
-OWN: dict[str, Policy] = {"uniform": uniform}
+def spend_by_worth(counts: Counts, worth: dict[str, list[float]], macs: Macs, macs_target: int) -> Counts:
+    """Give channels back, one at a time, that which is worth most per MAC first, until within SLACK or nothing fits.
+
+    What a channel costs only grows while others come back, and of a group the most important comes first. So worth per
+    MAC only falls: a figure from before is a bound, and only the group in front needs a new one.
+
+    Args:
+        counts: kept counts within the target.
+        worth: group → what each of its channels is worth, (size,), in the order in which they come back.
+        macs: MACs for given counts; more channels never cost less.
+        macs_target: the most allowed.
+    """
+    counts = dict(counts)
+    used = macs(counts)
+    slack = SLACK * macs({name: len(values) for name, values in worth.items()})
+    # (-worth per MAC as last seen, place, group): a heap gives the smallest first, of equals the earlier group
+    queue = [(-math.inf, place, name) for place, name in enumerate(counts)]
+    while queue and macs_target - used > slack:
+        _, place, name = heapq.heappop(queue)
+        if counts[name] == len(worth[name]):
+            continue
+        cost = macs({**counts, name: counts[name] + 1}) - used
+        if used + cost > macs_target:
+            continue  # nor will it fit later
+        now = (-worth[name][counts[name]] / cost if cost else -math.inf, place, name)
+        if not queue or now < queue[0]:
+            counts[name], used = counts[name] + 1, used + cost
+        heapq.heappush(queue, now)
+    return counts
+
+
+def _no_rate(name: str) -> str:
+    return f"policy {name!r} has no rate of its own. Give a target: a macs_reduction between 0 and 1, not null."
+
+
+def _out_of_reach(macs_target: int, least: int, dense: int) -> InputError:
+    closest = math.floor(1000 * (1 - least / dense)) / 1000  # rounded so that it can be reached
+    return InputError(
+        f"a target of {macs_target:,} MACs cannot be reached: at {least:,} each group is at its minimum. "
+        f"The closest macs_reduction is {closest:.3f}; or choose scope `all`."
+    )
+
+
+# each needs a target
+OWN: dict[str, Policy] = {"uniform": uniform, "global": global_}
 
 
 def names(extra: Sequence[Path] = ()) -> dict[str, str]:
-    """Every policy there is, ours and those that methods bring: name → what it does or who brings it."""
-    brought = {m.policy: f"brought by method {m.name!r}" for m in discovery.find(extra).values() if m.plans is not None}
-    return {**{name: (policy.__doc__ or "").splitlines()[0] for name, policy in OWN.items()}, **brought}
-
-
-def get(name: str, extra: Sequence[Path] = ()) -> Policy:
-    """Look a policy up; a method's `plan` is found under the method's policy name.
+    """Every policy there is, ours, the papers' and those that methods bring: name → what it does or where it is from.
 
     Raises:
-        InputError: there is none of that name; the message lists those there are.
+        InputError: a file of published ratios is damaged.
+    """
+    ours = {name: (policy.__doc__ or "").splitlines()[0] for name, policy in OWN.items()}
+    brought = {m.policy: f"brought by method {m.name!r}" for m in discovery.find(extra).values() if m.plans is not None}
+    return {**ours, **{name: ratios.summary for name, ratios in published.find().items()}, **brought}
+
+
+def get(name: str, extra: Sequence[Path] = (), *, network: str | None = None) -> Policy:
+    """Look a policy up; a method's `plan` is found under the method's policy name.
+
+    Args:
+        name: of the policy.
+        extra: further folders of methods, whose policies count too.
+        network: whose ratios are wanted, for the `published-…` policies.
+
+    Raises:
+        InputError: there is none of that name, and the message lists those there are; or it has no ratios for the
+            network.
     """
     if name in OWN:
         return OWN[name]
+    if name in published.find():
+        return published.policy(name, network)
     for method in discovery.find(extra).values():
         if method.plans is not None and method.policy == name:
             return discovery.load(method).plan
     raise unknown("policy", name, list(names(extra)))
+
+
+def problem(name: str, network: str, target: float | None) -> str | None:
+    """Why a policy cannot plan this, a sentence, before anything runs; None where nothing speaks against it.
+
+    Args:
+        name: of the policy.
+        network: to be pruned.
+        target: fraction of the MACs to be removed, or None.
+    """
+    if name in OWN:
+        return _no_rate(name) if target is None else None
+    return published.problem(name, network, target) if name in published.find() else None
+
+
+def sources(name: str, extra: Sequence[Path] = ()) -> list[Path]:
+    """The files, beyond daar's modules, that a policy's counts follow from: a paper's ratios, or a method's code."""
+    if name in published.find():
+        return [published.find()[name].file]
+    methods = discovery.find(extra).values()
+    return [file for m in methods if m.plans is not None and m.policy == name for file in m.sources]

@@ -71,7 +71,7 @@ def plan(
     made = make_plan(
         graph,
         found,
-        policies.get(policy, methods_dirs),
+        policies.get(policy, methods_dirs, network=about.network),
         loss=calibration_loss,
         options=chosen,
         method=method.name,

@@ -6,6 +6,7 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 from daar import discovery, gpu, preflight, provenance, suite as suites
 from daar.errors import InputError
+from daar.pruning import policies
 
 
 def fail(error):

@@ -55,7 +55,10 @@ rule plan:
         code=lambda wildcards: provenance.code_hash(
             "daar.stages.plan",
             network=wildcards.network,
-            files=method_of(wildcards).sources,
+            files={
+                *method_of(wildcards).sources,
+                *policies.sources(wildcards.policy, SUITE.methods_dirs),
+            },
         ),
     shell:
         "python -m daar plan {params.base} --importance {input.importance} {params.method}"
