@@ -9,7 +9,8 @@ random numbers declares an option `seed` and gets the setting's. A method with a
 
     plan(groups, importance, macs_target, *, macs, loss, **options) -> {group name: kept count}
 
-(see `Policy` in daar/pruning/policies.py). docs/adding-a-method.md walks through both.
+(see `Policy` in daar/pruning/policies.py); `ranking`, `smallest_ratio` and `spend_by_worth` help it. What is wrong with
+its input a method says by raising `InputError`, in one line. docs/adding-a-method.md walks through it all.
 """
 
 import copy
@@ -20,9 +21,23 @@ import torch
 from torch import Tensor, nn
 
 from daar.errors import InputError
+from daar.pruning.groups import channel_graph
+from daar.pruning.importance import ranking
+from daar.pruning.policies import smallest_ratio, spend_by_worth
 from daar.pruning.trace import map_node, norm_node, stream, trace
 
-__all__ = ["Batch", "MethodInfo", "batch_norms", "feature_maps", "filters"]
+__all__ = [
+    "Batch",
+    "InputError",
+    "MethodInfo",
+    "batch_norms",
+    "feature_maps",
+    "filters",
+    "outgoing",
+    "ranking",
+    "smallest_ratio",
+    "spend_by_worth",
+]
 
 INPUTS = frozenset({"weights", "images", "labels"})
 
@@ -146,3 +161,29 @@ def feature_maps(
     for layer in layers:
         wanted.setdefault(map_node(convs[layer], modules), []).append(layer)
     yield from stream(model, graph, images.to(device), wanted, batch_size)
+
+
+def outgoing(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    """How strongly each channel of the convs is read: the L1 norm of all weights that multiply it.
+
+    The channels of a residual stream are read by every conv and linear layer that the stream runs into; channels that
+    can only go together count as one.
+
+    Args:
+        model: the network; left as found.
+        images: (N, C, H, W); only their size matters.
+        layers: paths of convs.
+
+    Returns:
+        layer → (c_out,) float32, on the CPU.
+    """
+    graph = channel_graph(model, images[:1].to(next(model.parameters()).device))
+    norms = torch.zeros(graph.count, dtype=torch.float64)
+    for layer in graph.layers.values():
+        if isinstance(layer.module, nn.Conv2d | nn.Linear):
+            read = layer.module.weight.detach().to("cpu", torch.float64).abs()
+            read = read.flatten(2).sum(dim=2) if read.dim() > 2 else read
+            # in a grouped conv the filters of one part read one part of the channels
+            parts = layer.module.groups if isinstance(layer.module, nn.Conv2d) else 1
+            norms.index_add_(0, torch.from_numpy(layer.inputs), read.unflatten(0, (parts, -1)).sum(dim=1).flatten())
+    return {layer: norms[torch.from_numpy(graph.layers[layer].outputs)].float() for layer in layers}

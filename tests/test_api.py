@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from daar import models
-from daar.api import Batch, MethodInfo, batch_norms, feature_maps, filters
+from daar.api import Batch, MethodInfo, batch_norms, feature_maps, filters, outgoing
 from daar.errors import InputError
 from daar.models.resnet_cifar import ResNet
 from daar.pruning.trace import trace
@@ -282,3 +282,43 @@ def test_batch_is_what_methods_get() -> None:
     batch = Batch(images(2), torch.tensor([1, 2]))
     with pytest.raises(AttributeError):
         batch.images = images(1)  # type: ignore[misc]
+
+
+# how strongly channels are read
+
+
+def test_outgoing_sums_what_the_next_conv_multiplies_a_channel_by() -> None:
+    conv = nn.Conv2d(2, 3, 1)
+    reader = nn.Conv2d(3, 2, 2, bias=False)
+    model = nn.Sequential(conv, nn.BatchNorm2d(3), nn.ReLU(), reader)
+    with torch.no_grad():
+        reader.weight[:] = torch.tensor([[[[1.0, -1], [2, 0]], [[0, 0], [0, 0]], [[3, 0], [0, 0]]]] * 2)
+    assert outgoing(model, torch.zeros(1, 2, 4, 4), ["0"])["0"].tolist() == [8.0, 0.0, 6.0]
+
+
+def test_outgoing_through_a_flatten_sums_over_the_places() -> None:
+    linear = nn.Linear(3 * 4, 1)
+    model = nn.Sequential(nn.Conv2d(2, 3, 1), nn.AvgPool2d(2), nn.Flatten(), linear)
+    with torch.no_grad():
+        linear.weight[:] = torch.tensor([[1.0, -1, 1, -1, 0, 0, 0, 0, 2, 2, 2, 2]])
+    assert outgoing(model, torch.zeros(1, 2, 4, 4), ["0"])["0"].tolist() == [4.0, 0.0, 8.0]
+
+
+def test_outgoing_of_coupled_channels_is_one() -> None:
+    """A grouped conv couples the channels at one position of its parts: 0 with 2, and 1 with 3."""
+    grouped = nn.Conv2d(4, 6, 1, groups=2, bias=False)
+    model = nn.Sequential(nn.Conv2d(2, 4, 1), grouped)
+    with torch.no_grad():
+        grouped.weight[:] = torch.arange(1.0, 13).view(6, 2, 1, 1)
+    # filters 0–2 read channels 0 and 1 by 9 and 12, filters 3–5 channels 2 and 3 by 27 and 30
+    assert outgoing(model, torch.zeros(1, 2, 4, 4), ["0"])["0"].tolist() == [36.0, 42.0, 36.0, 42.0]
+
+
+def test_outgoing_of_a_stream_counts_every_reader() -> None:
+    """The stem's channels are read by the first conv of both blocks; what a block adds, too."""
+    model = ResNet(2, 10).eval()
+    found = outgoing(model, torch.zeros(1, 3, 32, 32), ["conv1", "layer1.0.conv2", "layer1.1.conv2"])
+    readers = ["layer1.0.conv1", "layer1.1.conv1", "layer2.0.conv1"]
+    expected = torch.stack([filters(model, reader).abs().sum(dim=(0, 2, 3)) for reader in readers]).sum(dim=0)
+    for norms in found.values():
+        assert torch.allclose(norms, expected, rtol=1e-5)

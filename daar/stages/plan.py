@@ -1,5 +1,6 @@
 """Turn importance into a plan: which channels stay."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -63,16 +64,20 @@ def plan(
     if method.plans is not None and method.policy == policy:
         _, chosen = discovery.split_options(method, options)
 
-    def calibration_loss(removed: Removed) -> float:
+    @functools.cache
+    def calibration() -> CalibrationLoss:
         pack = packed.load(Path(packs) / "train.safetensors")
         batch, _ = calibration_batch(pack, seed, images, about.mean, about.std)
-        return masked_loss(model.to(device), graph, removed, batch.to(device))
+        return CalibrationLoss(model.to(device), graph, batch.to(device))
+
+    def loss(removed: Removed) -> float:
+        return calibration()(removed)  # images are read only for a policy that asks
 
     made = make_plan(
         graph,
         found,
         policies.get(policy, methods_dirs, network=about.network),
-        loss=calibration_loss,
+        loss=loss,
         options=chosen,
         method=method.name,
         policy_name=policy,
@@ -83,24 +88,27 @@ def plan(
     return made
 
 
-def masked_loss(
-    model: nn.Module, graph: ChannelGraph, removed: Removed, images: Tensor, batch_size: int = 256
-) -> float:
-    """Mean cross-entropy of the masked network to the dense network's predictions, in strict float32.
+class CalibrationLoss:
+    """Mean cross-entropy of a masked network to the dense network's predictions, in strict float32.
 
-    No labels: what counts is how far pruning moves the network from what it was.
+    No labels: what counts is how far pruning moves the network from what it was. The dense predictions are made once.
 
     Args:
         model: the dense network, on the images' device.
         graph: its channel groups.
-        removed: group → indices of the channels masked.
         images: (N, C, H, W), normalised.
         batch_size: images per forward pass.
     """
-    masked, dense = Masked(model, graph, removed), Masked(model, graph, {})
-    total = 0.0
-    with strict_float32():
-        for batch in images.split(batch_size):
-            target = dense.logits(batch).softmax(1)
-            total += float(F.cross_entropy(masked.logits(batch), target, reduction="sum"))
-    return total / len(images)
+
+    def __init__(self, model: nn.Module, graph: ChannelGraph, images: Tensor, batch_size: int = 256) -> None:
+        self._model, self._graph, self._count = model, graph, len(images)
+        dense = Masked(model, graph, {})
+        with strict_float32():
+            self._batches = [(part, dense.logits(part).softmax(1)) for part in images.split(batch_size)]
+
+    def __call__(self, removed: Removed) -> float:
+        """The loss with the given channels, group → indices, masked."""
+        masked = Masked(self._model, self._graph, removed)
+        with strict_float32():
+            losses = (F.cross_entropy(masked.logits(x), dense, reduction="sum") for x, dense in self._batches)
+            return float(sum(map(float, losses))) / self._count

@@ -20,7 +20,7 @@ from daar.models.resnet_cifar import ResNet
 from daar.pruning import importance
 from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph, channel_graph
-from daar.stages.plan import masked_loss
+from daar.stages.plan import CalibrationLoss
 from daar.stages.score import run
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
 
@@ -202,10 +202,10 @@ def test_a_policy_of_its_own_is_as_the_contract_says(method: Method, reduction: 
     macs = ClosedForm(graph, {group.name: importance.ranking(group, shares[group.name]) for group in groups})
     budget = None if reduction is None else int((1 - reduction) * macs({}))
     before, around = copy.deepcopy(shares), surroundings()
+    loss = CalibrationLoss(model, graph, images)
 
     def plan() -> dict[str, int]:
-        own = discovery.load(method).plan
-        return own(groups, shares, budget, macs=macs, loss=lambda gone: masked_loss(model, graph, gone, images))
+        return discovery.load(method).plan(groups, shares, budget, macs=macs, loss=loss)
 
     counts = plan()
     assert surroundings() == around
@@ -323,4 +323,4 @@ def test_the_wall_has_its_door(line: str) -> None:
 
 
 def test_this_suite_covers_the_methods_there_are() -> None:
-    assert {"l1", "fpgm", "hrank", "random"} <= set(SCORERS)
+    assert {"daar", "l1", "fpgm", "hrank", "random"} <= set(SCORERS)

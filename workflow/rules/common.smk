@@ -67,6 +67,12 @@ def method_options(wildcards):
     return f"--method {variant.method} --options '{options}' {folders}".rstrip()
 
 
+def plan_threads(wildcards):
+    """A policy that a method brings may run the network; ours only count."""
+    brought = {m.policy for m in METHODS.values() if m.plans is not None}
+    return 4 if wildcards.policy in brought else 1
+
+
 def packs_of(wildcards):
     return expand(
         f"{PACKS}/{wildcards.dataset}/{{file}}",

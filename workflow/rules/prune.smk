@@ -43,6 +43,7 @@ rule plan:
         f"{SETTING}/plan.benchmark.tsv"
     conda:
         ENV
+    threads: plan_threads
     resources:
         gpu=1,
     params:

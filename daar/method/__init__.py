@@ -1,0 +1,137 @@
+"""DAAR: dual attention and an adaptive pruning rate. Lian, Zhao & Pei, Applied Intelligence 55(6), 2025.
+
+The full text is not open: this is a reconstruction from the abstract. docs/method.md says what is fact, what is
+inferred and what we chose, numbers the equations, and works an example by hand.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from daar.api import Batch, InputError, MethodInfo, feature_maps, outgoing
+
+from .attention import MEASURES, Measure
+from .boundary import by_classes, by_depth, by_side, eta_squared
+from .rates import Cumulative, largest, sensitivities
+
+INFO = MethodInfo(
+    name="daar",
+    title="DAAR, reconstructed (Lian et al. 2025)",
+    citation="lian2025dual",
+    uses=("weights", "images"),
+    policy="adaptive",
+    deviations=(
+        "a reconstruction from the abstract: the full text is not open, so every formula is ours",
+        "one-shot, then tuned; the abstract does not say",
+    ),
+)
+
+
+def score(
+    model: nn.Module,
+    batch: Batch,
+    layers: Sequence[str],
+    *,
+    attention: Literal["dual", "spatial", "channel", "swapped"] = "dual",
+    score: Literal["share", "consistency", "cbam_sigmoid"] = "share",
+    weighting: Literal["none", "outgoing"] = "none",
+    boundary: Literal["side", "auto"] | float = "side",
+) -> dict[str, Tensor]:
+    """Eq. 1: a filter's share of its layer's attention, averaged over the calibration images.
+
+    Args:
+        model: the dense network.
+        batch: the calibration images; their labels are read by boundary `auto` alone.
+        layers: paths of the convs to score.
+        attention: `dual` takes spatial attention in shallow layers and channel attention in deep ones; `swapped` the
+            reverse; `spatial` and `channel` take one everywhere.
+        score: the measure, see `attention.MEASURES`.
+        weighting: `outgoing` multiplies a share by the L1 norm of the weights that read the channel. It goes beyond
+            the abstract: name such a variant.
+        boundary: `side` or `auto`, see boundary.py, or the fraction of the layers that count as shallow.
+
+    Returns:
+        layer → (c_out,) float32, CPU, summing to 1 where weighting is `none`; higher = keep.
+
+    Raises:
+        InputError: an unknown value, or boundary `auto` with too few images.
+    """
+    spatial, channel = MEASURES[score]
+    probe = {layer: maps[0, 0].numel() for layer, maps in feature_maps(model, batch.images[:1], layers)}
+    if boundary == "auto" and attention in ("dual", "swapped"):
+        shallow = _told_apart(model, batch, layers)
+    else:
+        shallow = by_side(probe) if isinstance(boundary, str) else by_depth(probe, boundary)
+    in_shallow, in_deep = {
+        "dual": (spatial, channel),
+        "swapped": (channel, spatial),
+        "spatial": (spatial, spatial),
+        "channel": (channel, channel),
+    }[attention]
+    found = _means(model, batch, layers, lambda layer: in_shallow if layer in shallow else in_deep)
+    if weighting == "outgoing":
+        norms = outgoing(model, batch.images, layers)
+        found = {layer: shares * norms[layer] for layer, shares in found.items()}
+    return found
+
+
+def _means(
+    model: nn.Module, batch: Batch, layers: Sequence[str], measure_of: Callable[[str], Measure]
+) -> dict[str, Tensor]:
+    """Run the network once over all images and keep only the running sums of each layer's shares."""
+    sums: dict[str, Tensor] = {}
+    for layer, maps in feature_maps(model, batch.images, layers):
+        shares = measure_of(layer)(maps).sum(dim=0, dtype=torch.float64)
+        sums[layer] = sums.get(layer, torch.zeros_like(shares)) + shares
+    return {layer: (total / len(batch.images)).float().cpu() for layer, total in sums.items()}
+
+
+def _told_apart(model: nn.Module, batch: Batch, layers: Sequence[str]) -> set[str]:
+    """The shallow layers by how well their pooled maps tell the classes apart."""
+    classes = len(batch.labels.unique())
+    if len(batch.labels) < 10 * classes:
+        raise InputError(
+            f"boundary 'auto' compares classes and needs at least 10 images of each, {10 * classes} for the {classes} "
+            f"there are, got {len(batch.labels)}. Raise calibration_images, or take boundary 'side'."
+        )
+    pooled: dict[str, list[Tensor]] = {}
+    for layer, maps in feature_maps(model, batch.images, layers):
+        pooled.setdefault(layer, []).append(maps.mean(dim=(2, 3)))
+    return by_classes({layer: eta_squared(torch.cat(parts), batch.labels) for layer, parts in pooled.items()})
+
+
+def plan(
+    groups: Sequence[Any],
+    importance: dict[str, Any],
+    macs_target: int | None,
+    *,
+    macs: Callable[[dict[str, int]], int],
+    loss: Callable[[dict[str, list[int]]], float],
+    adjust: bool = True,
+) -> dict[str, int]:
+    """The adaptive pruning rate, Eq. 9 to 12: no rate is set by hand.
+
+    Args:
+        groups: the groups in scope.
+        importance: group → (size,) shares.
+        macs_target: the most MACs allowed, or None for the mean threshold.
+        macs: MACs of one image for given counts.
+        loss: calibration loss of the masked network; asked once for each group if `adjust` is on.
+        adjust: prune sensitive groups less: one round of adjustment by the loss that each group adds alone.
+
+    Returns:
+        group → kept count.
+
+    Raises:
+        InputError: the target cannot be reached; says how much can be removed.
+    """
+
+    def counts(weights: dict[str, float]) -> dict[str, int]:
+        rule = Cumulative(groups, importance, weights)
+        return rule.above_mean() if macs_target is None else largest(rule, macs, macs_target)
+
+    even = {g.name: 1.0 for g in groups}
+    first = counts(even)
+    return counts(sensitivities(Cumulative(groups, importance, even), first, loss)) if adjust else first

@@ -1,0 +1,218 @@
+"""DAAR's attention against the worked example of docs/method.md and against sums written out place by place."""
+
+import math
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from torch import Tensor, nn
+
+from daar import discovery, models
+from daar.api import Batch, InputError, feature_maps, filters
+from daar.models.resnet_cifar import ResNet
+from daar.pruning.groups import channel_graph
+from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
+
+EXAMPLE = torch.tensor([[[[4.0, 0.0], [0.0, 0.0]], [[2.0, 2.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]]])
+
+
+def daar() -> ModuleType:
+    return discovery.load(discovery.get("daar"))
+
+
+def attention() -> ModuleType:
+    import sys
+
+    daar()
+    return sys.modules["daar_method_daar.attention"]
+
+
+def measures() -> dict[str, Callable[[Tensor], Tensor]]:
+    names = ("spatial_share", "channel_share", "spatial_consistency", "spatial_sigmoid", "channel_sigmoid")
+    return {name: getattr(attention(), name) for name in names}
+
+
+def test_the_worked_example() -> None:
+    """The three maps have one average: only their places tell them apart (docs/method.md)."""
+    spatial, channel = attention().spatial_share(EXAMPLE), attention().channel_share(EXAMPLE)
+    assert spatial[0].tolist() == pytest.approx([28 / 60, 20 / 60, 12 / 60])
+    halves = [(1 / 3 + top / 7) / 2 for top in (4, 2, 1)]
+    assert channel[0].tolist() == pytest.approx(halves)
+
+
+def by_places(name: str, maps: np.ndarray) -> np.ndarray:
+    """The shares of one image, (C, H, W) to (C,), by loops over the definition."""
+    channels, height, width = maps.shape
+    places = [(y, x) for y in range(height) for x in range(width)]
+    average = np.array([sum(m[p] for p in places) / len(places) for m in maps])
+    top = np.array([max(m[p] for p in places) for m in maps])
+    layer = {p: sum(m[p] for m in maps) for p in places}
+    if name == "channel_share":
+        return (average / average.sum() + top / top.sum()) / 2
+    if name == "channel_sigmoid":
+        gates = 1 / (1 + np.exp(-(standard(average) + standard(top))))
+        return gates / gates.sum()
+    if name == "spatial_sigmoid":
+        z = standard(np.array([layer[p] / channels + max(m[p] for m in maps) for p in places]))
+        worth = np.array([sum(m[p] / (1 + math.exp(-z[i])) for i, p in enumerate(places)) for m in maps])
+        return worth / worth.sum()
+    worth = np.array([sum(m[p] * layer[p] for p in places) for m in maps])
+    if name == "spatial_consistency":
+        size = math.sqrt(sum(v * v for v in layer.values()))
+        sizes = np.array([math.sqrt(sum(m[p] ** 2 for p in places)) for m in maps])
+        worth = worth / (sizes * size)
+    return worth / worth.sum()
+
+
+def standard(values: np.ndarray) -> np.ndarray:
+    return (values - values.mean()) / values.std()
+
+
+@pytest.mark.parametrize("name", list(measures()))
+def test_a_measure_is_its_definition(name: str) -> None:
+    maps = torch.rand(4, 6, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = measures()[name](maps)
+    assert found.shape == (4, 6)
+    for image, shares in zip(maps.numpy(), found.numpy(), strict=True):
+        assert np.allclose(shares, by_places(name, image), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", list(measures()))
+@given(maps=arrays(np.float64, (2, 4, 3, 3), elements=st.just(0.0) | st.floats(0.01, 100)))
+def test_shares_are_shares(name: str, maps: np.ndarray) -> None:
+    """≥ 0 and summing to 1, with dead channels, dead images and a layer that is dead throughout."""
+    found = measures()[name](torch.from_numpy(maps))
+    assert bool((found >= 0).all())
+    assert torch.allclose(found.sum(dim=1), torch.ones(2, dtype=torch.float64))
+    dead = torch.from_numpy(maps).flatten(2).sum(dim=2) == 0
+    for image in range(2):
+        if dead[image].all():
+            assert found[image].tolist() == [0.25] * 4
+        elif name in ("spatial_share", "channel_share", "spatial_sigmoid"):
+            assert bool((found[image][dead[image]] == 0).all()), "a dead channel has no share"
+
+
+@given(levels=arrays(np.float64, (3, 5), elements=st.floats(0.01, 10)))
+def test_on_flat_maps_the_spatial_share_is_that_of_the_average_pool(levels: np.ndarray) -> None:
+    maps = torch.from_numpy(levels)[:, :, None, None].expand(3, 5, 4, 4)
+    expected = torch.from_numpy(levels / levels.sum(axis=1, keepdims=True))
+    assert torch.allclose(attention().spatial_share(maps), expected)
+
+
+def test_spatial_share_is_the_average_s_share_and_a_covariance() -> None:
+    """Σ A_c Q = HW (mean A_c · mean Q + cov(A_c, Q)): what the average pool loses is the covariance with Q."""
+    maps = torch.rand(1, 5, 6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)[0].flatten(1)
+    whole = maps.sum(dim=0)
+    both = torch.cov(torch.cat([maps, whole[None]]), correction=0)
+    worth = maps.mean(dim=1) * whole.mean() + both[:-1, -1]
+    found = attention().spatial_share(maps.view(1, 5, 6, 6))[0]
+    assert torch.allclose(found, worth / worth.sum())
+
+
+@pytest.mark.parametrize("name", list(measures()))
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_finite_does_not_become_a_share(name: str, bad: float) -> None:
+    maps = torch.ones(2, 3, 2, 2)
+    maps[1, 1, 0, 0] = bad
+    found = measures()[name](maps)
+    assert torch.isfinite(found[0]).all()
+    assert not torch.isfinite(found[1]).all()
+
+
+# the whole score
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return enliven(ResNet(1, 10))
+
+
+def batch(count: int = 20) -> Batch:
+    dice = torch.Generator().manual_seed(2)
+    return Batch(torch.randn(count, 3, 32, 32, generator=dice), torch.arange(count) % 2)
+
+
+def layers(model: nn.Module) -> list[str]:
+    return channel_graph(model, torch.zeros(1, 3, 32, 32)).scored_layers()
+
+
+def test_a_score_is_the_mean_over_images_of_the_measure_of_its_depth() -> None:
+    """Stages of 32 and 16 places are shallow, that of 8 is deep; 130 images are more than one forward pass takes."""
+    model, data = network(), batch(130)
+    found = daar().score(model, data, layers(model))
+    expected: dict[str, list[Tensor]] = {}
+    for layer, maps in feature_maps(model, data.images, layers(model)):
+        measure = "channel_share" if layer.startswith("layer3") else "spatial_share"
+        expected.setdefault(layer, []).append(measures()[measure](maps))
+    for layer, parts in expected.items():
+        assert torch.allclose(found[layer], torch.cat(parts).mean(dim=0), rtol=1e-4), layer
+        assert float(found[layer].sum()) == pytest.approx(1, abs=1e-5)
+
+
+def test_attention_options_choose_the_measure_by_depth() -> None:
+    model, data = network(), batch()
+    names = layers(model)
+    shallow, deep = [n for n in names if not n.startswith("layer3")], [n for n in names if n.startswith("layer3")]
+    by_option = {name: daar().score(model, data, names, attention=name) for name in ("dual", "swapped")}
+    spatial, channel = (daar().score(model, data, names, attention=name) for name in ("spatial", "channel"))
+    for layer in shallow:
+        assert torch.equal(by_option["dual"][layer], spatial[layer])
+        assert torch.equal(by_option["swapped"][layer], channel[layer])
+    for layer in deep:
+        assert torch.equal(by_option["dual"][layer], channel[layer])
+        assert torch.equal(by_option["swapped"][layer], spatial[layer])
+        assert not torch.equal(spatial[layer], channel[layer])
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0])
+def test_the_boundary_may_be_given_as_a_fraction_of_the_layers(fraction: float) -> None:
+    model, data = network(), batch()
+    found = daar().score(model, data, layers(model), boundary=fraction)
+    expected = daar().score(model, data, layers(model), attention="spatial" if fraction else "channel")
+    assert all(torch.equal(found[layer], expected[layer]) for layer in expected)
+
+
+def test_outgoing_multiplies_by_what_the_readers_weigh() -> None:
+    model, data = network(), batch()
+    plain = daar().score(model, data, layers(model))
+    found = daar().score(model, data, layers(model), weighting="outgoing")
+    weights = filters(model, "layer2.0.conv2").abs().sum(dim=(0, 2, 3))
+    assert torch.allclose(found["layer2.0.conv1"], plain["layer2.0.conv1"] * weights, rtol=1e-5)
+    # the last stream is read by the classifier alone
+    last = model.state_dict()["linear.weight"].abs().sum(dim=0)
+    assert torch.allclose(found["layer3.0.conv2"], plain["layer3.0.conv2"] * last, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"boundary": "auto"},
+            r"at least 10 images of each, 20 for the 2 there are, got 19\. Raise",
+        ),
+        ({"boundary": 1.5}, r"boundary is 1\.5; .*from 0 to 1"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(options: dict, message: str) -> None:
+    model = network()
+    with pytest.raises(InputError, match=message):
+        daar().score(model, batch(19), layers(model), **options)
+
+
+def test_the_data_driven_boundary_scores_every_layer() -> None:
+    model = network()
+    found = daar().score(model, batch(20), layers(model), boundary="auto")
+    assert set(found) == set(layers(model))
+
+
+@pytest.mark.parametrize("network_name", list(models.NETWORKS))
+def test_every_network_is_scored(network_name: str) -> None:
+    model = enliven(models.get(network_name).build(10))
+    names = layers(model)
+    found = daar().score(model, batch(2), names)
+    assert all(float(found[name].sum()) == pytest.approx(1, abs=1e-5) for name in names)
