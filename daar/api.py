@@ -35,6 +35,7 @@ __all__ = [
     "filters",
     "outgoing",
     "ranking",
+    "sharing",
     "smallest_ratio",
     "spend_by_worth",
 ]
@@ -187,3 +188,22 @@ def outgoing(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[st
             parts = layer.module.groups if isinstance(layer.module, nn.Conv2d) else 1
             norms.index_add_(0, torch.from_numpy(layer.inputs), read.unflatten(0, (parts, -1)).sum(dim=1).flatten())
     return {layer: norms[torch.from_numpy(graph.layers[layer].outputs)].float() for layer in layers}
+
+
+def sharing(model: nn.Module, images: Tensor, layers: Sequence[str]) -> list[tuple[str, ...]]:
+    """Which of the convs make the same channels, filter by filter: those that write into one residual stream.
+
+    Args:
+        model: the network; left as found.
+        images: (N, C, H, W); only their size matters.
+        layers: paths of convs.
+
+    Returns:
+        Each layer in one tuple, in the order of execution; a conv that shares with none stands alone.
+    """
+    graph = channel_graph(model, images[:1].to(next(model.parameters()).device))
+    families: dict[tuple[int, ...], list[str]] = {}
+    for name, layer in graph.layers.items():
+        if name in layers:
+            families.setdefault(tuple(layer.outputs.tolist()), []).append(name)
+    return [tuple(names) for names in families.values()]

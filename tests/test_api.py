@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from daar import models
-from daar.api import Batch, MethodInfo, batch_norms, feature_maps, filters, outgoing
+from daar.api import Batch, MethodInfo, batch_norms, feature_maps, filters, outgoing, sharing
 from daar.errors import InputError
 from daar.models.resnet_cifar import ResNet
+from daar.pruning.groups import channel_graph
 from daar.pruning.trace import trace
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
 
@@ -322,3 +323,33 @@ def test_outgoing_of_a_stream_counts_every_reader() -> None:
     expected = torch.stack([filters(model, reader).abs().sum(dim=(0, 2, 3)) for reader in readers]).sum(dim=0)
     for norms in found.values():
         assert torch.allclose(norms, expected, rtol=1e-5)
+
+
+def test_sharing_finds_what_writes_into_one_stream() -> None:
+    """Option-A shortcuts end a stream; the convs inside of blocks stand alone."""
+    model = ResNet(2, 10).eval()
+    names = channel_graph(model, torch.zeros(1, 3, 32, 32)).scored_layers()
+    found = sharing(model, torch.zeros(1, 3, 32, 32), names)
+    streams = [family for family in found if len(family) > 1]
+    assert streams == [
+        ("conv1", "layer1.0.conv2", "layer1.1.conv2"),
+        ("layer2.0.conv2", "layer2.1.conv2"),
+        ("layer3.0.conv2", "layer3.1.conv2"),
+    ]
+    assert sorted(layer for family in found for layer in family) == sorted(names)
+    assert sharing(model, torch.zeros(1, 3, 32, 32), ["layer1.1.conv2", "conv1"]) == [("conv1", "layer1.1.conv2")]
+
+
+def test_parts_of_a_stream_are_not_taken_for_the_whole() -> None:
+    """Two convs side by side, onto which a third is added: none makes all channels of another."""
+
+    class Parts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.whole = nn.Conv2d(2, 3, 1), nn.Conv2d(2, 4, 1), nn.Conv2d(2, 7, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([self.a(x), self.b(x)], dim=1) + self.whole(x)
+
+    found = sharing(Parts(), torch.zeros(1, 2, 4, 4), ["a", "b", "whole"])
+    assert found == [("a",), ("b",), ("whole",)]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from daar.api import Batch, InputError, MethodInfo, feature_maps, outgoing
+from daar.api import Batch, InputError, MethodInfo, feature_maps, outgoing, sharing
 
 from .attention import MEASURES, Measure
 from .boundary import by_classes, by_depth, by_side, eta_squared
@@ -38,6 +38,7 @@ def score(
     score: Literal["share", "consistency", "cbam_sigmoid"] = "share",
     weighting: Literal["none", "outgoing"] = "none",
     boundary: Literal["side", "auto"] | float = "side",
+    stream: Literal["last", "mean"] = "last",
 ) -> dict[str, Tensor]:
     """Eq. 1: a filter's share of its layer's attention, averaged over the calibration images.
 
@@ -51,6 +52,8 @@ def score(
         weighting: `outgoing` multiplies a share by the L1 norm of the weights that read the channel. It goes beyond
             the abstract: name such a variant.
         boundary: `side` or `auto`, see boundary.py, or the fraction of the layers that count as shallow.
+        stream: where the attention of a residual stream is measured: `last` has every conv that writes into it share
+            what the last one's maps show, behind the last addition; `mean` gives each its own.
 
     Returns:
         layer → (c_out,) float32, CPU, summing to 1 where weighting is `none`; higher = keep.
@@ -70,7 +73,11 @@ def score(
         "spatial": (spatial, spatial),
         "channel": (channel, channel),
     }[attention]
-    found = _means(model, batch, layers, lambda layer: in_shallow if layer in shallow else in_deep)
+    # layer → whose maps it is measured by
+    source = {layer: family[-1] for family in sharing(model, batch.images, layers) for layer in family}
+    measured = sorted(set(source.values()) if stream == "last" else layers)
+    means = _means(model, batch, measured, lambda layer: in_shallow if layer in shallow else in_deep)
+    found = {layer: means[source[layer] if stream == "last" else layer] for layer in layers}
     if weighting == "outgoing":
         norms = outgoing(model, batch.images, layers)
         found = {layer: shares * norms[layer] for layer, shares in found.items()}

@@ -144,7 +144,7 @@ def layers(model: nn.Module) -> list[str]:
 def test_a_score_is_the_mean_over_images_of_the_measure_of_its_depth() -> None:
     """Stages of 32 and 16 places are shallow, that of 8 is deep; 130 images are more than one forward pass takes."""
     model, data = network(), batch(130)
-    found = daar().score(model, data, layers(model))
+    found = daar().score(model, data, layers(model), stream="mean")
     expected: dict[str, list[Tensor]] = {}
     for layer, maps in feature_maps(model, data.images, layers(model)):
         measure = "channel_share" if layer.startswith("layer3") else "spatial_share"
@@ -152,6 +152,19 @@ def test_a_score_is_the_mean_over_images_of_the_measure_of_its_depth() -> None:
     for layer, parts in expected.items():
         assert torch.allclose(found[layer], torch.cat(parts).mean(dim=0), rtol=1e-4), layer
         assert float(found[layer].sum()) == pytest.approx(1, abs=1e-5)
+
+
+def test_what_writes_into_a_stream_is_measured_behind_its_last_addition() -> None:
+    torch.manual_seed(0)
+    model, data = enliven(ResNet(2, 10)), batch()
+    last, own = (daar().score(model, data, layers(model), stream=name) for name in ("last", "mean"))
+    streams = [["conv1", "layer1.0.conv2", "layer1.1.conv2"], ["layer2.0.conv2", "layer2.1.conv2"]]
+    for *before, end in streams:
+        assert torch.equal(last[end], own[end])
+        for layer in before:
+            assert torch.equal(last[layer], own[end])
+            assert not torch.equal(own[layer], own[end])
+    assert torch.equal(last["layer1.0.conv1"], own["layer1.0.conv1"])
 
 
 def test_attention_options_choose_the_measure_by_depth() -> None:
