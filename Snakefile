@@ -16,6 +16,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/dense.smk"
 include: "workflow/rules/prune.smk"
+include: "workflow/rules/controls.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -11,9 +11,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from daar import __version__, commands
+from daar import __version__, commands, control_commands
 from daar.errors import InputError
 from daar.gpu import DEVICES
+from daar.training.budget import BUDGETS
 from daar.training.recipe import PRECISIONS, SCHEDULES, Recipe
 
 _CHOICES = {"schedule": SCHEDULES, "precision": PRECISIONS}
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(subparsers)
     _add_training(subparsers)
     _add_pruning(subparsers)
+    _add_controls(subparsers)
     _add_measuring(subparsers)
     _add_suites(subparsers)
     return parser
@@ -156,6 +158,27 @@ def _add_pruning(subparsers: Any) -> None:
     _add_run(command)
 
 
+def _add_controls(subparsers: Any) -> None:
+    command = _command(
+        subparsers, "random-at", control_commands.random_at, "draw random channels at the widths of a plan"
+    )
+    _add_checkpoint(command)
+    command.add_argument("--plan", required=True, type=Path, help="plan.json that gives the widths")
+    _add_out(command, "plan.json")
+    command.add_argument("--seed", type=int, default=0, help="default: 0")
+
+    command = _command(subparsers, "scratch", control_commands.scratch, "train a plan's slim network from scratch")
+    _add_checkpoint(command)
+    command.add_argument("--plan", required=True, type=Path, help="plan.json")
+    words = "same epochs or same compute as dense training and tuning together (default: epochs)"
+    command.add_argument("--budget", choices=BUDGETS, default="epochs", help=words)
+    command.add_argument("--tuning-epochs", type=int, required=True, help="epochs that the pruned network is tuned")
+    _add_out(command, "folder of the checkpoint")
+    _add_images(command, calibration=True)
+    _add_recipe(command)
+    _add_run(command)
+
+
 def _add_measuring(subparsers: Any) -> None:
     command = _command(subparsers, "measure", commands.measure, "accuracy, MACs and parameters of any checkpoint")
     _add_checkpoint(command)
@@ -171,6 +194,7 @@ def _add_measuring(subparsers: Any) -> None:
     command.add_argument("--suite", required=True, help="name of the suite")
     command.add_argument("--variant", required=True, help="row of the table")
     _add_method(command)
+    command.add_argument("--of", metavar="VARIANT", help="of a control: the variant whose widths it takes")
     words = "STAGE=FILE: Snakemake's benchmark file of a stage"
     command.add_argument("--benchmarks", nargs="*", default=[], metavar="STAGE=FILE", help=words)
     _add_out(command, "record.json")

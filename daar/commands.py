@@ -224,7 +224,9 @@ def record(a: Namespace) -> None:
     stage(
         suite=a.suite,
         variant=a.variant,
-        method=discovery.get(a.method, a.methods_dir),
+        method=a.method,
+        control=a.of is not None or bool(discovery.get(a.method, a.methods_dir).info.get("control", False)),
+        of=a.of,
         options=_options(a),
         seed=a.seed,
         images=a.images,

@@ -21,15 +21,29 @@ from daar.training.recipe import Recipe
 
 # keys that Snakemake or its user may add to the config and that are none of the experiment's
 _ENGINE_KEYS = {"pathvars", "config_version"}
+CONTROLS = ("random_at", "scratch_of")
+_CONTROL_TITLES = {
+    ("random_at", None): "random filters at the widths of {}",
+    ("scratch_of", "epochs"): "slim network of {} from scratch (same epochs)",
+    ("scratch_of", "compute"): "slim network of {} from scratch (same compute)",
+}
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the tables: a method with options. By default its name is the method's."""
+    """A row of the tables: a method with options. By default its name is the method's.
+
+    Attributes:
+        name: its folder and row.
+        method: whose importance; `random_at` or `scratch_of` for a control at another variant's widths.
+        options: of the method or the control.
+        of: the variant that such a control takes its plan from.
+    """
 
     name: str
     method: str
     options: tuple[tuple[str, Any], ...] = ()
+    of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +143,7 @@ class Suite:
             for network in self.networks
             for target in self.targets
             for variant in self.variants
-            for policy in self.policies or (methods[variant.method].policy,)
+            for policy in self.policies or (methods[self.origin(variant).method].policy,)
             for seed in self.seeds
         ]
 
@@ -139,6 +153,10 @@ class Suite:
             if variant.name == name:
                 return variant
         raise unknown("variant", name, [v.name for v in self.variants])
+
+    def origin(self, variant: Variant) -> Variant:
+        """The variant that a control takes its plan from; any other is its own."""
+        return variant if variant.of is None else self.variant(variant.of)
 
     def dense_path(self, dataset: str, network: str, seed: int) -> str:
         """Folder of a dense network below `results/dense`; imported weights are one for all seeds."""
@@ -150,9 +168,15 @@ class Suite:
         """Variant → how tables name it."""
         methods = discovery.find(self.methods_dirs)
         titles = {}
-        for variant in self.variants:
+        ordinary = [variant for variant in self.variants if variant.of is None]
+        for variant in ordinary:
             title = str(methods[variant.method].info.get("title", variant.method))
             titles[variant.name] = title if variant.name == variant.method else f"{title}: {variant.name}"
+        for variant in self.variants:
+            if variant.of is not None:
+                titles[variant.name] = _CONTROL_TITLES[variant.method, dict(variant.options).get("budget")].format(
+                    titles[variant.of]
+                )
         return titles
 
 
@@ -201,6 +225,7 @@ def from_config(content: Any, where: str) -> Suite:
         allow_cpu=content.get("allow_cpu", True),
         methods_dirs=extra,
     )
+    _check_scratch(suite, content, where)
     _check_names(suite, where)
     return suite
 
@@ -252,14 +277,42 @@ def _variants(content: dict[str, Any], extra: tuple[Path, ...], where: str) -> t
     listed = content.get("methods", [] if "variants" in content else list(found))
     variants = [Variant(name, name) for name in _distinct(listed, f"{where}: methods")]
     for name, entry in content.get("variants", {}).items():
-        options = tuple(sorted(entry.get("options", {}).items()))
-        variants.append(Variant(name, entry["method"], options))
+        variants.append(_variant(name, entry, f"{where}: variants.{name}"))
     for variant in variants:
-        if variant.method not in found:
+        if variant.of is None and variant.method not in found:
             hint = "Leave `methods` out to run all there are."
             raise unknown(f"method in {where}", variant.method, list(found), hint)
     _distinct([variant.name for variant in variants], f"{where}: methods and variants")
+    ordinary = [variant.name for variant in variants if variant.of is None]
+    for variant in variants:
+        if variant.of is not None and variant.of not in ordinary:
+            hint = "A control takes its plan from a method's variant, not from another such control."
+            raise unknown(f"variant in {where}: variants.{variant.name}.{variant.method}", variant.of, ordinary, hint)
     return tuple(variants)
+
+
+def _variant(name: str, entry: dict[str, Any], where: str) -> Variant:
+    kinds = [key for key in ("method", *CONTROLS) if key in entry]
+    if len(kinds) != 1:
+        raise InputError(f"{where} has {' and '.join(kinds) or 'none'} of method, random_at, scratch_of. Give one.")
+    allowed = {"method": "options", "scratch_of": "budget"}.get(kinds[0])
+    for key in entry:
+        if key not in (kinds[0], allowed):
+            raise InputError(f"{where} has {key!r}, which {kinds[0]} does not take. Take it out.")
+    if kinds[0] == "method":
+        return Variant(name, entry["method"], tuple(sorted(entry.get("options", {}).items())))
+    options = (("budget", entry.get("budget", "epochs")),) if kinds[0] == "scratch_of" else ()
+    return Variant(name, kinds[0], options, entry[kinds[0]])
+
+
+def _check_scratch(suite: Suite, content: dict[str, Any], where: str) -> None:
+    """Imported weights tell no training recipe, so what trains from scratch must be told one."""
+    scratch = [variant.name for variant in suite.variants if variant.method == "scratch_of"]
+    if scratch and suite.base and "train" not in content:
+        raise InputError(
+            f"{where}: {scratch[0]} trains from scratch, but the base of {next(iter(suite.base))} is imported and "
+            "tells no recipe. Give one as `train`."
+        )
 
 
 def _base(entry: dict[str, Any]) -> Base:

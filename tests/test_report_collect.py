@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -17,11 +18,12 @@ from daar import schemas
 from daar.errors import InputError
 from daar.report import write_figures, write_results, write_tables
 from daar.report.collect import COLUMNS, load_records, read_results, results_frame
+from daar.report.tables import markdown
 
 ACCURACIES = {"dense": 98.0, "pruned": 20.0, "recalibrated": 70.1, "tuned": 97.3, "best_val": None}
 RECORD: dict[str, Any] = {
     **{"format": 1, "suite": "demo", "dataset": "digits", "network": "resnet20", "seed": 0, "variant": "l1"},
-    **{"method": "l1", "options": {}, "policy": "uniform", "scope": "all", "target": 0.5, "control": False},
+    **{"method": "l1", "options": {}, "policy": "uniform", "scope": "all", "target": 0.5, "control": False, "of": None},
     "base": {"sha256": "1" * 64, "imported": False, "saw_val": False},
     # both would be numbers to a careless CSV reader
     **{"recipe": "000000000012", "train_recipe": "1234567890e5", "calibration_images": 640},
@@ -216,3 +218,17 @@ def test_unfair_records_leave_only_the_results(tmp_path: Path) -> None:
 def test_import_is_light() -> None:
     code = "import sys, daar.report; sys.exit(bool({'torch', 'matplotlib.pyplot'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_control_from_scratch_has_blanks_where_it_never_was_pruned(tmp_path: Path) -> None:
+    nulls = {f"top1__test__{name}": None for name in ("pruned", "recalibrated")}
+    paths = write(tmp_path, record(), record(variant="again", method="scratch_of", control=True, of="l1", **nulls))
+    frame = results_frame(load_records(paths))
+    row = frame[frame["variant"] == "again"].iloc[0]
+    assert row["of"] == "l1"
+    assert np.isnan(row["top1_pruned"])
+    assert np.isnan(row["top1_recalibrated"])
+    text = markdown(frame, {"again": "slim network of L1 from scratch (same epochs)"})
+    line = next(line for line in text.splitlines() if "from scratch" in line and "(control)" in line)
+    assert [cell.strip() for cell in line.split("|")][4:6] == ["–", "–"]
+    assert "nan" not in text

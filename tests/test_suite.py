@@ -68,6 +68,23 @@ def test_variants_carry_options_and_titles() -> None:
     assert found.titles() == {"l1": "L1 (Li et al. 2017)", "dice": "random: dice"}
 
 
+def test_controls_take_the_policy_of_their_variant_and_titles_that_claim_no_method() -> None:
+    controls = {
+        "r": {"random_at": "daar"},
+        "s": {"scratch_of": "daar"},
+        "b": {"scratch_of": "daar", "budget": "compute"},
+    }
+    found = make(methods=["daar"], variants=controls)
+    assert len({setting.policy for setting in found.settings}) == 1
+    assert [v.of for v in found.variants] == [None, "daar", "daar", "daar"]
+    title = found.titles()["daar"]
+    assert found.titles()["r"] == f"random filters at the widths of {title}"
+    assert found.titles()["s"] == f"slim network of {title} from scratch (same epochs)"
+    assert found.titles()["b"] == f"slim network of {title} from scratch (same compute)"
+    policies = ["uniform", "global"]
+    assert len(make(methods=["l1"], variants={"r": {"random_at": "l1"}}, policies=policies).settings) == 4
+
+
 def test_an_imported_base_is_one_for_all_seeds() -> None:
     found = make(base={"resnet20": {"file": "a.th", "mean": [0.5, 0.5, 0.5], "std": [1, 1, 1]}}, seeds=[0, 1])
     paths = {found.dense_path("digits", "resnet20", seed) for seed in (0, 1)}
@@ -101,6 +118,24 @@ def test_an_imported_base_is_one_for_all_seeds() -> None:
         ({"suite": "Über Suite"}, "suite: 'Über Suite'"),
         ({"variants": {"l1": {"method": "l1"}}, "methods": ["l1"]}, "names 'l1' twice"),
         ({"base": {"resnet56": {"file": "a.th"}}}, "unknown network in here: base 'resnet56'"),
+        (
+            {"methods": ["l1"], "variants": {"c": {"random_at": "l2"}}},
+            "unknown variant in here: variants.c.random_at 'l2'; there are: l1.",
+        ),
+        (
+            {"methods": ["l1"], "variants": {"c": {"random_at": "l1"}, "d": {"scratch_of": "c"}}},
+            "unknown variant in here: variants.d.scratch_of 'c'; there are: l1.",
+        ),
+        ({"variants": {"c": {"random_at": "l1", "scratch_of": "l1"}}}, "variants.c has random_at and scratch_of"),
+        ({"variants": {"c": {"random_at": "l1", "method": "l1"}}}, "variants.c has method and random_at"),
+        ({"variants": {"c": {}}}, "variants.c has none of method, random_at, scratch_of. Give one."),
+        ({"variants": {"c": {"random_at": "l1", "budget": "epochs"}}}, "'budget', which random_at does not take"),
+        ({"variants": {"c": {"scratch_of": "l1", "options": {}}}}, "'options', which scratch_of does not take"),
+        ({"variants": {"c": {"scratch_of": "l1", "budget": "time"}}}, "variants.c.budget"),
+        (
+            {"methods": ["l1"], "variants": {"c": {"scratch_of": "l1"}}, "base": {"resnet20": {"file": "a.th"}}},
+            "c trains from scratch, but the base of resnet20 is imported",
+        ),
     ],
 )
 def test_bad_suites_are_named(changes: dict, said: str) -> None:

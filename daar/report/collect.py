@@ -31,6 +31,7 @@ _FROM_RECORD: dict[str, tuple[str, str]] = {
     "target": ("float64", "target"),
     "seed": ("int64", "seed"),
     "control": ("bool", "control"),
+    "of": ("string", "of"),
     "base_sha256": ("string", "base.sha256"),
     "imported": ("bool", "base.imported"),
     "saw_val": ("bool", "base.saw_val"),

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from daar import checkpoint, files, provenance
+from daar.checkpoint import Description
 from daar.data import datasets, packed
 from daar.pruning import plan as plans
 from daar.stages.prune import CHECKED_IMAGES, slim_by_plan
@@ -65,6 +67,21 @@ def finetune(
     checkpoint.save(Path(out) / "recalibrated", model, about)
 
     data = Data(train_pack, val_pack, about.mean, about.std, datasets.get(about.dataset).flip)
+    tune(model, about, data, recipe, seed, out, device, identity, say)
+
+
+def tune(
+    model: nn.Module,
+    about: Description,
+    data: Data,
+    recipe: Recipe,
+    seed: int,
+    out: Path,
+    device: torch.device,
+    identity: dict[str, Any],
+    say: Callable[[str], None],
+) -> None:
+    """Train a slim network, going on from a resume file, and write its checkpoint and that of its best epoch."""
     resume_file = Path(out) / "resume.safetensors"
     progress = fit(model, data, recipe, seed, device, resume_file=resume_file, identity=identity, say=say)
     tuned = replace(about, provenance={**about.provenance, "tuned": _record(progress, recipe, seed)})

@@ -8,19 +8,20 @@ import torch
 
 from daar import checkpoint, files
 from daar.checkpoint import Description
-from daar.discovery import Method
 from daar.pruning.groups import channel_graph
 from daar.pruning.slim import slim
 from daar.schemas import validate
 from daar.stages.finetune import CHECKED_IMAGES
 from daar.stages.measure import accuracies, sizes
+from daar.stages.scratch import is_from_scratch
 
 
 def record(
     *,
     suite: str,
     variant: str,
-    method: Method,
+    method: str,
+    control: bool,
     options: dict[str, Any],
     seed: int,
     images: int,
@@ -31,13 +32,15 @@ def record(
     out: Path,
     device: torch.device,
     benchmarks: dict[str, Path],
+    of: str | None = None,
 ) -> dict[str, Any]:
     """Measure one setting at every point of its way and write record.json.
 
     Args:
         suite: name of the suite.
         variant: row of the table.
-        method: whose importance.
+        method: whose importance, or the kind of control.
+        control: whether the variant is a control.
         options: of the variant.
         seed: the setting's.
         images: how many calibration images.
@@ -48,6 +51,7 @@ def record(
         out: record.json.
         device: where the networks run.
         benchmarks: score, plan and finetune → Snakemake's benchmark file, where there is one.
+        of: the variant that a control takes its widths from.
 
     Raises:
         InputError: a file is absent or damaged.
@@ -56,7 +60,8 @@ def record(
     dense = files.read_json(base_measured, "the measurement of the dense network")
     tuned, about = checkpoint.load(run)
     assert about.plan is not None, run
-    saw_val = "val" in about.trained_on
+    # of a network trained from scratch too: its row stands beside those of a base that has seen val
+    saw_val = "val" in checkpoint.describe(base).trained_on
     points = _points(base, run, about, packs, device)
     slim_sizes = sizes(tuned, about)
     # a method's own rule need not be timed
@@ -67,9 +72,10 @@ def record(
         "format": 1,
         "suite": suite,
         **{"dataset": about.dataset, "network": about.network, "seed": seed},
-        **{"variant": variant, "method": method.name, "options": options},
+        **{"variant": variant, "method": method, "options": options},
         **{"policy": about.plan.policy, "scope": about.plan.scope, "target": about.plan.target},
-        "control": bool(method.info.get("control", False)),
+        "control": control,
+        "of": of,
         "base": {"sha256": base_about["sha256"], "imported": "imported" in base_about, "saw_val": saw_val},
         "recipe": how["recipe_hash"],
         "train_recipe": base_about.get("recipe_hash"),
@@ -99,11 +105,13 @@ def record(
 
 def _points(base: Path, run: Path, about: Description, packs: Path, device: torch.device) -> dict[str, dict[str, Any]]:
     """Accuracies of the slim network untuned, recalibrated, tuned, and at its best epoch on val (None without one)."""
-    dense, dense_about = checkpoint.load(base)
-    graph = channel_graph(dense, torch.zeros(1, *about.input_shape))
-    assert about.plan is not None
-    untuned = slim(dense, graph, about.plan.removed(graph))
-    points = {"pruned": accuracies(untuned, dense_about, packs, device)}
+    points = {}
+    if not is_from_scratch(about):  # such a network never was the pruned one
+        dense, dense_about = checkpoint.load(base)
+        graph = channel_graph(dense, torch.zeros(1, *about.input_shape))
+        assert about.plan is not None
+        untuned = slim(dense, graph, about.plan.removed(graph))
+        points["pruned"] = accuracies(untuned, dense_about, packs, device)
     for name, folder in (("recalibrated", run / "recalibrated"), ("tuned", run), ("best_val", run / "best")):
         if (folder / "model.json").exists():
             model, described = checkpoint.load(folder)

@@ -55,6 +55,18 @@ def test_the_dag_is_what_the_file_says(tmp_path: Path, name: str) -> None:
     assert dry_run(*arguments, cwd=tmp_path) == expected(suite.load(file))
 
 
+def test_controls_take_another_s_plan_and_need_no_score(tmp_path: Path) -> None:
+    controls = {"at": {"random_at": "l1"}, "anew": {"scratch_of": "l1"}}
+    content = {
+        **{"suite": "tiny", "datasets": ["digits"], "networks": ["resnet20"], "macs_reductions": [0.3, 0.5]},
+        **{"seeds": [0, 1], "finetune": {"epochs": 1}, "methods": ["l1"], "variants": controls},
+    }
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+    jobs = dry_run("--configfile", "tiny.yaml", cwd=tmp_path)
+    assert (jobs["score_l1"], jobs["plan"], jobs["random_at"], jobs["scratch"]) == (2, 4, 4, 4)
+    assert (jobs["finetune"], jobs["record"], jobs["record_scratch"]) == (8, 8, 4)
+
+
 def test_nothing_of_the_default_suite_leaks_into_another(tmp_path: Path) -> None:
     """Snakemake merges configs key by key; a suite's own config must come out as it is in its file."""
     file = tmp_path / "tiny.yaml"

@@ -20,6 +20,8 @@ SUITE = {
     "suite": "tiny",
     "datasets": ["digits"],
     "networks": ["resnet20"],
+    "methods": ["l1", "random"],
+    "variants": {"l1-at": {"random_at": "l1"}, "l1-anew": {"scratch_of": "l1"}},
     "macs_reductions": [0.5],
     "seeds": [0, 1],
     "calibration_images": 64,
@@ -43,14 +45,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_setting_has_its_record_and_the_table_its_numbers(finished: Path) -> None:
     records = [json.loads(path.read_text()) for path in sorted(finished.glob("results/tiny/**/record.json"))]
-    assert len(records) == 4
+    assert len(records) == 8
     frame = pd.read_csv(finished / "results" / "tiny" / "results.csv")
-    assert len(frame) == 4
+    assert len(frame) == 8
     for record in records:
         assert record["macs"]["slim"] == record["macs"]["slim_closed_form"]
         assert abs(record["macs_reduction"] - 0.5) < 0.002
         assert record["slim_error"]["max_relative"] <= 1e-10
-        assert set(record["seconds"]) == {"score", "plan", "finetune", "measure"}
+        stages = {"random_at": {"plan"}, "scratch_of": set()}.get(record["method"], {"score", "plan"})
+        assert set(record["seconds"]) == stages | {"finetune", "measure"}
+        assert (record["top1"]["test"]["pruned"] is None) == (record["method"] == "scratch_of")
+        assert (record["of"] == "l1") == (record["variant"] in ("l1-at", "l1-anew"))
         assert record["curve"][0]["epoch"] == 1
         assert record["top1"]["val"]["tuned"] == record["curve"][-1]["val_top1"]
         row = frame[(frame["seed"] == record["seed"]) & (frame["variant"] == record["variant"])].iloc[0]
@@ -64,6 +69,8 @@ def test_every_setting_has_its_record_and_the_table_its_numbers(finished: Path) 
     std = frame[frame["variant"] == "l1"]["top1_tuned"].std(ddof=1)
     assert f"{mean:.2f} ± {std:.2f} (2)" in table
     assert "random (control)" in table
+    assert "random filters at the widths of L1 (Li et al. 2017) (control)" in table
+    assert "slim network of L1 (Li et al. 2017) from scratch (same epochs) (control)" in table
     with Image.open(finished / "results/tiny/figures/digits-resnet20-accuracy-macs.png") as figure:
         assert figure.width > 600
 
@@ -102,7 +109,7 @@ def test_snakemake_s_own_report_is_built_offline(finished: Path) -> None:
 
 
 def test_a_failed_job_s_last_line_is_repeated_at_the_end(tmp_path: Path) -> None:
-    done = run(tmp_path, "--config", "train={epochs: 1, lr: 1.0e+30, batch_size: 128}", "seeds=[0]", "methods=[l1]")
+    done = run(tmp_path, "--config", "train={epochs: 1, lr: 1.0e+30, batch_size: 128}", "seeds=[0]")
     assert done.returncode == 1
     said = [line for line in done.stderr.splitlines() if "daar: error: the loss is" in line]
     assert said

@@ -55,6 +55,20 @@ def variants_of(method):
     )
 
 
+def variants_but(*kinds):
+    """Regular expression of the suite's variants but the controls of these kinds."""
+    return (
+        "|".join(re.escape(v.name) for v in SUITE.variants if v.method not in kinds)
+        or "(?!)"
+    )
+
+
+def plan_of_origin(wildcards):
+    """The plan of the variant whose widths a control takes."""
+    origin = SUITE.variant(wildcards.variant).of
+    return SETTING.format(**{**wildcards, "variant": origin}) + "/plan.json"
+
+
 def method_of(wildcards):
     return METHODS[SUITE.variant(wildcards.variant).method]
 
@@ -64,7 +78,8 @@ def method_options(wildcards):
     variant = SUITE.variant(wildcards.variant)
     options = json.dumps(dict(variant.options))
     folders = " ".join(f"--methods-dir '{folder}'" for folder in SUITE.methods_dirs)
-    return f"--method {variant.method} --options '{options}' {folders}".rstrip()
+    of = f"--of '{variant.of}'" if variant.of else ""
+    return f"--method {variant.method} --options '{options}' {of} {folders}".rstrip()
 
 
 def plan_threads(wildcards):

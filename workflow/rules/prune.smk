@@ -41,6 +41,8 @@ rule plan:
         f"{SETTING}/plan.log",
     benchmark:
         f"{SETTING}/plan.benchmark.tsv"
+    wildcard_constraints:
+        variant=variants_but("random_at", "scratch_of"),
     conda:
         ENV
     threads: plan_threads
@@ -82,6 +84,8 @@ rule finetune:
         f"{SETTING}/finetune.log",
     benchmark:
         f"{SETTING}/finetune.benchmark.tsv"
+    wildcard_constraints:
+        variant=variants_but("scratch_of"),
     conda:
         ENV
     threads: 4
@@ -113,6 +117,8 @@ rule record:
         f"{SETTING}/record.json",
     log:
         f"{SETTING}/record.log",
+    wildcard_constraints:
+        variant=variants_but("scratch_of"),
     conda:
         ENV
     threads: 4
