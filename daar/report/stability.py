@@ -1,0 +1,156 @@
+"""How many calibration images an importance needs, as a table and a figure, from stability/<variant>.json alone."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from daar.files import atomic, read_json, write_text
+from daar.report.figures import LINE_INCHES, PANELS_INCHES, PNG_DPI, STYLE, WIDTH_INCHES, Look, _legend, looks
+from daar.report.names import pair_title
+from daar.report.tables import RECONSTRUCTION, escape
+from daar.schemas import validate
+
+MEASURES = {"correlation": "Rank correlation", "overlap": "Overlap"}
+_TO_LARGEST = {f"{name}_to_largest": f"{head} to the largest" for name, head in MEASURES.items()}
+
+
+def write_stability(
+    folder: Path, pairs: Sequence[tuple[str, str]], variants: Sequence[str], titles: Mapping[str, str]
+) -> list[Path]:
+    """Write tables/<dataset>-<network>-stability.{md,csv} and figures/….{png,svg}.
+
+    Args:
+        folder: of the suite's results.
+        pairs: (dataset, network).
+        variants: that were scored.
+        titles: variant → what a reader should see.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: a JSON file is absent or damaged.
+    """
+    paths = []
+    for dataset, network in pairs:
+        found = {v: _read(folder / dataset / network / "stability" / f"{v}.json") for v in variants}
+        table, name = frame(found, titles), f"{dataset}-{network}-stability"
+        for ending, text in (("md", markdown(found, table)), ("csv", table.to_csv(index=False, lineterminator="\n"))):
+            paths.append(folder / "tables" / f"{name}.{ending}")
+            write_text(paths[-1], text)
+        with matplotlib.style.context(["default", STYLE]):
+            drawn = figure(found, table)
+            for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+                paths.append(folder / "figures" / f"{name}.{kind}")
+                with atomic(paths[-1]) as temporary:
+                    drawn.savefig(temporary, metadata=metadata)
+    return paths
+
+
+def frame(found: Mapping[str, dict[str, Any]], titles: Mapping[str, str]) -> pd.DataFrame:
+    """One row per variant and count: each measure's mean, std and n."""
+    rows = []
+    for variant, content in found.items():
+        front = {key: content[key] for key in ("dataset", "network", "method", "scope", "target")}
+        for entry in content["counts"]:
+            row = {**front, "variant": variant, "title": titles.get(variant, variant), "images": entry["images"]}
+            for name in (*MEASURES, *_TO_LARGEST):
+                row |= {f"{name}_{key}": value for key, value in entry[name].items()}
+            rows.append(row | {"random_overlap": content["random_overlap"]})
+    table = pd.DataFrame(rows)
+    return table.astype({name: float for name in table.columns if name.endswith("_std")})
+
+
+def markdown(found: Mapping[str, dict[str, Any]], table: pd.DataFrame) -> str:
+    """The Markdown page of one (dataset, network)."""
+    one = next(iter(found.values()))
+    measures = {**MEASURES, **_TO_LARGEST}
+    cells = [
+        {"Method": escape(row["title"]), "Images": f"{row['images']:,}"}
+        | {head: _spread(row[f"{name}_mean"], row[f"{name}_std"]) for name, head in measures.items()}
+        for row in table.to_dict("records")
+    ]
+    heads = ["Method", "Images", *measures.values()]
+    grid = pd.DataFrame(cells, columns=heads).to_markdown(
+        index=False, tablefmt="pipe", disable_numparse=True, colalign=("left", *("right",) * (len(heads) - 1))
+    )
+    notes = [*_notes(one), *([RECONSTRUCTION] if (table["method"] == "daar").any() else [])]
+    title = f"# Calibration images: {escape(pair_title(one['network'], one['dataset']))}"
+    return "\n\n".join((title, grid, "\n".join(f"- {note}" for note in notes))) + "\n"
+
+
+def figure(found: Mapping[str, dict[str, Any]], table: pd.DataFrame) -> Figure:
+    """Mean rank correlation (upper panel) and overlap (lower panel) against images, ± one std as a band."""
+    given = looks(table[["variant"]].assign(control=False))
+    drawn = Figure(dpi=PNG_DPI, layout="constrained")
+    panels = drawn.subplots(2, 1, sharex=True)
+    for panel, (name, head) in zip(panels, MEASURES.items(), strict=True):
+        for variant, rows in table.groupby("variant", sort=False):
+            _line(panel, rows, name, given[str(variant)])
+        panel.set_ylabel(head)
+    one = next(iter(found.values()))
+    panels[1].axhline(one["random_overlap"], color="black", linestyle=(0, (4, 3)), linewidth=0.8)
+    panels[1].annotate(
+        "random sets", (1, one["random_overlap"]), (0, 2), ("axes fraction", "data"), "offset points", ha="right",
+        fontsize=6,
+    )  # fmt: skip
+    counts = sorted(set(table["images"]))
+    panels[1].set_xscale("log")
+    panels[1].set_xticks(counts, [str(count) for count in counts])
+    panels[1].set_xticks([], minor=True)
+    panels[1].set_xlabel("Calibration images")
+    panels[0].set_title(pair_title(one["network"], one["dataset"]), loc="left")
+    drawn.align_ylabels()
+    lines = _legend(drawn, panels[0]) + _footnote(drawn, one, table)
+    drawn.set_size_inches(WIDTH_INCHES, PANELS_INCHES + LINE_INCHES * lines)
+    return drawn
+
+
+def _line(panel: Axes, rows: pd.DataFrame, name: str, look: Look) -> None:
+    x, mean, std = (rows[key].to_numpy() for key in ("images", f"{name}_mean", f"{name}_std"))
+    std = np.nan_to_num(std)
+    panel.fill_between(x, mean - std, mean + std, color=look.colour, alpha=0.15, linewidth=0, zorder=2)
+    panel.plot(
+        x, mean, color=look.colour, marker=look.marker, markersize=3.6, linewidth=0.8, label=rows["title"].iloc[0],
+        zorder=3,
+    )  # fmt: skip
+
+
+def _footnote(drawn: Figure, one: dict[str, Any], table: pd.DataFrame) -> int:
+    pairs, target = one["counts"][0]["correlation"]["n"], 100 * one["target"]
+    notes = [f"Mean ± sample standard deviation over {pairs} pairs of {len(one['seeds'])} calibration seeds."]
+    notes.append(f"Overlap |A ∩ B| / |A ∪ B| of the kept sets, uniform widths, {target:g}% of the MACs removed.")
+    notes += [RECONSTRUCTION] if (table["method"] == "daar").any() else []
+    text = textwrap.fill(" ".join(notes), 86)
+    drawn.supxlabel(text, x=0.01, ha="left", fontsize=5.5, color="#505050", linespacing=1.3)
+    return text.count("\n") + 1
+
+
+def _notes(one: dict[str, Any]) -> list[str]:
+    pairs, seeds = one["counts"][0]["correlation"]["n"], len(one["seeds"])
+    return [
+        f"One dense network, {seeds} calibration seeds. Mean ± sample standard deviation over their {pairs} pairs, or, "
+        f"to the largest count of the same seed, over the {seeds} seeds. Pairs share seeds: the deviation is no "
+        "standard error.",
+        f"Rank correlation: Spearman's, of importance per group, averaged over {one['groups']} groups (scope "
+        f"{one['scope']}); 1 where both are constant, 0 where one is.",
+        f"Overlap: intersection over union of the kept sets at uniform widths, {100 * one['target']:g}% of MACs "
+        f"removed; random sets have {one['random_overlap']:.3f}.",
+    ]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = read_json(path, "what `daar stability` wrote")
+    validate(content, "stability", str(path), "Make it anew: daar stability")
+    return content
+
+
+def _spread(mean: float, std: float) -> str:
+    return f"{mean:.3f}" if pd.isna(std) else f"{mean:.3f} ± {std:.3f}"

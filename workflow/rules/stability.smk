@@ -1,0 +1,64 @@
+# How many calibration images an importance needs; included only for suites with the key `stability`.
+rule stability:
+    input:
+        first_dense_files,
+        packs_of,
+    output:
+        f"{RESULTS}/{{dataset}}/{{network}}/stability/{{variant}}.json",
+    log:
+        f"{RESULTS}/{{dataset}}/{{network}}/stability/{{variant}}.log",
+    benchmark:
+        f"{RESULTS}/{{dataset}}/{{network}}/stability/{{variant}}.benchmark.tsv"
+    conda:
+        ENV
+    threads: 4
+    resources:
+        gpu=1,
+    params:
+        base=subpath(input[0], parent=True),
+        method=method_options,
+        images=SUITE.stability.images,
+        seeds=SUITE.stability.seeds,
+        target=SUITE.stability.macs_reduction,
+        scope=SUITE.scope,
+        code=lambda wildcards: provenance.code_hash(
+            "daar.stages.stability",
+            network=wildcards.network,
+            files=method_of(wildcards).sources,
+        ),
+    shell:
+        "python -m daar stability {params.base} {params.method} --dataset {wildcards.dataset}"
+        " --images {params.images} --seeds {params.seeds} --macs-reduction {params.target} --scope {params.scope}"
+        " --out {output} --threads {threads} 2>&1 | tee {log}"
+
+
+rule stability_report:
+    input:
+        expand(
+            f"{RESULTS}/{{dataset}}/{{network}}/stability/{{variant}}.json",
+            dataset=SUITE.datasets,
+            network=SUITE.networks,
+            variant=SUITE.stability.variants,
+        ),
+        suite=rules.suite.output,
+    output:
+        report(
+            expand(f"{RESULTS}/tables/{{table}}-stability.md", table=TABLES),
+            category="Tables",
+            caption="../report/stability.rst",
+        ),
+        report(
+            expand(f"{RESULTS}/figures/{{table}}-stability.svg", table=TABLES),
+            category="Figures",
+            caption="../report/stability.rst",
+        ),
+        expand(f"{RESULTS}/tables/{{table}}-stability.csv", table=TABLES),
+        expand(f"{RESULTS}/figures/{{table}}-stability.png", table=TABLES),
+    log:
+        f"{RESULTS}/stability.log",
+    conda:
+        ENV
+    params:
+        code=provenance.code_hash("daar.report.stability"),
+    shell:
+        "python -m daar report {input.suite} --only stability 2>&1 | tee {log}"
