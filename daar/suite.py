@@ -4,7 +4,7 @@ Imported while the DAG is built: neither torch nor numpy.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from daar.errors import InputError, unknown
 from daar.files import digest
 from daar.pruning import policies
 from daar.schemas import schema, validate
+from daar.suite_stability import Stability, from_entry
 from daar.training import recipe as recipes
 from daar.training.recipe import Recipe
 
@@ -115,6 +116,7 @@ class Suite:
         data_root: where the datasets are looked for; None for DAAR_DATA_ROOT or ./data.
         allow_cpu: whether it may run without a GPU.
         methods_dirs: further folders of methods.
+        stability: which importances are scored with how many images, or None.
     """
 
     name: str
@@ -132,6 +134,7 @@ class Suite:
     data_root: str | None
     allow_cpu: bool
     methods_dirs: tuple[Path, ...]
+    stability: Stability | None = None
 
     @property
     def settings(self) -> list[Setting]:
@@ -227,7 +230,7 @@ def from_config(content: Any, where: str) -> Suite:
     )
     _check_scratch(suite, content, where)
     _check_names(suite, where)
-    return suite
+    return replace(suite, stability=_stability(suite, content, where))
 
 
 def normal_form(content: Any) -> Any:
@@ -282,6 +285,8 @@ def _variants(content: dict[str, Any], extra: tuple[Path, ...], where: str) -> t
         if variant.of is None and variant.method not in found:
             hint = "Leave `methods` out to run all there are."
             raise unknown(f"method in {where}", variant.method, list(found), hint)
+        if variant.of is None:
+            discovery.split_options(found[variant.method], dict(variant.options))
     _distinct([variant.name for variant in variants], f"{where}: methods and variants")
     ordinary = [variant.name for variant in variants if variant.of is None]
     for variant in variants:
@@ -313,6 +318,14 @@ def _check_scratch(suite: Suite, content: dict[str, Any], where: str) -> None:
             f"{where}: {scratch[0]} trains from scratch, but the base of {next(iter(suite.base))} is imported and "
             "tells no recipe. Give one as `train`."
         )
+
+
+def _stability(suite: Suite, content: dict[str, Any], where: str) -> Stability | None:
+    if "stability" not in content:
+        return None
+    methods = discovery.find(suite.methods_dirs)
+    scored = {variant.name: methods[variant.method] for variant in suite.variants if variant.of is None}
+    return from_entry(content["stability"], scored, suite.datasets, where)
 
 
 def _base(entry: dict[str, Any]) -> Base:

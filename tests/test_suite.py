@@ -62,10 +62,11 @@ def test_methods_absent_means_all_there_are(tmp_path: Path) -> None:
 
 
 def test_variants_carry_options_and_titles() -> None:
-    found = make(methods=["l1"], variants={"dice": {"method": "random", "options": {"sides": 6}}})
-    assert [v.name for v in found.variants] == ["l1", "dice"]
-    assert found.variant("dice").options == (("sides", 6),)
-    assert found.titles() == {"l1": "L1 (Li et al. 2017)", "dice": "random: dice"}
+    found = make(methods=["l1"], variants={"wrong-way": {"method": "daar", "options": {"attention": "swapped"}}})
+    assert [v.name for v in found.variants] == ["l1", "wrong-way"]
+    assert found.variant("wrong-way").options == (("attention", "swapped"),)
+    title = "DAAR, reconstructed (Lian et al. 2025): wrong-way"
+    assert found.titles() == {"l1": "L1 (Li et al. 2017)", "wrong-way": title}
 
 
 def test_controls_take_the_policy_of_their_variant_and_titles_that_claim_no_method() -> None:
@@ -118,6 +119,14 @@ def test_an_imported_base_is_one_for_all_seeds() -> None:
         ({"suite": "Über Suite"}, "suite: 'Über Suite'"),
         ({"variants": {"l1": {"method": "l1"}}, "methods": ["l1"]}, "names 'l1' twice"),
         ({"base": {"resnet56": {"file": "a.th"}}}, "unknown network in here: base 'resnet56'"),
+        (
+            {"variants": {"dice": {"method": "random", "options": {"sides": 6}}}},
+            "unknown option of method 'random' 'sides'; there are: ",
+        ),
+        (
+            {"variants": {"d": {"method": "daar", "options": {"attention": "both"}}}},
+            "option 'attention' of method 'daar' is 'both'; it takes 'dual', 'spatial', 'channel', 'swapped'.",
+        ),
         (
             {"methods": ["l1"], "variants": {"c": {"random_at": "l2"}}},
             "unknown variant in here: variants.c.random_at 'l2'; there are: l1.",

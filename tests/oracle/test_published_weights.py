@@ -23,6 +23,7 @@ from daar.pruning.planning import make_plan
 from daar.pruning.slim import slim
 from daar.stages.import_weights import import_weights
 from daar.training.recalibrate import recalibrate
+from tests.networks import one_thread  # noqa: F401  # one_thread acts on this module
 
 pytestmark = pytest.mark.slow
 
