@@ -20,6 +20,11 @@ include: "workflow/rules/controls.smk"
 include: "workflow/rules/report.smk"
 
 
+if SUITE.stability:
+
+    include: "workflow/rules/stability.smk"
+
+
 for method in METHODS.values():
 
     include: str(method.rule)
@@ -30,3 +35,4 @@ rule all:
     input:
         rules.tables.output,
         rules.figures.output,
+        rules.stability_report.output if SUITE.stability else [],

@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from daar import __version__, commands, control_commands
+from daar import __version__, commands, control_commands, stability_commands
 from daar.errors import InputError
 from daar.gpu import DEVICES
 from daar.training.budget import BUDGETS
@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_training(subparsers)
     _add_pruning(subparsers)
     _add_controls(subparsers)
+    _add_stability(subparsers)
     _add_measuring(subparsers)
     _add_suites(subparsers)
     return parser
@@ -179,6 +180,23 @@ def _add_controls(subparsers: Any) -> None:
     _add_run(command)
 
 
+def _add_stability(subparsers: Any) -> None:
+    summary = "how much an importance depends on its calibration images"
+    command = _command(subparsers, "stability", stability_commands.stability, summary)
+    _add_checkpoint(command)
+    _add_method(command)
+    _add_images(command)
+    words = "counts of calibration images (default: 10 64 128 640)"
+    command.add_argument("--images", type=int, nargs="+", metavar="N", default=[10, 64, 128, 640], help=words)
+    words = "of the calibration images, at least 2 (default: 0 1 2 3 4)"
+    command.add_argument("--seeds", type=int, nargs="+", metavar="K", default=[0, 1, 2, 3, 4], help=words)
+    words = "fraction of the MACs to remove, at uniform widths (default: 0.5)"
+    command.add_argument("--macs-reduction", type=float, default=0.5, help=words)
+    command.add_argument("--scope", choices=["inner", "all"], default="all", help="default: all")
+    _add_out(command, "the JSON file")
+    _add_run(command, seed=False)
+
+
 def _add_measuring(subparsers: Any) -> None:
     command = _command(subparsers, "measure", commands.measure, "accuracy, MACs and parameters of any checkpoint")
     _add_checkpoint(command)
@@ -217,7 +235,7 @@ def _add_suites(subparsers: Any) -> None:
     command.add_argument(
         "--results", type=Path, default=Path("results"), help="folder of all results (default: results)"
     )
-    command.add_argument("--only", choices=["collect", "tables", "figures"], help="one part; default: all three")
+    command.add_argument("--only", choices=["collect", "tables", "figures", "stability"], help="one part; default: all")
     command.add_argument("--where", action="store_true", help="only say where they lie")
 
     command = _command(subparsers, "bench", commands.bench, "speed, side by side with reference loops")

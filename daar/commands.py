@@ -275,6 +275,9 @@ def report(a: Namespace) -> None:
         reports.write_tables(results, folder / "tables", titles)
     if a.only in (None, "figures"):
         reports.write_figures(results, folder / "figures", titles)
+    if a.only in (None, "stability") and found.stability:
+        pairs = [(dataset, network) for dataset in found.datasets for network in found.networks]
+        reports.write_stability(folder, pairs, found.stability.variants, titles)
     if a.only is None:
         print(_where(folder))
 

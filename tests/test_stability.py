@@ -38,7 +38,13 @@ def known(tmp_path: Path) -> discovery.Method:
 
 
 def run(dense: Path, digits: Path, method: discovery.Method, **changes: Any) -> dict[str, Any]:
-    given = {"images": [10, 40], "seeds": [0, 1, 2], "scope": "inner", "target": 0.3, "options": {}} | changes
+    given: dict[str, Any] = {
+        "images": [10, 40],
+        "seeds": [0, 1, 2],
+        "scope": "inner",
+        "target": 0.3,
+        "options": {},
+    } | changes
     return stability(base=dense, packs=digits, method=method, device=torch.device("cpu"), **given)
 
 
@@ -58,7 +64,9 @@ def test_overlap_by_hand() -> None:
 @pytest.mark.parametrize(("size", "kept"), [(16, 9), (64, 20)])
 def test_random_overlap_against_simulation(size: int, kept: int) -> None:
     dice = np.random.default_rng(0)
-    drawn = [overlap(dice.permutation(size)[:kept], dice.permutation(size)[:kept]) for _ in range(4000)]
+    drawn = [
+        overlap(dice.permutation(size)[:kept].tolist(), dice.permutation(size)[:kept].tolist()) for _ in range(4000)
+    ]
     assert random_overlap(size, kept) == pytest.approx(np.mean(drawn), abs=4 * np.std(drawn) / 4000**0.5)
 
 

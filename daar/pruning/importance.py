@@ -20,8 +20,10 @@ Importance = dict[str, NDArray[np.float64]]
 
 def save(path: Path, scores: dict[str, Tensor]) -> None:
     """Write importance.safetensors: one float32 vector (c_out,) per layer."""
+    # a method may well give one tensor to several layers, which safetensors refuses
+    copies = {name: vector.clone(memory_format=torch.contiguous_format) for name, vector in scores.items()}
     with atomic(path) as temporary:
-        safetensors.torch.save_file({name: vector.contiguous() for name, vector in scores.items()}, temporary)
+        safetensors.torch.save_file(copies, temporary)
 
 
 def load(path: Path) -> dict[str, Tensor]:

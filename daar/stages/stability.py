@@ -69,8 +69,14 @@ def stability(
         out = Path(folder) / "importance.safetensors"
         for count, seed in itertools.product(sorted(images), seeds):
             score(
-                **{"base": base, "method": method, "options": options, "packs": packs},
-                **{"seed": seed, "images": count, "out": out, "device": device},
+                base=base,
+                method=method,
+                options=options,
+                packs=packs,
+                seed=seed,
+                images=count,
+                out=out,
+                device=device,
             )
             scores = importance.load(out)
             shares[count, seed] = group_importance(graph.in_scope(scope), scores)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from daar import discovery, models
 from daar.api import Batch, InputError, feature_maps, filters
 from daar.models.resnet_cifar import ResNet
+from daar.pruning import importance
 from daar.pruning.groups import channel_graph
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
 
@@ -224,8 +226,13 @@ def test_the_data_driven_boundary_scores_every_layer() -> None:
 
 
 @pytest.mark.parametrize("network_name", list(models.NETWORKS))
-def test_every_network_is_scored(network_name: str) -> None:
+def test_every_network_is_scored(network_name: str, tmp_path: Path) -> None:
     model = enliven(models.get(network_name).build(10))
     names = layers(model)
     found = daar().score(model, batch(2), names)
     assert all(float(found[name].sum()) == pytest.approx(1, abs=1e-5) for name in names)
+    # the convs of a stream share one vector, which a file of tensors must not hold twice
+    importance.save(tmp_path / "importance.safetensors", found)
+    loaded = importance.load(tmp_path / "importance.safetensors")
+    assert set(loaded) == set(found)
+    assert all(torch.equal(loaded[name], found[name]) for name in names)

@@ -109,6 +109,12 @@ def dense_files(wildcards):
     return [f"{dense_of(wildcards)}/model.{end}" for end in ("safetensors", "json")]
 
 
+def first_dense_files(wildcards):
+    """The dense network of the suite's first seed."""
+    path = SUITE.dense_path(wildcards.dataset, wildcards.network, SUITE.seeds[0])
+    return [f"results/dense/{path}/model.{end}" for end in ("safetensors", "json")]
+
+
 onstart:
     try:
         preflight.require_runnable(SUITE, Path(PACKS))
