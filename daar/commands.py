@@ -1,24 +1,19 @@
 """What each command of the command line does with its arguments. Heavy modules are imported where they are needed."""
 
-import functools
 import json
 from argparse import Namespace
-from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
-
-from daar import discovery, files, models, preflight, suite
+from daar import arguments, discovery, files, models, preflight, suite
 from daar.data import datasets
 from daar.errors import InputError
 from daar.pruning import policies
-from daar.training import recipe as recipes
 from daar.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 # HRankPlus's recipe (lmbxmu/HRankPlus, evaluate_cifar.py): what tuning does unless told otherwise
 TUNING = Recipe(epochs=150, lr=0.01, schedule="step", milestones=(50, 100), batch_size=256)
@@ -91,27 +86,35 @@ def check_data(a: Namespace) -> None:
 def train(a: Namespace) -> None:
     """`daar train`."""
     models.get(a.network)
-    recipe = _recipe(a, Recipe())
+    recipe = arguments.recipe(a, Recipe())
     from daar.stages.train import train as stage
 
-    stage(network=a.network, packs=_packs(a), recipe=recipe, seed=a.seed, out=a.out, device=_device(a), say=_say(a))
+    stage(
+        network=a.network,
+        packs=arguments.packs(a),
+        recipe=recipe,
+        seed=a.seed,
+        out=a.out,
+        device=arguments.device(a),
+        say=arguments.say(a),
+    )
 
 
 def finetune(a: Namespace) -> None:
     """`daar finetune`."""
-    recipe = _recipe(a, TUNING)
+    recipe = arguments.recipe(a, TUNING)
     from daar.stages.finetune import finetune as stage
 
     stage(
         base=a.checkpoint,
         plan_file=a.plan,
-        packs=_packs(a),
+        packs=arguments.packs(a),
         recipe=recipe,
         seed=a.seed,
         images=a.images,
         out=a.out,
-        device=_device(a),
-        say=_say(a),
+        device=arguments.device(a),
+        say=arguments.say(a),
     )
 
 
@@ -151,28 +154,30 @@ def prune(a: Namespace) -> None:
     _plan(a, scores, plan_file)
     from daar.stages.prune import prune as stage
 
-    error = stage(base=a.checkpoint, plan_file=plan_file, packs=_packs(a), seed=a.seed, images=a.images, out=a.out)
+    error = stage(
+        base=a.checkpoint, plan_file=plan_file, packs=arguments.packs(a), seed=a.seed, images=a.images, out=a.out
+    )
     print(f"slim network in {a.out}: it equals the masked one to {error:.1e} of the largest logit (float64)")
 
 
 def _score(a: Namespace, out: Path) -> None:
-    method, options = discovery.get(a.method, a.methods_dir), _options(a)
+    method, options = discovery.get(a.method, a.methods_dir), arguments.options(a)
     from daar.stages.score import score as stage
 
     stage(
         base=a.checkpoint,
         method=method,
         options=options,
-        packs=_packs(a),
+        packs=arguments.packs(a),
         seed=a.seed,
         images=a.images,
         out=out,
-        device=_device(a),
+        device=arguments.device(a),
     )
 
 
 def _plan(a: Namespace, scores: Path, out: Path) -> None:
-    method, options = discovery.get(a.method, a.methods_dir), _options(a)
+    method, options = discovery.get(a.method, a.methods_dir), arguments.options(a)
     from daar.stages.plan import plan as stage
 
     made = stage(
@@ -183,11 +188,11 @@ def _plan(a: Namespace, scores: Path, out: Path) -> None:
         policy=a.policy or method.policy,
         scope=a.scope,
         target=a.macs_reduction,
-        packs=_packs(a),
+        packs=arguments.packs(a),
         seed=a.seed,
         images=a.images,
         out=out,
-        device=_device(a),
+        device=arguments.device(a),
         methods_dirs=tuple(a.methods_dir),
     )
     print(f"{made.macs_dense:,} MACs become {made.macs:,}: {100 * (1 - made.macs / made.macs_dense):.2f} % removed")
@@ -200,7 +205,7 @@ def measure(a: Namespace) -> None:
     """`daar measure`."""
     from daar.stages.measure import measure as stage
 
-    found = stage(folder=a.checkpoint, packs=_packs(a), device=_device(a))
+    found = stage(folder=a.checkpoint, packs=arguments.packs(a), device=arguments.device(a))
     if a.out:
         files.write_json(a.out, found)
     if a.json:
@@ -227,15 +232,15 @@ def record(a: Namespace) -> None:
         method=a.method,
         control=a.of is not None or bool(discovery.get(a.method, a.methods_dir).info.get("control", False)),
         of=a.of,
-        options=_options(a),
+        options=arguments.options(a),
         seed=a.seed,
         images=a.images,
         base=a.base,
         base_measured=a.base_measured,
         run=a.run_folder,
-        packs=_packs(a),
+        packs=arguments.packs(a),
         out=a.out,
-        device=_device(a),
+        device=arguments.device(a),
         benchmarks={stage_name: Path(file) for stage_name, file in benchmarks.items()},
     )
 
@@ -254,7 +259,7 @@ def check_suite(a: Namespace) -> None:
 
 def write_suite(a: Namespace) -> None:
     """`daar suite write`: the workflow keeps with the results what was run."""
-    content = _json(a.config, "the suite")
+    content = arguments.from_text(a.config, "the suite")
     suite.from_config(content, "config")
     files.write_json(a.out, content)
 
@@ -298,86 +303,11 @@ def _where(folder: Path) -> str:
 
 def bench(a: Namespace) -> None:
     """`daar bench`."""
-    device = _device(a)
+    device = arguments.device(a)
     from daar.bench import run
     from daar.bench.harness import Options
 
     print(run(a.out, a.windows, a.only, Options(device, a.steps), patience=60 * a.patience, as_json=a.json))
-
-
-# arguments that several commands share
-
-
-def _packs(a: Namespace) -> Path:
-    """The packed dataset's folder; packs it first where it is not there."""
-    from daar.data import packed
-
-    dataset = datasets.get(a.dataset)
-    folder: Path = a.packs / a.dataset
-    if not (folder / "source.json").exists():
-        packed.prepare(dataset, folder, data_root=a.data_root)
-    return folder
-
-
-def _device(a: Namespace) -> "torch.device":
-    from daar.gpu import choose_device
-
-    _set_threads(a.threads)
-    return choose_device(a.device)
-
-
-def _set_threads(count: int | None) -> None:
-    import torch
-
-    from daar.gpu import count_cores
-
-    if count is not None and count < 1:
-        raise InputError(f"--threads is {count}; it must be 1 or more.")
-    torch.set_num_threads(count or count_cores())
-
-
-def _say(a: Namespace) -> Callable[[str], None]:
-    """Prints a line at once, behind the label."""
-    if not a.label:
-        return functools.partial(print, flush=True)
-    return lambda line: print(f"{a.label}: {line}", flush=True)
-
-
-def _options(a: Namespace) -> dict[str, Any]:
-    options = _json(a.options, "--options")
-    if not isinstance(options, dict):
-        raise InputError(
-            f'--options must be a JSON object, got {a.options!r}. For example: \'{{"attention": "dual"}}\''
-        )
-    return options
-
-
-def _recipe(a: Namespace, default: Recipe) -> Recipe:
-    """The default, under --recipe, under the single options; --recipe alone starts from Recipe's own defaults."""
-    settings = default.to_json()
-    if a.recipe is not None:
-        settings = _json(a.recipe, "--recipe") if a.recipe.lstrip().startswith("{") else _yaml(Path(a.recipe))
-    given = {f.name: value for f in fields(Recipe) if (value := getattr(a, f.name)) is not None}
-    if given.get("schedule", "step") != "step" and "milestones" not in given:
-        settings.pop("milestones", None)
-    return recipes.from_json({**settings, **given}, "recipe")
-
-
-def _json(text: str, what: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{what} is not JSON: {error}. Got {text!r}.") from error
-
-
-def _yaml(path: Path) -> Any:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"--recipe is neither JSON nor a readable YAML file: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"recipe {path} must be a mapping of settings, got {type(content).__name__}.")
-    return content
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from daar.commands import _device, _packs, _recipe, _say
+from daar import arguments
 from daar.training.recipe import Recipe
 
 
@@ -24,19 +24,19 @@ def random_at(a: Namespace) -> None:
 
 def scratch(a: Namespace) -> None:
     """`daar scratch`."""
-    recipe = _recipe(a, Recipe())
+    recipe = arguments.recipe(a, Recipe())
     from daar.stages.scratch import scratch as stage
 
     stage(
         base=a.checkpoint,
         plan_file=a.plan,
-        packs=_packs(a),
+        packs=arguments.packs(a),
         recipe=recipe,
         tuning_epochs=a.tuning_epochs,
         budget=a.budget,
         seed=a.seed,
         images=a.images,
         out=a.out,
-        device=_device(a),
-        say=_say(a),
+        device=arguments.device(a),
+        say=arguments.say(a),
     )

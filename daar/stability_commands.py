@@ -2,26 +2,25 @@
 
 from argparse import Namespace
 
-from daar import discovery, files
-from daar.commands import _device, _options, _packs
+from daar import arguments, discovery, files
 from daar.schemas import validate
 
 
 def stability(a: Namespace) -> None:
     """`daar stability`."""
-    method, options = discovery.get(a.method, a.methods_dir), _options(a)
+    method, options = discovery.get(a.method, a.methods_dir), arguments.options(a)
     from daar.stages import stability as stage
 
     found = stage.stability(
         base=a.checkpoint,
         method=method,
         options=options,
-        packs=_packs(a),
+        packs=arguments.packs(a),
         images=a.images,
         seeds=a.seeds,
         scope=a.scope,
         target=a.macs_reduction,
-        device=_device(a),
+        device=arguments.device(a),
     )
     validate(found, "stability", str(a.out), "Please report this.")
     files.write_json(a.out, found)

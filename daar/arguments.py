@@ -1,0 +1,94 @@
+"""What several commands make of their arguments. Heavy modules are imported where they are needed."""
+
+import functools
+import json
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from daar.data import datasets
+from daar.errors import InputError
+from daar.training import recipe as recipes
+from daar.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+
+def packs(a: Namespace) -> Path:
+    """The packed dataset's folder; packs it first where it is not there."""
+    from daar.data import packed
+
+    dataset = datasets.get(a.dataset)
+    folder: Path = a.packs / a.dataset
+    if not (folder / "source.json").exists():
+        packed.prepare(dataset, folder, data_root=a.data_root)
+    return folder
+
+
+def device(a: Namespace) -> "torch.device":
+    """The device of --device, with --threads CPU threads."""
+    from daar.gpu import choose_device
+
+    _set_threads(a.threads)
+    return choose_device(a.device)
+
+
+def _set_threads(count: int | None) -> None:
+    import torch
+
+    from daar.gpu import count_cores
+
+    if count is not None and count < 1:
+        raise InputError(f"--threads is {count}; it must be 1 or more.")
+    torch.set_num_threads(count or count_cores())
+
+
+def say(a: Namespace) -> Callable[[str], None]:
+    """Prints a line at once, behind the label."""
+    if not a.label:
+        return functools.partial(print, flush=True)
+    return lambda line: print(f"{a.label}: {line}", flush=True)
+
+
+def options(a: Namespace) -> dict[str, Any]:
+    """The method's options, of --options."""
+    found = from_text(a.options, "--options")
+    if not isinstance(found, dict):
+        raise InputError(
+            f'--options must be a JSON object, got {a.options!r}. For example: \'{{"attention": "dual"}}\''
+        )
+    return found
+
+
+def recipe(a: Namespace, default: Recipe) -> Recipe:
+    """The default, under --recipe, under the single options; --recipe alone starts from Recipe's own defaults."""
+    settings = default.to_json()
+    if a.recipe is not None:
+        settings = from_text(a.recipe, "--recipe") if a.recipe.lstrip().startswith("{") else _yaml(Path(a.recipe))
+    given = {f.name: value for f in fields(Recipe) if (value := getattr(a, f.name)) is not None}
+    if given.get("schedule", "step") != "step" and "milestones" not in given:
+        settings.pop("milestones", None)
+    return recipes.from_json({**settings, **given}, "recipe")
+
+
+def from_text(text: str, what: str) -> Any:
+    """The value of JSON text; InputError says `what` it should have been."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{what} is not JSON: {error}. Got {text!r}.") from error
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"--recipe is neither JSON nor a readable YAML file: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"recipe {path} must be a mapping of settings, got {type(content).__name__}.")
+    return content
