@@ -66,7 +66,7 @@ def variants_but(*kinds):
 def plan_of_origin(wildcards):
     """The plan of the variant whose widths a control takes."""
     origin = SUITE.variant(wildcards.variant).of
-    return SETTING.format(**{**wildcards, "variant": origin}) + "/plan.json"
+    return f"{SETTING}/plan.json".format(**{**wildcards, "variant": origin})
 
 
 def method_of(wildcards):
