@@ -61,7 +61,7 @@ def scratch(
     about = replace(found.about, trained_on=("train",), provenance={**found.about.provenance, **origin})
     identity = {"scratch": budget, "plan": files.digest(plans.to_json(found.plan)), "images": train_pack.checksum}
     data = Data(train_pack, val_pack, about.mean, about.std, datasets.get(about.dataset).flip)
-    tune(found.model.to(device), about, data, recipe, seed, out, device, identity, say)
+    tune(found.model, about, data, recipe, seed, out, device, identity, say)
 
 
 def is_from_scratch(about: checkpoint.Description) -> bool:
