@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from daar import __version__, commands, control_commands, stability_commands
+from daar import __version__, commands, control_commands, deployment_commands, stability_commands
 from daar.errors import InputError
 from daar.gpu import DEVICES
 from daar.training.budget import BUDGETS
@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_controls(subparsers)
     _add_stability(subparsers)
     _add_measuring(subparsers)
+    _add_deployment(subparsers)
     _add_suites(subparsers)
     return parser
 
@@ -218,6 +219,14 @@ def _add_measuring(subparsers: Any) -> None:
     _add_out(command, "record.json")
     _add_images(command, calibration=True)
     _add_run(command)
+
+
+def _add_deployment(subparsers: Any) -> None:
+    summary = "write a network as ONNX or .pt2, and hold the file against the network"
+    command = _command(subparsers, "export", deployment_commands.export, summary)
+    _add_checkpoint(command)
+    command.add_argument("--format", required=True, choices=["onnx", "pt2"])
+    command.add_argument("--out", type=Path, metavar="FILE", help="default: model.onnx or model.pt2 in CHECKPOINT")
 
 
 def _add_suites(subparsers: Any) -> None:

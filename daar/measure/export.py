@@ -1,0 +1,158 @@
+"""A network as a file that runs without this package, ONNX or torch's .pt2, proved equal to it before it is there.
+
+The file takes images that are already normalised, as the network does: float32 (N, C, H, W), N free.
+"""
+
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from daar import files
+from daar.errors import InputError, unknown
+from daar.modes import evaluating
+
+IMAGES, LOGITS = "images", "logits"
+ABOUT = "daar.json"  # a .pt2's extra file; in ONNX every key is a metadata property
+_TRACED, _COMPARED = 2, (1, 5)  # batch sizes: a file that has frozen the traced one fails on the others
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file.
+
+    Attributes:
+        tolerance: largest max |difference| / max |logit| allowed.
+        write: the traced network, and what the file shall say of it, into a path.
+        open: a function from images to logits that runs the file.
+        modules: must be installed.
+    """
+
+    tolerance: float
+    write: Callable[[ExportedProgram, Mapping[str, Any], Path], None]
+    open: Callable[[Path], Callable[[Tensor], Tensor]]
+    modules: tuple[str, ...] = ()
+
+
+def export(
+    model: nn.Module,
+    input_shape: tuple[int, ...],
+    out: Path,
+    form: str,
+    about: Mapping[str, Any],
+) -> float:
+    """Write a network, open the file and compare it with the network, at batch sizes other than the traced one.
+
+    Args:
+        model: on the CPU, in float32; left in the mode it was in.
+        input_shape: (C, H, W).
+        out: the file; it appears only once it has been compared.
+        form: `onnx` or `pt2`.
+        about: what the file shall say of itself; JSON-like values.
+
+    Returns:
+        The largest |difference| over the largest |logit|.
+
+    Raises:
+        InputError: no such format, a package is not installed, torch cannot export the network, the file's logits are
+            not the network's, or it cannot be written.
+    """
+    kind = _format(form)
+    for module in kind.modules:
+        optional(module)
+    with evaluating(model), files.atomic(out) as temporary:
+        _write(kind, model, input_shape, about, temporary, out)
+        run = kind.open(temporary)
+        error = max(_difference(model, run, _images(count, input_shape)) for count in _COMPARED)
+        if not error <= kind.tolerance:  # NaN too
+            raise InputError(
+                f"{out}: logits of the exported file should be the network's to {kind.tolerance:g} of the largest, but "
+                f"differ by {error:.2g}; nothing is written. Try another format or version of torch, and report this."
+            )
+    return error
+
+
+def optional(module: str) -> ModuleType:
+    """Import a package of the extra `export`; InputError where it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise InputError(f"{module} is not installed. Run: pip install -e '.[export]'") from None
+
+
+def session(path: Path, threads: int) -> Callable[[Tensor], Tensor]:
+    """A function from images to logits that runs an ONNX file on the CPU by onnxruntime, with so many threads."""
+    runtime = optional("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1  # these graphs have nothing to run side by side
+    options.log_severity_level = 3  # errors; it warns of GPUs that it does not find
+    opened = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(opened.run([LOGITS], {IMAGES: images.numpy()})[0])
+
+
+def _format(name: str) -> Format:
+    if name not in FORMATS:
+        raise unknown("format", name, list(FORMATS))
+    return FORMATS[name]
+
+
+def _write(
+    kind: Format, model: nn.Module, input_shape: tuple[int, ...], about: Mapping[str, Any], path: Path, out: Path
+) -> None:
+    """Trace the network and write it into `path`; messages name `out`."""
+    try:
+        images = _images(_TRACED, input_shape)
+        program = torch.export.export(model, (images,), dynamic_shapes=({0: Dim("batch", min=1)},))
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)  # no file need tell where this machine keeps its sources
+        kind.write(program, about, path)
+    except RuntimeError as error:  # all of the exporters' own are
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"cannot write {out}, torch does not export the network: {reason}. Try another format."
+        ) from error
+
+
+def _images(count: int, shape: tuple[int, ...]) -> Tensor:
+    """Random images as a network sees them: normalised, so of mean 0 and standard deviation 1."""
+    return torch.randn(count, *shape, generator=torch.Generator().manual_seed(count))
+
+
+def _difference(model: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor) -> float:
+    expected, got = model(images), run(images)
+    if got.shape != expected.shape:
+        return float("inf")
+    return float((got - expected).abs().max() / expected.abs().max())
+
+
+def _write_onnx(program: ExportedProgram, about: Mapping[str, Any], path: Path) -> None:
+    names: dict[str, Any] = {"input_names": [IMAGES], "output_names": [LOGITS]}
+    made = torch.onnx.export(program, dynamo=True, verbose=False, **names)
+    assert made is not None  # what dynamo returns where it is given no file
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
+    made.model.metadata_props.update(texts)
+    made.save(path, external_data=False)
+
+
+def _write_pt2(program: ExportedProgram, about: Mapping[str, Any], path: Path) -> None:
+    torch.export.save(program, path, extra_files={ABOUT: json.dumps(about)})
+
+
+def _open_pt2(path: Path) -> Callable[[Tensor], Tensor]:
+    return torch.export.load(path).module()
+
+
+# ONNX is held to what slimming is held to in float32: the exporter folds BN into the convs and onnxruntime sums in its
+# own order. A .pt2 runs torch's own kernels, which differ at most in the order of sums.
+FORMATS = {
+    "onnx": Format(1e-4, _write_onnx, lambda path: session(path, 1), ("onnx", "onnxscript", "onnxruntime")),
+    "pt2": Format(1e-5, _write_pt2, _open_pt2),
+}

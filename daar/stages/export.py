@@ -1,0 +1,49 @@
+"""Export a checkpoint to a file that runs without this package, and prove the file equal to the network."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from daar import __version__, checkpoint, files
+from daar.checkpoint import Description
+from daar.measure import macs
+from daar.measure.export import export as write
+from daar.pruning import plan as plans
+
+
+def export(*, folder: Path, form: str, out: Path | None = None) -> tuple[Path, float]:
+    """Write a checkpoint as ONNX or .pt2, in float32, with a free batch size.
+
+    Args:
+        folder: of the checkpoint.
+        form: `onnx` or `pt2`.
+        out: the file; model.onnx or model.pt2 in `folder` where None.
+
+    Returns:
+        The file, and the largest difference of its logits from the network's, relative to the largest logit.
+
+    Raises:
+        InputError: the checkpoint is absent or damaged, a package is not installed, or the file is not the network.
+    """
+    model, about = checkpoint.load(folder)
+    out = Path(folder) / f"model.{form}" if out is None else Path(out)
+    card = _card(about, macs.count_macs(model, torch.zeros(1, *about.input_shape)))
+    card["checkpoint"] = files.sha256(Path(folder) / "model.safetensors")
+    return out, write(model, about.input_shape, out, form, card)
+
+
+def _card(about: Description, count: int) -> dict[str, Any]:
+    """What the file says of itself; keys as in docs/commands.md."""
+    return {
+        "network": about.network,
+        "dataset": about.dataset,
+        "num_classes": about.num_classes,
+        "input_shape": list(about.input_shape),
+        "normalisation": "(pixel in 0..1 - mean) / std, per channel, outside the network",
+        "mean": list(about.mean),
+        "std": list(about.std),
+        "macs": count,
+        "plan": about.plan and files.digest(plans.to_json(about.plan)),
+        "daar": __version__,
+    }
