@@ -143,11 +143,13 @@ def _write_onnx(program: ExportedProgram, about: Mapping[str, Any], path: Path) 
 
 
 def _write_pt2(program: ExportedProgram, about: Mapping[str, Any], path: Path) -> None:
-    torch.export.save(program, path, extra_files={ABOUT: json.dumps(about)})
+    with open(path, "wb") as file:  # by name it would want the ending .pt2
+        torch.export.save(program, file, extra_files={ABOUT: json.dumps(about)})
 
 
 def _open_pt2(path: Path) -> Callable[[Tensor], Tensor]:
-    return torch.export.load(path).module()
+    with open(path, "rb") as file:
+        return torch.export.load(file).module()
 
 
 # ONNX is held to what slimming is held to in float32: the exporter folds BN into the convs and onnxruntime sums in its
