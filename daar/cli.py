@@ -82,7 +82,8 @@ def _add_views(subparsers: Any) -> None:
 
     command = _command(subparsers, "describe", commands.describe, "show a network's size and its channel groups")
     command.add_argument("network", metavar="NETWORK")
-    command.add_argument("--dataset", default="cifar10", help="gives the number of classes (default: cifar10)")
+    words = "gives the number of classes (default: cifar10, for networks of 224x224 images imagenet)"
+    command.add_argument("--dataset", help=words)
     _add_json(command)
 
 

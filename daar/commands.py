@@ -47,7 +47,8 @@ def describe(a: Namespace) -> None:
     """`daar describe`: sizes, then the channel groups with who makes and who reads them."""
     from daar.stages.describe import describe, to_text
 
-    found = describe(models.get(a.network), len(datasets.get(a.dataset).classes))
+    network = models.get(a.network)
+    found = describe(network, datasets.num_classes(a.dataset) if a.dataset else network.classes)
     print(json.dumps(found, indent=2) if a.json else to_text(found))
 
 

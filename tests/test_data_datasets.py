@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from daar.data.datasets import DATASETS, Dataset, get
+from daar.data.datasets import DATASETS, Dataset, get, num_classes
 from daar.errors import InputError
 
 
@@ -32,6 +32,17 @@ def test_registry_is_consistent(dataset: Dataset) -> None:
 def test_unknown_name_lists_the_known():
     with pytest.raises(InputError, match="unknown dataset 'cifar11'; there are: cifar10, digits"):
         get("cifar11")
+
+
+def test_classes_are_known_also_where_images_cannot_be_read_yet():
+    assert {name: num_classes(name) for name in ("digits", "cifar10", "cifar100", "imagenet")} == {
+        "digits": 10,
+        "cifar10": 10,
+        "cifar100": 100,
+        "imagenet": 1_000,
+    }
+    with pytest.raises(InputError, match="unknown dataset 'mnist'; there are: cifar10, cifar100, digits, imagenet"):
+        num_classes("mnist")
 
 
 def test_finding_data_imports_nothing_heavy():

@@ -1,78 +1,23 @@
-"""The registry's networks against figures counted on the papers' reference code, and against published weights."""
+"""The registry's networks: names of layers, initialisation, forward passes, published weights. Sizes: _figures.py."""
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from daar import models
 from daar.errors import InputError
-from daar.measure.macs import count_macs, count_params
+from daar.measure.macs import count_macs
+from daar.models import fresh
 from daar.models.resnet_cifar import ResNet
 from daar.models.shortcut import PaddedShortcut
-from tests.networks import one_thread  # noqa: F401  # it acts on this module
-
-# (MACs, params) for one 3×32×32 image and 10 classes, counted on akamaster's and lmbxmu/HRankPlus's model code
-FIGURES = {
-    "resnet20": (40_551_040, 269_722),
-    "resnet32": (68_862_592, 464_154),
-    "resnet44": (97_174_144, 658_586),
-    "resnet56": (125_485_696, 853_018),
-    "resnet110": (252_887_680, 1_727_962),
-    "vgg16_bn": (313_463_808, 14_991_946),
-    "densenet40": (282_917_328, 1_059_298),
-    "googlenet": (1_521_756_160, 6_166_250),
-}
-
-
-def resnet_by_hand(depth: int, option: str) -> tuple[int, int]:
-    """MACs and params of He et al.'s 6n + 2 layers, written out."""
-    n = (depth - 2) // 6
-    macs, params = 3 * 16 * 9 * 32 * 32 + 64 * 10, 3 * 16 * 9 + 2 * 16 + 64 * 10 + 10
-    for read, made, size in ((16, 16, 32), (16, 32, 16), (32, 64, 8)):
-        weights = read * made * 9 + (2 * n - 1) * made * made * 9
-        macs += weights * size * size
-        params += weights + 2 * n * 2 * made
-        if option == "B" and read != made:
-            macs += read * made * size * size
-            params += read * made + 2 * made
-    return macs, params
-
-
-def figures(name: str) -> tuple[int, int]:
-    if name.endswith("_b"):
-        return resnet_by_hand(int(name.removeprefix("resnet").removesuffix("_b")), "B")
-    return FIGURES[name]
-
-
-def test_the_closed_form_gives_the_counted_figures() -> None:
-    for name, expected in FIGURES.items():
-        if name.startswith("resnet"):
-            assert resnet_by_hand(int(name.removeprefix("resnet")), "A") == expected
-
-
-@pytest.mark.parametrize("name", sorted(models.NETWORKS))
-def test_macs_and_params(name: str) -> None:
-    network = models.get(name)
-    model = network.build(10).eval()
-    image = torch.zeros(1, *network.input_shape)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        assert model(image).shape == (1, 10)
-    macs, params = figures(name)
-    assert macs == network.macs == count_macs(model, image) == counter.get_total_flops() // 2
-    assert params == count_params(model) == sum(value.numel() for value in model.parameters())
-
-
-@pytest.mark.parametrize("name", ["resnet20", "resnet56_b", "vgg16_bn"])
-def test_a_hundred_classes(name: str) -> None:
-    model = models.get(name).build(100).eval()
-    units = 512 if name == "vgg16_bn" else 64
-    with torch.no_grad():
-        assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 100)
-    assert count_params(model) == figures(name)[1] + 90 * (units + 1)
+from daar.pruning.groups import channel_graph
+from daar.pruning.slim import slim
+from tests.networks import enliven, one_thread  # noqa: F401  # it acts on this module
 
 
 def test_counting_leaves_the_model_as_it_was() -> None:
@@ -114,6 +59,152 @@ def test_vgg_is_named_as_in_hrank() -> None:
     convs = [0, 1, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15, 16]
     assert {f"features.conv{i}.bias" for i in convs} | {f"features.norm{i}.running_var" for i in convs} <= keys
     assert {"classifier.linear1.weight", "classifier.norm1.weight", "classifier.linear2.bias"} <= keys
+
+
+NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+def norms(*paths: str) -> set[str]:
+    return {f"{path}.{key}" for path in paths for key in NORM}
+
+
+def biased(*paths: str) -> set[str]:
+    return {f"{path}.{key}" for path in paths for key in ("weight", "bias")}
+
+
+def test_densenet_is_named_as_in_hrankplus() -> None:
+    layers = [f"dense{block}.{layer}" for block in (1, 2, 3) for layer in range(12)] + ["trans1", "trans2"]
+    expected = {"conv1.weight", *(f"{path}.conv1.weight" for path in layers)}
+    expected |= norms(*(f"{path}.bn1" for path in layers), "bn") | biased("fc")
+    assert set(models.get("densenet40").build(10).state_dict()) == expected
+
+
+def test_googlenet_is_named_as_in_hrankplus() -> None:
+    convs = {"branch1x1": (0,), "branch3x3": (0, 3), "branch5x5": (0, 3, 6), "branch_pool": (1,)}
+    places = [
+        (f"inception_{module}.{branch}", place)
+        for module in ("a3", "b3", "a4", "b4", "c4", "d4", "e4", "a5", "b5")
+        for branch, found in convs.items()
+        for place in found
+    ] + [("pre_layers", 0)]
+    expected = biased(*(f"{path}.{place}" for path, place in places), "linear")
+    expected |= norms(*(f"{path}.{place + 1}" for path, place in places))
+    assert set(models.get("googlenet").build(10).state_dict()) == expected
+
+
+def test_hrankplus_s_resnets_differ_by_the_classifier_s_name() -> None:
+    blocks = [f"layer{stage}.{block}" for stage in (1, 2, 3) for block in range(9)]
+    theirs = {"conv1.weight", *(f"{path}.conv{i}.weight" for path in blocks for i in (1, 2))}
+    theirs |= norms("bn1", *(f"{path}.bn{i}" for path in blocks for i in (1, 2))) | biased("fc")
+    network = models.get("resnet56")
+    for old, new in network.renamed.items():
+        theirs = {new + key.removeprefix(old) if key.startswith(old) else key for key in theirs}
+    assert theirs == set(network.build(10).state_dict())
+
+
+class Weights:
+    """Layers of a state dict, applied by path."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.state = model.state_dict()
+
+    def conv(self, x: Tensor, path: str) -> Tensor:
+        weight = self.state[f"{path}.weight"]
+        return F.conv2d(x, weight, self.state.get(f"{path}.bias"), padding=weight.shape[-1] // 2)
+
+    def norm_relu(self, x: Tensor, path: str) -> Tensor:
+        scale, shift, mean, var = (self.state[f"{path}.{key}"][:, None, None] for key in NORM[:4])
+        return ((x - mean) / (var + 1e-5).sqrt() * scale + shift).clamp(min=0)
+
+    def head(self, x: Tensor, path: str) -> Tensor:
+        return x.mean((2, 3)) @ self.state[f"{path}.weight"].T + self.state[f"{path}.bias"]
+
+
+def densenet(layers: Weights, x: Tensor) -> Tensor:
+    """Huang et al.: what a layer makes comes behind what it reads."""
+    x = layers.conv(x, "conv1")
+    for block in (1, 2, 3):
+        for i in range(12):
+            path = f"dense{block}.{i}"
+            x = torch.cat([x, layers.conv(layers.norm_relu(x, f"{path}.bn1"), f"{path}.conv1")], 1)
+        if block < 3:
+            x = F.avg_pool2d(layers.conv(layers.norm_relu(x, f"trans{block}.bn1"), f"trans{block}.conv1"), 2)
+    return layers.head(layers.norm_relu(x, "bn"), "fc")
+
+
+def googlenet(layers: Weights, x: Tensor) -> Tensor:
+    """Szegedy et al.: the branches in the order 1×1, 3×3, 5×5, pool; a max-pool before 4a and 5a."""
+
+    def run(x: Tensor, branch: str, *places: int) -> Tensor:
+        for place in places:
+            x = layers.norm_relu(layers.conv(x, f"{branch}.{place}"), f"{branch}.{place + 1}")
+        return x
+
+    x = run(x, "pre_layers", 0)
+    for name in ("a3", "b3", "a4", "b4", "c4", "d4", "e4", "a5", "b5"):
+        if name in ("a4", "a5"):
+            x = F.max_pool2d(x, 3, 2, 1)
+        path = f"inception_{name}"
+        x = torch.cat(
+            [
+                run(x, f"{path}.branch1x1", 0),
+                run(x, f"{path}.branch3x3", 0, 3),
+                run(x, f"{path}.branch5x5", 0, 3, 6),
+                run(F.max_pool2d(x, 3, 1, 1), f"{path}.branch_pool", 1),
+            ],
+            1,
+        )
+    return layers.head(x, "linear")
+
+
+@pytest.mark.parametrize(("name", "forward"), [("densenet40", densenet), ("googlenet", googlenet)])
+def test_a_forward_pass_written_out(name: str, forward: Callable[[Weights, Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    model = enliven(models.get(name).build(10)).double()
+    images = torch.randn(1, 3, 32, 32).double()
+    with torch.no_grad():
+        logits, expected = model(images), forward(Weights(model), images)
+    assert float((logits - expected).abs().max() / expected.abs().max()) <= 1e-10
+
+
+@pytest.mark.parametrize("name", list(models.NETWORKS))
+def test_initialising_anew_gives_what_building_gives(name: str) -> None:
+    """The same draws under the same seed, so torchvision's networks too are initialised as torchvision does."""
+    network = models.get(name)
+    torch.manual_seed(3)
+    model = network.build(network.classes)
+    built = {key: value.clone() for key, value in model.state_dict().items()}
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            value.fill_(7)
+    torch.manual_seed(3)
+    fresh.initialise(model, name)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, built[key]), key
+
+
+def deviation(name: str, module: nn.Conv2d | nn.Linear) -> float:
+    """Of the weights that a family's source draws for a layer; He et al. 2015 unless it leaves torch's default."""
+    family = models.get(name).module.rpartition(".")[2]
+    fan_in, fan_out = module.weight[0].numel(), module.weight[:, 0].numel()
+    if isinstance(module, nn.Linear):
+        own = {"resnet_cifar": math.sqrt(2 / fan_in), "mobilenet": 0.01}
+        return own.get(family, math.sqrt(1 / (3 * fan_in)))  # uniform up to 1 / √fan
+    own = {"resnet_cifar": math.sqrt(2 / fan_in), "googlenet_cifar": math.sqrt(1 / (3 * fan_in))}
+    return own.get(family, math.sqrt(2 / fan_out))
+
+
+@pytest.mark.parametrize("name", ["resnet20", "vgg16_bn", "densenet40", "googlenet", "mobilenetv2", "resnet18"])
+def test_a_slim_network_is_initialised_at_its_own_widths(name: str) -> None:
+    model = models.get(name).build(100)
+    graph = channel_graph(model, torch.zeros(1, 3, 32, 32))
+    thin = slim(model, graph, {group.name: list(range(0, group.size, 2)) for group in graph.in_scope("all")})
+    torch.manual_seed(4)
+    fresh.initialise(thin, name)
+    for layer, module in thin.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            spread = 5 / math.sqrt(2 * module.weight.numel())  # five standard errors
+            assert float(module.weight.detach().std()) == pytest.approx(deviation(name, module), rel=spread), layer
 
 
 class _Lambda(nn.Module):

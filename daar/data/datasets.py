@@ -94,6 +94,21 @@ DATASETS = {
     )
 }
 
+# how many classes those have whose images the suite cannot read yet
+_OTHER_CLASSES = {"cifar100": 100, "imagenet": 1_000}
+
+
+def num_classes(name: str) -> int:
+    """How many classes a data set has, also one whose images the suite cannot read yet.
+
+    Raises:
+        InputError: it is not known; the message lists those that are.
+    """
+    known = {**_OTHER_CLASSES, **{dataset.name: len(dataset.classes) for dataset in DATASETS.values()}}
+    if name not in known:
+        raise unknown("dataset", name, list(known))
+    return known[name]
+
 
 def get(name: str) -> Dataset:
     """The data set of that name.

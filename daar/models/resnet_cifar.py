@@ -53,9 +53,7 @@ class ResNet(nn.Module):
         self.layer3 = self._stage(32, 64, blocks, 2, option)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.linear = nn.Linear(64, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(module.weight)
+        initialise(self)
 
     @staticmethod
     def _stage(in_planes: int, planes: int, blocks: int, stride: int, option: str) -> nn.Sequential:
@@ -67,6 +65,13 @@ class ResNet(nn.Module):
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.linear(self.pool(x).flatten(1))
+
+
+def initialise(model: nn.Module) -> None:
+    """Draw what does not have torch's default: all weights as in He et al. 2015."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight)
 
 
 def build(name: str, num_classes: int) -> ResNet:

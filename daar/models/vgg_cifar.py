@@ -36,14 +36,19 @@ class VGG16(nn.Module):
                 linear2=nn.Linear(512, num_classes),
             )
         )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # these convs have one
+        initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, 32, 32) to logits (N, num_classes)."""
         return self.classifier(self.pool(self.features(x)).flatten(1))
+
+
+def initialise(model: nn.Module) -> None:
+    """Draw what does not have torch's default: convs as in He et al. 2015, by output channels."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # these convs have one
 
 
 def build(name: str, num_classes: int) -> VGG16:
