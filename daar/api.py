@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from daar.errors import InputError
 from daar.pruning.groups import channel_graph
@@ -142,7 +142,8 @@ def feature_maps(
     """Stream the feature maps of all layers from one forward pass, in strict float32 and eval mode.
 
     A layer's maps are taken after its BN and ReLU; for the last conv of a residual block after the addition and its
-    ReLU (HRank's hooks, docs/protocol.md).
+    ReLU (HRank's hooks, docs/protocol.md). Where BN and ReLU come before the convs (DenseNet), they are taken behind
+    those of the next layer, the conv's own channels only.
 
     Args:
         model: the network; left as found.
@@ -158,10 +159,28 @@ def feature_maps(
     graph = trace(model)
     modules = dict(graph.named_modules())
     convs = {str(node.target): node for node in graph.graph.nodes if node.op == "call_module"}
-    wanted: dict = {}
+    wanted: dict[fx.Node, list[str]] = {}
+    norms = {}
     for layer in layers:
-        wanted.setdefault(map_node(convs[layer], modules), []).append(layer)
-    yield from stream(model, graph, images.to(device), wanted, batch_size)
+        node, norm = map_node(convs[layer], modules)
+        wanted.setdefault(node, []).append(layer)
+        if norm is not None:
+            norms[layer] = str(norm.target)
+    own = _positions(model, images[:1].to(device), norms)
+    for layer, maps in stream(model, graph, images.to(device), wanted, batch_size):
+        yield layer, maps[:, own[layer]] if layer in own else maps
+
+
+def _positions(model: nn.Module, image: Tensor, norms: dict[str, str]) -> dict[str, Tensor]:
+    """Where the filters of a conv lie among the channels of the BN that reads them, (c_out,), in their order."""
+    if not norms:
+        return {}
+    layers = channel_graph(model, image).layers
+    found = {}
+    for conv, norm in norms.items():
+        place = {channel: index for index, channel in enumerate(layers[norm].outputs.tolist())}
+        found[conv] = torch.tensor([place[channel] for channel in layers[conv].outputs.tolist()], device=image.device)
+    return found
 
 
 def outgoing(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:

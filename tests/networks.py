@@ -118,6 +118,9 @@ class Cnn(nn.Module):
                 mask = alive[0].expand_as(operands[0][0][:1]).flatten(1)
             elif kind == "mean":
                 mask = alive[0].flatten(1)
+            elif kind in ("shuffle", "first_half", "second_half", "pad"):
+                whole = kind == "pad"  # what is added in front and behind is there
+                mask = 1 - _operation(kind, [1 - alive[0]]) if whole else _operation(kind, [alive[0]])
             else:
                 mask = alive[0]
                 assert all(torch.equal(other, mask) for other in alive), f"{kind} of channels that do not match"
@@ -167,6 +170,16 @@ def _operation(kind: str, operands: list[Tensor]) -> Tensor:  # noqa: PLR0911  #
             return torch.flatten(x, 1)
         case "flatten_view", [x]:
             return x.view(x.size(0), -1)
+        case "shuffle", [x]:
+            batch, channels, height, width = x.size()
+            parts = x.view(batch, 2, channels // 2, height, width)
+            return parts.transpose(1, 2).contiguous().view(batch, -1, height, width)
+        case "first_half", [x]:
+            return x.chunk(2, dim=1)[0]
+        case "second_half", [x]:
+            return torch.chunk(x, 2, 1)[1]
+        case "pad", [x]:
+            return F.pad(x, (0, 0, 0, 0, 1, 2))
     raise AssertionError(kind)
 
 
@@ -255,6 +268,20 @@ class Builder:
         once = self.conv(x, self.net.channels[x])
         return self.net.layer(self.net.steps[once - 1].name, self.activate(once))
 
+    def shuffled(self, x: int) -> int:
+        """Channels in two halves: one goes through a unit, then both are shuffled, as in ShuffleNet V2."""
+        net = self.net
+        even = self.unit(x, 2 * self.width()) if net.channels[x] % 2 else x
+        half = net.channels[even] // 2
+        first, second = (net.step(kind, even, channels=half) for kind in ("first_half", "second_half"))
+        both = net.step("cat", first, self.unit(second, half), channels=2 * half)
+        return net.step("shuffle", both)
+
+    def padded_by_number(self, x: int) -> int:
+        """An option-A shortcut as it is mostly written: a pad of so many channels in front and behind."""
+        short = self.net.step("pad", x, channels=self.net.channels[x] + 3)
+        return self.activate(self.net.step("add", self.conv(x, self.net.channels[short]), short))
+
     def pool(self, x: int) -> int:
         if self.net.sizes[x] < 4:
             return x
@@ -277,6 +304,7 @@ class Builder:
 BLOCKS = (
     *(Builder.plain, Builder.grouped, Builder.depthwise, Builder.residual, Builder.padded, Builder.projected),
     *(Builder.branches, Builder.onto_branches, Builder.dense, Builder.squeeze_excite, Builder.twice, Builder.pool),
+    *(Builder.shuffled, Builder.padded_by_number),
 )
 
 
@@ -302,7 +330,7 @@ def removals(draw: Any, graph: ChannelGraph) -> dict[str, list[int]]:
         parts = [set(positions.tolist()) for positions in group.positions.values()]
         gone: set[int] = set()
         for index in draw(st.permutations(range(group.size)))[: draw(st.integers(0, group.size))]:
-            if all(len(part - gone - {index}) >= min(2, len(part)) for part in parts):
+            if index not in group.fixed and all(len(part - gone - {index}) >= min(2, len(part)) for part in parts):
                 gone.add(index)
         removed[group.name] = sorted(gone)
     return removed

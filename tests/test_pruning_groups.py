@@ -14,6 +14,7 @@ from daar.errors import InputError
 from daar.models.shortcut import PaddedShortcut
 from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.slim import slim, slim_error
+from daar.pruning.trace import OPAQUE
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
 
 HERE = Path(__file__).name
@@ -139,13 +140,9 @@ UNKNOWN: dict[str, Callable[..., Any]] = {
     "softmax over channels": lambda m, x: head(m, torch.softmax(m.a(x), 1)),
     "softmax layer": lambda m, x: head(m, m.softmax(m.a(x))),
     "layer norm": lambda m, x: head(m, m.norm(m.a(x))),
-    "hard-coded view": lambda m, x: m.wide(m.a(x).view(-1, 6 * 8 * 8)),
-    "hard-coded reshape": lambda m, x: m.wide(m.a(x).reshape(x.shape[0], 384)),
-    "channel shuffle": lambda m, x: head(m, m.a(x).view(-1, 2, 3, 8, 8).transpose(1, 2).reshape(-1, 6, 8, 8)),
+    "rows as channels": lambda m, x: head(m, m.a(x).transpose(1, 2)[:, :6]),
     "mean over channels": lambda m, x: head(m, m.a(x).mean([1], keepdim=True).expand(-1, 6, -1, -1)),
     "mean of what is flat": lambda m, x: head(m, m.a(x)) * m.a(x).mean((2, 3)).mean([-1], keepdim=True),
-    "slice": lambda m, x: head(m, torch.cat([m.a(x)[:, :3], m.a(x)[:, 3:]], 1)),
-    "chunk": lambda m, x: head(m, torch.cat(m.a(x).chunk(2, 1), 1)),
     "learnt scale (1, C, 1, 1)": lambda m, x: head(m, m.a(x) * m.four),
     "learnt scale (C, 1, 1)": lambda m, x: head(m, m.a(x) * m.three),
     "learnt scale (C,)": lambda m, x: m.head(m.a(x).mean((2, 3)) * m.one),
@@ -301,9 +298,24 @@ def test_streams_on_both_sides_of_a_padded_shortcut_are_pruned_apart() -> None:
 
 
 def test_a_network_that_cannot_be_traced_says_why_in_one_line() -> None:
-    with pytest.raises(InputError, match=r"^Net cannot be traced: .*must not branch on tensors' values\.$") as caught:
+    with pytest.raises(InputError, match=r"^Net cannot be traced at .*: .* must not branch on values") as caught:
         small(lambda m, x: m.a(x) if x.sum() > 0 else x, a=conv(3, 4))
+    assert f"{HERE}:{caught.traceback[0].lineno + 1}:" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_part_that_cannot_be_traced_is_named_with_its_line_and_may_be_opaque() -> None:
+    branching = Net(lambda _, x: x if x.sum() > 0 else -x)
+    layers = {"a": conv(3, 6), "part": branching, "b": conv(6, 5), "head": nn.Linear(5, 2)}
+    net = Net(lambda m, x: head(m, m.b(m.part(m.a(x)))), **layers)
+    line = branching.run.__code__.co_firstlineno
+    with pytest.raises(InputError, match=rf"'part' \(Net\) fails at {HERE}:{line}: .*opaque=\['part'\]"):
+        channel_graph(net, torch.randn(1, 3, 8, 8))
+    setattr(branching, OPAQUE, True)
+    graph = channel_graph(net, torch.randn(1, 3, 8, 8))
+    assert {group.name: group.frozen is None for group in graph.groups} == {"a": False, "b": True}
+    assert "unknown operation: part (File" in str(graph.groups[0].frozen)
+    assert prunes_exactly(net, graph)
 
 
 def test_finding_groups_leaves_the_model_as_it_was() -> None:

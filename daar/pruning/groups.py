@@ -8,11 +8,11 @@ side, a flatten repeats each H·W times. Two channels unified by anything can on
 An option-A shortcut (`PaddedShortcut`) reads one layout and makes a new one, like a conv whose weights are fixed. So
 the streams before and after it stay separate groups, each pruned freely, and only its index map follows.
 
-What an operation we do not know reads is frozen: it stays whole and is named. Never a silent guess.
+What an operation we do not know reads is frozen: it stays and is named. Never a silent guess.
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,7 @@ class Group:
         positions: member → (c_out,) index into `channels` of each of its filters.
         joins: whether they reach an addition or a concatenation.
         frozen: why they must stay whole, or None.
+        fixed: index → why that one channel must stay, where others may go.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Group:
     positions: dict[str, Channels]
     joins: bool
     frozen: str | None
+    fixed: dict[int, str] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -76,10 +78,11 @@ class Group:
         """Sets of indices, smaller ones first, and how many of each must stay besides those of the sets before it.
 
         So that each member keeps at least max(2, 5 %) of its filters, rounded up. Members of a stream make all of its
-        channels and there is one set; those of a concatenation that something is added to make a part each.
+        channels and there is one set; those of a concatenation that something is added to make a part each. Channels
+        that are fixed come first, each a set of its own.
         """
         parts = sorted({frozenset(p.tolist()) for p in self.positions.values()}, key=lambda s: (len(s), sorted(s)))
-        found: list[tuple[frozenset[int], int]] = []
+        found = [(frozenset([index]), 1) for index in sorted(self.fixed)]
         for part in parts:
             already = sum(more for smaller, more in found if smaller <= part)
             found.append((part, max(0, min(len(part), max(2, -(-len(part) // 20))) - already)))
@@ -175,12 +178,14 @@ def _group(convs: list[Layer], joined: set[int], frozen: dict[int, str]) -> Grou
     for conv in convs:
         for channel in conv.outputs.tolist():
             index.setdefault(channel, len(index))
-    reasons = [frozen[channel] for channel in index if channel in frozen]
+    fixed = {position: frozen[channel] for channel, position in index.items() if channel in frozen}
+    whole = next(iter(fixed.values())) if len(fixed) == len(index) else None
     return Group(
         name=convs[0].name,
         channels=np.array(list(index), dtype=np.int64),
         members=tuple(conv.name for conv in convs),
         positions={conv.name: np.array([index[c] for c in conv.outputs.tolist()]) for conv in convs},
         joins=any(channel in joined for channel in index),
-        frozen=reasons[0] if reasons else None,
+        frozen=whole,
+        fixed={} if whole else fixed,
     )

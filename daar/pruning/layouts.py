@@ -1,36 +1,22 @@
-"""Follow channel identities through a traced network: one rule per kind of operation."""
+"""Follow channel identities through a traced network: one rule per kind of layer; operations are in movements.py."""
 
-import operator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor, fx, nn
+from torch.nn.utils import parametrize
 
 from daar.models.shortcut import PaddedShortcut
 from daar.modes import evaluating
-from daar.pruning.trace import ACTIVATIONS, ADDITIONS, BATCH_NORMS, is_one_of, operation, place, trace
+from daar.pruning import movements
+from daar.pruning.trace import ACTIVATIONS, ADDITIONS, CONCATENATIONS, PER_CHANNEL, is_one_of, operation, place, trace
 
+# (channels,) where a tensor has one channel dimension; (parts, channels of a part) where a view has split it in two
 Layout = NDArray[np.int64]
-
-_POOLS = (
-    *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
-    *(F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d, torch.max_pool2d),
-)
-_PASSES: tuple[Any, ...] = (
-    *(nn.Identity, nn.Dropout, nn.Dropout2d, F.dropout, "contiguous", "clone", *ACTIVATIONS, *_POOLS),
-    *("float", "detach"),
-)
-_JOINS = (*ADDITIONS, operator.sub, torch.sub)
-_SCALINGS = (operator.mul, operator.imul, torch.mul, "mul", "mul_")
-_FLATTENS = (nn.Flatten, torch.flatten, "flatten", "view", "reshape")
-_CONCATENATIONS = (torch.cat, torch.concat)
-_MEANS = (torch.mean, "mean")
-# what reads a tensor's shape and not its values
-_SHAPES = ("size", "dim", getattr)
 
 
 @dataclass
@@ -62,14 +48,26 @@ class Layouts(fx.Interpreter):
         self.producers: list[str] = []
         self.joined: set[int] = set()
         self.frozen: dict[int, str] = {}
-        self._parent: list[int] = []
-        self._layouts: dict[fx.Node, Layout | None] = {}
+        self._count = 0
+        self._same: list[tuple[Layout, Layout]] = []
+        self._assumed: list[tuple[Layout, Layout, str]] = []
+        self._layouts: dict[fx.Node, Any] = {}
         with evaluating(model):
             self.run(image)
+        roots = self.roots()
+        for layout, source, reason in self._assumed:
+            if not np.array_equal(roots[layout], roots[source]):
+                self.freeze(layout, reason)
 
     def roots(self) -> Layout:
-        """(count,) for each identity the one that stands for all that were unified with it."""
-        return np.array([self._find(channel) for channel in range(len(self._parent))], dtype=np.int64)
+        """(count,) for each identity the lowest of those that were unified with it."""
+        none = np.zeros((2, 0), dtype=np.int64)
+        pairs = np.concatenate([none, *(np.stack([one.ravel(), other.ravel()]) for one, other in self._same)], axis=1)
+        edges = coo_array((np.ones(pairs.shape[1], dtype=bool), tuple(pairs)), shape=(self._count, self._count))
+        count, labels = connected_components(edges, directed=False)
+        lowest = np.full(count, self._count)
+        np.minimum.at(lowest, labels, np.arange(self._count))
+        return lowest[labels]
 
     def run_node(self, n: fx.Node) -> Any:
         """Run one node and find the layout of what it returns."""
@@ -79,88 +77,124 @@ class Layouts(fx.Interpreter):
 
     # identities
 
-    def _fresh(self, count: int) -> Layout:
-        start = len(self._parent)
-        self._parent.extend(range(start, start + count))
-        return np.arange(start, start + count)
+    def fresh(self, count: int) -> Layout:
+        """New identities."""
+        self._count += count
+        return np.arange(self._count - count, self._count)
 
-    def _find(self, channel: int) -> int:
-        while self._parent[channel] != channel:
-            self._parent[channel] = self._parent[self._parent[channel]]
-            channel = self._parent[channel]
-        return channel
+    def unify(self, one: Layout, other: Layout) -> None:
+        """Channels that can only go together, position by position."""
+        assert one.shape == other.shape, (one.shape, other.shape)
+        self._same.append((one, other))
 
-    def _unify(self, one: Layout, other: Layout) -> None:
-        for a, b in zip(one.tolist(), other.tolist(), strict=True):
-            low, high = sorted((self._find(a), self._find(b)))
-            self._parent[high] = low
-
-    def _freeze(self, layout: Layout, reason: str) -> None:
-        for channel in layout.tolist():
+    def freeze(self, layout: Layout, reason: str) -> None:
+        """Channels that must stay."""
+        for channel in np.unique(layout).tolist():
             self.frozen.setdefault(channel, reason)
 
     # one rule per kind of operation
 
-    def _layout(self, node: fx.Node, result: Any) -> Layout | None:
-        """The layout of a node's output; None for what is no tensor with channels."""
-        inputs = [layout for argument in node.all_input_nodes if (layout := self._layouts[argument]) is not None]
+    def _layout(self, node: fx.Node, result: Any) -> Any:
+        """The layout of a node's output; a tuple of them for a tuple; None for what is no tensor with channels."""
+        read = [self._layouts[argument] for argument in node.all_input_nodes]
+        if len(read) == 1 and isinstance(read[0], tuple) and node.op == "call_function":
+            return self._of_tuple(node, result, read[0])
+        inputs = [layout for entry in read for layout in (entry if isinstance(entry, tuple) else (entry,))]
+        inputs = [layout for layout in inputs if layout is not None]
         if node.op == "output":
             for layout in inputs:
-                self._freeze(layout, "network output")
+                self.freeze(layout, "network output")
             return None
         if node.op == "placeholder":
-            layout = self._fresh(result.shape[1])
-            self._freeze(layout, "network input")
-            return layout
-        if isinstance(result, Tensor) and inputs:
-            return self._known(node, result, inputs)
-        reads_shape = is_one_of(operation(node, self.modules_by_name), _SHAPES) and not isinstance(result, Tensor)
-        return None if reads_shape else self._unknown(node, result, inputs)
-
-    def _known(self, node: fx.Node, result: Tensor, inputs: list[Layout]) -> Layout | None:  # noqa: PLR0911  # a table
+            return self._input(result)
         what = operation(node, self.modules_by_name)
-        if isinstance(what, nn.Conv2d) and what.padding_mode == "zeros":
-            return self._conv(str(node.target), what, inputs[0], result)
-        if isinstance(what, BATCH_NORMS):
-            return self._remember(str(node.target), what, inputs[0], inputs[0], result).outputs
-        if isinstance(what, nn.Linear) and result.dim() == 2:
-            return self._linear(str(node.target), what, inputs[0], result)
-        if isinstance(what, PaddedShortcut):
-            made = self.calls[str(node.target)].outputs if node.target in self.calls else self._fresh(result.shape[1])
-            return self._remember(str(node.target), what, inputs[0], made, result).outputs
-        if is_one_of(what, _PASSES) or self._is_spatial_mean(node, what):
-            return inputs[0]
-        if is_one_of(what, (*_JOINS, *_SCALINGS)):
-            if is_one_of(what, _JOINS) and len(inputs) > 1:
+        if inputs and not self._is_changed(what) and isinstance(result, (Tensor, tuple, list)):
+            found = self._layer(node, what, result, inputs) if isinstance(result, Tensor) else None
+            found = movements.follow(self, node, what, result, inputs) if found is None else found
+            if found is not None:
+                return found
+        if movements.reads_shape(what, result):
+            return None
+        return self._unknown(node, result, inputs)
+
+    def _input(self, image: Any) -> Layout:
+        layout = self.fresh(image.shape[1])
+        self.freeze(layout, "network input")
+        return layout
+
+    def _of_tuple(self, node: fx.Node, result: Any, parts: tuple[Layout | None, ...]) -> Any:
+        if movements.is_item(node) and isinstance(node.args[1], int):
+            return parts[node.args[1]]
+        found = [part for part in parts if part is not None]
+        what = operation(node, self.modules_by_name)
+        joined = self._join(node, what, result, found) if isinstance(result, Tensor) else None
+        return self._unknown(node, result, found) if joined is None else joined
+
+    @staticmethod
+    def _is_changed(what: Any) -> bool:
+        """Whether a layer computes its weight from others, so that cutting what is there is not enough."""
+        return isinstance(what, nn.Module) and (parametrize.is_parametrized(what) or bool(what._forward_pre_hooks))
+
+    def _layer(self, node: fx.Node, what: Any, result: Tensor, inputs: list[Layout]) -> Layout | None:
+        """The rules of layers that are cut, and of joins; None for all else."""
+        name, read = str(node.target), inputs[0]
+        if read.ndim == 1:
+            if isinstance(what, nn.Conv2d):
+                return self._conv(name, what, read, result)
+            if isinstance(what, PER_CHANNEL):
+                return self._remember(name, what, read, read, result).outputs
+            if isinstance(what, nn.Linear) and result.dim() == 2:
+                return self._linear(name, what, read, result)
+            if isinstance(what, PaddedShortcut):
+                made = self.calls[name].outputs if name in self.calls else self.fresh(result.shape[1])
+                return self._remember(name, what, read, made, result).outputs
+        return self._join(node, what, result, inputs)
+
+    def _join(self, node: fx.Node, what: Any, result: Tensor, inputs: list[Layout]) -> Layout | None:
+        if any(layout.ndim > 1 for layout in inputs):
+            return None
+        if is_one_of(what, (*ADDITIONS, *movements.ELEMENTWISE_PAIRS)):
+            if is_one_of(what, movements.JOINS) and len(inputs) > 1:
                 self.joined.update(channel for layout in inputs for channel in layout.tolist())
             return self._elementwise(node, result, inputs)
-        if is_one_of(what, _CONCATENATIONS) and node.kwargs.get("dim", (*node.args, 0)[1]) == 1:
+        if is_one_of(what, CONCATENATIONS) and node.kwargs.get("dim", (*node.args, 0)[1]) in (1, 1 - result.dim()):
             self.joined.update(channel for layout in inputs for channel in layout.tolist())
-            return (
-                np.concatenate(inputs)
-                if sum(map(len, inputs)) == result.shape[1]
-                else self._unknown(node, result, inputs)
-            )
-        if is_one_of(what, _FLATTENS) and self._is_flatten(node, result, len(inputs[0])):
-            return np.repeat(inputs[0], result.shape[1] // len(inputs[0]))
-        return self._unknown(node, result, inputs)
+            return np.concatenate(inputs) if sum(map(len, inputs)) == result.shape[1] else None
+        return inputs[0] if is_one_of(what, ACTIVATIONS) else None
 
     def _conv(self, name: str, conv: nn.Conv2d, read: Layout, result: Tensor) -> Layout:
         if conv.groups == conv.in_channels and conv.groups > 1:  # depthwise: filters belong to their input channel
             return self._remember(name, conv, read, np.repeat(read, conv.out_channels // conv.groups), result).outputs
         if name in self.calls:
             return self._remember(name, conv, read, self.calls[name].outputs, result).outputs
-        made = self._fresh(conv.out_channels)
+        made = self.fresh(conv.out_channels)
         self.producers.append(name)
         # every group of a grouped conv must keep the same width: tie the i-th channels of all of them
         for layout in (read, made):
-            for part in np.split(layout, conv.groups)[1:]:
-                self._unify(layout[: len(part)], part)
+            self.tie(layout, conv.groups)
         return self._remember(name, conv, read, made, result).outputs
+
+    def assume_same(self, layout: Layout, sizes: fx.Node, reason: str) -> None:
+        """Freeze a layout unless, by the end, a computed size turns out to be read from the same channels."""
+        tensors, seen = [sizes], set()
+        while tensors:
+            node = tensors.pop()
+            source = self._layouts[node]
+            if source is not None:
+                self._assumed.append((layout, source, reason))
+                continue
+            seen.add(node)
+            tensors.extend(argument for argument in node.all_input_nodes if argument not in seen)
+
+    def tie(self, layout: Layout, parts: int) -> None:
+        """Have equal parts of a layout stay equally wide: their i-th channels can only go together."""
+        first, *others = np.split(layout, parts)
+        for part in others:
+            self.unify(first, part)
 
     def _linear(self, name: str, linear: nn.Linear, read: Layout, result: Tensor) -> Layout:
         # the units of a linear layer are no filters: nothing scores them, so they stay
-        made = self.calls[name].outputs if name in self.calls else self._fresh(linear.out_features)
+        made = self.calls[name].outputs if name in self.calls else self.fresh(linear.out_features)
         return self._remember(name, linear, read, made, result).outputs
 
     def _remember(self, name: str, module: nn.Module, read: Layout, made: Layout, result: Tensor) -> Call:
@@ -170,48 +204,35 @@ class Layouts(fx.Interpreter):
             self.calls[name] = Call(name, module, read, made, area)
             return self.calls[name]
         call = self.calls[name]
-        self._unify(call.inputs, read)
-        self._unify(call.outputs, made)
+        self.unify(call.inputs, read)
+        self.unify(call.outputs, made)
         call.area += area
         return call
 
     def _elementwise(self, node: fx.Node, result: Tensor, inputs: list[Layout]) -> Layout | None:
         operands = [self.env[argument] for argument in node.all_input_nodes]
         if any(isinstance(x, Tensor) and x.dim() != result.dim() and x.numel() > 1 for x in operands):
-            # aligned from the last dimension, so its channels lie where no layout says
-            return self._unknown(node, result, inputs)
+            return None  # aligned from the last dimension, so its channels lie where no layout says
         full = [layout for layout in inputs if len(layout) == result.shape[1]]
         for layout in inputs:
             # an operand of one channel is broadcast over all: it must stay as it is
             if len(layout) == result.shape[1]:
-                self._unify(full[0], layout)
+                self.unify(full[0], layout)
             else:
-                self._freeze(layout, "broadcast over channels")
+                self.freeze(layout, "broadcast over channels")
         return full[0]
 
-    def _is_spatial_mean(self, node: fx.Node, what: Any) -> bool:
-        dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-        return (
-            is_one_of(what, _MEANS)
-            and isinstance(dims, (list, tuple))
-            and set(dims) <= {2, 3, -1, -2}
-            and self.env[node.all_input_nodes[0]].dim() == 4
-        )
-
-    def _is_flatten(self, node: fx.Node, result: Tensor, channels: int) -> bool:
-        """Whether (N, C, H, W) becomes (N, C·H·W), by a size that is not written as a number."""
-        read = self.env[node.all_input_nodes[0]]
-        if result.shape != (len(read), read[0].numel()) or read.shape[1] != channels:
-            return False
-        written = [size for size in node.args[1:] if isinstance(size, int)]
-        return node.op != "call_method" or node.target == "flatten" or written in ([-1], [1, -1])
-
-    def _unknown(self, node: fx.Node, result: Any, inputs: list[Layout]) -> Layout | None:
+    def _unknown(self, node: fx.Node, result: Any, inputs: list[Layout]) -> Any:
         reason = f"{'read by' if inputs else 'tied to'} an unknown operation: {place(node)}"
         for layout in inputs:
-            self._freeze(layout, reason)
+            self.freeze(layout, reason)
+        if isinstance(result, (tuple, list)):
+            return tuple(self._frozen(part, reason) for part in result)
+        return self._frozen(result, reason)
+
+    def _frozen(self, result: Any, reason: str) -> Layout | None:
         if not isinstance(result, Tensor) or result.dim() < 2:
             return None
-        made = self._fresh(result.shape[1])
-        self._freeze(made, reason)
+        made = self.fresh(result.shape[1])
+        self.freeze(made, reason)
         return made

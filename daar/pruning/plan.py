@@ -71,6 +71,11 @@ class Plan:
                     f"the plan's kept indices of {planned.name!r} must be sorted, distinct, at least one, and below "
                     f"{planned.size}. Make the plan anew."
                 )
+            if gone := sorted(set(groups[planned.name].fixed) - set(planned.kept)):
+                raise InputError(
+                    f"the plan removes channel {gone[0]} of {planned.name!r}, which must stay: "
+                    f"{groups[planned.name].fixed[gone[0]]}. Keep it."
+                )
             for member, positions in groups[planned.name].positions.items():
                 if set(planned.kept).isdisjoint(positions.tolist()):
                     raise InputError(f"the plan leaves no filter of {member!r}. Keep some of those it makes.")

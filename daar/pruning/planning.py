@@ -41,6 +41,8 @@ def make_plan(
     if target is not None and not 0 <= target < 1:
         raise InputError(f"macs_reduction is {target}; it must lie in [0, 1), as the fraction of MACs removed.")
     groups = graph.in_scope(scope)
+    if not groups:
+        raise InputError(_nothing_in(scope, graph))
     importance = group_importance(groups, scores)
     orders = {group.name: ranking(group, importance[group.name]) for group in groups}
     macs = ClosedForm(graph, orders)
@@ -63,3 +65,13 @@ def make_plan(
         groups=tuple(PlannedGroup(g.name, g.size, tuple(sorted(orders[g.name][: counts[g.name]]))) for g in groups),
         frozen={g.name: g.frozen for g in graph.groups if g.frozen is not None},
     )
+
+
+def _nothing_in(scope: str, graph: ChannelGraph) -> str:
+    if scope == "inner" and graph.in_scope("all"):
+        return (
+            "no group is of scope 'inner': all channels of this network reach an addition or a concatenation. Take "
+            "scope 'all'."
+        )
+    reasons = "; ".join(sorted({group.frozen for group in graph.groups if group.frozen is not None})[:3])
+    return f"no group of this network may be pruned: {reasons or 'it has no convs that torch.fx sees'}."

@@ -11,7 +11,7 @@ from daar.errors import InputError
 from daar.models.shortcut import PaddedShortcut
 from daar.modes import evaluating
 from daar.pruning.groups import ChannelGraph
-from daar.pruning.trace import BATCH_NORMS, trace
+from daar.pruning.trace import PER_CHANNEL, trace
 
 Removed = dict[str, list[int]]
 
@@ -37,7 +37,11 @@ def slim(model: nn.Module, graph: ChannelGraph, removed: Removed) -> nn.Module:
         module = slimmed.get_submodule(layer.name)
         if isinstance(module, nn.Conv2d):
             _cut_conv(module, inputs, outputs)
-        elif isinstance(module, BATCH_NORMS):
+        elif isinstance(module, nn.PReLU):
+            if module.num_parameters > 1:  # one for all channels stays
+                _cut(module, outputs, "weight")
+                module.num_parameters = int(outputs.sum())
+        elif isinstance(module, PER_CHANNEL):
             _cut(module, outputs, "weight", "bias", "running_mean", "running_var")
             module.num_features = int(outputs.sum())
         elif isinstance(module, nn.Linear):
@@ -98,15 +102,15 @@ class Masked(fx.Interpreter):
         self._left = {
             name: alive[layer.inputs]
             for name, layer in graph.layers.items()
-            if not isinstance(layer.module, BATCH_NORMS) and not bool(alive[layer.inputs].all())
+            if not isinstance(layer.module, PER_CHANNEL) and not bool(alive[layer.inputs].all())
         }
 
     def call_module(self, target: fx.node.Target, args: tuple, kwargs: dict) -> Tensor:
         """Run a layer on its input with the removed channels zeroed."""
         left = self._left.get(str(target))
         if left is not None:
-            x = args[0]
-            args = (x * left.to(x).view(1, -1, *(1,) * (x.dim() - 2)), *args[1:])
+            x, *_ = *args, *kwargs.values()  # torch's layers take one input, by position or by name
+            args, kwargs = (x * left.to(x).view(1, -1, *(1,) * (x.dim() - 2)),), {}
         return super().call_module(target, args, kwargs)
 
     def logits(self, images: Tensor) -> Any:

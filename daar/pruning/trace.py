@@ -1,7 +1,8 @@
 """The network as a graph of operations, and the places in it that the rest of pruning asks for."""
 
 import operator
-from collections.abc import Container, Iterator
+import traceback
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,50 +15,90 @@ from daar.models.shortcut import PaddedShortcut
 from daar.modes import evaluating, strict_float32
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+# layers with parameters of shape (c,) that treat every channel by itself
+PER_CHANNEL = (*BATCH_NORMS, nn.InstanceNorm2d, nn.PReLU)
 ACTIVATIONS: tuple[Any, ...] = (
-    *(
-        nn.ReLU,
-        nn.ReLU6,
-        nn.LeakyReLU,
-        nn.SiLU,
-        nn.GELU,
-        nn.Hardswish,
-        nn.Hardsigmoid,
-        nn.Hardtanh,
-        nn.Sigmoid,
-        nn.Tanh,
-    ),
-    *(F.relu, F.relu6, F.leaky_relu, F.silu, F.gelu, F.hardswish, F.hardsigmoid, F.hardtanh, F.sigmoid, F.tanh),
-    *(torch.relu, torch.relu_, torch.sigmoid, torch.tanh, "relu", "relu_", "sigmoid", "tanh"),
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.SiLU, nn.GELU, nn.Mish, nn.Softplus),
+    *(nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Sigmoid, nn.Tanh, nn.PReLU),
+    *(F.relu, F.relu6, F.leaky_relu, F.elu, F.celu, F.selu, F.silu, F.gelu, F.mish, F.softplus),
+    *(F.hardswish, F.hardsigmoid, F.hardtanh, F.sigmoid, F.tanh),
+    *(torch.relu, torch.relu_, torch.sigmoid, torch.tanh, "relu", "relu_", "sigmoid", "sigmoid_", "tanh", "tanh_"),
 )
 ADDITIONS: tuple[Any, ...] = (operator.add, operator.iadd, torch.add, "add", "add_")
+CONCATENATIONS: tuple[Any, ...] = (torch.cat, torch.concat, torch.concatenate)
+POOLS: tuple[Any, ...] = (
+    *(nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
+    *(F.max_pool2d, F.avg_pool2d, F.lp_pool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d, torch.max_pool2d),
+)
+# what leaves a feature map as it is in eval mode
+_NOTHING: tuple[Any, ...] = (nn.Identity, nn.Dropout, nn.Dropout2d, F.dropout, F.dropout2d)
+# set on a module, it says: take this as one operation that nothing is known of
+OPAQUE = "_daar_opaque"
 
 
 class _Tracer(fx.Tracer):
-    """Traces into containers but not into torch's layers nor into our index-mapped shortcut."""
+    """Traces into containers but not into torch's layers, our index-mapped shortcut, nor what is marked opaque."""
 
     record_stack_traces = True
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside: list[str] = []
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, PaddedShortcut) or super().is_leaf_module(m, module_qualified_name)
+        # a subclass that runs torch's own forward is torch's layer, wherever it is defined
+        method = getattr(type(m), "_conv_forward", type(m).forward)
+        torchs = all(f.__module__.startswith("torch.nn.modules") for f in (type(m).forward, method))
+        return (
+            isinstance(m, PaddedShortcut)
+            or hasattr(m, OPAQUE)
+            or super().is_leaf_module(m, module_qualified_name)
+            or (torchs and not isinstance(m, nn.Sequential))
+        )
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """As fx does, and leave on record in which module a failure happened."""
+        self.inside.append(self.path_of_module(m))
+        result = super().call_module(m, forward, args, kwargs)
+        self.inside.pop()
+        return result
 
 
 def trace(model: nn.Module) -> fx.GraphModule:
     """Trace a network symbolically, as it runs in eval mode; weights are shared with `model`.
 
     Raises:
-        InputError: its forward pass depends on the data (names the error and what to do).
+        InputError: its forward pass depends on the data; names the module, the line and the way out.
     """
     with evaluating(model):
         tracer = _Tracer()
         try:
             graph = tracer.trace(model)
         except Exception as error:  # fx raises whatever the model's own code raises on a proxy
-            reason = " ".join(str(error).split()).rstrip(".")
-            raise InputError(
-                f"{type(model).__name__} cannot be traced: {reason}. Its forward must not branch on tensors' values."
-            ) from error
+            raise InputError(_untraceable(model, tracer.inside, error)) from error
         return fx.GraphModule(tracer.root, graph)
+
+
+def _untraceable(model: nn.Module, inside: list[str], error: Exception) -> str:
+    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not _is_machinery(f.filename)]
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    if not inside:
+        return (
+            f"{type(model).__name__} cannot be traced{where}: {reason}. Its own forward must not branch on values; "
+            "move what does so into a submodule and name that in `opaque`."
+        )
+    part = model.get_submodule(inside[-1])
+    return (
+        f"{type(model).__name__} cannot be traced: {inside[-1]!r} ({type(part).__name__}) fails{where}: {reason}. "
+        f"Name it in `opaque` (opaque=[{inside[-1]!r}]) to keep whole what it reads and makes, or write it without "
+        "branching on values."
+    )
+
+
+def _is_machinery(filename: str) -> bool:
+    """Whether a frame is torch's or ours, and not of the network's own code."""
+    return Path(torch.__file__).parent in Path(filename).parents or filename == __file__
 
 
 def operation(node: fx.Node, modules: dict[str, nn.Module]) -> Any:
@@ -73,30 +114,53 @@ def is_one_of(what: Any, kinds: tuple[Any, ...]) -> bool:
 
 
 def place(node: fx.Node) -> str:
-    """Where a node stands in the user's code: its name, with file and line where torch.fx knows them."""
+    """Where a node stands in the user's code: its name, its module, and file and line where torch.fx knows them."""
     trail = [line.strip() for line in (node.stack_trace or "").splitlines() if line.strip().startswith("File ")]
     # torch's own frames come last: fx's proxies, and layers
-    own = [line for line in trail if str(Path(torch.__file__).parent) not in line]
-    return f"{node.name} ({own[-1].split(', in ')[0]})" if own else str(node.name)
+    own = [line for line in trail if not _is_machinery(line.split('"')[1])]
+    modules = [path for path, _ in node.meta.get("nn_module_stack", {}).values() if path]
+    inside = f" in {modules[-1]}" if modules and node.op != "call_module" else ""
+    name = str(node.target) if node.op == "call_module" else str(node.name)
+    return f"{name}{inside} ({own[-1].split(', in ')[0]})" if own else f"{name}{inside}"
 
 
-def map_node(conv: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
-    """The node whose output is a conv's feature map: after BN and activation, and after the addition if there is one.
+def map_node(conv: fx.Node, modules: dict[str, nn.Module]) -> tuple[fx.Node, fx.Node | None]:
+    """The node whose output holds a conv's feature map: after BN and activation, and after an addition if there is one.
 
     That is the ReLU of the stem and of the first conv of a residual block, and for the last conv of a block the
-    ReLU behind the addition, as HRank hooks them (docs/protocol.md).
+    ReLU behind the addition, as HRank hooks them (docs/protocol.md). Where BN and activation come before the convs
+    (DenseNet), it is the next layer's activation, which may hold the channels of others besides.
+
+    Returns:
+        The node, and the BN in front of it where that is the next layer's: it knows where the conv's channels lie.
     """
-    passed = (*BATCH_NORMS, *ADDITIONS, nn.Identity, nn.Dropout, nn.Dropout2d, F.dropout)
     node = conv
     while len(node.users) == 1:
         user = next(iter(node.users))
         what = operation(user, modules) if user.op.startswith("call") else None
         if is_one_of(what, ACTIVATIONS):
-            return user
-        if not is_one_of(what, passed):
+            return user, None
+        if not is_one_of(what, (*BATCH_NORMS, *ADDITIONS, *_NOTHING)):
             break
         node = user
-    return node
+    norm = _next_norm(node, modules)
+    return (next(iter(norm.users)), norm) if norm is not None else (node, None)
+
+
+def _next_norm(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node | None:
+    """The first BN, in the order of execution, that reads a node's channels and is followed by an activation alone."""
+    reached = {node}
+    for user in list(node.graph.nodes):
+        if not user.op.startswith("call") or reached.isdisjoint(user.all_input_nodes):
+            continue
+        what = operation(user, modules)
+        if is_one_of(what, (nn.BatchNorm2d,)):
+            behind = [operation(u, modules) if u.op.startswith("call") else None for u in user.users]
+            if len(behind) == 1 and is_one_of(behind[0], ACTIVATIONS):
+                return user
+        elif is_one_of(what, (*CONCATENATIONS, *ADDITIONS, *POOLS, *_NOTHING)):
+            reached.add(user)
+    return None
 
 
 def norm_node(conv: fx.Node, modules: dict[str, nn.Module]) -> fx.Node | None:
@@ -107,7 +171,7 @@ def norm_node(conv: fx.Node, modules: dict[str, nn.Module]) -> fx.Node | None:
         what = operation(user, modules) if user.op.startswith("call") else None
         if is_one_of(what, (nn.BatchNorm2d,)):
             return user
-        if not is_one_of(what, (nn.Identity, nn.Dropout, nn.Dropout2d, F.dropout)):
+        if not is_one_of(what, _NOTHING):
             break
         node = user
     return None
