@@ -229,6 +229,20 @@ def _add_deployment(subparsers: Any) -> None:
     command.add_argument("--format", required=True, choices=["onnx", "pt2"])
     command.add_argument("--out", type=Path, metavar="FILE", help="default: model.onnx or model.pt2 in CHECKPOINT")
 
+    command = _command(subparsers, "latency", deployment_commands.latency, "time a network, alone or beside another")
+    _add_checkpoint(command)
+    command.add_argument("--against", type=Path, metavar="CHECKPOINT", help="the dense network, to take turns with it")
+    words = "images in a batch (default: 1 128)"
+    command.add_argument("--batch-sizes", type=int, nargs="+", metavar="N", default=[1, 128], help=words)
+    words = "of windows, each network in turn (default: 15)"
+    command.add_argument("--rounds", type=int, default=15, help=words)
+    command.add_argument("--dtype", choices=["float32", "bf16"], default="float32", help="default: float32")
+    words = "time it as well, where it is installed, on the CPU in float32 (default: yes)"
+    command.add_argument("--onnxruntime", action=argparse.BooleanOptionalAction, default=True, help=words)
+    command.add_argument("--out", type=Path, help="write the JSON there too")
+    _add_json(command)
+    _add_run(command, seed=False)
+
 
 def _add_suites(subparsers: Any) -> None:
     suite = subparsers.add_parser("suite", help="check a suite, or write one out in full").add_subparsers(required=True)

@@ -1,6 +1,11 @@
-"""What the commands do that prepare a network for its use: export, and how long it takes."""
+"""What the commands do that prepare a network for its use: export it, and time it."""
 
+import json
 from argparse import Namespace
+from typing import Any
+
+from daar import arguments, files
+from daar.schemas import validate
 
 
 def export(a: Namespace) -> None:
@@ -9,3 +14,60 @@ def export(a: Namespace) -> None:
 
     out, error = stage(folder=a.checkpoint, form=a.format, out=a.out)
     print(f"{out}: equal to the network, largest difference {error:.1e} of the largest logit")
+
+
+def latency(a: Namespace) -> None:
+    """`daar latency`."""
+    device = arguments.device(a)
+    from daar.stages.latency import latency as stage
+
+    found = stage(
+        folder=a.checkpoint,
+        against=a.against,
+        batch_sizes=a.batch_sizes,
+        rounds=a.rounds,
+        dtype=a.dtype,
+        device=device,
+        onnxruntime=a.onnxruntime,
+    )
+    validate(found, "latency", "what was measured", "Please report this.")
+    if a.out:
+        files.write_json(a.out, found)
+    print(json.dumps(found, indent=2) if a.json else _to_text(found))
+
+
+def _to_text(found: dict[str, Any]) -> str:
+    """A table for reading, of what the stage returns."""
+    from tabulate import tabulate
+
+    names = ("dense", "slim") if found["dense"] else ("slim",)
+    heads = ["batch", "runtime", *(f"{name} {unit}" for name in names for unit in ("ms", "images/s")), "dense / slim"]
+    rows = [
+        [batch["batch_size"], runtime, *_cells(batch[runtime], names)]
+        for batch in found["batches"]
+        for runtime in ("torch", "onnxruntime")
+        if batch[runtime]
+    ]
+    table = tabulate(rows, heads[: 2 + len(rows[0][2:])], disable_numparse=True, colalign=("right", "left"))
+    sizes = ", ".join(f"{found[name]['network']} {name} {found[name]['macs']:,} MACs" for name in names)
+    how = f"{found['device']}, {found['dtype']}, {found['memory_format']}, {found['threads']} threads"
+    why = found["onnxruntime"]["reason"]
+    return "\n".join(
+        [
+            f"{sizes}; {how}",
+            table,
+            f"medians over {found['rounds']} rounds of windows in turn, quartiles in brackets",
+            *([f"onnxruntime: {why}"] if why else []),
+        ]
+    )
+
+
+def _cells(compared: dict[str, Any], names: tuple[str, ...]) -> list[str]:
+    cells = []
+    for name in names:
+        one = compared[name]
+        cells.append(f"{one['median_ms']:.4g} ({one['q1_ms']:.4g}–{one['q3_ms']:.4g})")
+        cells.append(f"{one['images_per_second']:,.0f}")
+    if ratio := compared["ratio"]:
+        cells.append(f"{ratio['median']:.2f}× ({ratio['q1']:.2f}–{ratio['q3']:.2f})")
+    return cells

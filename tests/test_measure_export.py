@@ -111,7 +111,7 @@ def test_onnx_by_its_reference_in_numpy(tmp_path: Path) -> None:
     images = torch.randn(3, 3, 8, 8)
     (got,) = ReferenceEvaluator(str(tmp_path / "net.onnx")).run(None, {"images": images.numpy()})
     with torch.no_grad():
-        np.testing.assert_allclose(got, model(images).numpy(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(np.asarray(got), model(images).numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_what_the_files_say_of_themselves(capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,133 @@
+"""Latency of a checkpoint, alone or beside the network that it was made of."""
+
+import importlib.metadata
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from daar import checkpoint, files, provenance
+from daar.checkpoint import Description
+from daar.errors import InputError
+from daar.measure import latency as measuring
+from daar.measure import macs
+
+FORMAT = 1
+
+
+def latency(
+    *,
+    folder: Path,
+    against: Path | None,
+    batch_sizes: Sequence[int],
+    rounds: int,
+    dtype: str,
+    device: torch.device,
+    onnxruntime: bool,
+) -> dict[str, Any]:
+    """Time the forward pass with as many CPU threads as torch has now, in torch and in onnxruntime.
+
+    Args:
+        folder: of the checkpoint, called slim.
+        against: of another, called dense, that takes turns with it; or None.
+        batch_sizes: images in a batch.
+        rounds: of windows, at each batch size.
+        dtype: `float32` or `bf16`.
+        device: where torch runs.
+        onnxruntime: whether it is timed too, where it can be.
+
+    Returns:
+        As in workflow/schemas/latency.schema.yaml.
+
+    Raises:
+        InputError: a checkpoint is absent or damaged, they take images of different shape, or a count is too small.
+    """
+    measuring.check(batch_sizes, rounds)
+    folders = {"slim": Path(folder)} | ({} if against is None else {"dense": Path(against)})
+    loaded = {name: checkpoint.load(path) for name, path in folders.items()}
+    models = {name: model for name, (model, _) in loaded.items()}
+    described = {name: _described(*loaded[name], path) for name, path in folders.items()}
+    shape = _shape({str(folders[name]): about for name, (_, about) in loaded.items()})
+    # before torch, whose way changes the networks' dtype and place
+    reason = _why_not(onnxruntime, device, dtype)
+    exported = {} if reason else _in_onnxruntime(models, shape, batch_sizes, rounds)
+    native = _in_torch(models, shape, batch_sizes, rounds, device, dtype)
+    return {
+        **{"format": FORMAT, "dense": None, **described, "device": device.type, "dtype": dtype},
+        **{"memory_format": "channels_last", "rounds": rounds, "window_seconds": measuring.WINDOW_SECONDS},
+        "batches": [
+            {"batch_size": size, "torch": native[size], "onnxruntime": exported.get(size)} for size in batch_sizes
+        ],
+        "onnxruntime": {"version": None if reason else importlib.metadata.version("onnxruntime"), "reason": reason},
+        **provenance.environment(),
+    }
+
+
+def _shape(abouts: Mapping[str, Description]) -> tuple[int, int, int]:
+    """The one input shape of all."""
+    shapes = {about.input_shape for about in abouts.values()}
+    if len(shapes) > 1:
+        said = ", ".join(f"{where} takes images of {about.input_shape}" for where, about in abouts.items())
+        raise InputError(f"{said}; both are timed on the same images. Choose networks of one input shape.")
+    return shapes.pop()
+
+
+def _described(model: nn.Module, about: Description, folder: Path) -> dict[str, Any]:
+    return {
+        "network": about.network,
+        "dataset": about.dataset,
+        "sha256": files.sha256(folder / "model.safetensors"),
+        "macs": macs.count_macs(model, torch.zeros(1, *about.input_shape)),
+        "params": macs.count_params(model),
+    }
+
+
+def _why_not(wanted: bool, device: torch.device, dtype: str) -> str | None:
+    """Why onnxruntime is not timed; None where it is."""
+    if not wanted:
+        return "not asked for"
+    if device.type != "cpu" or dtype != "float32":
+        return f"onnxruntime is timed on the CPU in float32; this was {device.type} in {dtype}"
+    return measuring.missing()
+
+
+def _in_torch(
+    models: Mapping[str, nn.Module],
+    shape: tuple[int, ...],
+    batch_sizes: Sequence[int],
+    rounds: int,
+    device: torch.device,
+    dtype: str,
+) -> dict[int, Any]:
+    def images(size: int) -> Tensor:
+        drawn = torch.randn(size, *shape, device=device, dtype=measuring.DTYPES[dtype])
+        return drawn.to(memory_format=torch.channels_last)
+
+    with ExitStack() as stack:
+        opened = {n: stack.enter_context(measuring.in_torch(model, device, dtype)) for n, model in models.items()}
+        return _timed(opened, images, batch_sizes, rounds)
+
+
+def _in_onnxruntime(
+    models: Mapping[str, nn.Module], shape: tuple[int, ...], batch_sizes: Sequence[int], rounds: int
+) -> dict[int, Any]:
+    threads = torch.get_num_threads()
+    with ExitStack() as stack:
+        opened = {
+            n: stack.enter_context(measuring.in_onnxruntime(model, shape, threads)) for n, model in models.items()
+        }
+        return _timed(opened, lambda size: torch.randn(size, *shape), batch_sizes, rounds)
+
+
+def _timed(
+    opened: Mapping[str, measuring.Forward], images: Callable[[int], Tensor], batch_sizes: Sequence[int], rounds: int
+) -> dict[int, Any]:
+    """Batch size → what was measured."""
+    threads = torch.get_num_threads()
+    return {
+        size: measuring.summarise(measuring.compare(opened, images(size), threads=threads, rounds=rounds), size)
+        for size in batch_sizes
+    }
