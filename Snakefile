@@ -25,6 +25,11 @@ if SUITE.stability:
     include: "workflow/rules/stability.smk"
 
 
+if SUITE.latency:
+
+    include: "workflow/rules/latency.smk"
+
+
 for method in METHODS.values():
 
     include: str(method.rule)

@@ -276,7 +276,8 @@ def report(a: Namespace) -> None:
 
     results, titles = folder / "results.csv", found.titles()
     if a.only in (None, "collect"):
-        reports.write_results([folder / setting.path / "record.json" for setting in found.settings], results)
+        records = [folder / setting.path / "record.json" for setting in found.settings]
+        reports.write_results(records, results, latency=found.latency)
     if a.only in (None, "tables"):
         reports.write_tables(results, folder / "tables", titles)
     if a.only in (None, "figures"):

@@ -116,6 +116,7 @@ class Suite:
         data_root: where the datasets are looked for; None for DAAR_DATA_ROOT or ./data.
         allow_cpu: whether it may run without a GPU.
         methods_dirs: further folders of methods.
+        latency: whether every slim network is timed beside its dense one.
         stability: which importances are scored with how many images, or None.
     """
 
@@ -134,6 +135,7 @@ class Suite:
     data_root: str | None
     allow_cpu: bool
     methods_dirs: tuple[Path, ...]
+    latency: bool = False
     stability: Stability | None = None
 
     @property
@@ -227,6 +229,7 @@ def from_config(content: Any, where: str) -> Suite:
         data_root=content.get("data_root"),
         allow_cpu=content.get("allow_cpu", True),
         methods_dirs=extra,
+        latency=content.get("latency", False),
     )
     _check_scratch(suite, content, where)
     _check_names(suite, where)

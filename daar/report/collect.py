@@ -5,7 +5,9 @@ A column is named by its key path in the record, joined by underscores: `base.sh
 workflow/schemas/record.schema.yaml. The exceptions: accuracies drop the split where it is
 test (`top1.test.tuned` is `top1_tuned`) and put it first where it is not (`val_top1_tuned`);
 `saw_val` and `imported` drop `base`; `options` and `versions` are JSON; `epochs` is the length of
-the curve; `delta_top1` is tuned − dense, in points.
+the curve; `delta_top1` is tuned − dense, in points. `latency_…` are torch's medians in the latency.json
+beside the record (workflow/schemas/latency.schema.yaml), blank where the suite asks for none: `latency_ms_slim_b128`
+in milliseconds of a batch of 128 images, `latency_ratio_b128` dense over slim.
 """
 
 import json
@@ -24,6 +26,7 @@ ORDER = ["suite", "dataset", "network", "target", "control", "variant", "policy"
 
 _STAGES = ("dense", "pruned", "recalibrated", "tuned", "best_val")
 _JOBS = ("score", "plan", "finetune", "measure")
+_BATCHES = (1, 128)
 
 # column -> (dtype, key path in the record); a path that ends in null gives a blank
 _FROM_RECORD: dict[str, tuple[str, str]] = {
@@ -52,6 +55,12 @@ _FROM_RECORD: dict[str, tuple[str, str]] = {
     "slim_error_images": ("int64", "slim_error.images"),
     **{f"seconds_{job}": ("float64", f"seconds.{job}") for job in _JOBS},
     **{f"peak_memory_mib_{job}": ("float64", f"peak_memory_mib.{job}") for job in _JOBS},
+    **{
+        f"latency_ms_{network}_b{size}": ("float64", f"latency.{size}.{network}.median_ms")
+        for size in _BATCHES
+        for network in ("dense", "slim")
+    },
+    **{f"latency_ratio_b{size}": ("float64", f"latency.{size}.ratio.median") for size in _BATCHES},
     "hardware_cpu": ("string", "hardware.cpu"),
     "hardware_cores": ("int64", "hardware.cores"),
     "hardware_gpu": ("string", "hardware.gpu"),
@@ -62,11 +71,12 @@ _DERIVED = {"delta_top1": "float64", "epochs": "int64", "options": "string", "ve
 COLUMNS: dict[str, str] = {**{name: dtype for name, (dtype, _) in _FROM_RECORD.items()}, **_DERIVED}
 
 
-def load_records(paths: Iterable[Path]) -> list[dict[str, Any]]:
+def load_records(paths: Iterable[Path], *, latency: bool = False) -> list[dict[str, Any]]:
     """Read records and check them against the schema.
 
     Args:
         paths: record.json files, one per setting.
+        latency: whether to take up the latency.json beside each, where there is one: as `latency`, batch size → times.
 
     Raises:
         InputError: there is none, one is damaged or does not fit the schema (names file and
@@ -82,10 +92,17 @@ def load_records(paths: Iterable[Path]) -> list[dict[str, Any]]:
             what = ", ".join(f"{key} {value}" for key, value in zip(SETTING, setting, strict=True))
             raise InputError(f"{seen[setting]} and {path} are both of the setting {what}. Keep one of them.")
         seen[setting] = path
-        records.append(record)
+        beside = path.with_name("latency.json")
+        records.append({**record, "latency": _load_latency(beside)} if latency and beside.exists() else record)
     if not records:
         raise InputError("expected at least one record.json to report on, got none. Run the suite first.")
     return records
+
+
+def _load_latency(path: Path) -> dict[str, Any]:
+    found = read_json(path, "the latency of one setting")
+    validate(found, "latency", str(path), "Delete the file and run the suite again.")
+    return {str(batch["batch_size"]): batch["torch"] for batch in found["batches"]}
 
 
 def _lookup(record: Mapping[str, Any], path: str) -> Any:
@@ -116,9 +133,10 @@ def results_frame(records: list[dict[str, Any]]) -> pd.DataFrame:
     return frame.assign(**derived).astype(COLUMNS)[list(COLUMNS)].sort_values(ORDER, ignore_index=True)
 
 
-def write_results(paths: Iterable[Path], out: Path) -> Path:
-    """Collect records into `out`, a CSV whose numbers read back equal; returns `out`."""
-    write_text(out, results_frame(load_records(paths)).to_csv(index=False, lineterminator="\n"))
+def write_results(paths: Iterable[Path], out: Path, *, latency: bool = False) -> Path:
+    """Collect records, and latencies where asked to, into `out`, a CSV whose numbers read back equal; returns `out`."""
+    frame = results_frame(load_records(paths, latency=latency))
+    write_text(out, frame.to_csv(index=False, lineterminator="\n"))
     return Path(out)
 
 

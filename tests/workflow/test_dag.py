@@ -44,6 +44,7 @@ def expected(found: suite.Suite) -> dict[str, int]:
         **{"pack": len(found.datasets), "train": pairs * seeds, "measure": pairs * seeds, **scores},
         **{"plan": settings, "finetune": settings, "record": settings},
         **{"suite": 1, "collect": 1, "tables": 1, "figures": 1, "all": 1},
+        **({"latency": settings} if found.latency else {}),
     }
     return {**jobs, "total": sum(jobs.values())}
 

@@ -82,6 +82,11 @@ def method_options(wildcards):
     return f"--method {variant.method} --options '{options}' {of} {folders}".rstrip()
 
 
+def all_cores(wildcards):
+    """What --cores says: Snakemake has nothing left for another job."""
+    return workflow.cores
+
+
 def plan_threads(wildcards):
     """A policy that a method brings may run the network; ours only count."""
     brought = {m.policy for m in METHODS.values() if m.plans is not None}

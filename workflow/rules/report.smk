@@ -19,6 +19,7 @@ rule suite:
 rule collect:
     input:
         [f"{RESULTS}/{setting.path}/record.json" for setting in SETTINGS],
+        [f"{RESULTS}/{s.path}/latency.json" for s in SETTINGS if SUITE.latency],
         suite=rules.suite.output,
     output:
         f"{RESULTS}/results.csv",

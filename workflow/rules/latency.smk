@@ -1,0 +1,23 @@
+# How long a slim network takes beside its dense one; included only for suites with `latency: true`. A job takes every
+# core and a GPU, since whatever ran beside it would be measured too.
+rule latency:
+    input:
+        dense_files,
+        f"{SETTING}/model.safetensors",
+        f"{SETTING}/model.json",
+    output:
+        f"{SETTING}/latency.json",
+    log:
+        f"{SETTING}/latency.log",
+    conda:
+        ENV
+    threads: all_cores
+    resources:
+        gpu=1,
+    params:
+        base=dense_of,
+        folder=subpath(output[0], parent=True),
+        code=provenance.code_hash("daar.stages.latency"),
+    shell:
+        "python -m daar latency {params.folder} --against {params.base} --batch-sizes 1 128 --out {output}"
+        " --threads {threads} 2>&1 | tee {log}"
