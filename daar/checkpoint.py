@@ -1,8 +1,10 @@
 """A network on disk: a folder with `model.safetensors` (weights) and `model.json` (all that is needed to rebuild it).
 
-Loading builds the dense network, slims it by the plan, and loads the weights. No pickles.
+Loading builds the dense network, slims it by the plan, and loads the weights. No pickles. Since format 2, model.json
+holds the hash of the weights, so that damage, and files of two checkpoints, are noticed.
 """
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,14 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from daar import files, models
+from daar import files, misfit, models
 from daar.errors import InputError
 from daar.pruning import plan as plans
 from daar.pruning.groups import channel_graph
 from daar.pruning.slim import slim
 from daar.schemas import validate
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,11 @@ class Description:
 
 
 def save(folder: Path, model: nn.Module, description: Description) -> None:
-    """Write a checkpoint: the weights first, so that where model.json is, they are."""
+    """Write a checkpoint: the weights first, so that where model.json is, they are.
+
+    A crash in between, over an older checkpoint, leaves new weights by the old model.json; `load` refuses the pair by
+    the hash, and running the stage again mends it.
+    """
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     save_state(folder, state, description)
 
@@ -59,7 +65,9 @@ def save_state(folder: Path, state: dict[str, Tensor], description: Description)
     folder = Path(folder)
     with files.atomic(folder / "model.safetensors") as temporary:
         safetensors.torch.save_file(state, temporary)
-    content = {"format": FORMAT, **asdict(description), "plan": description.plan and plans.to_json(description.plan)}
+        digest = files.sha256(temporary)
+    plan = description.plan and plans.to_json(description.plan)
+    content = {"format": FORMAT, **asdict(description), "plan": plan, "weights_sha256": digest}
     files.write_json(folder / "model.json", content)
 
 
@@ -69,7 +77,11 @@ def describe(folder: Path) -> Description:
     Raises:
         InputError: it is absent, damaged, or of a newer format.
     """
-    path = Path(folder) / "model.json"
+    return _read_description(Path(folder) / "model.json")[0]
+
+
+def _read_description(path: Path) -> tuple[Description, str | None]:
+    """model.json, and the hash of the weights, which format 1 did not keep."""
     content = files.read_json(path, "the description of a checkpoint")
     if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] > FORMAT:
         raise InputError(f"{path} has format {content['format']}; this version reads up to {FORMAT}. Update daar.")
@@ -77,7 +89,7 @@ def describe(folder: Path) -> Description:
     plan = content["plan"] and plans.from_json(content["plan"], f"{path}: plan")
     lists: dict[str, Any] = {key: tuple(content[key]) for key in ("input_shape", "mean", "std", "trained_on")}
     plain = {key: content[key] for key in ("network", "dataset", "num_classes", "provenance")}
-    return Description(**plain, **lists, plan=plan)
+    return Description(**plain, **lists, plan=plan), content.get("weights_sha256")
 
 
 def build(description: Description) -> nn.Module:
@@ -104,31 +116,24 @@ def load(folder: Path) -> tuple[nn.Module, Description]:
     Raises:
         InputError: a file is absent, damaged or of a newer format, or weights and description do not fit.
     """
-    description = describe(folder)
-    model = build(description)
     path = Path(folder) / "model.safetensors"
+    description, expected = _read_description(path.with_name("model.json"))
+    model = build(description)
     try:
-        state = safetensors.torch.load_file(path)
+        content = path.read_bytes()
+        state = safetensors.torch.load(content)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(
             f"{path} should hold weights, but it cannot be read: {error}. Copy or make it anew."
         ) from error
-    load_state(model, state, str(path))
-    return model.eval(), description
-
-
-def load_state(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
-    """Load weights; InputError names the first that is absent, foreign or of another shape."""
-    expected = model.state_dict()
-    if missing := sorted(set(expected) - set(state)):
+    digest = hashlib.sha256(content).hexdigest()
+    if expected not in (None, digest):
         raise InputError(
-            f"{where} lacks {missing[0]!r} and {len(missing) - 1} more. Is it a checkpoint of this network?"
+            f"{path} is not the file that model.json is about: its SHA-256 is {digest[:12]}…, not {expected[:12]}…. "
+            "It is damaged, or another checkpoint's, or its writing was cut short: copy both files anew, or run again "
+            "the command that made them."
         )
-    if foreign := sorted(set(state) - set(expected)):
-        raise InputError(f"{where} has {foreign[0]!r} and {len(foreign) - 1} more that the network does not have.")
-    for name, value in state.items():
-        if value.shape != expected[name].shape:
-            raise InputError(
-                f"{where}: {name!r} has shape {tuple(value.shape)}; the network needs {tuple(expected[name].shape)}."
-            )
+    if wrong := misfit.differences(model.state_dict(), state):
+        raise InputError(f"{path} does not fit the {description.network} of its model.json: {wrong}. Copy both anew.")
     model.load_state_dict(state)
+    return model.eval(), description

@@ -119,15 +119,16 @@ def _add_training(subparsers: Any) -> None:
     _add_recipe(command)
     _add_run(command)
 
-    command = _command(
-        subparsers, "import", commands.import_weights, "make a checkpoint of published weights (.pt, .th)"
-    )
-    command.add_argument("file", type=Path, metavar="FILE")
+    command = _command(subparsers, "import", commands.import_weights, "make a checkpoint of published weights")
+    words = "of torch.save (.pt, .pth, .th) or .safetensors; or torchvision:NAME, as torchvision:IMAGENET1K_V1"
+    command.add_argument("file", metavar="FILE", help=words)
     command.add_argument("--network", required=True)
     command.add_argument("--dataset", required=True)
     _add_out(command, "folder of the checkpoint")
     for name in ("mean", "std"):
-        words = "per channel, of pixels in 0..1, as its training normalised (default: ImageNet's, as most weights do)"
+        words = (
+            "per channel, of pixels in 0..1, as its training normalised (default: torchvision's own, else ImageNet's)"
+        )
         command.add_argument(f"--{name}", type=float, nargs="+", help=words)
     words = "splits that its training has seen (default: train val, as published weights have)"
     command.add_argument(

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 # HRankPlus's recipe (lmbxmu/HRankPlus, evaluate_cifar.py): what tuning does unless told otherwise
 TUNING = Recipe(epochs=150, lr=0.01, schedule="step", milestones=(50, 100), batch_size=256)
-# what most published CIFAR weights normalise by
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 # looking
@@ -128,8 +126,8 @@ def import_weights(a: Namespace) -> None:
         network=a.network,
         dataset=a.dataset,
         out=a.out,
-        mean=tuple(a.mean or _IMAGENET_MEAN),
-        std=tuple(a.std or _IMAGENET_STD),
+        mean=a.mean and tuple(a.mean),
+        std=a.std and tuple(a.std),
         trained_on=tuple(a.trained_on),
     )
     print(f"imported {a.file} as {a.network} into {a.out}")

@@ -1,91 +1,93 @@
-"""Turn published weights (.pt, .th) into a checkpoint of ours."""
+"""Turn published weights (.pt, .th, .safetensors, torchvision's) into a checkpoint of ours."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from daar import checkpoint, files, models, provenance
+from daar import checkpoint, files, foreign_weights, misfit, models, provenance
 from daar.checkpoint import Description
 from daar.data import datasets
 from daar.errors import InputError
+from daar.foreign_weights import COUNTER, TORCHVISION
+from daar.models import Network
 
-_NESTINGS = ("state_dict", "model", "net", "model_state_dict")
+# what most published weights normalise by
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def import_weights(
     *,
-    file: Path,
+    file: Path | str,
     network: str,
     dataset: str,
     out: Path,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
     trained_on: tuple[str, ...] = ("train", "val"),
 ) -> None:
     """Read a foreign state dict and write a checkpoint.
 
     Args:
-        file: a file of torch.save; unpickled as plain tensors only.
+        file: of torch.save, read as plain tensors only, or `.safetensors`; or `torchvision:NAME`, to be downloaded.
         network: name in the registry whose layers bear the names that the file uses.
-        dataset: what it was trained on; gives the classes.
+        dataset: what it was trained on; gives the number of classes.
         out: folder of the checkpoint.
-        mean: per channel, of pixels in 0..1, as its training normalised.
+        mean: per channel, of pixels in 0..1, as its training normalised; None for ImageNet's, or what torchvision says.
         std: likewise.
-        trained_on: which of our splits it has seen. Published CIFAR weights have seen all train images, val among them.
+        trained_on: which of our splits it has seen. Published weights have seen all official train images, val among
+            them, and never the official test (of ImageNet: validation) images.
 
     Raises:
-        InputError: the file is no state dict of this network; names the first key that is too much, absent or of
-            another shape.
+        InputError: the file is no state dict of this network; names what is unknown, missing, of another shape or not
+            finite, and what that likely means.
     """
-    facts = datasets.get(dataset)
-    if len(mean) != facts.shape[0] or len(std) != facts.shape[0]:
-        raise InputError(f"mean and std must have {facts.shape[0]} values each, got {len(mean)} and {len(std)}.")
+    entry, num_classes = models.get(network), datasets.num_classes(dataset)
+    state, mean, std, origin = _fetch(file, entry, mean, std)
+    if len(mean) != entry.input_shape[0] or len(std) != entry.input_shape[0]:
+        raise InputError(f"mean and std must have {entry.input_shape[0]} values each, got {len(mean)} and {len(std)}.")
     about = Description(
         network=network,
         dataset=dataset,
-        num_classes=len(facts.classes),
-        input_shape=models.get(network).input_shape,
+        num_classes=num_classes,
+        input_shape=entry.input_shape,
         mean=mean,
         std=std,
         trained_on=trained_on,
         plan=None,
-        provenance={
-            "imported": {"file": Path(file).name, "sha256": files.sha256(file) if Path(file).exists() else None},
-            **provenance.environment(),
-        },
+        provenance={"imported": {**origin, **_types(state)}, **provenance.environment()},
     )
     model = checkpoint.build_dense(about)
-    # files older than torch 0.4.1 lack BN's batch counters, which no result depends on
-    counters = {name: value for name, value in model.state_dict().items() if name.endswith("num_batches_tracked")}
-    checkpoint.load_state(model, counters | state_dict(file), str(file))
+    _load(model, state, entry, num_classes, str(file))
     checkpoint.save(out, model, about)
 
 
-def state_dict(file: Path) -> dict[str, Tensor]:
-    """The tensors of a foreign checkpoint, out of its wrapping and without DataParallel's prefix.
+def _fetch(
+    file: Path | str, entry: Network, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> tuple[dict[str, Tensor], tuple[float, ...], tuple[float, ...], dict[str, Any]]:
+    """The published tensors, mean and std, and where they are from."""
+    if not str(file).startswith(TORCHVISION):
+        state = foreign_weights.read(Path(file))
+        origin = {"file": Path(file).name, "sha256": files.sha256(Path(file))}
+        return state, mean or _IMAGENET_MEAN, std or _IMAGENET_STD, origin
+    if mean or std:
+        raise InputError(f"{file} brings its own mean and std. Leave --mean and --std out.")
+    published = foreign_weights.from_torchvision(str(file).removeprefix(TORCHVISION), entry)
+    return published.state, published.mean, published.std, published.origin
 
-    Raises:
-        InputError: it is absent, damaged, holds more than tensors and plain values, or no state dict.
-    """
-    try:
-        content: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{file} should hold weights, but there is no such file. Check the path.") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{file} should be a state dict saved by torch.save, but it cannot be read safely: {reason} "
-            "Save it again as a plain state dict of tensors."
-        ) from error
-    for key in _NESTINGS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise InputError(
-            f"{file} holds a {type(content).__name__} and no state dict of tensors. Save model.state_dict()."
-        )
-    return {name.removeprefix("module."): value.contiguous() for name, value in content.items()}
+
+def _load(model: nn.Module, published: dict[str, Tensor], entry: Network, num_classes: int, where: str) -> None:
+    """Put the published weights into the network that they are said to be of."""
+    # files older than torch 0.4.1 lack BN's batch counters, which no result depends on
+    counters = {name: value for name, value in model.state_dict().items() if name.endswith(COUNTER)}
+    state = counters | foreign_weights.renamed(published, entry)
+    if wrong := misfit.differences(model.state_dict(), state):
+        advice = misfit.advice(published, entry, num_classes)
+        raise InputError(f"{where} does not fit {entry.name} with {num_classes} classes: {wrong}. {advice}")
+    model.load_state_dict(foreign_weights.to_float32(state, where))
+
+
+def _types(state: dict[str, Tensor]) -> dict[str, Any]:
+    """A note of the types that the weights came in, where that was not float32 alone."""
+    kinds = {str(value.dtype).removeprefix("torch.") for value in state.values() if value.is_floating_point()}
+    return {"converted_from": sorted(kinds - {"float32"})} if kinds - {"float32"} else {}
