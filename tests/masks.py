@@ -102,7 +102,7 @@ def _densenet(model: nn.Module, group: str, filters: list[int]) -> None:
             gone = tuple(offset + index for index in filters)
             for reader in (*made[position + 1 :], f"trans{block}.conv1" if block < 3 else "fc"):
                 model.get_submodule(reader).register_forward_pre_hook(
-                    lambda _, args, gone=gone: (zeroed(args[0], gone),)  # type: ignore[misc]
+                    lambda _, args, gone=gone: (zeroed(args[0], gone),)
                 )
             return
     raise AssertionError(group)
