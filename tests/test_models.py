@@ -167,6 +167,16 @@ def test_a_forward_pass_written_out(name: str, forward: Callable[[Weights, Tenso
     assert float((logits - expected).abs().max() / expected.abs().max()) <= 1e-10
 
 
+@pytest.mark.parametrize("name", ["resnet20", "vgg16_bn", "densenet40", "googlenet", "mobilenetv2", "resnet50"])
+def test_gradients_reach_every_parameter(name: str) -> None:
+    """None is lost, nor refused because a value was overwritten in place."""
+    model = models.get(name).build(10).train()
+    model(torch.randn(2, 3, 64, 64) if name == "resnet50" else torch.randn(2, 3, 32, 32)).logsumexp(1).sum().backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert bool(parameter.grad.isfinite().all()), key
+
+
 @pytest.mark.parametrize("name", list(models.NETWORKS))
 def test_initialising_anew_gives_what_building_gives(name: str) -> None:
     """The same draws under the same seed, so torchvision's networks too are initialised as torchvision does."""
