@@ -149,6 +149,7 @@ def _add_pruning(subparsers: Any) -> None:
     command.add_argument("--importance", required=True, type=Path, help="importance.safetensors")
     _add_method(command)
     _add_target(command)
+    _add_rounding(command)
     _add_out(command, "plan.json")
     _add_images(command, calibration=True)
     _add_run(command)
@@ -157,6 +158,7 @@ def _add_pruning(subparsers: Any) -> None:
     _add_checkpoint(command)
     _add_method(command)
     _add_target(command)
+    _add_rounding(command)
     _add_out(command, "folder of the slim checkpoint, with importance.safetensors and plan.json beside it")
     _add_images(command, calibration=True)
     _add_run(command)
@@ -326,6 +328,11 @@ def _add_target(command: Any) -> None:
     command.add_argument("--scope", choices=["inner", "all"], default="all", help="default: all")
     words = "fraction of the MACs to remove (default: the policy's own rate)"
     command.add_argument("--macs-reduction", type=float, help=words)
+
+
+def _add_rounding(command: Any) -> None:
+    words = "keep multiples of so many channels in each group, such as 8 (default: 1)"
+    command.add_argument("--round-to", type=int, default=1, metavar="N", help=words)
 
 
 def _add_run(command: Any, *, seed: bool = True) -> None:

@@ -1,6 +1,5 @@
 """MACs of a network as a function of how many channels each group keeps, without building anything."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +22,9 @@ class _Width:
 class ClosedForm:
     """Multiply-accumulates of conv and linear layers for one image: Σ k² · c_in/groups · c_out · H · W.
 
+    What else torch counts (matrix products, layers inside an unknown operation) touches only channels that stay, so it
+    is added as it is.
+
     Args:
         graph: the channel graph of the dense network.
         orders: group → its channel indices, those kept first in front. Matters only where a layer reads a part of
@@ -35,34 +37,22 @@ class ClosedForm:
             order = (orders or {}).get(group.name, list(range(group.size)))
             owner.update({int(group.channels[index]): (group.name, rank) for rank, index in enumerate(order)})
         sizes = {group.name: group.size for group in graph.groups}
+        self._other = graph.other_macs
         self._terms = [
-            (_unit(layer), _width(layer.outputs, owner, sizes), _width(_read(layer), owner, sizes), _groups(layer))
+            (layer.unit_macs, _width(layer.outputs, owner, sizes), _width(_read(layer), owner, sizes), layer.parts)
             for layer in graph.layers.values()
             if isinstance(layer.module, nn.Conv2d | nn.Linear)
         ]
 
     def __call__(self, counts: dict[str, int]) -> int:
         """MACs of one image when the named groups keep so many channels and all others keep theirs whole."""
-        return sum(unit * out.at(counts) * (read.at(counts) // groups) for unit, out, read, groups in self._terms)
-
-
-def _is_depthwise(layer: Layer) -> bool:
-    module = layer.module
-    return isinstance(module, nn.Conv2d) and module.groups == module.in_channels and module.groups > 1
-
-
-def _unit(layer: Layer) -> int:
-    """MACs for one pair of channels."""
-    return layer.area * (math.prod(layer.module.kernel_size) if isinstance(layer.module, nn.Conv2d) else 1)
+        terms = (unit * out.at(counts) * (read.at(counts) // groups) for unit, out, read, groups in self._terms)
+        return self._other + sum(terms)
 
 
 def _read(layer: Layer) -> Channels:
     """The positions that one filter reads: a depthwise filter reads one, whatever the width."""
-    return layer.inputs[:0] if _is_depthwise(layer) else layer.inputs
-
-
-def _groups(layer: Layer) -> int:
-    return layer.module.groups if isinstance(layer.module, nn.Conv2d) and not _is_depthwise(layer) else 1
+    return layer.inputs[:0] if layer.is_depthwise else layer.inputs
 
 
 def _width(layout: Channels, owner: dict[int, tuple[str, int]], sizes: dict[str, int]) -> _Width:

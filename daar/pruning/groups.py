@@ -12,6 +12,8 @@ What an operation we do not know reads is frozen: it stays and is named. Never a
 """
 
 import functools
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,6 +42,26 @@ class Layer:
     inputs: Channels
     outputs: Channels
     area: int
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether each filter reads one channel, its own."""
+        return isinstance(self.module, nn.Conv2d) and self.module.groups == self.module.in_channels > 1
+
+    @property
+    def parts(self) -> int:
+        """Groups of a grouped conv that is not depthwise; else 1."""
+        return self.module.groups if isinstance(self.module, nn.Conv2d) and not self.is_depthwise else 1
+
+    @property
+    def unit_macs(self) -> int:
+        """MACs for one pair of an input and an output channel, for one image; of a conv or a linear layer."""
+        return self.area * (math.prod(self.module.kernel_size) if isinstance(self.module, nn.Conv2d) else 1)
+
+    def macs(self, alive: NDArray[np.bool_]) -> int:
+        """MACs for one image of a conv or a linear layer, given which of the network's channels are left, (count,)."""
+        read = 1 if self.is_depthwise else int(alive[self.inputs].sum()) // self.parts
+        return self.unit_macs * int(alive[self.outputs].sum()) * read
 
     def reads(self, channels: set[int]) -> bool:
         """Whether it takes any of these channels as input and makes new ones of them; BN only passes them on."""
@@ -102,11 +124,20 @@ class ChannelGraph:
         groups: in the order of execution.
         layers: by path, in the order of execution.
         count: number of channel identities; `Layer` and `Group` hold numbers below it.
+        macs: of one image, as torch counts them while the network runs.
     """
 
     groups: tuple[Group, ...]
     layers: dict[str, Layer]
     count: int
+    macs: int
+
+    @functools.cached_property
+    def other_macs(self) -> int:
+        """MACs of what is not in `layers`: matrix products, and layers inside an operation taken as unknown."""
+        whole = np.ones(self.count, dtype=bool)
+        counted = [layer for layer in self.layers.values() if isinstance(layer.module, nn.Conv2d | nn.Linear)]
+        return self.macs - sum(layer.macs(whole) for layer in counted)
 
     def in_scope(self, scope: str) -> tuple[Group, ...]:
         """The groups that may be pruned: `all`, or only those of scope `inner`, which reach no join."""
@@ -124,17 +155,20 @@ class ChannelGraph:
         return left
 
 
-def channel_graph(model: nn.Module, image: Tensor) -> ChannelGraph:
+def channel_graph(model: nn.Module, image: Tensor, exclude: Iterable[str] = ()) -> ChannelGraph:
     """Find the channel groups of a network.
 
     Args:
         model: any network that torch.fx can trace; left as found.
         image: (1, C, H, W) of the size it is used with, on its device; the values do not matter.
+        exclude: paths of modules whose convs keep all their filters.
 
     Raises:
-        InputError: the network cannot be traced.
+        InputError: the network cannot be traced, or has no module of a path in `exclude`.
     """
     layouts = Layouts(model, image)
+    for name in exclude:
+        layouts.exclude(name)
     roots = layouts.roots()
     layers = {call.name: _layer(call, roots) for call in layouts.calls.values()}
     joined = {int(roots[channel]) for channel in layouts.joined}
@@ -142,7 +176,7 @@ def channel_graph(model: nn.Module, image: Tensor) -> ChannelGraph:
     groups = [
         _group([layers[name] for name in names], joined, frozen) for names in _families(layers, layouts.producers)
     ]
-    return ChannelGraph(tuple(groups), layers, len(roots))
+    return ChannelGraph(tuple(groups), layers, len(roots), layouts.macs)
 
 
 def _layer(call: Call, roots: Channels) -> Layer:

@@ -9,7 +9,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
+from torch.utils.flop_counter import FlopCounterMode
 
+from daar.errors import InputError
 from daar.models.shortcut import PaddedShortcut
 from daar.modes import evaluating
 from daar.pruning import movements
@@ -38,6 +40,7 @@ class Layouts(fx.Interpreter):
         producers: paths of the convs that make new channels, in order.
         joined: channels that reach an addition or a concatenation.
         frozen: channel → why it must stay.
+        macs: of one image, by torch's counter.
     """
 
     def __init__(self, model: nn.Module, image: Tensor) -> None:
@@ -52,8 +55,9 @@ class Layouts(fx.Interpreter):
         self._same: list[tuple[Layout, Layout]] = []
         self._assumed: list[tuple[Layout, Layout, str]] = []
         self._layouts: dict[fx.Node, Any] = {}
-        with evaluating(model):
+        with evaluating(model), FlopCounterMode(display=False) as counter:
             self.run(image)
+        self.macs = counter.get_total_flops() // 2
         roots = self.roots()
         for layout, source, reason in self._assumed:
             if not np.array_equal(roots[layout], roots[source]):
@@ -91,6 +95,15 @@ class Layouts(fx.Interpreter):
         """Channels that must stay."""
         for channel in np.unique(layout).tolist():
             self.frozen.setdefault(channel, reason)
+
+    def exclude(self, name: str) -> None:
+        """Have all convs at or below a path keep their filters; InputError where there is no such module."""
+        if not any(path == name or path.startswith(f"{name}.") for path in self.modules_by_name):
+            top = ", ".join(child for child, _ in self.module.named_children())
+            raise InputError(f"exclude names {name!r}, but the network has no such module; at its top are: {top}.")
+        for conv in self.producers:
+            if conv == name or conv.startswith(f"{name}."):
+                self.freeze(self.calls[conv].outputs, f"excluded by {name!r}")
 
     # one rule per kind of operation
 

@@ -36,6 +36,7 @@ class Plan:
         macs: of one image, after, by the closed form.
         groups: those in scope, in the order of execution.
         frozen: group → why it is not in scope although the scope would have it.
+        round_to: the counts are multiples of this, or a group's whole size.
     """
 
     method: str
@@ -46,6 +47,7 @@ class Plan:
     macs: int
     groups: tuple[PlannedGroup, ...]
     frozen: dict[str, str]
+    round_to: int = 1
 
     def removed(self, graph: ChannelGraph) -> Removed:
         """Group → indices that go, held against the network.
@@ -109,6 +111,7 @@ def from_json(content: Any, where: str) -> Plan:
     return Plan(
         **{key: content[key] for key in ("method", "policy", "scope", "target", "macs_dense", "macs", "frozen")},
         groups=tuple(PlannedGroup(g["name"], g["size"], tuple(g["kept"])) for g in groups),
+        round_to=content.get("round_to", 1),
     )
 
 

@@ -8,6 +8,7 @@ from daar.pruning.groups import ChannelGraph
 from daar.pruning.importance import group_importance, ranking
 from daar.pruning.plan import Plan, PlannedGroup
 from daar.pruning.policies import Loss, Policy
+from daar.pruning.rounding import round_counts
 
 
 def make_plan(
@@ -21,6 +22,7 @@ def make_plan(
     policy_name: str,
     scope: str,
     target: float | None,
+    round_to: int = 1,
 ) -> Plan:
     """Choose counts by the policy, then the most important channels of each group.
 
@@ -34,6 +36,7 @@ def make_plan(
         policy_name: for the record.
         scope: `inner` or `all`.
         target: fraction of the dense MACs to be removed, in [0, 1), or None.
+        round_to: keep multiples of so many channels in each group.
 
     Raises:
         InputError: the target is out of range or cannot be reached, or the policy breaks its contract.
@@ -55,6 +58,7 @@ def make_plan(
                 f"policy {policy_name!r} keeps {counts.get(group.name)} channels of {group.name!r}; "
                 f"it must keep {group.min_kept} to {group.size}."
             )
+    counts = round_counts(counts, groups, round_to, macs, budget)
     return Plan(
         method=method,
         policy=policy_name,
@@ -64,6 +68,7 @@ def make_plan(
         macs=macs(counts),
         groups=tuple(PlannedGroup(g.name, g.size, tuple(sorted(orders[g.name][: counts[g.name]]))) for g in groups),
         frozen={g.name: g.frozen for g in graph.groups if g.frozen is not None},
+        round_to=round_to,
     )
 
 

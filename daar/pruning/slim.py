@@ -17,6 +17,8 @@ Removed = dict[str, list[int]]
 
 # largest |slim − masked| / largest |logit| that rounding in float64 explains
 TOLERANCE = 1e-10
+# images on which slim and masked network are compared
+CHECKED_IMAGES = 16
 
 
 def slim(model: nn.Module, graph: ChannelGraph, removed: Removed) -> nn.Module:
@@ -130,7 +132,7 @@ def slim_error(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, remove
     images = images.cpu().double()
     expected = Masked(dense, graph, removed).logits(images)
     with evaluating(thin):
-        pairs = zip(_tensors(thin(images)), _tensors(expected), strict=True)
+        pairs = zip(tensors(thin(images)), tensors(expected), strict=True)
         # of numpy's maximum, unlike Python's, NaN is the result wherever there is one
         error = float(np.max([float((one - other).abs().max() / other.abs().max()) for one, other in pairs]))
     if not error <= TOLERANCE:
@@ -141,8 +143,8 @@ def slim_error(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, remove
     return error
 
 
-def _tensors(output: Any) -> list[Tensor]:
+def tensors(output: Any) -> list[Tensor]:
     """The tensors in what a network returns: one, or a tuple, list or dict of them where it has several heads."""
     if isinstance(output, Tensor):
         return [output]
-    return [tensor for part in (output.values() if isinstance(output, dict) else output) for tensor in _tensors(part)]
+    return [tensor for part in (output.values() if isinstance(output, dict) else output) for tensor in tensors(part)]

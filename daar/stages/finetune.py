@@ -12,7 +12,8 @@ from daar import checkpoint, files, provenance
 from daar.checkpoint import Description
 from daar.data import datasets, packed
 from daar.pruning import plan as plans
-from daar.stages.prune import CHECKED_IMAGES, slim_by_plan
+from daar.pruning.slim import CHECKED_IMAGES
+from daar.stages.prune import slim_by_plan
 from daar.training.engine import Data, fit
 from daar.training.progress import Progress, curve_to_json
 from daar.training.recalibrate import recalibrate

@@ -5,19 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from daar import checkpoint, discovery
 from daar.data import packed
 from daar.data.calibration import calibration_batch
 from daar.discovery import Method
-from daar.modes import strict_float32
 from daar.pruning import importance, policies
 from daar.pruning import plan as plans
-from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning.calibration_loss import CalibrationLoss
+from daar.pruning.groups import channel_graph
 from daar.pruning.planning import make_plan
-from daar.pruning.slim import Masked, Removed
+from daar.pruning.slim import Removed
 
 
 def plan(
@@ -35,6 +33,7 @@ def plan(
     out: Path,
     device: torch.device,
     methods_dirs: tuple[Path, ...] = (),
+    round_to: int = 1,
 ) -> plans.Plan:
     """Choose the channels that stay and write plan.json.
 
@@ -52,6 +51,7 @@ def plan(
         out: plan.json.
         device: where the network runs.
         methods_dirs: further folders of methods, whose policies count too.
+        round_to: keep multiples of so many channels in each group.
 
     Raises:
         InputError: scores and network do not fit, or the target is out of reach.
@@ -83,32 +83,8 @@ def plan(
         policy_name=policy,
         scope=scope,
         target=target,
+        round_to=round_to,
     )
     plans.save(out, made)
     return made
 
-
-class CalibrationLoss:
-    """Mean cross-entropy of a masked network to the dense network's predictions, in strict float32.
-
-    No labels: what counts is how far pruning moves the network from what it was. The dense predictions are made once.
-
-    Args:
-        model: the dense network, on the images' device.
-        graph: its channel groups.
-        images: (N, C, H, W), normalised.
-        batch_size: images per forward pass.
-    """
-
-    def __init__(self, model: nn.Module, graph: ChannelGraph, images: Tensor, batch_size: int = 256) -> None:
-        self._model, self._graph, self._count = model, graph, len(images)
-        dense = Masked(model, graph, {})
-        with strict_float32():
-            self._batches = [(part, dense.logits(part).softmax(1)) for part in images.split(batch_size)]
-
-    def __call__(self, removed: Removed) -> float:
-        """The loss with the given channels, group → indices, masked."""
-        masked = Masked(self._model, self._graph, removed)
-        with strict_float32():
-            losses = (F.cross_entropy(masked.logits(x), dense, reduction="sum") for x, dense in self._batches)
-            return float(sum(map(float, losses))) / self._count

@@ -16,10 +16,7 @@ from daar.pruning import plan as plans
 from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.plan import Plan, PlannedGroup
-from daar.pruning.slim import slim, slim_error
-
-# calibration images on which slim and masked network are compared in float64
-CHECKED_IMAGES = 16
+from daar.pruning.slim import CHECKED_IMAGES, slim, slim_error
 
 
 @dataclass(frozen=True)

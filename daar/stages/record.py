@@ -9,9 +9,8 @@ import torch
 from daar import checkpoint, files
 from daar.checkpoint import Description
 from daar.pruning.groups import channel_graph
-from daar.pruning.slim import slim
+from daar.pruning.slim import CHECKED_IMAGES, slim
 from daar.schemas import validate
-from daar.stages.finetune import CHECKED_IMAGES
 from daar.stages.measure import accuracies, sizes
 from daar.stages.scratch import is_from_scratch
 

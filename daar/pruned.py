@@ -1,0 +1,242 @@
+"""Prune any CNN that torch.fx can trace: `daar.prune(model, images, macs_reduction=0.5)`.
+
+The suite's stages do the same from files, for networks of its registry.
+"""
+
+import copy
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from daar import discovery
+from daar.api import Batch
+from daar.discovery import Method
+from daar.errors import InputError
+from daar.modes import evaluating
+from daar.pruning import importance, policies
+from daar.pruning.calibration_loss import CalibrationLoss
+from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning.plan import SCOPES, Plan
+from daar.pruning.planning import make_plan
+from daar.pruning.slim import CHECKED_IMAGES, Removed, slim, slim_error
+from daar.pruning.slim_report import Report, report_on
+from daar.pruning.trace import OPAQUE
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A slim network and how it came to be.
+
+    Attributes:
+        model: of the class of the network given, on its device and in its mode; untuned. It computes what that computes
+            with the removed channels zeroed (`report.slim_error`).
+        report: its layers, MACs and parameters beside the dense ones; `print(pruned.report)`.
+        plan: what was kept; `slim_by(model, images, plan)` makes the same network again, for weights saved elsewhere.
+    """
+
+    model: nn.Module
+    report: Report
+    plan: Plan
+
+
+def prune(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor | None = None,
+    *,
+    method: str = "daar",
+    macs_reduction: float | None = 0.5,
+    scope: str = "all",
+    policy: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    round_to: int = 1,
+    exclude: Iterable[str] = (),
+    opaque: Iterable[str] = (),
+    seed: int = 0,
+    methods_dirs: Iterable[str | Path] = (),
+) -> Pruned:
+    """Remove the least important filters of a CNN, wherever that can be done exactly.
+
+    What an operation unknown to daar reads stays whole and is named in the report; the rest is pruned. Tune the result
+    afterwards: pruning alone costs accuracy. DAAR is here a reconstruction from the paper's abstract.
+
+    Args:
+        model: any CNN that torch.fx can trace in eval mode; left as it is.
+        images: (N, C, H, W) calibration images, float32, normalised as the model wants them; 64 or more for methods
+            that read images. MACs are counted for one of this size.
+        labels: (N,) int64, for methods that read them. Without, the model's own predictions stand in.
+        method: whose importance; `daar list methods`.
+        macs_reduction: fraction of the MACs to remove, in [0, 1); None for the policy's own rate.
+        scope: `all`, or `inner`: only channels that reach no addition and no concatenation.
+        policy: what turns importance into widths (`daar list policies`); None for the method's own. Policy `adaptive`
+            runs the network once per group of channels: give it few images or `uniform` where that takes too long.
+        options: keyword options of the method and of its policy.
+        round_to: keep multiples of so many channels in each group, such as 8.
+        exclude: paths of modules whose convs keep all their filters.
+        opaque: paths of modules to take as one unknown operation, such as those that cannot be traced.
+        seed: for methods that draw random numbers.
+        methods_dirs: further folders of methods.
+
+    Raises:
+        InputError: the model cannot be traced or run on the images, an argument is wrong, or the target cannot be met.
+    """
+    folders = tuple(map(Path, methods_dirs))
+    found = discovery.get(method, folders)
+    _check(model, images, labels, scope)
+    dense = _prepared(model, opaque)
+    batch = _batch(dense, images, labels)
+    graph = channel_graph(dense, batch.images[:1], exclude)
+    scores = _scores(dense, batch, graph, found, dict(options or {}), seed)
+    plan = _plan(dense, batch, graph, scores, found, policy or found.policy, dict(options or {}), folders, {
+        "scope": scope, "target": macs_reduction, "round_to": round_to,
+    })  # fmt: skip
+    slimmed, error = _proved(dense, graph, plan, batch.images)
+    return Pruned(_given_back(slimmed, model), report_on(dense, slimmed, graph, plan, error), plan)
+
+
+def slim_by(model: nn.Module, images: Tensor, plan: Plan, *, opaque: Iterable[str] = ()) -> nn.Module:
+    """The slim network of a plan, for instance to load weights into that were tuned elsewhere.
+
+    Args:
+        model: a network of the shape of that which the plan was made for; left as it is.
+        images: (N, C, H, W) of the size that it was made for; the values do not matter.
+        plan: of a `Pruned`, or read by `daar.pruning.plan.load`.
+        opaque: as it was given to `prune`.
+
+    Raises:
+        InputError: the plan is not for this network.
+    """
+    _check(model, images, None, plan.scope)
+    dense = _prepared(model, opaque)
+    graph = channel_graph(dense, _batch(dense, images[:1], None).images)
+    return _given_back(slim(dense, graph, plan.removed(graph)), model)
+
+
+def _check(model: Any, images: Any, labels: Any, scope: str) -> None:
+    if not isinstance(model, nn.Module) or isinstance(model, torch.jit.ScriptModule):
+        raise InputError(f"model is a {type(model).__name__}; it must be a plain torch.nn.Module.")
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel) or hasattr(model, "_orig_mod"):
+        raise InputError(
+            f"model is wrapped in {type(model).__name__}. Give the network inside: model.module or _orig_mod."
+        )
+    if not isinstance(images, Tensor) or images.dim() != 4 or not images.is_floating_point() or not len(images):
+        what = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+        raise InputError(f"images are {what}; they must be a float tensor (N, C, H, W), N at least 1, normalised.")
+    if not bool(torch.isfinite(images).all()):
+        raise InputError("images hold NaN or infinity; give finite ones, normalised as the model wants them.")
+    if labels is not None and (not isinstance(labels, Tensor) or labels.shape != images.shape[:1]):
+        what = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
+        raise InputError(f"labels are {what}; they must be a tensor ({len(images)},), one for each image.")
+    if scope not in SCOPES:
+        raise InputError(f"scope is {scope!r}; it is one of: {', '.join(SCOPES)}.")
+
+
+def _prepared(model: nn.Module, opaque: Iterable[str]) -> nn.Module:
+    """A copy with the opaque parts marked, which every trace of it then sees."""
+    dense = copy.deepcopy(model)
+    for name in opaque:
+        setattr(module_of(dense, name, "opaque"), OPAQUE, True)
+    return dense
+
+
+def module_of(model: nn.Module, name: str, what: str) -> nn.Module:
+    """A part of a network; InputError where there is none of that path."""
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        top = ", ".join(child for child, _ in model.named_children())
+        raise InputError(f"{what} names {name!r}, but the model has no such module; at its top are: {top}.") from None
+
+
+def _batch(dense: nn.Module, images: Tensor, labels: Tensor | None) -> Batch:
+    """The images where the model is, with labels or the model's predictions; tries one forward pass."""
+    weight = next(dense.parameters(), None)
+    if weight is None:
+        raise InputError("the model has no parameters, so there is nothing to prune.")
+    images = images.to(weight.device, weight.dtype)
+    try:
+        with evaluating(dense):
+            output = torch.cat([_first(dense(part)) for part in images.split(64)])
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"the model fails on images of shape {tuple(images.shape[1:])}: {reason}") from error
+    return Batch(images, output.flatten(1).argmax(1) if labels is None else labels.to(weight.device, torch.int64))
+
+
+def _first(output: Any) -> Tensor:
+    return (
+        output
+        if isinstance(output, Tensor)
+        else _first(next(iter(output.values() if isinstance(output, dict) else output)))
+    )
+
+
+def _scores(
+    dense: nn.Module, batch: Batch, graph: ChannelGraph, method: Method, options: dict[str, Any], seed: int
+) -> dict[str, Tensor]:
+    if method.scores is None:
+        raise InputError(f"method {method.name!r} is a program of its own that only a suite can run. Choose another.")
+    chosen, _ = discovery.split_options(method, options)
+    module = discovery.load(method)
+    if discovery.takes_seed(module.score):
+        chosen = {**chosen, "seed": seed}
+    widths = {layer: len(graph.layers[layer].outputs) for layer in graph.scored_layers()}
+    scores = module.score(dense.eval(), batch, list(widths), **chosen)
+    importance.check(scores, widths, f"method {method.name!r}")
+    return scores
+
+
+def _plan(
+    dense: nn.Module,
+    batch: Batch,
+    graph: ChannelGraph,
+    scores: dict[str, Tensor],
+    method: Method,
+    policy: str,
+    options: dict[str, Any],
+    folders: tuple[Path, ...],
+    target: dict[str, Any],
+) -> Plan:
+    chosen = discovery.split_options(method, options)[1] if method.policy == policy and method.plans is not None else {}
+    measured = functools.cache(lambda: CalibrationLoss(dense, graph, batch.images))
+
+    def loss(removed: Removed) -> float:
+        return measured()(removed)  # the dense network runs only for a policy that asks
+
+    return make_plan(
+        graph,
+        scores,
+        policies.get(policy, folders),
+        loss=loss,
+        options=chosen,
+        method=method.name,
+        policy_name=policy,
+        **target,
+    )
+
+
+def _proved(dense: nn.Module, graph: ChannelGraph, plan: Plan, images: Tensor) -> tuple[nn.Module, float]:
+    """The slim network, and how far it is from the masked one."""
+    removed = plan.removed(graph)
+    slimmed = slim(dense, graph, removed)
+    try:
+        return slimmed, slim_error(dense, slimmed, graph, removed, images[:CHECKED_IMAGES])
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"the slim network, or the dense one in float64, does not run: {reason}. The model's code may rely on a "
+            "width or a type: name the module where it does in `exclude` or `opaque`."
+        ) from error
+
+
+def _given_back(slimmed: nn.Module, model: nn.Module) -> nn.Module:
+    """The slim network without our marks, every part in the mode in which the model's is."""
+    for part, original in zip(slimmed.modules(), model.modules(), strict=True):
+        part.__dict__.pop(OPAQUE, None)
+        part.training = original.training
+    return slimmed

@@ -1,0 +1,160 @@
+"""What pruning did to one network: layer by layer, in MACs and parameters, and what had to stay."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tabulate import tabulate
+from torch import nn
+
+from daar.measure.macs import count_params
+from daar.pruning.groups import ChannelGraph, Group
+from daar.pruning.plan import Plan
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One conv or linear layer, dense and slim.
+
+    Attributes:
+        name: path of the module.
+        filters_dense: filters (units of a linear layer) before.
+        filters: filters that are left.
+        macs_dense: multiply-accumulates for one image, before.
+        macs: those that are left.
+        params_dense: learnable parameters of the layer itself, before.
+        params: those that are left.
+    """
+
+    name: str
+    filters_dense: int
+    filters: int
+    macs_dense: int
+    macs: int
+    params_dense: int
+    params: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """Dense and slim network side by side; `print` it, or take `to_json()`.
+
+    Attributes:
+        method: whose importance.
+        policy: what made widths of it.
+        scope: `inner` or `all`.
+        macs_dense: multiply-accumulates of one image, before; conv, linear and matrix products.
+        macs: those that are left.
+        params_dense: learnable parameters, before.
+        params: those that are left.
+        slim_error: max |slim − masked| / max |logit|, in float64 over some of the images.
+        layers: every conv and linear layer that torch.fx sees, in the order of execution.
+        frozen: group → why all of it stays.
+        fixed: group → how many of its channels must stay, and why.
+    """
+
+    method: str
+    policy: str
+    scope: str
+    macs_dense: int
+    macs: int
+    params_dense: int
+    params: int
+    slim_error: float
+    layers: tuple[LayerReport, ...]
+    frozen: dict[str, str]
+    fixed: dict[str, str]
+
+    @property
+    def macs_reduction(self) -> float:
+        """Fraction of the dense MACs removed."""
+        return 1 - self.macs / self.macs_dense
+
+    @property
+    def params_reduction(self) -> float:
+        """Fraction of the dense parameters removed."""
+        return 1 - self.params / self.params_dense
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, with both reductions."""
+        return {**asdict(self), "macs_reduction": self.macs_reduction, "params_reduction": self.params_reduction}
+
+    def __str__(self) -> str:
+        rows = [
+            {
+                "layer": layer.name,
+                "filters": _change(layer.filters_dense, layer.filters),
+                "MACs": _change(layer.macs_dense, layer.macs),
+                "params": _change(layer.params_dense, layer.params),
+            }
+            for layer in self.layers
+        ]
+        head = (
+            f"{self.method}, policy {self.policy}, scope {self.scope}: MACs {self.macs_dense:,} → {self.macs:,} "
+            f"({-100 * self.macs_reduction:+.1f} %), parameters {self.params_dense:,} → {self.params:,} "
+            f"({-100 * self.params_reduction:+.1f} %); max |slim − masked| {self.slim_error:.1e} of the largest logit "
+            "(float64)"
+        )
+        stays = [f"{name} stays whole: {reason}" for name, reason in self.frozen.items()]
+        stays += [f"{name}: {reason}" for name, reason in self.fixed.items()]
+        return "\n".join([head, "", tabulate(rows, headers="keys", disable_numparse=True), *stays])
+
+
+def report_on(dense: nn.Module, slimmed: nn.Module, graph: ChannelGraph, plan: Plan, error: float) -> Report:
+    """Compare a network with what a plan left of it.
+
+    Args:
+        dense: the network.
+        slimmed: what `slim` made of it.
+        graph: of the dense network.
+        plan: what it was slimmed by.
+        error: measured by `slim_error`.
+    """
+    alive = graph.alive(plan.removed(graph))
+    whole = np.ones(graph.count, dtype=bool)
+    counted = [layer for layer in graph.layers.values() if isinstance(layer.module, nn.Conv2d | nn.Linear)]
+    return Report(
+        method=plan.method,
+        policy=plan.policy,
+        scope=plan.scope,
+        macs_dense=plan.macs_dense,
+        macs=plan.macs,
+        params_dense=count_params(dense),
+        params=count_params(slimmed),
+        slim_error=error,
+        layers=tuple(
+            LayerReport(
+                layer.name,
+                len(layer.outputs),
+                _width(layer.outputs, alive),
+                layer.macs(whole),
+                layer.macs(alive),
+                count_params(layer.module),
+                count_params(slimmed.get_submodule(layer.name)),
+            )
+            for layer in counted
+        ),
+        frozen=plan.frozen,
+        fixed={g.name: said for g in graph.in_scope(plan.scope) if (said := _fixed(g))},
+    )
+
+
+def _width(layout: NDArray[np.int64], alive: NDArray[np.bool_]) -> int:
+    return int(alive[layout].sum())
+
+
+def _fixed(group: Group) -> str:
+    """What keeps channels of a group that is in scope, a phrase; empty where nothing but its least does."""
+    if group.fixed:
+        return f"{len(group.fixed)} of {group.size} channels must stay: {next(iter(group.fixed.values()))}"
+    if group.min_kept == group.size:
+        filters = len(group.positions[group.name])
+        return (
+            f"its {filters} filters go only {'one by one' if filters == group.size else 'together'}, and the least stay"
+        )
+    return ""
+
+
+def _change(before: int, after: int) -> str:
+    return f"{before:,}" if before == after else f"{before:,} → {after:,}"
