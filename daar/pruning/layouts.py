@@ -60,7 +60,8 @@ class Layouts(fx.Interpreter):
         self.macs = counter.get_total_flops() // 2
         roots = self.roots()
         for layout, source, reason in self._assumed:
-            if not np.array_equal(roots[layout], roots[source]):
+            # the number is the same, whatever goes, if the channels are, in whatever order
+            if not np.array_equal(np.sort(roots[layout], axis=None), np.sort(roots[source], axis=None)):
                 self.freeze(layout, reason)
 
     def roots(self) -> Layout:
