@@ -130,7 +130,7 @@ def _check(model: Any, images: Any, labels: Any, scope: str) -> None:
     if not bool(torch.isfinite(images).all()):
         raise InputError("images hold NaN or infinity; give finite ones, normalised as the model wants them.")
     if labels is not None and (not isinstance(labels, Tensor) or labels.shape != images.shape[:1]):
-        what = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
+        what = str(tuple(labels.shape)) if isinstance(labels, Tensor) else type(labels).__name__
         raise InputError(f"labels are {what}; they must be a tensor ({len(images)},), one for each image.")
     if scope not in SCOPES:
         raise InputError(f"scope is {scope!r}; it is one of: {', '.join(SCOPES)}.")

@@ -406,11 +406,9 @@ def test_without_daar_its_benchmarks_are_left_out(monkeypatch: pytest.MonkeyPatc
     assert "hrank-resnet56" in bench.catalogue()
 
 
-def test_methods_that_see_no_images_are_timed_on_all_networks() -> None:
-    from daar import models
-
+def test_methods_that_see_no_images_are_timed_on_many_networks() -> None:
     known = bench.catalogue()
-    assert f"all {len(models.NETWORKS)} networks" in known["score-fpgm"].title
+    assert "CIFAR's 10 ResNets and VGG-16" in known["score-fpgm"].title
     for name in ("score-l1", "score-fpgm"):
         goal = known[name].goal
         assert goal is not None

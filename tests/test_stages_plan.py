@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from daar.models.resnet_cifar import ResNet
+from daar.pruning.calibration_loss import CalibrationLoss
 from daar.pruning.groups import channel_graph
 from daar.pruning.slim import slim
-from daar.pruning.calibration_loss import CalibrationLoss
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
 
 GONE = {"layer1.0.conv1": [0, 3, 9], "layer3.0.conv2": [5, 60], "conv1": [1]}

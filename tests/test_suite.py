@@ -100,7 +100,7 @@ def test_an_imported_base_is_one_for_all_seeds() -> None:
         ({"epocs": 3}, "'epocs' was unexpected"),
         ({"epocs": 3}, "known keys are allow_cpu, base"),
         ({"methods": ["l1", "l3"]}, f"unknown method in here 'l3'; there are: {', '.join(discovery.find())}."),
-        ({"networks": ["resnet21"]}, "unknown network 'resnet21'; there are: resnet110"),
+        ({"networks": ["resnet21"]}, "unknown network 'resnet21'; there are: densenet40"),
         ({"datasets": ["mnist"]}, "unknown dataset 'mnist'"),
         ({"policies": ["greedy"]}, "unknown policy in here 'greedy'; there are: "),
         ({"macs_reductions": [1.2]}, "macs_reductions[0]: 1.2"),

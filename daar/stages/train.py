@@ -8,6 +8,7 @@ import torch
 from daar import checkpoint, models, provenance
 from daar.checkpoint import Description
 from daar.data import datasets, packed
+from daar.errors import InputError
 from daar.randomness import derive
 from daar.training.engine import Data, fit
 from daar.training.progress import curve_to_json
@@ -36,11 +37,16 @@ def train(
         say: gets a line per epoch.
 
     Raises:
-        InputError: a name is unknown, data are missing or damaged, or the loss is not finite.
+        InputError: a name is unknown, network and images differ in size, data are missing or damaged, or the loss is
+            not finite.
     """
     entry = models.get(network)
     train_pack, val_pack = (packed.load(Path(packs) / f"{split}.safetensors") for split in ("train", "val"))
     dataset = datasets.get(train_pack.dataset)
+    if entry.input_shape != dataset.shape:
+        raise InputError(
+            f"{network} takes {entry.input_shape} images, {dataset.name} has {dataset.shape}. Choose another network."
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive("weights", seed))
         model = entry.build(len(train_pack.classes))

@@ -18,9 +18,9 @@ from daar.api import Batch, MethodInfo
 from daar.discovery import Method
 from daar.models.resnet_cifar import ResNet
 from daar.pruning import importance
+from daar.pruning.calibration_loss import CalibrationLoss
 from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph, channel_graph
-from daar.pruning.calibration_loss import CalibrationLoss
 from daar.stages.score import run
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
 

@@ -26,8 +26,8 @@ def test_three_filters_by_hand() -> None:
     assert scored(nn.Sequential(conv), ["0"])["0"].tolist() == [7.0, 8.0, 9.0]
 
 
-@pytest.mark.parametrize("network", list(models.NETWORKS))
-def test_sums_are_scipy_s_in_every_network(network: str) -> None:
+@pytest.mark.parametrize("network", [n.name for n in models.NETWORKS.values() if n.classes == 10])
+def test_sums_are_scipy_s_in_every_network_for_cifar(network: str) -> None:
     model = enliven(models.get(network).build(10))
     layers = channel_graph(model, torch.zeros(1, *models.get(network).input_shape)).scored_layers()
     for layer, found in scored(model, layers).items():
