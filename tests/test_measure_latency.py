@@ -123,7 +123,7 @@ def test_torch_runs_what_the_record_says() -> None:
         assert forward(images).dtype == torch.bfloat16
         assert forward(images).is_inference()
         assert torch.equal(forward(images), forward(images))  # no dropout
-        assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
+        assert next(model.parameters()).is_contiguous(memory_format=torch.channels_last)
         assert not torch.backends.cudnn.allow_tf32
     assert model.training
 

@@ -87,9 +87,10 @@ def compare(
         name → milliseconds of one batch, a value per round: the median of a window's repetitions.
     """
     taken: dict[str, list[float]] = {name: [] for name in networks}
+    orders = list(networks)[::-1], list(networks)
     with _torch_threads(threads):
         for index in range(rounds + 1):
-            for name in list(networks) if index % 2 else reversed(networks):
+            for name in orders[index % 2]:
                 seconds = _window(networks[name], images, clock)
                 if index:  # the first round warms up: caches, the choice of kernels, clocks
                     taken[name].append(1e3 * seconds)
