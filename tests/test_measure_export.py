@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,16 @@ def test_a_package_that_is_not_installed_is_named(
     err = one_line(run(capsys, "export", folder, "--format", "onnx", "--out", tmp_path / "net.onnx", code=2))
     assert err.endswith(f"{package} is not installed. Run: pip install -e '.[export]'\n")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_lock_has_the_extra() -> None:
+    root = Path(exporting.__file__).parents[2]
+    wanted = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]["export"]
+    locked = dict(line.split("==", 1) for line in (root / "requirements.lock").read_text().splitlines() if "==" in line)
+    for requirement in wanted:
+        name, least = requirement.split(">=")
+        assert [int(n) for n in locked[name].split(".")] >= [int(n) for n in least.split(".")], requirement
+    assert {name for kind in FORMATS.values() for name in kind.modules} == {name.split(">=")[0] for name in wanted}
 
 
 def test_bad_input(capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path) -> None:
