@@ -34,6 +34,7 @@ _INDIFFERENT = {
     "daar.errors",
     "daar.files",
     "daar.gpu",
+    "daar.misfit",
     "daar.models",
     "daar.provenance",
     "daar.schemas",

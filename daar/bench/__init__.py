@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from daar import provenance
-from daar.bench import output, pruning, scores, startup, training
+from daar.bench import output, pruning, scores, slim_networks, startup, training
 from daar.bench.harness import Benchmark, Options, measure
 from daar.bench.quiet import Quiet
 from daar.errors import InputError, unknown
@@ -22,7 +22,7 @@ from daar.errors import InputError, unknown
 def catalogue() -> dict[str, Benchmark]:
     """Every benchmark by name, in the order in which they run."""
     found: dict[str, Benchmark] = {}
-    for module in (training, startup, pruning, scores):
+    for module in (training, startup, pruning, slim_networks, scores):
         for benchmark in module.benchmarks():
             assert benchmark.name not in found, benchmark.name
             found[benchmark.name] = benchmark

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from daar import discovery, models
 from daar.bench.harness import Benchmark, Options, Side, Sides, under
@@ -16,15 +16,23 @@ from daar.pruning.planning import make_plan
 from daar.pruning.slim import slim
 
 NETWORK = "resnet110"
-CLASSES = 10
+# the most seconds from a network to its slim one
+LIMITS = {"resnet110": 5, "densenet40": 5, "googlenet": 15}
 TARGET = 0.5
-IMAGE = (1, 3, 32, 32)
 WORDS = f"random importance, {TARGET:.0%} of the MACs removed"
 
 
 def benchmarks() -> list[Benchmark]:
-    """Pruning ResNet-110, and a plan for it by every policy there is."""
-    title = "Pruning ResNet-110: trace, groups, plan, slim"
+    """Pruning the networks of most layers and groups, and a plan for ResNet-110 by every policy there is."""
+    pruned = [
+        Benchmark(
+            f"prune-{name}",
+            f"Pruning {models.get(name).title}: trace, groups, plan, slim",
+            functools.partial(_prune, name),
+            under(limit),
+        )
+        for name, limit in LIMITS.items()
+    ]
     plans = [
         Benchmark(
             f"plan-{NETWORK}-{policy}",
@@ -35,7 +43,7 @@ def benchmarks() -> list[Benchmark]:
         )
         for policy in _policies()
     ]
-    return [Benchmark(f"prune-{NETWORK}", title, _prune, under(5)), *plans]
+    return [*pruned, *plans]
 
 
 def _policies() -> list[str]:
@@ -44,34 +52,41 @@ def _policies() -> list[str]:
 
 
 @contextmanager
-def _prune(_: Options) -> Iterator[Sides]:
-    model = models.get(NETWORK).build(CLASSES)
-    scores = _random_scores(channel_graph(model, torch.zeros(IMAGE)))
+def _prune(network: str, _: Options) -> Iterator[Sides]:
+    model, image = _built(network)
+    scores = random_scores(channel_graph(model, image))
 
     def prune() -> None:
-        graph = channel_graph(model, torch.zeros(IMAGE))
-        slim(model, graph, _planned(graph, scores, "uniform").removed(graph))
+        graph = channel_graph(model, image)
+        slim(model, graph, planned(graph, scores, "uniform").removed(graph))
 
     yield Sides(Side(f"uniform policy, {WORDS}", prune))
 
 
 @contextmanager
 def _plan(policy: str, _: Options) -> Iterator[Sides]:
-    graph = channel_graph(models.get(NETWORK).build(CLASSES), torch.zeros(IMAGE))
-    scores = _random_scores(graph)
+    graph = channel_graph(*_built(NETWORK))
+    scores = random_scores(graph)
 
     def plan() -> None:
-        _planned(graph, scores, policy)
+        planned(graph, scores, policy)
 
     yield Sides(Side(f"{WORDS}; the calibration loss, where a policy asks for it, is 0 and takes no time", plan))
 
 
-def _random_scores(graph: ChannelGraph) -> dict[str, Tensor]:
+def _built(network: str) -> tuple[nn.Module, Tensor]:
+    entry = models.get(network)
+    return entry.build(entry.classes), torch.zeros(1, *entry.input_shape)
+
+
+def random_scores(graph: ChannelGraph) -> dict[str, Tensor]:
+    """Importance for every layer, the same in each call."""
     dice = torch.Generator().manual_seed(0)
     return {layer: torch.rand(len(graph.layers[layer].outputs), generator=dice) for layer in graph.scored_layers()}
 
 
-def _planned(graph: ChannelGraph, scores: dict[str, Tensor], policy: str) -> Plan:
+def planned(graph: ChannelGraph, scores: dict[str, Tensor], policy: str, round_to: int = 1) -> Plan:
+    """A plan for half of the MACs, scope `all`."""
     return make_plan(
         graph,
         scores,
@@ -82,4 +97,5 @@ def _planned(graph: ChannelGraph, scores: dict[str, Tensor], policy: str) -> Pla
         policy_name=policy,
         scope="all",
         target=TARGET,
+        round_to=round_to,
     )

@@ -25,8 +25,8 @@ TARGETS = (0.5, 0.4, 0.3, 0.2, 0.1)
 HEAD = f"""# Every classification CNN of torchvision {torchvision.__version__}
 
 Pruned by `daar.prune(model, images, method="l1", macs_reduction=0.5)`, scope `all`, {IMAGES} random images of 224
-pixels (299 for Inception), torch {torch.__version__}, on a CPU; weights and BN statistics drawn. Where half of the MACs is
-out of reach, the most of 40, 30, 20 and 10 %. *Error* is max |slim − masked| / max |logit| in float64. The next two
+pixels (299 for Inception), torch {torch.__version__}, on a CPU; weights and BN statistics drawn. Where half of the MACs
+is out of reach, the most of 40, 30, 20 and 10 %. *Error* is max |slim − masked| / max |logit| in float64. The next two
 columns say how many filters must stay whole, and why. Seconds are of the whole call, the check in float64 included, on
 a busy machine: they only give the order. ViT and Swin have no filters to prune.
 
