@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -100,6 +101,33 @@ def test_changing_the_tuning_retrains_no_dense_network(finished: Path) -> None:
     assert "finetune" in jobs
     assert "train " not in jobs
     assert "score" not in jobs
+
+
+def test_asking_for_latency_retrains_nothing(finished: Path) -> None:
+    done = run(finished, "-n", "--config", "latency=true")
+    jobs = re.findall(r"^rule (\w+):$", done.stdout + done.stderr, re.MULTILINE)
+    assert {name: jobs.count(name) for name in jobs if name not in ("suite", "tables", "figures", "all")} == {
+        **{"latency": 8, "collect": 1}
+    }
+    # all that --cores gives: nothing runs beside
+    blocks = re.findall(r"^rule latency:$(.*?)^$", done.stdout + done.stderr, re.MULTILINE | re.DOTALL)
+    assert [re.findall(r"threads: (\d+)", block) for block in blocks] == [["2"]] * 8
+
+
+@pytest.mark.slow
+def test_latency_of_one_setting(finished: Path) -> None:
+    path = "results/tiny/digits/resnet20/seed0/l1/uniform-all-0.5/latency.json"
+    done = run(finished, path, "--config", "latency=true")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((finished / path).read_text())
+    beside = json.loads((finished / path).with_name("record.json").read_text())
+    assert (found["dense"]["macs"], found["slim"]["macs"]) == (beside["macs"]["dense"], beside["macs"]["slim"])
+    assert found["dense"]["sha256"] == beside["base"]["sha256"]
+    assert [(batch["batch_size"], len(batch["torch"]["slim"]["windows_ms"])) for batch in found["batches"]] == [
+        *((1, found["rounds"]), (128, found["rounds"]))
+    ]
+    assert found["threads"] == 2
+    assert "dense / slim" in (finished / path).with_name("latency.log").read_text()
 
 
 def test_snakemake_s_own_report_is_built_offline(finished: Path) -> None:
