@@ -358,6 +358,26 @@ def test_slim_is_masked_on_random_networks(model: Cnn, data: st.DataObject) -> N
     check_random_network(model, data)
 
 
+@settings(PROPERTY, max_examples=25)
+@given(model=cnns(), data=st.data())
+def test_slimming_random_networks_twice_is_slimming_them_once_by_the_union(model: Cnn, data: st.DataObject) -> None:
+    image = torch.zeros(1, 3, model.size, model.size).double()
+    graph = channel_graph(model, image)
+    union = data.draw(removals(graph))
+    first = {name: sorted(data.draw(st.sets(st.sampled_from(gone)))) if gone else [] for name, gone in union.items()}
+    half = slim(model, graph, first)
+    again = channel_graph(half, image)
+    sizes = {group.name: group.size for group in graph.groups}
+    second = {}
+    for name, gone in union.items():
+        left = [index for index in range(sizes[name]) if index not in first[name]]
+        second[name] = [left.index(index) for index in gone if index not in first[name]]
+    assert [group.name for group in again.groups] == [group.name for group in graph.groups]
+    once, twice = slim(model, graph, union), slim(half, again, second)
+    for (key, one), other in zip(once.state_dict().items(), twice.state_dict().values(), strict=True):
+        assert torch.equal(one, other), key
+
+
 @pytest.mark.slow
 @settings(PROPERTY, max_examples=500, derandomize=False, phases=[Phase.generate, Phase.shrink])
 @given(model=cnns(), data=st.data())
