@@ -87,4 +87,3 @@ def plan(
     )
     plans.save(out, made)
     return made
-
