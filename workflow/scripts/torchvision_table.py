@@ -76,6 +76,7 @@ def row(name: str) -> str:
     stay = {group: filters[group] for group, reason in report.frozen.items() if reason != "network output"}
     stay |= {group: filters[group] for group, reason in report.fixed.items() if "go only together" in reason}
     why = sorted({short({**report.frozen, **report.fixed}[group]) for group in stay})
+    why = [*why[:2], f"and {len(why) - 2} more of that kind"] if len(why) > 3 else why
     notes = "; ".join([*why, *(["the last conv makes the logits"] if logits[True] else [])])
     return (
         f"| {name} | {report.macs_dense / 1e6:,.1f} M | {100 * report.macs_reduction:.1f} % | "
@@ -85,8 +86,8 @@ def row(name: str) -> str:
 
 
 def short(reason: str) -> str:
-    """A reason without the path of the library."""
-    return reason.split(' (File "', maxsplit=1)[0].replace("|", "\\|")
+    """A reason without its general part and without the path of the library."""
+    return reason.removeprefix("no group of this network may be pruned: ").split(' (File "')[0]
 
 
 def main() -> None:
