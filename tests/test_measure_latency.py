@@ -14,9 +14,10 @@ import onnxruntime
 import pandas as pd
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
-from daar import checkpoint, provenance, schemas
+from daar import checkpoint, provenance, schemas, suite
 from daar.errors import InputError
 from daar.measure import latency as measuring
 from daar.measure.latency import compare, in_onnxruntime, in_torch, summarise
@@ -28,6 +29,7 @@ from tests.test_checkpoint import description
 from tests.test_cli import one_line, run
 from tests.test_measure_export import slim_network
 from tests.test_report_collect import record, write
+from tests.test_stability import SMALL
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +271,7 @@ def test_what_reruns_and_what_does_not() -> None:
         assert not {"daar.measure.latency", "daar.stages.latency"} & provenance._closure(f"daar.stages.{other}"), other
 
 
-def latency_json(folder: Path) -> dict[str, Any]:
+def latency_json() -> dict[str, Any]:
     """Of two batch sizes, with figures that tell where they come from."""
     spread = {"images_per_second": 1.0, "windows_ms": [1.0, 1.0]}
 
@@ -292,7 +294,7 @@ def latency_json(folder: Path) -> dict[str, Any]:
 
 def test_columns_of_the_results(tmp_path: Path) -> None:
     paths = write(tmp_path, record(seed=0), record(seed=1))
-    paths[1].with_name("latency.json").write_text(json.dumps(latency_json(tmp_path)))
+    paths[1].with_name("latency.json").write_text(json.dumps(latency_json()))
     expected = {
         **{"latency_ms_dense_b1": 1.25, "latency_ms_slim_b1": 1.0, "latency_ratio_b1": 1.26},
         **{"latency_ms_dense_b128": 45.0, "latency_ms_slim_b128": 30.0, "latency_ratio_b128": 1.5},
@@ -300,14 +302,27 @@ def test_columns_of_the_results(tmp_path: Path) -> None:
     without, beside = read_results(write_results(paths, tmp_path / "results.csv", latency=True)).to_dict("records")
     assert {key: beside[key] for key in expected} == expected
     assert all(pd.isna(without[key]) for key in expected)
-    # a suite that asks for none has none, whatever an earlier run left
-    for row in read_results(write_results(paths, tmp_path / "results.csv")).to_dict("records"):
-        assert all(pd.isna(row[key]) for key in expected)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_suite_that_asks_for_none_has_none_whatever_an_earlier_run_left(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, asked: bool
+) -> None:
+    content = {**SMALL, "methods": ["l1"], **({"latency": True} if asked else {})}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(content))
+    (setting,) = suite.load(tmp_path / "small.yaml").settings
+    folder = tmp_path / "small" / setting.path
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text(json.dumps(record()))
+    (folder / "latency.json").write_text(json.dumps(latency_json()))
+    run(capsys, "report", tmp_path / "small.yaml", "--results", tmp_path, "--only", "collect")
+    (value,) = read_results(tmp_path / "small" / "results.csv")["latency_ratio_b128"]
+    assert value == 1.5 if asked else pd.isna(value)
 
 
 def test_a_damaged_latency_is_named(tmp_path: Path) -> None:
     (path,) = write(tmp_path, record())
     beside = path.with_name("latency.json")
-    beside.write_text(json.dumps({**latency_json(tmp_path), "rounds": 0}))
+    beside.write_text(json.dumps({**latency_json(), "rounds": 0}))
     with pytest.raises(InputError, match=r"latency\.json: rounds: 0"):
         write_results([path], tmp_path / "results.csv", latency=True)
