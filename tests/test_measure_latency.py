@@ -213,7 +213,7 @@ def test_text(capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path], br
     assert [line.split()[:2] for line in both.splitlines() if "×" in line] == [["2", "torch"], ["2", "onnxruntime"]]
     alone = run(capsys, "latency", folders[0], *told, "--dtype", "bf16")
     assert "×" not in alone
-    assert "onnxruntime is timed on the CPU in float32; this was cpu in bf16" in alone
+    assert "onnxruntime: it is timed on the CPU in float32; this was cpu in bf16" in alone
 
 
 def test_without_onnxruntime_the_reason_stands_there(

@@ -90,7 +90,7 @@ def _why_not(wanted: bool, device: torch.device, dtype: str) -> str | None:
     if not wanted:
         return "not asked for"
     if device.type != "cpu" or dtype != "float32":
-        return f"onnxruntime is timed on the CPU in float32; this was {device.type} in {dtype}"
+        return f"it is timed on the CPU in float32; this was {device.type} in {dtype}"
     return measuring.missing()
 
 
