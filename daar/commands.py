@@ -74,7 +74,9 @@ def check_data(a: Namespace) -> None:
         return
     print(f"{report.dataset}: {report.comparison}; packed from {report.source['kind']} at {report.source['where']}")
     for split, counts in report.counts.items():
-        per_class = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        equal = len(set(counts.values())) == 1
+        listed = [f"{name} {count:,}" for name, count in counts.items()]
+        per_class = f"{next(iter(counts.values())):,} of each class" if equal else ", ".join(listed)
         print(f"{split}: {sum(counts.values()):,} images ({per_class})")
     print(f"mean {_numbers(report.mean)}, std {_numbers(report.std)} (of pixels in 0..1, train part)")
 

@@ -15,6 +15,16 @@ def test_cifar10_as_published():
     assert dataset.flip
 
 
+def test_cifar100_as_published():
+    dataset = get("cifar100")
+    assert dataset.classes == tuple(sorted(dataset.classes))
+    assert (len(dataset.classes), dataset.classes[0], dataset.classes[99]) == (100, "apple", "worm")
+    assert dataset.official == {"train": 50_000, "test": 10_000}
+    assert dataset.splits == {"train": 45_000, "val": 5_000, "test": 10_000}
+    assert dataset.flip
+    assert not set(dataset.classes) & set(get("cifar10").classes)  # or a folder of one could pass for the other
+
+
 def test_digits_is_one_part_and_never_mirrored():
     dataset = get("digits")
     assert dataset.official == {"train": 1_797}
@@ -30,7 +40,7 @@ def test_registry_is_consistent(dataset: Dataset) -> None:
 
 
 def test_unknown_name_lists_the_known():
-    with pytest.raises(InputError, match="unknown dataset 'cifar11'; there are: cifar10, digits"):
+    with pytest.raises(InputError, match="unknown dataset 'cifar11'; there are: cifar10, cifar100, digits"):
         get("cifar11")
 
 

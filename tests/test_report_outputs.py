@@ -31,6 +31,7 @@ COMMON = {name: BLANK[dtype] for name, dtype in COLUMNS.items()} | {
     **{"macs_reduction": 0.5, "params_dense": 853_018, "params_slim": 426_509, "params_reduction": 0.5},
     **{"top1_pruned": 10.0, "top1_recalibrated": 60.125, "top1_best_val": 93.0, "val_top1_tuned": 92.0},
     **{"hardware_cpu": "EPYC_7", "hardware_cores": 2, "hardware_gpu": pd.NA},
+    **{name: float("nan") for name in COLUMNS if "top5" in name},  # as below 100 classes
 }
 DENSE = (93.0, 93.2, 93.4)
 TITLES = {"daar": "DAAR (reconstruction)", "l1": "L1 (Li et al. 2017)"}
@@ -197,6 +198,33 @@ def test_golden_markdown(tmp_path: Path) -> None:
     page, _ = write_tables(csv(tmp_path, RANDOM, L1, DAAR), tmp_path / "tables", TITLES)
     assert page.name == "cifar10-resnet56.md"
     assert squeezed(page.read_text(encoding="utf-8")) == GOLDEN
+
+
+def test_top5_stands_beside_top1_where_it_was_measured(tmp_path: Path) -> None:
+    dense, tuned = (99.0, 99.2, 99.4), (98.0, 98.5, 99.0)
+    measured = [
+        change(L1, dataset="cifar100", top5_dense=value, top5_tuned=tuned[k])[k] for k, value in enumerate(dense)
+    ]
+    own = [row | {"target": float("nan"), "macs_reduction": 0.3, "top5_tuned": 97.0} for row in measured]
+    pages = write_tables(csv(tmp_path, measured, own, L1), tmp_path / "tables", {})
+    assert [page.name for page in pages[::2]] == ["cifar10-resnet56.md", "cifar100-resnet56.md"]
+    assert "top-5" not in pages[0].read_text(encoding="utf-8")
+    text = pages[2].read_text(encoding="utf-8")
+    assert text.startswith("# ResNet-56 on CIFAR-100\n")
+    header, *cells = (
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in text.splitlines()
+        if re.match(r"\| (Method|Dense|l1) ", line)
+    )
+    at = header.index("Dense top-5")
+    assert header[at - 1 : at + 3] == ["Δ (tuned − dense)", "Dense top-5", "Tuned top-5", "FLOPs (MACs), removed"]
+    # by hand: deviations of 0.2 and of 0.5 from the mean on either side
+    assert [row[at : at + 2] for row in cells if row != header] == [
+        ["99.20 ± 0.20 (3)", "–"],
+        ["99.20", "98.50 ± 0.50 (3)"],
+        ["99.20 ± 0.20 (3)", "–"],
+        ["99.20", "97.00 ± 0.00 (3)"],
+    ]
 
 
 def test_csv_has_the_numbers_apart(tmp_path: Path) -> None:

@@ -5,6 +5,16 @@ from dataclasses import dataclass
 from daar.errors import unknown
 
 _CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+# the fine ones, as its meta file spells them; the twenty coarse classes are not used
+_CIFAR100_CLASSES = (
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel "
+    "can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur "
+    "dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion "
+    "lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree "
+    "pear pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea "
+    "seal shark shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank "
+    "telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"
+)
 
 
 @dataclass(frozen=True)
@@ -91,11 +101,27 @@ DATASETS = {
             torchvision_class="CIFAR10",
             torchvision_folder="cifar-10-batches-py",
         ),
+        Dataset(
+            name="cifar100",
+            title="CIFAR-100",
+            classes=tuple(_CIFAR100_CLASSES.split()),
+            shape=(3, 32, 32),
+            official_train=50_000,
+            official_test=10_000,
+            train=45_000,
+            val=5_000,
+            test=10_000,
+            flip=True,
+            sources=("torchvision", "folder", "parquet"),
+            torchvision_class="CIFAR100",
+            torchvision_folder="cifar-100-python",
+            label_column="fine_label",
+        ),
     )
 }
 
 # how many classes those have whose images the suite cannot read yet
-_OTHER_CLASSES = {"cifar100": 100, "imagenet": 1_000}
+_OTHER_CLASSES = {"imagenet": 1_000}
 
 
 def num_classes(name: str) -> int:

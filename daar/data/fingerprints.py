@@ -2,7 +2,12 @@
 
 `<dataset>_fingerprints.npz` holds two sorted uint32 arrays: `official`, a fingerprint of every image whose
 official pixels we could get hold of, and `lossy`, those of the JPEG copies that stand for the rest in the
-Parquet files that go round. For CIFAR-10 these are 59,889 and 111 (tests/test_data_cifar10.py makes them anew).
+Parquet files that go round. For CIFAR-10 these are 59,889 and 111 (tests/test_data_cifar10.py makes them anew), for
+CIFAR-100 all 60,000 and none. The pixels and labels that CIFAR-100's were made of give, in the order of the release,
+the SHA-1 that MXNet's Gluon (python/mxnet/gluon/data/vision/datasets.py) states for both files of
+cifar-100-binary.tar.gz: train.bin e207cd2e05b73b1393c74c7f5e7bea451d63e08e, which tests/test_data_cifar100.py holds
+against the Parquet files, and test.bin 8fb6623e830365ff53cf14adec797474f5478006, for which the images had to be put in
+the order of the release's labels.
 """
 
 import hashlib

@@ -19,6 +19,7 @@ from daar.data.sources import Found
 from daar.data.splits import Images, Labels
 from daar.errors import InputError
 
+_SHOWN = 12  # class names spelt out in a message before "and N more"
 _PER_TASK = 256  # images per thread-pool task: a task per image would cost as much as decoding it
 
 
@@ -106,7 +107,7 @@ def _read_folder(folder: Path, part: str, dataset: Dataset) -> Part:
     for name in sorted(there - set(dataset.classes)):
         raise InputError(
             f"{folder / part / name} is not a class of {dataset.title}; expected the folders "
-            f"{', '.join(dataset.classes)}. Rename or remove it."
+            f"{_listed(dataset.classes)}. Rename or remove it."
         )
     for name in dataset.classes:
         if not (folder / part / name).is_dir():
@@ -264,11 +265,20 @@ def _require_count(count: int, part: str, dataset: Dataset, where: Path, detail:
 
 
 def _require_classes(names: Sequence[str], dataset: Dataset, where: Path) -> None:
-    if tuple(names) != dataset.classes:
-        raise InputError(
-            f"{where} has the classes {', '.join(names)}; {dataset.title} has {', '.join(dataset.classes)}, in this "
-            "order. Check that it holds that data set."
-        )
+    if tuple(names) == dataset.classes:
+        return
+    same = next((row for row, (name, own) in enumerate(zip(names, dataset.classes, strict=False)) if name != own), None)
+    at = min(len(names), len(dataset.classes)) if same is None else same
+    raise InputError(
+        f"{where} has the classes {_listed(names)}; {dataset.title} has {_listed(dataset.classes)}, in this order; "
+        f"they differ from class {at} on. Check that it holds that data set."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Class names for a message; the first ones where there are many."""
+    more = len(names) - _SHOWN
+    return ", ".join(names) if more <= 0 else f"{', '.join(names[:_SHOWN])} and {more} more"
 
 
 _READERS: dict[str, Callable[[Path, str, Dataset], Part]] = {

@@ -4,7 +4,8 @@ Looks at names only and imports nothing heavy, so that a run can be refused in m
 the explicit argument, else the environment's DAAR_DATA_ROOT, else ./data; a data set is looked for in
 `<root>/<dataset>/` and then in `<root>/` itself:
 
-- torchvision: the folder that torchvision's download leaves (`cifar-10-batches-py/`);
+- torchvision: the folder that torchvision's download leaves (`cifar-10-batches-py/`,
+  `cifar-100-python/`);
 - folder: image files as `train/<class>/*` and `test/<class>/*`;
 - parquet: `train*.parquet` and `test*.parquet`, in the Hugging Face layout;
 - scikit-learn: comes with the package (digits).

@@ -16,6 +16,8 @@ from daar.report.statistics import by_variant, dense
 NONE = "–"
 RECONSTRUCTION = "DAAR here is a reconstruction from the abstract; its numbers are not the paper's."
 
+# left out where no row has it: measured from 100 classes on
+_TOP5 = ("Dense top-5", "Tuned top-5")
 # what a row of the numeric table is; its numbers follow
 _FRONT = ["dataset", "network", "own_ratios", "target", "variant", "title", "method", "policy", "scope", "control"]
 _HEADS = (
@@ -26,6 +28,8 @@ _HEADS = (
     "BN recalibrated",
     "Tuned top-1",
     "Δ (tuned − dense)",
+    "Dense top-5",
+    "Tuned top-5",
     "FLOPs (MACs), removed",
     "Params, removed",
     "MACs by thop",
@@ -138,20 +142,29 @@ def _spread(mean: float, std: float, n: int) -> str:
     return f"{mean:.2f} ({n})" if pd.isna(std) else f"{mean:.2f} ± {std:.2f} ({n})"
 
 
+def _of_dense(row: Mapping[Any, Any], which: str, is_dense: bool) -> str:
+    """An accuracy of the dense networks: with its spread in their own row, without in those of the slim ones."""
+    if is_dense:
+        return _spread(row[f"{which}_mean"], row[f"{which}_std"], row["bases"])
+    return _percent(row[f"{which}_mean"])
+
+
 def _cells(row: Mapping[Any, Any]) -> dict[str, str]:
     """A row of the numeric table as text, by column head; what a dense row lacks is missing."""
     is_dense = pd.isna(row["method"])
     cells = {
         "Method": escape(row["title"]) + (" (control)" if row["control"] else ""),
-        "Dense top-1": _spread(row["top1_dense_mean"], row["top1_dense_std"], row["bases"])
-        if is_dense
-        else _percent(row["top1_dense_mean"]),
+        "Dense top-1": _of_dense(row, "top1_dense", is_dense),
         "FLOPs (MACs), removed": f"{count(row['macs_slim_mean'])} ({100 * row['macs_reduction_mean']:.2f}%)",
         "Params, removed": f"{count(row['params_slim_mean'])} ({100 * row['params_reduction_mean']:.2f}%)",
         "MACs by thop": count(row["macs_slim_thop_mean"]),
     }
+    if not pd.isna(row["top5_dense_mean"]):
+        cells["Dense top-5"] = _of_dense(row, "top5_dense", is_dense)
     if is_dense:
         return cells
+    if not pd.isna(row["top5_tuned_mean"]):
+        cells["Tuned top-5"] = _spread(row["top5_tuned_mean"], row["top5_tuned_std"], row["n"])
     return cells | {
         "Policy": escape(row["policy"]),
         "Pruned top-1 (no tuning)": _percent(row["top1_pruned_mean"]),
@@ -165,9 +178,10 @@ def _cells(row: Mapping[Any, Any]) -> dict[str, str]:
 
 def _grid(rows: list[dict[str, str]]) -> str:
     # a row with a method alone is a heading, and stays empty to its right
-    cells = [[row.get(head, NONE if len(row) > 1 else "") for head in _HEADS] for row in rows]
-    aligned = ("left", "left", *("right",) * (len(_HEADS) - 2))
-    return pd.DataFrame(cells, columns=list(_HEADS)).to_markdown(
+    heads = [head for head in _HEADS if head not in _TOP5 or any(head in row for row in rows)]
+    cells = [[row.get(head, NONE if len(row) > 1 else "") for head in heads] for row in rows]
+    aligned = ("left", "left", *("right",) * (len(heads) - 2))
+    return pd.DataFrame(cells, columns=heads).to_markdown(
         index=False, tablefmt="pipe", disable_numparse=True, colalign=aligned
     )
 
