@@ -27,6 +27,9 @@ class Recipe:
         nesterov: whether momentum looks ahead.
         weight_decay: L2, on every parameter.
         label_smoothing: share of the target spread over all classes.
+        distillation: weight of what the dense network says against what the labels say, see daar/training/losses.py;
+            0 for labels alone.
+        temperature: that softens both networks' predictions for it.
         padding: pixels of zero padding for the random crop; 0 for none.
         flip: whether to mirror at random, where the dataset allows it.
         precision: auto (bf16 where the hardware has it), bf16, or strict float32 (no TF32).
@@ -43,6 +46,8 @@ class Recipe:
     nesterov: bool = True
     weight_decay: float = 5e-4
     label_smoothing: float = 0.0
+    distillation: float = 0.0
+    temperature: float = 4.0
     padding: int = 4
     flip: bool = True
     precision: str = "auto"
@@ -57,6 +62,14 @@ class Recipe:
         self._require(0 <= self.warmup_epochs <= self.epochs, "warmup_epochs", f"0 to epochs ({self.epochs})")
         self._require(self.batch_size >= 2, "batch_size", "2 or more (batch norm needs two images)")
         self._require(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)")
+        self._require(0 <= self.distillation <= 1, "distillation", "in [0, 1]")
+        self._require(0 < self.temperature < math.inf, "temperature", "above 0")
+        # or the same training would have two hashes
+        self._require(
+            self.distillation > 0 or self.temperature == Recipe.temperature,
+            "temperature",
+            "absent, unless distillation is above 0",
+        )
         self._require(list(self.milestones) == sorted(set(self.milestones)), "milestones", "rising")
         self._require(
             self.schedule == "step" or not self.milestones, "milestones", "absent, unless the schedule is step"
