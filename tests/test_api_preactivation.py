@@ -89,7 +89,7 @@ def test_a_conv_without_any_activation_behind_it_gives_its_own_output() -> None:
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     expected = {}
     with torch.no_grad():
-        x = model.get_submodule("features")[:2](images)  # type: ignore[index]
+        x = model.get_submodule("features")[:2](images)
         for block in (2, 3):
             expected[f"features.{block}.conv.2"] = x = model.get_submodule(f"features.{block}")(x)
     found = dict(feature_maps(model, images, list(expected)))

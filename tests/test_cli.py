@@ -43,6 +43,11 @@ def commands() -> list[list[str]]:
         "prune",
         "measure",
         "record",
+        "export",
+        "latency",
+        "random-at",
+        "scratch",
+        "stability",
         "report",
         "bench",
     ]
