@@ -12,7 +12,7 @@ import yaml
 
 from daar.data import datasets
 from daar.errors import InputError
-from daar.training import recipe as recipes
+from daar.training import recipes
 from daar.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ def packs(a: Namespace) -> Path:
 
 
 def device(a: Namespace) -> "torch.device":
-    """The device of --device, with --threads CPU threads."""
-    from daar.gpu import choose_device
+    """The device of --device, with --threads CPU threads; a GPU is this process's until it ends."""
+    from daar.gpu import choose_device, slots_per_gpu
 
     _set_threads(a.threads)
-    return choose_device(a.device)
+    return choose_device(a.device, slots_per_gpu(a.slots_per_gpu))
 
 
 def _set_threads(count: int | None) -> None:
@@ -65,15 +65,27 @@ def options(a: Namespace) -> dict[str, Any]:
     return found
 
 
-def recipe(a: Namespace, default: Recipe) -> Recipe:
-    """The default, under --recipe, under the single options; --recipe alone starts from Recipe's own defaults."""
-    settings = default.to_json()
-    if a.recipe is not None:
-        settings = from_text(a.recipe, "--recipe") if a.recipe.lstrip().startswith("{") else _yaml(Path(a.recipe))
+def recipe(a: Namespace, default: Recipe, purpose: str = "train") -> Recipe:
+    """The default, under --recipe, under the single options; --recipe alone starts from Recipe's own defaults.
+
+    Args:
+        a: of the command line.
+        default: where there is no --recipe.
+        purpose: `train` or `finetune`, for which a recipe named by --recipe must be.
+    """
+    settings = default.to_json() if a.recipe is None else _said(a.recipe)
     given = {f.name: value for f in fields(Recipe) if (value := getattr(a, f.name)) is not None}
     if given.get("schedule", "step") != "step" and "milestones" not in given:
         settings.pop("milestones", None)
-    return recipes.from_json({**settings, **given}, "recipe")
+    return recipes.resolve({**settings, **given}, purpose, "recipe")
+
+
+def _said(text: str) -> dict[str, Any]:
+    """What --recipe says: settings as JSON, the name of a published recipe, or a file of settings."""
+    if text.lstrip().startswith("{"):
+        return from_text(text, "--recipe")
+    # a name has neither a dot nor a slash, which a file does
+    return {"recipe": text} if text in recipes.find() or text.isidentifier() else _yaml(Path(text))
 
 
 def from_text(text: str, what: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 from daar import __version__, commands, control_commands, deployment_commands, stability_commands
 from daar.errors import InputError
-from daar.gpu import DEVICES
+from daar.gpu import DEVICES, SLOTS
 from daar.training.budget import BUDGETS
 from daar.training.recipe import PRECISIONS, SCHEDULES, Recipe
 
@@ -76,7 +76,7 @@ def _command(subparsers: Any, name: str, run: Callable[[argparse.Namespace], Non
 
 def _add_views(subparsers: Any) -> None:
     command = _command(subparsers, "list", commands.list_names, "list what there is")
-    command.add_argument("what", choices=["methods", "networks", "datasets", "policies"])
+    command.add_argument("what", choices=["methods", "networks", "datasets", "policies", "recipes"])
     _add_json(command)
     _add_methods_dir(command)
 
@@ -244,7 +244,7 @@ def _add_deployment(subparsers: Any) -> None:
     command.add_argument("--onnxruntime", action=argparse.BooleanOptionalAction, default=True, help=words)
     command.add_argument("--out", type=Path, help="write the JSON there too")
     _add_json(command)
-    _add_run(command, seed=False)
+    _add_run(command, seed=False, shares=False)
 
 
 def _add_suites(subparsers: Any) -> None:
@@ -272,7 +272,7 @@ def _add_suites(subparsers: Any) -> None:
     command.add_argument("--steps", type=int, default=15, help="training steps in a window (default: 15)")
     words = "wait so long in all for other programs to be still, and repeat what they disturb (Linux; default: 0)"
     command.add_argument("--patience", type=float, default=0, metavar="MINUTES", help=words)
-    _add_run(command, seed=False)
+    _add_run(command, seed=False, shares=False)
     _add_json(command)
 
 
@@ -335,8 +335,14 @@ def _add_rounding(command: Any) -> None:
     command.add_argument("--round-to", type=int, default=1, metavar="N", help=words)
 
 
-def _add_run(command: Any, *, seed: bool = True) -> None:
-    command.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
+def _add_run(command: Any, *, seed: bool = True, shares: bool = True) -> None:
+    words = f"{', '.join(DEVICES)}, or one GPU as cuda:1 (default: auto)"
+    command.add_argument("--device", default="auto", metavar="DEVICE", help=words)
+    if shares:
+        words = f"jobs that may share a GPU (default: {SLOTS}, else 1)"
+        command.add_argument("--slots-per-gpu", type=int, metavar="N", help=words)
+    else:  # what ran beside it would be measured too
+        command.set_defaults(slots_per_gpu=1)
     command.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
     if seed:
         command.add_argument("--seed", type=int, default=0, help="default: 0")
@@ -344,7 +350,8 @@ def _add_run(command: Any, *, seed: bool = True) -> None:
 
 
 def _add_recipe(command: Any) -> None:
-    command.add_argument("--recipe", metavar="JSON|FILE", help="settings as JSON, or a YAML or JSON file of them")
+    words = "a published recipe (see daar list recipes), settings as JSON, or a YAML or JSON file of them"
+    command.add_argument("--recipe", metavar="NAME|JSON|FILE", help=words)
     group = command.add_argument_group("recipe", "each overrides --recipe; see daar/training/recipe.py")
     for field in fields(Recipe):
         flag = f"--{field.name.replace('_', '-')}"

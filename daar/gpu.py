@@ -1,15 +1,19 @@
 """What a run may compute on. Importing this is light; torch is imported only to choose one."""
 
+import itertools
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daar import lease
 from daar.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+SLOTS = "DAAR_SLOTS_PER_GPU"
 
 
 def count_cores() -> int:
@@ -21,13 +25,41 @@ def count_gpus() -> int:
     """How many NVIDIA GPUs this process may use, without torch: CUDA_VISIBLE_DEVICES, else the driver's list."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+        # CUDA reads up to the first entry that is none
+        names = (name.strip() for name in visible.split(","))
+        return len(list(itertools.takewhile(lambda name: name not in ("", "-1"), names)))
     driver = Path("/proc/driver/nvidia/gpus")
     return len(list(driver.iterdir())) if driver.is_dir() else 0
 
 
-def choose_device(name: str) -> "torch.device":
+def slots_per_gpu(asked: int | None = None) -> int:
+    """How many jobs may share a GPU: as asked, else as DAAR_SLOTS_PER_GPU says, else 1.
+
+    Raises:
+        InputError: it is no whole number above 0.
+    """
+    text = os.environ.get(SLOTS) or "1" if asked is None else str(asked)
+    if not re.fullmatch("[0-9]+", text) or int(text) < 1:
+        raise InputError(f"slots per GPU must be a whole number of 1 or more, got {text!r}. Give 1 to share none.")
+    return int(text)
+
+
+def export_slots(asked: int | None) -> int:
+    """Have the jobs of a workflow share GPUs as its suite says; returns the slots of one GPU."""
+    slots = slots_per_gpu(asked)
+    os.environ[SLOTS] = str(slots)
+    return slots
+
+
+def choose_device(name: str, slots: int = 1) -> "torch.device":
     """The device of that name; `auto` takes CUDA, then Apple's MPS, then the CPU.
+
+    On CUDA it waits for a GPU that is free, and has it until this process ends; `cuda:1` waits for that one. It becomes
+    torch's current one, so that nothing lands on another by default.
+
+    Args:
+        name: one of DEVICES, or cuda:INDEX among those that CUDA_VISIBLE_DEVICES shows.
+        slots: how many jobs may share a GPU.
 
     Raises:
         InputError: that device is not there.
@@ -37,7 +69,22 @@ def choose_device(name: str) -> "torch.device":
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(device for device, available in there.items() if available)
-    if not there.get(name, False):
-        available = ", ".join(device for device, yes in there.items() if yes)
-        raise InputError(f"device {name!r} is not there; this machine has: {available}. Choose one, or auto.")
-    return torch.device(name)
+    gpus = _visible() if there["cuda"] else []
+    known = [device for device, available in there.items() if available]
+    known += [f"cuda:{index}" for index in range(len(gpus))]
+    if name not in known:
+        raise InputError(f"device {name!r} is not there; this machine has: {', '.join(known)}. Choose one, or auto.")
+    if not name.startswith("cuda"):
+        return torch.device(name)
+    first = int(name.partition(":")[2] or 0)
+    wanted = gpus[first : first + 1] if ":" in name else gpus
+    index = first + lease.take(wanted, slots)
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
+
+
+def _visible() -> list[str]:
+    """UUIDs of the GPUs that torch sees, in its order: the same for every process, whatever number each gives them."""
+    import torch
+
+    return [str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count())]

@@ -17,7 +17,7 @@ from daar.files import digest
 from daar.pruning import policies
 from daar.schemas import schema, validate
 from daar.suite_stability import Stability, from_entry
-from daar.training import recipe as recipes
+from daar.training import recipes
 from daar.training.recipe import Recipe
 
 # keys that Snakemake or its user may add to the config and that are none of the experiment's
@@ -115,6 +115,7 @@ class Suite:
         base: network → published weights instead of training.
         data_root: where the datasets are looked for; None for DAAR_DATA_ROOT or ./data.
         allow_cpu: whether it may run without a GPU.
+        slots_per_gpu: how many jobs may share a GPU; None for DAAR_SLOTS_PER_GPU, else 1.
         methods_dirs: further folders of methods.
         latency: whether every slim network is timed beside its dense one.
         stability: which importances are scored with how many images, or None.
@@ -137,6 +138,7 @@ class Suite:
     methods_dirs: tuple[Path, ...]
     latency: bool = False
     stability: Stability | None = None
+    slots_per_gpu: int | None = None
 
     @property
     def settings(self) -> list[Setting]:
@@ -223,13 +225,14 @@ def from_config(content: Any, where: str) -> Suite:
         targets=_distinct(content["macs_reductions"], f"{where}: macs_reductions"),
         seeds=_distinct(content["seeds"], f"{where}: seeds"),
         calibration_images=content.get("calibration_images", 640),
-        train=recipes.from_json(content.get("train", {}), f"{where}: train"),
-        finetune=recipes.from_json(content["finetune"], f"{where}: finetune"),
+        train=recipes.resolve(content.get("train", {}), "train", f"{where}: train"),
+        finetune=recipes.resolve(content["finetune"], "finetune", f"{where}: finetune"),
         base={name: _base(entry) for name, entry in content.get("base", {}).items()},
         data_root=content.get("data_root"),
         allow_cpu=content.get("allow_cpu", True),
         methods_dirs=extra,
         latency=content.get("latency", False),
+        slots_per_gpu=content.get("slots_per_gpu"),
     )
     _check_scratch(suite, content, where)
     _check_names(suite, where)

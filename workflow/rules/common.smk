@@ -19,6 +19,7 @@ try:
     SUITE = suites.from_config(config, "suite")
     METHODS = discovery.find(SUITE.methods_dirs)
     SETTINGS = SUITE.settings
+    SLOTS_PER_GPU = gpu.export_slots(SUITE.slots_per_gpu)
 except InputError as error:
     fail(error)
 
@@ -32,9 +33,10 @@ ENV = f"{workflow.basedir}/environment.yml"
 
 discovery.export_interpreter()
 
-# without a limit Snakemake would hand out GPUs without end; `--resources gpu=N` still wins
+# `gpu` counts slots. Without a limit Snakemake would hand them out without end; `--resources gpu=N` still wins. Which
+# GPU a job gets is its own affair (daar/lease.py)
 if "gpu" not in workflow.global_resources:
-    workflow.register_resource("gpu", gpu.count_gpus())
+    workflow.register_resource("gpu", gpu.count_gpus() * SLOTS_PER_GPU)
 
 
 wildcard_constraints:

@@ -1,5 +1,5 @@
 # How long a slim network takes beside its dense one; included only for suites with `latency: true`. A job takes every
-# core and a GPU, since whatever ran beside it would be measured too.
+# core and a whole GPU, since whatever ran beside it would be measured too.
 rule latency:
     input:
         dense_files,
@@ -13,7 +13,7 @@ rule latency:
         ENV
     threads: all_cores
     resources:
-        gpu=1,
+        gpu=SLOTS_PER_GPU,
     params:
         base=dense_of,
         folder=subpath(output[0], parent=True),
