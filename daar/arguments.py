@@ -84,8 +84,8 @@ def _said(text: str) -> dict[str, Any]:
     """What --recipe says: settings as JSON, the name of a published recipe, or a file of settings."""
     if text.lstrip().startswith("{"):
         return from_text(text, "--recipe")
-    # a name has neither a dot nor a slash, which a file does
-    return {"recipe": text} if text in recipes.find() or text.isidentifier() else _yaml(Path(text))
+    is_file = "." in text or "/" in text or Path(text).exists()
+    return {"recipe": text} if text in recipes.find() or not is_file else _yaml(Path(text))
 
 
 def from_text(text: str, what: str) -> Any:

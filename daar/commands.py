@@ -10,12 +10,13 @@ from daar import arguments, discovery, files, models, preflight, suite
 from daar.data import datasets
 from daar.errors import InputError
 from daar.pruning import policies
+from daar.training import recipes
 from daar.training.recipe import Recipe
 
 if TYPE_CHECKING:
     pass
 
-# HRankPlus's recipe (lmbxmu/HRankPlus, evaluate_cifar.py): what tuning does unless told otherwise
+# what tuning does unless told otherwise: the paper suite's, HRankPlus's with Nesterov's momentum
 TUNING = Recipe(epochs=150, lr=0.01, schedule="step", milestones=(50, 100), batch_size=256)
 
 
@@ -32,10 +33,13 @@ def list_names(a: Namespace) -> None:
         rows = {
             d.name: f"{d.title}, {d.train:,} train, {d.val:,} val, {d.test:,} test" for d in datasets.DATASETS.values()
         }
+    elif a.what == "recipes":
+        rows = {name: recipe.summary for name, recipe in recipes.find().items()}
     else:
         rows = policies.names(a.methods_dir)
     if a.json:
-        print(json.dumps(rows, indent=2))
+        whole = {name: recipe.to_json() for name, recipe in recipes.find().items()} if a.what == "recipes" else rows
+        print(json.dumps(whole, indent=2))
         return
     width = max(map(len, rows))
     print("\n".join(f"{name:<{width}}  {words}" for name, words in rows.items()))
@@ -103,7 +107,7 @@ def train(a: Namespace) -> None:
 
 def finetune(a: Namespace) -> None:
     """`daar finetune`."""
-    recipe = arguments.recipe(a, TUNING)
+    recipe = arguments.recipe(a, TUNING, "finetune")
     from daar.stages.finetune import finetune as stage
 
     stage(

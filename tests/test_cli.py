@@ -67,7 +67,8 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "known"), [("methods", "l1"), ("networks", "resnet56"), ("datasets", "digits"), ("policies", "uniform")]
+    ("what", "known"),
+    [("methods", "l1"), ("networks", "resnet56"), ("datasets", "digits"), ("policies", "uniform"), ("recipes", "chip")],
 )
 def test_list(capsys: pytest.CaptureFixture[str], what: str, known: str) -> None:
     assert known in json.loads(run(capsys, "list", what, "--json"))
@@ -153,6 +154,10 @@ def bad_commands(dense: Path, digits: Path, tmp: Path) -> list[tuple[list[Any], 
         ([*train, "--epochs", "-3"], "epochs is -3"),
         ([*train, "--recipe", '{"epocs": 3}'], "unknown key 'epocs'"),
         ([*train, "--recipe", tmp / "none.yaml"], "neither JSON nor a readable YAML"),
+        ([*train, "--recipe", "fpgm"], "there are: fpgm-train, pfec-train. 'fpgm' is for finetune."),
+        ([*train, "--recipe", "fpgm-trian"], "unknown train recipe in recipe 'fpgm-trian'; there are: fpgm-train,"),
+        ([*train, "--recipe", "fpgm-train", "--distillation", "0.5"], "has no teacher"),
+        ([*train, "--recipe", "fpgm-train", "--epochs", "-1"], "epochs is -1"),
         (
             [
                 "train",

@@ -44,6 +44,13 @@ def test_the_paper_suite_is_what_the_design_says() -> None:
     )
 
 
+def test_the_cifar100_suite_trains_and_tunes_as_the_paper_suite_does() -> None:
+    paper, other = (suite.load(next(p for p in CONFIGS if p.stem == name)) for name in ("paper", "cifar100"))
+    assert other.datasets == ("cifar100",)
+    assert (other.train.hash, other.finetune.hash) == (paper.train.hash, paper.finetune.hash)
+    assert (other.networks, other.scope, other.allow_cpu) == (paper.networks, paper.scope, False)
+
+
 def test_settings_are_the_whole_grid() -> None:
     found = make(seeds=[0, 1], macs_reductions=[0.3, 0.5], methods=["l1", "random"], networks=["resnet20", "vgg16_bn"])
     assert len(found.settings) == 2 * 2 * 2 * 2
@@ -115,6 +122,19 @@ def test_an_imported_base_is_one_for_all_seeds() -> None:
             {"finetune": {"epochs": 2, "warmup_epochs": 3}},
             "here: finetune: warmup_epochs is 3; it must be 0 to epochs (2)",
         ),
+        (
+            {"finetune": "hrank"},
+            "unknown finetune recipe in here: finetune 'hrank'; there are: chip, fpgm, hrankplus, pfec.",
+        ),
+        ({"train": "hrankplus"}, "unknown train recipe in here: train 'hrankplus'; there are: fpgm-train, pfec-train."),
+        ({"train": "hrankplus"}, "'hrankplus' is for finetune"),
+        ({"finetune": {"recipe": "chip", "epocs": 3}}, "'epocs' was unexpected"),
+        ({"finetune": {"recipe": "chip", "epochs": 3}}, "finetune: warmup_epochs is 5; it must be 0 to epochs (3)"),
+        ({"finetune": {"recipe": ["chip"]}}, "finetune.recipe: ['chip'] is not of type 'string'"),
+        ({"finetune": 3}, "finetune: 3 is not of type 'object', 'string'"),
+        ({"finetune": {"distillation": 1.5}}, "finetune.distillation: 1.5"),
+        ({"train": {"distillation": 0.5}}, "train: distillation is 0.5, but what trains from scratch has no teacher"),
+        ({"train": {"recipe": "fpgm-train", "distillation": 0.5}}, "no teacher. Take it out, or give it to the tuning"),
         ({"calibration_images": 5000}, "digits has 1,257 train images"),
         ({"suite": "Über Suite"}, "suite: 'Über Suite'"),
         ({"variants": {"l1": {"method": "l1"}}, "methods": ["l1"]}, "names 'l1' twice"),
@@ -171,7 +191,7 @@ def test_files_that_are_no_suite(tmp_path: Path, content: str) -> None:
 
 def test_schema_and_recipe_agree() -> None:
     schema = schemas.schema("suite")
-    assert set(schema["$defs"]["recipe"]["properties"]) == set(Recipe.__dataclass_fields__)
+    assert set(schema["$defs"]["recipe"]["properties"]) == {"recipe", *Recipe.__dataclass_fields__}
     for name, part in schema["properties"].items():
         assert "description" in part, name
 
@@ -238,6 +258,8 @@ def test_what_the_command_line_hands_on_as_text_gets_its_type() -> None:
     found = make(**text, finetune={"epochs": "2", "lr": "1e-2", "milestones": ["1"], "schedule": "step"})
     assert (found.allow_cpu, found.targets, found.seeds) == (False, (0.5, 0.841), (0, 1))
     assert (found.finetune.epochs, found.finetune.lr, found.finetune.milestones) == (2, 0.01, (1,))
+    named = make(finetune={"recipe": "hrankplus", "epochs": "2", "nesterov": "true"})
+    assert named.finetune == make(finetune={"recipe": "hrankplus", "epochs": 2, "nesterov": True}).finetune
     assert make(suite="2025").name == "2025"  # a name stays text
     with pytest.raises(InputError, match="allow_cpu"):
         make(allow_cpu="perhaps")
