@@ -1,10 +1,15 @@
 """Reading and writing files so that a final name never holds half a file."""
 
 import contextlib
+import errno
+import glob
 import hashlib
 import json
 import os
+import re
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +17,18 @@ from typing import Any
 from daar.errors import InputError
 
 
+# what a disk says that is full, or full for this user or process
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# a writer that takes longer than this is dead
+_STALE_SECONDS = 3600
+
+
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; on success flush it to disk and rename it.
 
-    The temporary name keeps the suffix, since some writers choose a format by it. On any
-    exception the temporary file is removed and `path` is as it was.
+    The temporary name keeps the suffix, since some writers choose a format by it. On any exception the temporary file
+    is removed and `path` is as it was. What a killed process left there goes with the first write an hour later.
 
     Raises:
         InputError: the file cannot be written (full disk, no permission).
@@ -27,7 +38,7 @@ def atomic(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}. Choose another output folder.") from error
+        raise _unwritable(path, error.errno or 0, str(error)) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -39,12 +50,42 @@ def atomic(path: Path) -> Iterator[Path]:
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}. Free some space or choose another folder."
-        ) from error
+        _remove_stale(path)
+    except Exception as error:
+        if (code := _system_code(error)) is None:
+            raise
+        temporary.unlink(missing_ok=True)
+        raise _unwritable(path, code, str(error)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _system_code(error: Exception) -> int | None:
+    """The errno of an OSError, or of what safetensors makes of one, being written in Rust; None of anything else."""
+    if isinstance(error, OSError):
+        return error.errno or 0
+    if isinstance(error, InputError):
+        return None
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
+
+
+def _unwritable(path: Path, code: int, said: str) -> InputError:
+    reason = os.strerror(code) if code else said
+    if code not in _FULL:
+        return InputError(f"cannot write {path}: {reason}. Choose another output folder.")
+    free = shutil.disk_usage(path.parent).free / 1e6
+    return InputError(
+        f"cannot write {path}: {reason}, {free:,.1f} MB are free there; what was there before is as it was. "
+        "Free some space, or choose another folder, and run the same command again."
+    )
+
+
+def _remove_stale(path: Path) -> None:
+    with contextlib.suppress(OSError):  # another process is as free to remove it
+        for left in path.parent.glob(f".{glob.escape(path.stem)}.*{glob.escape(path.suffix)}"):
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                left.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

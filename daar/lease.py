@@ -9,7 +9,6 @@ another run asks for; and nobody holds anything while waiting, so that there is 
 import contextlib
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,8 +55,11 @@ def take(gpus: Sequence[str], slots: int = 1) -> int:
 
 
 def folder() -> Path:
-    """Where the locks lie. Not in XDG_RUNTIME_DIR: that goes at log-out, and background jobs may have none."""
-    return Path(tempfile.gettempdir()) / f"daar-{os.getuid()}"
+    """Where the locks lie: the same for a user's every process, so neither in TMPDIR nor in XDG_RUNTIME_DIR.
+
+    Snakemake may give its jobs a TMPDIR of their own, and the other goes at log-out, under jobs that stay.
+    """
+    return Path(os.environ.get("DAAR_LOCKS") or f"/tmp/daar-{os.getuid()}")
 
 
 def _take_free(gpus: Sequence[str], slots: int) -> int | None:
@@ -91,7 +93,7 @@ def _lock(path: Path, how: int, locks: contextlib.ExitStack) -> int | None:
     except OSError as error:
         raise InputError(
             f"cannot lock {path}, which keeps GPUs apart: {error.strerror}. "
-            "Set TMPDIR to a folder of this machine that you can write."
+            "Set DAAR_LOCKS to a folder of this machine that you can write."
         ) from error
 
 

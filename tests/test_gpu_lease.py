@@ -27,7 +27,7 @@ class Holders:
     """Processes that hold GPUs, in a folder of locks of their own."""
 
     def __init__(self, folder: Path) -> None:
-        self.environment = {**os.environ, "TMPDIR": str(folder)}
+        self.environment = {**os.environ, "DAAR_LOCKS": str(folder)}
         self.processes: list[subprocess.Popen[str]] = []
 
     def start(self, *gpus: str, slots: int = 1) -> subprocess.Popen[str]:
@@ -75,7 +75,7 @@ def test_jobs_take_different_gpus_and_the_next_waits_and_says_so_once(holders: H
     assert got(first) == 0
     assert holders.hold("a", "b") == 1
     waiting, said = holders.wait("a", "b")
-    assert said == f"daar: all 2 GPUs are taken by other jobs (locks in {tmp_path}/daar-{os.getuid()}); waiting\n"
+    assert said == f"daar: all 2 GPUs are taken by other jobs (locks in {tmp_path}); waiting\n"
     assert end(first) == ""
     assert got(waiting) == 0
     assert end(waiting) == ""
@@ -146,11 +146,11 @@ place.unlink()
 
 @pytest.mark.parametrize("slots", [1, 2])
 def test_never_more_jobs_on_a_gpu_than_slots(tmp_path: Path, slots: int) -> None:
-    """A board beside the locks, of files that only one can make, bears witness of who is where."""
+    """A board, of files that only one can make, bears witness of who is where."""
     board = tmp_path / "board"
     board.mkdir()
     command = [sys.executable, "-c", TAKE_TURNS, str(slots), str(board), "a", "b"]
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment = {**os.environ, "DAAR_LOCKS": str(tmp_path)}
     jobs = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(12)]
     for job in jobs:
         said = job.communicate(timeout=120)[1]
@@ -159,7 +159,7 @@ def test_never_more_jobs_on_a_gpu_than_slots(tmp_path: Path, slots: int) -> None
 
 
 def test_a_process_keeps_the_one_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "folder", lambda: tmp_path / "locks")
+    monkeypatch.setenv("DAAR_LOCKS", str(tmp_path / "locks"))
     monkeypatch.setattr(lease, "_held", {})
     assert [lease.take(["a", "b"]) for _ in range(2)] == [0, 0]
     for locks in lease._held.values():
@@ -168,9 +168,20 @@ def test_a_process_keeps_the_one_it_has(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(lease, "folder", lambda: tmp_path / "file")
-    with pytest.raises(InputError, match=r"cannot lock .*file/a.slot0.*Set TMPDIR"):
+    monkeypatch.setenv("DAAR_LOCKS", str(tmp_path / "file"))
+    with pytest.raises(InputError, match=r"cannot lock .*file/a.slot0.*Set DAAR_LOCKS"):
         lease.take(["a"])
+
+
+def test_every_process_of_a_user_has_the_same_folder_of_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever Snakemake or a scheduler sets for temporary files."""
+    monkeypatch.delenv("DAAR_LOCKS", raising=False)
+    found = set()
+    for variables in ({}, {"TMPDIR": "/scratch/job7"}, {"XDG_RUNTIME_DIR": "/run/user/1000"}):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        found.add(lease.folder())
+    assert len(found) == 1
 
 
 def test_without_file_locks_one_line_says_so(
@@ -192,7 +203,7 @@ def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[i
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=f"gpu-{index}"))
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
-    monkeypatch.setattr(lease, "folder", lambda: tmp_path / f"daar-{os.getuid()}")
+    monkeypatch.setenv("DAAR_LOCKS", str(tmp_path))
     monkeypatch.setattr(lease, "_held", {})
     yield current
     for locks in lease._held.values():
@@ -249,7 +260,7 @@ def test_one_gpu_under_its_number_and_its_uuid(tmp_path: Path) -> None:
     script = (
         "import sys; from daar.gpu import choose_device; print(choose_device('auto'), flush=True); sys.stdin.read()"
     )
-    environment = {**os.environ, "TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": "0"}
+    environment = {**os.environ, "DAAR_LOCKS": str(tmp_path), "CUDA_VISIBLE_DEVICES": "0"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     jobs = []
     for visible in ("0", f"GPU-{uuid}"):

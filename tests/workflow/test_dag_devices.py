@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.workflow.test_dag import CONFIG, snakemake
+from tests.workflow.test_dag import snakemake
 
 SUITE: dict[str, Any] = {
     **{"suite": "tiny", "datasets": ["digits"], "networks": ["resnet20"], "macs_reductions": [0.5]},
