@@ -16,7 +16,6 @@ from typing import Any
 
 from daar.errors import InputError
 
-
 # what a disk says that is full, or full for this user or process
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # a writer that takes longer than this is dead
