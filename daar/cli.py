@@ -4,7 +4,6 @@ Bad input exits with code 2 and one line that says what to do. What a command do
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -12,41 +11,60 @@ from pathlib import Path
 from typing import Any
 
 from daar import __version__, commands, control_commands, deployment_commands, stability_commands
+from daar.arguments import silence
 from daar.errors import InputError
 from daar.gpu import DEVICES, SLOTS
 from daar.training.budget import BUDGETS
+from daar.training.interrupts import Interrupted
 from daar.training.recipe import PRECISIONS, SCHEDULES, Recipe
 
 _CHOICES = {"schedule": SCHEDULES, "precision": PRECISIONS}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; exits with 0, or 2 for bad input."""
+    """Run one command; exits with 0, 2 for bad input, 130 or 143 after a signal."""
     parsed = _parser().parse_args(arguments)
     try:
         parsed.run(parsed)
     except InputError as error:
         sys.exit(_complain(str(error)))
+    except Interrupted as interrupt:
+        _tell(f"daar: {interrupt}.")
+        sys.exit(interrupt.exit_code)
     except KeyboardInterrupt:
-        print("daar: interrupted; the same command goes on after the last whole epoch.", file=sys.stderr)
+        _tell("daar: interrupted at once; the same command goes on from what was saved last.")
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output has gone, as in `daar list methods | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        reason = (str(error).splitlines() or ["no memory left"])[0]
-        sys.exit(_complain(f"out of memory: {reason}. Lower batch_size in the recipe, or close other programs."))
+        reason = (str(error).splitlines() or ["no memory left"])[0].rstrip(".")
+        sys.exit(_complain(f"out of memory: {reason}. {_what_to_lower(parsed)}"))
 
 
 def _complain(message: str) -> int:
-    print(f"daar: error: {' '.join(message.split())}", file=sys.stderr)
+    _tell(f"daar: error: {' '.join(message.split())}")
     return 2
 
 
+def _tell(line: str) -> None:
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:  # the exit code still tells
+        silence(sys.stderr)
+
+
 def _is_out_of_memory(error: Exception) -> bool:
-    signs = ("out of memory", "can't allocate memory", "not enough memory")
+    signs = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "bad_alloc")
     return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
+
+
+def _what_to_lower(parsed: argparse.Namespace) -> str:
+    options = {"batch_size": "batch_size in the recipe", "batch_sizes": "--batch-sizes", "images": "--images"}
+    found = [words for name, words in options.items() if hasattr(parsed, name)]
+    lower = f"Lower {found[0]}, or close" if found else "Close"
+    return f"{lower} other programs that use this memory; on a GPU that jobs share, lower slots per GPU."
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -252,6 +270,7 @@ def _add_suites(subparsers: Any) -> None:
     command = _command(suite, "check", commands.check_suite, "validate a suite, find its data, estimate its hours here")
     command.add_argument("suite", type=Path, metavar="SUITE.yaml")
     _add_packs(command)
+    _add_run(command, seed=False)
 
     command = _command(suite, "write", commands.write_suite, "write a suite given as JSON, validated")
     command.add_argument("config", metavar="JSON")

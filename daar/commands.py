@@ -260,7 +260,12 @@ def check_suite(a: Namespace) -> None:
     settings = len(found.settings)
     print(f"suite {found.name!r}: {settings} settings, {', '.join(found.networks)} on {', '.join(found.datasets)}")
     preflight.require_runnable(found, a.packs)
-    print(f"it can run here; roughly {preflight.readable(preflight.hours(found))} of training")
+    from daar import estimate
+
+    device = arguments.device(a)
+    expected = estimate.estimate(found, device)
+    print(f"it can run here, on {device.type}; by a few steps of each kind of work, timed now:")
+    print(estimate.to_text(expected))
 
 
 def write_suite(a: Namespace) -> None:

@@ -17,7 +17,8 @@ from daar.bench.harness import Benchmark, Options, Side, Sides, at_least
 from daar.data.packed import Pack
 from daar.measure.accuracy import evaluate
 from daar.modes import flushing_denormals
-from daar.training.engine import Data, Loop
+from daar.training.batches import Data
+from daar.training.engine import Loop
 from daar.training.recipe import Recipe
 
 BATCH = 128

@@ -14,7 +14,8 @@ from daar.data import datasets, packed
 from daar.pruning import plan as plans
 from daar.pruning.slim import CHECKED_IMAGES
 from daar.stages.prune import slim_by_plan
-from daar.training.engine import Data, fit
+from daar.training.batches import Data
+from daar.training.engine import fit
 from daar.training.progress import Progress, curve_to_json
 from daar.training.recalibrate import recalibrate
 from daar.training.recipe import Recipe
@@ -68,7 +69,8 @@ def finetune(
     checkpoint.save(Path(out) / "recalibrated", model, about)
 
     data = Data(train_pack, val_pack, about.mean, about.std, datasets.get(about.dataset).flip)
-    tune(model, about, data, recipe, seed, out, device, identity, say)
+    teacher = checkpoint.load(base)[0] if recipe.distillation else None
+    tune(model, about, data, recipe, seed, out, device, identity, say, teacher)
 
 
 def tune(
@@ -81,10 +83,13 @@ def tune(
     device: torch.device,
     identity: dict[str, Any],
     say: Callable[[str], None],
+    teacher: nn.Module | None = None,
 ) -> None:
     """Train a slim network, going on from a resume file, and write its checkpoint and that of its best epoch."""
     resume_file = Path(out) / "resume.safetensors"
-    progress = fit(model, data, recipe, seed, device, resume_file=resume_file, identity=identity, say=say)
+    progress = fit(
+        model, data, recipe, seed, device, teacher=teacher, resume_file=resume_file, identity=identity, say=say
+    )
     tuned = replace(about, provenance={**about.provenance, "tuned": _record(progress, recipe, seed)})
     if progress.best_epoch:
         checkpoint.save_state(Path(out) / "best", progress.best, tuned)

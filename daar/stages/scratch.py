@@ -13,8 +13,8 @@ from daar.pruning import plan as plans
 from daar.randomness import derive
 from daar.stages.finetune import tune
 from daar.stages.prune import CHECKED_IMAGES, slim_by_plan
+from daar.training.batches import Data
 from daar.training.budget import scratch_recipe
-from daar.training.engine import Data
 from daar.training.recipe import Recipe
 
 

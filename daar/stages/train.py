@@ -10,7 +10,8 @@ from daar.checkpoint import Description
 from daar.data import datasets, packed
 from daar.errors import InputError
 from daar.randomness import derive
-from daar.training.engine import Data, fit
+from daar.training.batches import Data
+from daar.training.engine import fit
 from daar.training.progress import curve_to_json
 from daar.training.recipe import Recipe
 

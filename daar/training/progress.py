@@ -20,17 +20,39 @@ class Epoch:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Partial:
+    """What is done of an epoch that was interrupted.
+
+    Attributes:
+        losses: of each step done.
+        correct: images classified right so far.
+        seconds: that it has taken so far.
+    """
+
+    losses: tuple[float, ...] = ()
+    correct: int = 0
+    seconds: float = 0.0
+
+    @property
+    def steps(self) -> int:
+        """How many are done."""
+        return len(self.losses)
+
+
 @dataclass
 class Progress:
     """How far a training has come.
 
     Attributes:
         curve: the epochs done.
+        partial: what is done of the next one, or None.
         best: state after the epoch with the highest val accuracy, the first of equals; on the CPU.
         best_epoch: its number, from 1; 0 before the first.
     """
 
     curve: list[Epoch] = field(default_factory=list)
+    partial: Partial | None = None
     best: State = field(default_factory=dict)
     best_epoch: int = 0
 

@@ -1,7 +1,8 @@
 """The resume file: all that a killed training needs to go on as if nothing had happened.
 
 One safetensors file with the model, the momenta, the best state so far and the curve, replaced atomically after every
-epoch, and with the identity of the run, so that another run's file is refused by name of what differs.
+epoch and within long or interrupted ones, and with the identity of the run, so that another run's file is refused by
+name of what differs.
 """
 
 import json
@@ -17,7 +18,7 @@ from torch import nn
 
 from daar import files
 from daar.errors import InputError
-from daar.training.progress import Epoch, Progress
+from daar.training.progress import Epoch, Partial, Progress
 
 
 class Run:
@@ -47,6 +48,7 @@ class Run:
             "threads": torch.get_num_threads(),
             "curve": [asdict(epoch) for epoch in progress.curve],
             "best_epoch": progress.best_epoch,
+            "partial": progress.partial and asdict(progress.partial),
         }
         with files.atomic(self.path) as temporary:
             safetensors.torch.save_file(tensors, temporary, metadata={"run": json.dumps(about)})
@@ -69,12 +71,14 @@ class Run:
                     parts["momentum"][name]
                 )
         curve = [Epoch(**row) for row in about["curve"]]
-        self.say(f"continues after epoch {len(curve)} from {self.path}")
+        partial = about["partial"] and Partial(**{**about["partial"], "losses": tuple(about["partial"]["losses"])})
+        where = f"epoch {len(curve)}" + (f" and {partial.steps} steps" if partial else "")
+        self.say(f"continues after {where} from {self.path}")
         if device.type == "cpu" and about["threads"] != torch.get_num_threads():
             self.say(
                 f"was begun with {about['threads']} threads, goes on with {torch.get_num_threads()}: bits may differ"
             )
-        return Progress(curve, parts["best"], about["best_epoch"])
+        return Progress(curve, partial, parts["best"], about["best_epoch"])
 
     @staticmethod
     def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

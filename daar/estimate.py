@@ -1,0 +1,235 @@
+"""How long a suite will take on this machine: a few steps of every kind of work are timed, and multiplied.
+
+What is timed: a training step of every dense network and of its slim form at every target, evaluation, every method's
+scores, and the start of a job. What is not: waiting for a download, and other programs on the machine.
+"""
+
+import functools
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from daar import discovery, gpu, models
+from daar.api import Batch
+from daar.data import datasets
+from daar.data.datasets import Dataset
+from daar.data.packed import Pack
+from daar.errors import InputError
+from daar.measure.accuracy import evaluate
+from daar.modes import evaluating, strict_float32
+from daar.pruning import policies
+from daar.pruning.groups import channel_graph
+from daar.pruning.planning import make_plan
+from daar.pruning.slim import slim
+from daar.stages.score import run as run_score
+from daar.suite import Setting, Suite
+from daar.training.batches import Data
+from daar.training.engine import Loop
+from daar.training.recipe import Recipe
+
+_STEPS = 4
+_EVALUATED = 500
+_SCORED = 64
+# Snakemake's own seconds for a job, beside what the job's process takes to start
+_SCHEDULING = 0.3
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of a suite, by kind of work, one job after the other.
+
+    Attributes:
+        seconds: kind → seconds.
+        jobs: kind → how many jobs.
+        parallel: jobs that run side by side: GPUs; 1 on a CPU, whose cores one job takes.
+    """
+
+    seconds: dict[str, float]
+    jobs: dict[str, int]
+    parallel: int
+
+    @property
+    def hours(self) -> float:
+        """From the first job to the last."""
+        return sum(self.seconds.values()) / self.parallel / 3600
+
+
+def estimate(suite: Suite, device: torch.device) -> Estimate:
+    """Time a little of everything that a suite does.
+
+    Args:
+        suite: the experiment.
+        device: that its jobs will run on.
+
+    Raises:
+        InputError: a target cannot be reached.
+    """
+    seconds: dict[str, float] = {}
+    jobs: dict[str, int] = {}
+    start = _start()
+
+    def add(kind: str, count: int, each: float) -> None:
+        jobs[kind] = jobs.get(kind, 0) + count
+        seconds[kind] = seconds.get(kind, 0.0) + count * (each + start + _SCHEDULING)
+
+    for name in suite.datasets:
+        dataset = datasets.get(name)
+        for network in suite.networks:
+            _add_network(suite, dataset, network, device, add)
+    add("tables and figures", 3, 1.0)
+    parallel = max(1, gpu.count_gpus()) if device.type == "cuda" else 1
+    return Estimate(seconds, jobs, parallel)
+
+
+def _add_network(
+    suite: Suite, dataset: Dataset, network: str, device: torch.device, add: Callable[[str, int, float], None]
+) -> None:
+    timed = _Timed(dataset, network, device)
+    bases = 1 if network in suite.base else len(suite.seeds)
+    if network not in suite.base:
+        add("train", bases, timed.training(suite.train, None, dataset))
+    add("measure", bases, timed.evaluation(None, dataset.val + dataset.test))
+    for variant in suite.variants:
+        if variant.of is None:
+            method = discovery.get(variant.method, suite.methods_dirs)
+            each = timed.scoring(method, dict(variant.options), suite.calibration_images)
+            add("score", len(suite.seeds), each)
+    for setting in suite.settings:
+        if (setting.dataset, setting.network) == (dataset.name, network):
+            _add_setting(suite, dataset, setting, timed, add)
+
+
+def _add_setting(
+    suite: Suite, dataset: Dataset, setting: Setting, timed: "_Timed", add: Callable[[str, int, float], None]
+) -> None:
+    brought = setting.policy not in policies.OWN and not setting.policy.startswith("published-")
+    passes = timed.groups + 1 if brought else 0
+    add("plan", 1, passes * timed.evaluation(None, suite.calibration_images))
+    tuning = timed.training(suite.finetune, setting.target, dataset)
+    if setting.variant.method == "scratch_of":
+        stretched = suite.train.epochs / max(1, suite.finetune.epochs) + 1
+        add("from scratch", 1, stretched * tuning)
+    else:
+        add("finetune", 1, tuning + timed.check)
+    # untuned, recalibrated, tuned, and the best epoch on val
+    add("record", 1, 4 * timed.evaluation(setting.target, dataset.val + dataset.test))
+
+
+class _Timed:
+    """Seconds of one network's work on images of one dataset; each is measured once."""
+
+    def __init__(self, dataset: Dataset, network: str, device: torch.device) -> None:
+        self._entry, self._device, self._classes = models.get(network), device, len(dataset.classes)
+        self._dense = self._entry.build(self._classes)
+        self._graph = channel_graph(self._dense, torch.zeros(1, *self._entry.input_shape))
+        self.groups = len(self._graph.in_scope("all"))
+        self._mean, self._std = (0.5,) * dataset.shape[0], (0.25,) * dataset.shape[0]
+        self._shape = dataset.shape
+        self.check = _seconds(lambda: self._dense.double()(torch.zeros(16, *self._entry.input_shape).double()), 1)
+        self._dense.float()
+
+    def training(self, recipe: Recipe, target: float | None, dataset: Dataset) -> float:
+        """A whole training by a recipe, val after every epoch included."""
+        steps = -(-dataset.train // recipe.batch_size)
+        epoch = steps * self._step(recipe, target) + self.evaluation(target, dataset.val)
+        return recipe.epochs * epoch
+
+    @functools.cache  # noqa: B019  # lives as long as the estimate
+    def _step(self, recipe: Recipe, target: float | None) -> float:
+        pack = self._pack(recipe.batch_size * (_STEPS + 2))
+        loop = Loop(self._network(target), Data(pack, pack, self._mean, self._std, flip=True), recipe, 0, self._device)
+        steps = loop.train(0)
+        next(steps), next(steps)  # the first are slower: caches, kernels, a graph's capture
+        return _seconds(lambda: next(steps), _STEPS, self._device)
+
+    @functools.cache  # noqa: B019
+    def _per_image(self, target: float | None) -> float:
+        pack = self._pack(_EVALUATED)
+        model = self._network(target).to(self._device).to(memory_format=torch.channels_last)
+        run = functools.partial(evaluate, model, pack, self._mean, self._std, self._device)
+        run()
+        return _seconds(run, 2, self._device) / _EVALUATED
+
+    def evaluation(self, target: float | None, images: int) -> float:
+        """So many images classified in strict float32."""
+        return images * self._per_image(target)
+
+    def scoring(self, method: discovery.Method, options: dict[str, object], images: int) -> float:
+        """A method's scores; 0 where they come from a program of its own, of which nothing is known."""
+        if method.scores is None:
+            return 0.0
+        module = discovery.load(method)
+        chosen, _ = discovery.split_options(method, dict(options))
+        if discovery.takes_seed(module.score):
+            chosen = {**chosen, "seed": 0}
+        shown = min(images, max(_SCORED, 10 * self._classes))
+        batch = Batch(torch.rand(shown, *self._shape), torch.arange(shown) % self._classes)
+        model, layers = self._dense.to(self._device), self._graph.scored_layers()
+        sees_images = {"images", "labels"} & set(method.info.get("uses", ()))
+        with evaluating(model), strict_float32():
+            once = _seconds(lambda: run_score(module.score, model, batch, layers, chosen), 1, self._device)
+        return once * (images / shown if sees_images else 1)
+
+    def _network(self, target: float | None) -> nn.Module:
+        self._dense.cpu()
+        if not target:
+            return self._entry.build(self._classes)
+        graph = self._graph
+        ones = {layer: torch.ones(len(graph.layers[layer].outputs)) for layer in graph.scored_layers()}
+        plan = make_plan(
+            graph, ones, policies.get("uniform"), loss=lambda _: 0.0, options={}, method="", policy_name="uniform",
+            scope="all", target=target,
+        )  # fmt: skip
+        return slim(self._dense, graph, plan.removed(graph))
+
+    def _pack(self, count: int) -> Pack:
+        channels, height, width = self._shape
+        images = torch.randint(256, (count, height, width, channels), dtype=torch.uint8)
+        labels = torch.arange(count) % self._classes
+        names = tuple(map(str, range(self._classes)))
+        return Pack(images, labels, names, self._mean, self._std, "random", "train", "", "")
+
+
+def _seconds(work: Callable[[], object], times: int, device: torch.device | None = None) -> float:
+    """The median of a few runs."""
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        if device is not None and device.type == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def _start() -> float:
+    """Seconds until a job's process has imported what it needs."""
+    command = [sys.executable, "-c", "import daar.stages.record, daar.stages.finetune"]
+    try:
+        return _seconds(lambda: subprocess.run(command, check=True, capture_output=True), 1)
+    except subprocess.CalledProcessError as error:
+        raise InputError(f"a job cannot start: {error.stderr.decode(errors='replace').strip()[-200:]}") from error
+
+
+def to_text(found: Estimate) -> str:
+    """A line for every kind of work, and the sum."""
+    rows = [f"{kind:<20} {found.jobs[kind]:>6} jobs  {_readable(s):>12}" for kind, s in found.seconds.items()]
+    side = f", {found.parallel} side by side" if found.parallel > 1 else ""
+    return "\n".join(
+        [*rows, f"{'together':<20} {sum(found.jobs.values()):>6} jobs  {_readable(3600 * found.hours):>12}{side}"]
+    )
+
+
+def _readable(seconds: float) -> str:
+    from daar.training.progress import duration
+
+    return duration(seconds) if seconds < 72 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+__all__ = ["Estimate", "estimate", "to_text"]
