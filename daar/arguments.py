@@ -2,11 +2,13 @@
 
 import functools
 import json
+import os
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import yaml
 
@@ -39,20 +41,32 @@ def device(a: Namespace) -> "torch.device":
 
 
 def _set_threads(count: int | None) -> None:
-    import torch
-
     from daar.gpu import count_cores
 
     if count is not None and count < 1:
         raise InputError(f"--threads is {count}; it must be 1 or more.")
+    if count is not None:  # for processes that this one starts, and for what numpy may bring later
+        os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(count)))
+    import torch
+
     torch.set_num_threads(count or count_cores())
 
 
 def say(a: Namespace) -> Callable[[str], None]:
-    """Prints a line at once, behind the label."""
-    if not a.label:
-        return functools.partial(print, flush=True)
-    return lambda line: print(f"{a.label}: {line}", flush=True)
+    """Prints a line at once, behind the label; a training outlives the reader of its lines."""
+    return functools.partial(_print, f"{a.label}: " if a.label else "")
+
+
+def _print(label: str, line: str) -> None:
+    try:
+        print(f"{label}{line}", flush=True)
+    except BrokenPipeError:
+        silence(sys.stdout)
+
+
+def silence(stream: TextIO) -> None:
+    """Send a stream nowhere whose reader has gone, so that Python need not fail on it again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def options(a: Namespace) -> dict[str, Any]:

@@ -39,6 +39,7 @@ _INDIFFERENT = {
     "daar.provenance",
     "daar.schemas",
     "daar.suite",
+    "daar.training.interrupts",
     "daar.training.progress",
     "daar.training.resume",
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from daar import __version__, cli, discovery
 
@@ -219,15 +220,39 @@ def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str], monk
         raise KeyboardInterrupt
 
     monkeypatch.setattr("daar.commands.list_names", interrupt)
-    assert "goes on after the last whole epoch" in run(capsys, "list", "methods", code=130)
+    assert "goes on from what was saved last" in run(capsys, "list", "methods", code=130)
 
 
-def test_out_of_memory_says_what_to_lower(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+OUT_OF_MEMORY = (
+    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: 9 bytes\nmore"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    MemoryError(),
+)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    ("command", "lower"),
+    [
+        ("train --network resnet20 --dataset digits --out x", "Lower batch_size in the recipe"),
+        ("finetune c --plan p --dataset digits --out x", "Lower batch_size in the recipe"),
+        ("score c --dataset digits --out x", "Lower --images"),
+        ("latency c", "Lower --batch-sizes"),
+        ("measure c --dataset digits", "Close other programs"),
+    ],
+)
+def test_out_of_memory_says_what_to_lower(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, lower: str, error: Exception
+) -> None:
     def fail(_: Any) -> None:
-        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: 9 bytes\nmore")
+        raise error
 
-    monkeypatch.setattr("daar.commands.list_names", fail)
-    assert "Lower batch_size" in one_line(run(capsys, "list", "methods", code=2))
+    for module in ("commands", "deployment_commands"):
+        monkeypatch.setattr(f"daar.{module}.{command.split(maxsplit=1)[0]}", fail, raising=False)
+    said = one_line(run(capsys, *command.split(), code=2))
+    assert said.startswith("daar: error: out of memory: ")
+    assert lower in said
 
 
 def test_bugs_are_not_dressed_up_as_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
