@@ -132,6 +132,9 @@ onstart:
 onerror:
     # a job's own last line says what to do; repeat it where the user is looking
     text = "".join(Path(file).read_text() for file in log)
-    for path in re.findall(r"^    log: (\S+) \(check log", text, re.MULTILINE):
+    logs = re.findall(r"^    log: (\S+) \(check log", text, re.MULTILINE)
+    for path in dict.fromkeys(
+        logs
+    ):  # a job that was tried again is there several times
         if Path(path).exists() and (lines := Path(path).read_text().splitlines()):
             print(f"{path}: {lines[-1]}", file=sys.stderr)

@@ -20,7 +20,7 @@ rule random_at:
         ),
     shell:
         "python -m daar random-at {params.base} --plan {input.plan} --seed {wildcards.seed} --out {output}"
-        " 2>&1 | tee {log}"
+        " 2>&1 | tee -i {log}"
 
 
 rule scratch:
@@ -37,6 +37,7 @@ rule scratch:
         f"{SETTING}/finetune.benchmark.tsv"
     wildcard_constraints:
         variant=variants_of("scratch_of"),
+    retries: 2
     conda:
         ENV
     threads: 4
@@ -58,7 +59,8 @@ rule scratch:
         "python -m daar scratch {params.base} --plan {input.plan} --dataset {wildcards.dataset}"
         " --images {params.images} --seed {wildcards.seed} --recipe {params.recipe:q} --budget {params.budget}"
         " --tuning-epochs {params.tuning_epochs} --out {params.folder} --threads {threads}"
-        " --label '{wildcards.network} seed {wildcards.seed} {wildcards.variant} {wildcards.target}' 2>&1 | tee {log}"
+        " --label '{wildcards.network} seed {wildcards.seed} {wildcards.variant} {wildcards.target}'"
+        " 2>&1 | tee -i {log}"
 
 
 use rule record as record_scratch with:

@@ -14,4 +14,4 @@ rule pack:
         code=provenance.code_hash("daar.data.packed"),
     shell:
         "python -m daar data prepare {wildcards.dataset} --out {params.folder} --download {params.root}"
-        " 2>&1 | tee {log}"
+        " 2>&1 | tee -i {log}"

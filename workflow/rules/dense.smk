@@ -1,3 +1,4 @@
+# `tee -i` in every rule: Ctrl-C goes to it as well, but a job has something to say after it.
 rule train:
     input:
         packs_of,
@@ -10,6 +11,8 @@ rule train:
         f"{DENSE}/train.benchmark.tsv"
     wildcard_constraints:
         recipe="[0-9a-f]{12}",
+    # a job that was killed alone goes on from its resume file, which stays, being no output
+    retries: 2
     conda:
         ENV
     threads: 4
@@ -24,7 +27,7 @@ rule train:
     shell:
         "python -m daar train --network {wildcards.network} --dataset {wildcards.dataset} --seed {wildcards.seed}"
         " --recipe {params.recipe:q} --out {params.folder} --threads {threads}"
-        " --label '{wildcards.network} seed {wildcards.seed} dense' 2>&1 | tee {log}"
+        " --label '{wildcards.network} seed {wildcards.seed} dense' 2>&1 | tee -i {log}"
 
 
 rule import_weights:
@@ -47,7 +50,7 @@ rule import_weights:
         ),
     shell:
         "python -m daar import {input} --network {wildcards.network} --dataset {wildcards.dataset}"
-        " --out {params.folder} {params.options} 2>&1 | tee {log}"
+        " --out {params.folder} {params.options} 2>&1 | tee -i {log}"
 
 
 rule measure:
@@ -70,4 +73,4 @@ rule measure:
         code=provenance.code_hash("daar.stages.measure"),
     shell:
         "python -m daar measure {params.folder} --dataset {wildcards.dataset} --out {output} --threads {threads}"
-        " 2>&1 | tee {log}"
+        " 2>&1 | tee -i {log}"

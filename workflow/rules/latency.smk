@@ -20,4 +20,4 @@ rule latency:
         code=provenance.code_hash("daar.stages.latency"),
     shell:
         "python -m daar latency {params.folder} --against {params.base} --batch-sizes 1 128 --out {output}"
-        " --threads {threads} 2>&1 | tee {log}"
+        " --threads {threads} 2>&1 | tee -i {log}"

@@ -27,7 +27,7 @@ rule score:
         ),
     shell:
         "python -m daar score {params.base} {params.method} --dataset {wildcards.dataset} --images {params.images}"
-        " --seed {wildcards.seed} --out {output} --threads {threads} 2>&1 | tee {log}"
+        " --seed {wildcards.seed} --out {output} --threads {threads} 2>&1 | tee -i {log}"
 
 
 rule plan:
@@ -67,7 +67,7 @@ rule plan:
         "python -m daar plan {params.base} --importance {input.importance} {params.method}"
         " --policy {wildcards.policy} --scope {wildcards.scope} {params.target}"
         " --dataset {wildcards.dataset} --images {params.images} --seed {wildcards.seed}"
-        " --out {output} --threads {threads} 2>&1 | tee {log}"
+        " --out {output} --threads {threads} 2>&1 | tee -i {log}"
 
 
 rule finetune:
@@ -86,6 +86,7 @@ rule finetune:
         f"{SETTING}/finetune.benchmark.tsv"
     wildcard_constraints:
         variant=variants_but("scratch_of"),
+    retries: 2
     conda:
         ENV
     threads: 4
@@ -103,7 +104,8 @@ rule finetune:
         "python -m daar finetune {params.base} --plan {input.plan} --dataset {wildcards.dataset}"
         " --images {params.images} --seed {wildcards.seed} --recipe {params.recipe:q} --out {params.folder}"
         " --threads {threads}"
-        " --label '{wildcards.network} seed {wildcards.seed} {wildcards.variant} {wildcards.target}' 2>&1 | tee {log}"
+        " --label '{wildcards.network} seed {wildcards.seed} {wildcards.variant} {wildcards.target}'"
+        " 2>&1 | tee -i {log}"
 
 
 rule record:
@@ -140,4 +142,4 @@ rule record:
         "python -m daar record {params.folder} --base {params.base} --base-measured {input.measured}"
         " --suite {params.suite} --variant {wildcards.variant} {params.method} --dataset {wildcards.dataset}"
         " --images {params.images} --seed {wildcards.seed} --benchmarks {params.benchmarks} --out {output}"
-        " --threads {threads} 2>&1 | tee {log}"
+        " --threads {threads} 2>&1 | tee -i {log}"

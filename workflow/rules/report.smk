@@ -13,7 +13,7 @@ rule suite:
     params:
         config=json.dumps(suites.normal_form(config)),
     shell:
-        "python -m daar suite write {params.config:q} --out {output} 2>&1 | tee {log}"
+        "python -m daar suite write {params.config:q} --out {output} 2>&1 | tee -i {log}"
 
 
 rule collect:
@@ -30,7 +30,7 @@ rule collect:
     params:
         code=provenance.code_hash("daar.report.collect"),
     shell:
-        "python -m daar report {input.suite} --only collect 2>&1 | tee {log}"
+        "python -m daar report {input.suite} --only collect 2>&1 | tee -i {log}"
 
 
 rule tables:
@@ -51,7 +51,7 @@ rule tables:
     params:
         code=provenance.code_hash("daar.report.tables"),
     shell:
-        "python -m daar report {input.suite} --only tables 2>&1 | tee {log}"
+        "python -m daar report {input.suite} --only tables 2>&1 | tee -i {log}"
 
 
 rule figures:
@@ -72,4 +72,4 @@ rule figures:
     params:
         code=provenance.code_hash("daar.report.figures"),
     shell:
-        "python -m daar report {input.suite} --only figures 2>&1 | tee {log}"
+        "python -m daar report {input.suite} --only figures 2>&1 | tee -i {log}"

@@ -29,7 +29,7 @@ rule stability:
     shell:
         "python -m daar stability {params.base} {params.method} --dataset {wildcards.dataset}"
         " --images {params.images} --seeds {params.seeds} --macs-reduction {params.target} --scope {params.scope}"
-        " --out {output} --threads {threads} 2>&1 | tee {log}"
+        " --out {output} --threads {threads} 2>&1 | tee -i {log}"
 
 
 rule stability_report:
@@ -61,4 +61,4 @@ rule stability_report:
     params:
         code=provenance.code_hash("daar.report.stability"),
     shell:
-        "python -m daar report {input.suite} --only stability 2>&1 | tee {log}"
+        "python -m daar report {input.suite} --only stability 2>&1 | tee -i {log}"

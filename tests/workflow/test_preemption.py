@@ -1,0 +1,88 @@
+"""A training job that is killed alone, or asked to make room, is tried again and goes on; a real run of one job."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.workflow.test_dag import ROOT
+
+RECIPE = {"epochs": 3, "lr": 0.05, "batch_size": 64}
+SUITE = {
+    **{"suite": "tiny", "datasets": ["digits"], "networks": ["resnet20"], "methods": ["l1"]},
+    **{"macs_reductions": [0.5], "seeds": [0], "train": RECIPE, "finetune": {"epochs": 1}},
+}
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds the job among /proc/*")
+
+
+def trainings(folder: Path) -> list[int]:
+    """Processes that run `daar train` in a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink() == folder and b"-m\0daar\0train\0" in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+        except OSError:  # gone, or another user's
+            continue
+    return found
+
+
+@pytest.fixture
+def workflow(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Snakemake on its way to the dense network of seed 0."""
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(SUITE))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "1"]
+    command += ["--configfile", "tiny.yaml", "--until", "train"]
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    yield running
+    for pid in trainings(tmp_path):
+        os.kill(pid, signal.SIGKILL)
+    running.kill()
+    running.communicate()
+
+
+def weights(folder: Path) -> tuple[str, list[float]]:
+    """Hash of the weights, and the loss of every epoch."""
+    curve = json.loads((folder / "model.json").read_text())["provenance"]["curve"]
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    return digest, [epoch["loss"] for epoch in curve]
+
+
+def test_a_job_killed_and_then_pre_empted_is_tried_again_and_ends_bit_identical(
+    tmp_path: Path, workflow: subprocess.Popen[str]
+) -> None:
+    signals = {"epoch 1/3": signal.SIGKILL, "epoch 2/3": signal.SIGTERM}
+    said = []
+    assert workflow.stdout is not None
+    for line in workflow.stdout:
+        said.append(line)
+        for mark in [mark for mark in signals if mark in line]:
+            (job,) = trainings(tmp_path)
+            os.kill(job, signals.pop(mark))
+    text = "".join(said)
+    assert workflow.wait() == 0, text
+    assert not signals
+    assert len(re.findall("^Trying to restart job", text, re.MULTILINE)) == 2, text
+    # a signal so early may be seen before the next epoch's first step
+    (saved,) = re.findall(
+        r"SIGTERM: saved after epoch (2 of 3|3, step \d+).*; the same command goes on from there", text
+    )
+    assert f"continues after epoch {saved.removesuffix(' of 3')}" in text
+
+    (file,) = tmp_path.glob("results/dense/digits/resnet20/*/seed0/model.safetensors")
+    assert sorted(path.name for path in file.parent.glob("*.*")) == [
+        *("model.json", "model.safetensors", "train.benchmark.tsv", "train.log")
+    ]
+    command = [sys.executable, "-m", "daar", "train", "--network", "resnet20", "--dataset", "digits", "--threads", "1"]
+    command += ["--recipe", json.dumps(RECIPE), "--packs", "results/data", "--out", "undisturbed"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert weights(file.parent) == weights(tmp_path / "undisturbed")
