@@ -1,8 +1,11 @@
 """BN recalibration: statistics of the slim network instead of those of the dense one."""
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
+from daar.errors import InputError
 from daar.modes import strict_float32
 
 
@@ -14,8 +17,13 @@ def recalibrate(model: nn.Module, images: Tensor, batch_size: int = 128) -> None
     Args:
         model: on the images' device; left in the mode it was in.
         images: (N, C, H, W) float32, normalised, N ≥ 2.
-        batch_size: images per forward pass.
+        batch_size: images per forward pass; a single one left over goes with those before it.
+
+    Raises:
+        InputError: there is one image only, which has no variance.
     """
+    if len(images) < 2:
+        raise InputError(f"BN recalibration needs two calibration images or more, got {len(images)}. Raise --images.")
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
     modes = [(module, module.training) for module in model.modules()]
     momenta = [norm.momentum for norm in norms]
@@ -24,7 +32,8 @@ def recalibrate(model: nn.Module, images: Tensor, batch_size: int = 128) -> None
         norm.reset_running_stats()
         norm.momentum = None  # torch's word for a cumulative mean
         norm.train()
-    batches = [batch for batch in images.split(batch_size) if len(batch) > 1]
+    starts = [start for start in range(0, len(images), batch_size) if len(images) - start > 1]
+    batches = [images[start:stop] for start, stop in itertools.pairwise([*starts, len(images)])]
     with torch.no_grad(), strict_float32():
         for batch in batches:
             model(batch.contiguous(memory_format=torch.channels_last))
