@@ -43,29 +43,44 @@ def outcome(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-def on_small_disk(folder: Path, size: str, script: str) -> subprocess.CompletedProcess[str]:
-    """Run a script on a file system of that size, which is there for it alone; skips where that needs rights."""
+def on_small_disk(folder: Path, size: str, commands: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run shell commands ($0: Python, $1: the folder) on a file system of that size, which is there for them alone."""
     folder.mkdir()
     mount = f'mount -t tmpfs -o size={size} tmpfs "$1"'
-    if (
-        not shutil.which("unshare")
-        or subprocess.run(
-            ["unshare", "-rm", "sh", "-c", mount, "sh", str(folder)], capture_output=True, check=False
-        ).returncode
-    ):
+    probe = ["unshare", "-rm", "sh", "-c", mount, "sh", str(folder)]
+    if not shutil.which("unshare") or subprocess.run(probe, capture_output=True, check=False).returncode:
         pytest.skip("no user namespaces here to mount a small file system in")
-    command = ["unshare", "-rm", "sh", "-c", f'{mount} && exec "$0" -c "$2" "$1"', sys.executable, str(folder)]
-    return subprocess.run([*command, script], capture_output=True, text=True, check=False)
+    command = ["unshare", "-rm", "sh", "-c", f"{mount} && {commands}", sys.executable, str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path) -> None:
-    found = outcome(on_small_disk(tmp_path / "disk", "2m", SAVE_TWICE))
+    found = outcome(on_small_disk(tmp_path / "disk", "2m", 'exec "$0" -c "$2" "$1"', SAVE_TWICE))
     assert found["files"] == ["model.json", "model.safetensors"]
     (said,) = found["said"]
     path = tmp_path / "disk" / "net" / "model.safetensors"
     assert said.startswith(f"cannot write {path}: No space left on device, ")
     free = float(said.split(", ")[1].split(" MB are free there")[0])
     assert 0.5 < free < 1.1  # 2 MiB less one network and a page or two
+
+
+@pytest.mark.slow
+def test_training_goes_on_from_the_old_resume_file_when_the_disk_has_room_again(tmp_path: Path, digits: Path) -> None:
+    """Five MB hold one resume file (weights, best weights, momenta: 3.3 MB) but not a second one beside it."""
+    train = '"$0" -m daar train --network resnet20 --dataset digits --packs "$2" --out "$1/net" --threads 1'
+    train += " --epochs 2 --lr 0.05 --batch-size 128"
+    commands = f'{train}; echo "code $?"; ls -A "$1/net"; mount -o remount,size=20m "$1"; {train}; echo "code $?"'
+    done = on_small_disk(tmp_path / "disk", "5m", commands, str(digits.parent))
+    first, then = done.stdout.split("code 2\n")
+    assert "epoch 1/2" in first
+    said = done.stderr.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith(
+        f"daar: error: cannot write {tmp_path}/disk/net/resume.safetensors: No space left on device"
+    )
+    assert then.startswith("resume.safetensors\n")  # and nothing half-written
+    assert "continues after epoch 1" in then
+    assert then.endswith("code 0\n")
 
 
 def test_a_limit_on_file_size_leaves_the_old_file(tmp_path: Path) -> None:
