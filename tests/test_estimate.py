@@ -1,0 +1,85 @@
+"""The estimate against arithmetic: every kind of work is there, as often as the suite does it, and sums add up."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from daar import estimate, suite
+from daar.estimate import Estimate
+from tests.networks import one_thread  # noqa: F401  # it acts on this module
+
+CPU = torch.device("cpu")
+
+
+def made(**changes: Any) -> suite.Suite:
+    content = {
+        "suite": "small",
+        "datasets": ["digits"],
+        "networks": ["resnet20"],
+        "methods": ["l1", "random"],
+        "macs_reductions": [0.5, 0.7],
+        "seeds": [0, 1],
+        "calibration_images": 64,
+        "train": {"epochs": 3, "lr": 0.1, "batch_size": 64},
+        "finetune": {"epochs": 2, "lr": 0.1, "batch_size": 64},
+        **changes,
+    }
+    return suite.from_config(content, "here")
+
+
+@pytest.fixture
+def unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every timed piece of work takes one second, and a process none to start."""
+    monkeypatch.setattr(estimate, "_seconds", lambda *_: 1.0)
+    monkeypatch.setattr(estimate, "_start", lambda: 0.0)
+    monkeypatch.setattr(estimate, "_SCHEDULING", 0.0)
+
+
+@pytest.mark.usefixtures("unit")
+def test_jobs_and_seconds_by_hand() -> None:
+    found = estimate.estimate(made(), CPU)
+    assert found.jobs == {
+        **{"train": 2, "measure": 2, "score": 4, "plan": 8, "finetune": 8, "record": 8, "tables and figures": 3}
+    }
+    images = {"train": 1257, "val": 180, "test": 360}
+    steps = -(-images["train"] // 64)
+    per_image = 1 / estimate._EVALUATED
+    epoch = steps * 1.0 + images["val"] * per_image
+    assert found.seconds["train"] == pytest.approx(2 * 3 * epoch)
+    assert found.seconds["finetune"] == pytest.approx(8 * (2 * epoch + 1.0))
+    assert found.seconds["record"] == pytest.approx(8 * 4 * (images["val"] + images["test"]) * per_image)
+    assert found.seconds["score"] == 4.0
+    assert found.seconds["plan"] == 0.0
+    assert found.hours == pytest.approx(sum(found.seconds.values()) / 3600)
+
+
+@pytest.mark.usefixtures("unit")
+def test_imported_weights_are_not_trained_and_scratch_takes_both_budgets() -> None:
+    weights = {"base": {"resnet20": {"file": "a.th"}}}
+    assert "train" not in estimate.estimate(made(**weights), CPU).jobs
+    controls = {"variants": {"again": {"scratch_of": "l1"}}}
+    found = estimate.estimate(made(**controls), CPU)
+    assert found.jobs["from scratch"] == 4
+    tuning = (found.seconds["finetune"] - 8) / 8
+    assert found.seconds["from scratch"] == pytest.approx(4 * (3 / 2 + 1) * tuning)
+
+
+@pytest.mark.usefixtures("unit")
+def test_a_policy_that_asks_for_the_loss_runs_the_network_for_every_group() -> None:
+    found = estimate.estimate(made(methods=["daar"], macs_reductions=[0.5], seeds=[0]), CPU)
+    assert found.seconds["plan"] == pytest.approx((12 + 1) * 64 / estimate._EVALUATED)
+
+
+def test_the_real_thing_takes_time_for_everything() -> None:
+    found = estimate.estimate(made(macs_reductions=[0.5], seeds=[0]), CPU)
+    assert all(seconds > 0 for seconds in found.seconds.values())
+    text = estimate.to_text(found)
+    assert text.splitlines()[-1].startswith("together")
+    assert f"{sum(found.jobs.values())} jobs" in text.splitlines()[-1]
+
+
+def test_gpus_share_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Estimate({"train": 7200.0}, {"train": 2}, 1).hours == 2
+    assert Estimate({"train": 7200.0}, {"train": 2}, 2).hours == 1
+    assert "2 side by side" in estimate.to_text(Estimate({"train": 7200.0}, {"train": 2}, 2))
