@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,6 +42,10 @@ class Holders:
         """Start one that needs not wait; the index of the GPU it has."""
         return got(self.start(*gpus, slots=slots))
 
+    def kill(self) -> None:
+        for process in self.processes:
+            process.kill()
+
     def wait(self, *gpus: str, slots: int = 1) -> tuple[subprocess.Popen[str], str]:
         """Start one that must wait; the process, and what it says of that."""
         process = self.start(*gpus, slots=slots)
@@ -63,10 +68,13 @@ def end(process: subprocess.Popen[str]) -> str:
 @pytest.fixture
 def holders(tmp_path: Path) -> Iterator[Holders]:
     made = Holders(tmp_path)
+    # a test that waits in vain ends, since all that it reads from ends
+    watchdog = threading.Timer(60, made.kill)
+    watchdog.start()
     yield made
+    watchdog.cancel()
+    made.kill()
     for process in made.processes:
-        if process.poll() is None:
-            process.kill()
         process.communicate()
 
 

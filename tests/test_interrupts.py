@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from daar.training import interrupts
 
+Start = Callable[..., subprocess.Popen[str]]
 NAMES = ("SIGTERM", "SIGINT")
 
 # works in steps and saves when asked, or is stuck in one
@@ -34,16 +36,30 @@ cli.main(["list", "methods"])
 """
 
 
-def job(kind: str, **options: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", JOB, kind]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "working\n"
-    return process
+@pytest.fixture
+def job() -> Iterator[Start]:
+    """Starts such a job; none outlives the test, whatever comes of it."""
+    started = []
+
+    def start(kind: str, **options: Any) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", JOB, kind]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "working\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+        process.wait()
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
-def test_a_signal_ends_in_one_line_and_the_shell_s_code_for_it(name: str, code: int) -> None:
+def test_a_signal_ends_in_one_line_and_the_shell_s_code_for_it(job: Start, name: str, code: int) -> None:
     process = job("willing")
     process.send_signal(signal.Signals[name])
     said = process.communicate(timeout=60)[1]
@@ -53,7 +69,7 @@ def test_a_signal_ends_in_one_line_and_the_shell_s_code_for_it(name: str, code: 
 
 @pytest.mark.parametrize("first", NAMES)
 @pytest.mark.parametrize("second", NAMES)
-def test_a_second_signal_stops_at_once(first: str, second: str) -> None:
+def test_a_second_signal_stops_at_once(job: Start, first: str, second: str) -> None:
     process = job("stuck")
     process.send_signal(signal.Signals[first])
     assert process.stdout is not None
@@ -67,7 +83,7 @@ def test_a_second_signal_stops_at_once(first: str, second: str) -> None:
         assert said.startswith("daar: interrupted")
 
 
-def test_the_last_line_survives_its_reader() -> None:
+def test_the_last_line_survives_its_reader(job: Start) -> None:
     """Ctrl-C ends `tee` as well, and with it the pipe that the line goes to."""
     process = job("willing")
     assert process.stdout is not None
@@ -78,7 +94,7 @@ def test_the_last_line_survives_its_reader() -> None:
     assert process.wait(timeout=60) == 143
 
 
-def test_an_ignored_signal_stays_ignored() -> None:
+def test_an_ignored_signal_stays_ignored(job: Start) -> None:
     """As under nohup, or in the background of a shell script."""
     process = job("willing", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
     process.send_signal(signal.SIGINT)
