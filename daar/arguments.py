@@ -14,7 +14,7 @@ import yaml
 
 from daar.data import datasets
 from daar.errors import InputError
-from daar.training import recipes
+from daar.training import distributed, recipes
 from daar.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -33,10 +33,16 @@ def packs(a: Namespace) -> Path:
 
 
 def device(a: Namespace) -> "torch.device":
-    """The device of --device, with --threads CPU threads; a GPU is this process's until it ends."""
+    """The device of --device, with --threads CPU threads; a GPU is this process's until it ends.
+
+    Under torchrun it meets the other processes first, of which only the first one is heard from here on.
+    """
     from daar.gpu import choose_device, slots_per_gpu
 
     _set_threads(a.threads)
+    distributed.join()
+    if not distributed.is_first():
+        silence(sys.stdout)
     return choose_device(a.device, slots_per_gpu(a.slots_per_gpu))
 
 
@@ -49,7 +55,7 @@ def _set_threads(count: int | None) -> None:
         os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(count)))
     import torch
 
-    torch.set_num_threads(count or count_cores())
+    torch.set_num_threads(count or max(1, count_cores() // distributed.local_processes()))
 
 
 def say(a: Namespace) -> Callable[[str], None]:

@@ -14,6 +14,7 @@ from daar import __version__, commands, control_commands, deployment_commands, s
 from daar.arguments import silence
 from daar.errors import InputError
 from daar.gpu import DEVICES, SLOTS
+from daar.training import distributed
 from daar.training.budget import BUDGETS
 from daar.training.interrupts import Interrupted
 from daar.training.recipe import PRECISIONS, SCHEDULES, Recipe
@@ -25,11 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; exits with 0, 2 for bad input, 130 or 143 after a signal."""
     parsed = _parser().parse_args(arguments)
     try:
+        _require_alone(parsed)
         parsed.run(parsed)
+        distributed.leave()
     except InputError as error:
         sys.exit(_complain(str(error)))
     except Interrupted as interrupt:
-        _tell(f"daar: {interrupt}.")
+        if distributed.is_first():
+            _tell(f"daar: {interrupt}.")
         sys.exit(interrupt.exit_code)
     except KeyboardInterrupt:
         _tell("daar: interrupted at once; the same command goes on from what was saved last.")
@@ -41,6 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         reason = (str(error).splitlines() or ["no memory left"])[0].rstrip(".")
         sys.exit(_complain(f"out of memory: {reason}. {_what_to_lower(parsed)}"))
+
+
+def _require_alone(parsed: argparse.Namespace) -> None:
+    """Commands that several processes cannot share are started once."""
+    shared = (commands.train, commands.finetune, control_commands.scratch, commands.measure)
+    if distributed.is_launched() and parsed.run not in shared:
+        raise InputError("torchrun starts train, finetune, scratch and measure; start any other command without it.")
 
 
 def _complain(message: str) -> int:

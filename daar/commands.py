@@ -10,7 +10,7 @@ from daar import arguments, discovery, files, models, preflight, suite
 from daar.data import datasets
 from daar.errors import InputError
 from daar.pruning import policies
-from daar.training import recipes
+from daar.training import distributed, recipes
 from daar.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def measure(a: Namespace) -> None:
     from daar.stages.measure import measure as stage
 
     found = stage(folder=a.checkpoint, packs=arguments.packs(a), device=arguments.device(a))
-    if a.out:
+    if a.out and distributed.is_first():
         files.write_json(a.out, found)
     if a.json:
         print(json.dumps(found, indent=2))

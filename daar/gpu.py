@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from daar import lease
 from daar.errors import InputError
+from daar.training import distributed
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +56,8 @@ def choose_device(name: str, slots: int = 1) -> "torch.device":
     """The device of that name; `auto` takes CUDA, then Apple's MPS, then the CPU.
 
     On CUDA it waits for a GPU that is free, and has it until this process ends; `cuda:1` waits for that one. It becomes
-    torch's current one, so that nothing lands on another by default.
+    torch's current one, so that nothing lands on another by default. Under torchrun the processes of a machine take one
+    GPU each, by their local rank.
 
     Args:
         name: one of DEVICES, or cuda:INDEX among those that CUDA_VISIBLE_DEVICES shows.
@@ -69,6 +71,8 @@ def choose_device(name: str, slots: int = 1) -> "torch.device":
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(device for device, available in there.items() if available)
+    if name == "cuda" and distributed.is_launched():
+        name = f"cuda:{distributed.local_rank()}"
     gpus = _visible() if there["cuda"] else []
     known = [device for device, available in there.items() if available]
     known += [f"cuda:{index}" for index in range(len(gpus))]
@@ -78,7 +82,8 @@ def choose_device(name: str, slots: int = 1) -> "torch.device":
         return torch.device(name)
     first = int(name.partition(":")[2] or 0)
     wanted = gpus[first : first + 1] if ":" in name else gpus
-    index = first + lease.take(wanted, slots)
+    with distributed.in_turn():
+        index = first + lease.take(wanted, slots)
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
 

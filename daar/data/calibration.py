@@ -56,6 +56,6 @@ def calibration_batch(
             f"calibration images come from the train part, but this is {pack.split}. Give train.safetensors."
         )
     index = calibration_indices(pack.dataset, seed, n, len(pack.labels))
-    images = pack.images[index].permute(0, 3, 1, 2).to(torch.float32) / 255
+    images = pack.pixels(index).permute(0, 3, 1, 2).to(torch.float32) / 255
     shift, scale = (torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1) for values in (mean, std))
     return ((images - shift) / scale).contiguous(), pack.labels[index]

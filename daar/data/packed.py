@@ -8,6 +8,7 @@ names the checksums it speaks of.
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,16 @@ class Pack:
     split: str
     source: str
     checksum: str
+
+    def pixels(self, index: Tensor) -> Tensor:
+        """Some images: (n, H, W, C) uint8."""
+        return self.images[index]
+
+    def batches(self, first: int, last: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The images from `first` to before `last` in batches: (n, H, W, C) uint8, and labels (n,)."""
+        for start in range(first, last, size):
+            part = slice(start, min(start + size, last))
+            yield self.images[part], self.labels[part]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from torch import nn
 
 from daar.data.packed import Pack
 from daar.modes import evaluating, strict_float32
+from daar.training import distributed
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ def evaluate(
     batch_size: int = 500,
     precision: str = "float32",
 ) -> Accuracy:
-    """Classify every image of a split.
+    """Classify every image of a split, exactly once; of several processes each has its part of them.
 
     Args:
         model: on `device`; left in the mode it was in.
@@ -42,13 +43,11 @@ def evaluate(
     ranks = 5 if len(pack.classes) >= 100 else 1
     correct = torch.zeros(ranks, dtype=torch.int64, device=device)
     with strict_float32(), evaluating(model):
-        for start in range(0, len(pack.labels), batch_size):
-            part = slice(start, start + batch_size)
-            images = (pack.images[part].to(device) * scale - shift).permute(0, 3, 1, 2)
-            labels = pack.labels[part].to(device)
+        for pixels, labels in pack.batches(*distributed.part(len(pack.labels)), batch_size):
+            images = (pixels.to(device) * scale - shift).permute(0, 3, 1, 2)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                 logits = model(images)
             best = logits.float().topk(ranks).indices
-            correct += (best == labels[:, None]).sum(0)
-    percent = [100 * int(c) / len(pack.labels) for c in correct.cumsum(0)]
+            correct += (best == labels.to(device)[:, None]).sum(0)
+    percent = [100 * int(c) / len(pack.labels) for c in distributed.sum_up(correct).cumsum(0)]
     return Accuracy(percent[0], percent[4] if ranks == 5 else None)

@@ -14,6 +14,7 @@ from daar.data import datasets, packed
 from daar.pruning import plan as plans
 from daar.pruning.slim import CHECKED_IMAGES
 from daar.stages.prune import slim_by_plan
+from daar.training import distributed
 from daar.training.batches import Data
 from daar.training.engine import fit
 from daar.training.progress import Progress, curve_to_json
@@ -36,7 +37,7 @@ def finetune(
     """Write the tuned checkpoint, and beside it `recalibrated/` and `best/` (the epoch highest on val).
 
     Before tuning the slim network is compared with the masked one in float64 on calibration images; a difference
-    stops the run. A killed run goes on from `<out>/resume.safetensors`.
+    stops the run. A killed run goes on from `<out>/resume.safetensors`. Of several processes the first one writes.
 
     Args:
         base: folder of the dense checkpoint.
@@ -66,7 +67,8 @@ def finetune(
         "calibration_images": images,
     }
     recalibrate(model.to(device), found.calibration.to(device))
-    checkpoint.save(Path(out) / "recalibrated", model, about)
+    if distributed.is_first():
+        checkpoint.save(Path(out) / "recalibrated", model, about)
 
     data = Data(train_pack, val_pack, about.mean, about.std, datasets.get(about.dataset).flip)
     teacher = checkpoint.load(base)[0] if recipe.distillation else None
@@ -91,10 +93,12 @@ def tune(
         model, data, recipe, seed, device, teacher=teacher, resume_file=resume_file, identity=identity, say=say
     )
     tuned = replace(about, provenance={**about.provenance, "tuned": _record(progress, recipe, seed)})
-    if progress.best_epoch:
-        checkpoint.save_state(Path(out) / "best", progress.best, tuned)
-    checkpoint.save(out, model, tuned)
-    resume_file.unlink(missing_ok=True)
+    if distributed.is_first():
+        if progress.best_epoch:
+            checkpoint.save_state(Path(out) / "best", progress.best, tuned)
+        checkpoint.save(out, model, tuned)
+        resume_file.unlink(missing_ok=True)
+    distributed.agree(0)  # or another process might end the run before all is written
 
 
 def _record(progress: Progress, recipe: Recipe, seed: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from daar.checkpoint import Description
 from daar.data import datasets, packed
 from daar.errors import InputError
 from daar.randomness import derive
+from daar.training import distributed
 from daar.training.batches import Data
 from daar.training.engine import fit
 from daar.training.progress import curve_to_json
@@ -27,6 +28,8 @@ def train(
     say: Callable[[str], None] = print,
 ) -> None:
     """Train and write a checkpoint; a killed run goes on from `<out>/resume.safetensors`.
+
+    Of several processes the first one writes.
 
     Args:
         network: name in the registry.
@@ -72,5 +75,7 @@ def train(
             **provenance.environment(),
         },
     )
-    checkpoint.save(out, model, about)
-    resume_file.unlink(missing_ok=True)
+    if distributed.is_first():
+        checkpoint.save(out, model, about)
+        resume_file.unlink(missing_ok=True)
+    distributed.agree(0)  # or another process might end the run before all is written

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from daar.errors import InputError
 from daar.modes import flushing_denormals, resolve, strict_float32
-from daar.training import interrupts, resume
+from daar.training import distributed, interrupts, resume
 from daar.training.batches import TrainingData
 from daar.training.progress import Epoch, Partial, Progress, duration
 from daar.training.recipe import Recipe
@@ -38,7 +39,8 @@ def fit(
 
     Which image comes when and how it is augmented follows from (seed, epoch) alone, so a run that is continued from
     its resume file does exactly what the undisturbed one does; bit for bit on a CPU with the same number of threads.
-    Ctrl-C and SIGTERM finish the step, save and end the run.
+    Ctrl-C and SIGTERM finish the step, save and end the run. Under torchrun every process calls this with the same
+    arguments; the first one writes the resume file, all of them read it.
 
     Args:
         model: trained in place; left in channels_last memory on `device`.
@@ -59,37 +61,53 @@ def fit(
     loop = Loop(model, data, recipe, seed, device, teacher)
     say(loop.describe())
     settings = {"seed": seed, "precision": loop.precision, **recipe.to_json(), **(identity or {})}
+    settings["processes"] = distributed.processes()  # each has statistics of its own in batch norm
     run = resume.Run(settings, resume_file, say)
     progress = run.load(model, loop.optimizer, device)
     arithmetic = strict_float32() if loop.precision == "float32" else contextlib.nullcontext()
-    with flushing_denormals(device), arithmetic, interrupts.watching() as stop:
+    with (
+        flushing_denormals(device),
+        arithmetic,
+        distributed.naming_the_lost(),
+        distributed.once_told(),
+        interrupts.watching() as stop,
+    ):
         for epoch in range(len(progress.curve), recipe.epochs):
             watch = _Watch(stop, lambda: run.save(model, loop.optimizer, progress))
             progress.add(loop.run_epoch(epoch, progress, watch), model)
             say(_line(progress.curve, recipe.epochs))
             run.save(model, loop.optimizer, progress)
-            if stop.requested and epoch + 1 < recipe.epochs:
-                raise interrupts.Interrupted(stop.requested, f"epoch {epoch + 1} of {recipe.epochs}")
+            if epoch + 1 < recipe.epochs:
+                watch.end_if_asked(f"epoch {epoch + 1} of {recipe.epochs}")
     return progress
 
 
 class _Watch:
-    """Saves within an epoch: now and then, and when a signal asks the run to end."""
+    """Saves within an epoch: now and then, and when a signal asks the run to end; all processes at the same step."""
 
-    def __init__(self, stop: Any, save: Callable[[], None]) -> None:
+    _TIME = 1  # is up: lower than the number of any signal watched
+
+    def __init__(self, stop: interrupts.Stop, save: Callable[[], None]) -> None:
         self._stop, self._save, self._saved = stop, save, time.perf_counter()
 
-    @property
     def is_due(self) -> bool:
-        """Whether the state should be saved before the next step."""
-        return bool(self._stop.requested) or time.perf_counter() - self._saved > SAVE_SECONDS
+        """Whether the state should be saved before the next step; every process must ask after each."""
+        return self._agreed(time.perf_counter() - self._saved > SAVE_SECONDS) > 0
 
     def save(self, where: str) -> None:
         """Save; end the run if that was asked for."""
         self._save()
         self._saved = time.perf_counter()
-        if self._stop.requested:
-            raise interrupts.Interrupted(self._stop.requested, where)
+        self.end_if_asked(where)
+
+    def end_if_asked(self, where: str) -> None:
+        """End the run, which has just been saved, if any process was asked to."""
+        if (number := self._agreed(False)) > self._TIME:
+            raise interrupts.Interrupted(signal.Signals(number).name, where)
+
+    def _agreed(self, time_is_up: bool) -> int:
+        requested = self._stop.requested
+        return distributed.agree(signal.Signals[requested] if requested else self._TIME if time_is_up else 0)
 
 
 class Loop:
@@ -112,7 +130,8 @@ class Loop:
     ) -> None:
         self.model, self.data, self.recipe, self.device = model, data, recipe, device
         self.precision = resolve(recipe.precision, device)
-        model.to(device).to(memory_format=torch.channels_last)
+        distributed.share_state(model.to(device))
+        model.to(memory_format=torch.channels_last)
         if teacher is not None:
             teacher.to(device).to(memory_format=torch.channels_last).eval()
         self._steps = Steps(model, recipe, self.precision, device, teacher)
@@ -123,7 +142,11 @@ class Loop:
     def describe(self) -> str:
         """How steps run, for the log."""
         size = min(self.recipe.batch_size, self.batches.count)
-        return f"{self.device.type}, {self.precision}, {self.steps} steps of {size} images an epoch, {self._steps.path}"
+        several = f"{distributed.processes()} processes, " if distributed.processes() > 1 else ""
+        return (
+            f"{several}{self.device.type}, {self.precision}, {self.steps} steps of {size} images an epoch, "
+            f"{self._steps.path}"
+        )
 
     def run_epoch(self, epoch: int, progress: Progress, watch: _Watch) -> Epoch:
         """Train on every image once, or on those left after an interruption, then look at val."""
@@ -131,31 +154,41 @@ class Loop:
         progress.partial = None
         start = time.perf_counter() - partial.seconds
         losses = torch.zeros(self.steps, device=self.device)
-        losses[: partial.steps] = torch.tensor(partial.losses)
-        correct = torch.tensor(partial.correct, device=self.device)
+        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        if distributed.is_first():  # what was saved is the sum over the processes
+            losses[: partial.steps] = torch.tensor(partial.losses)
+            correct += partial.correct
         for step, (loss, right) in enumerate(self.train(epoch, partial.steps), partial.steps):
             losses[step] = loss
             correct += right
-            if step + 1 < self.steps and watch.is_due:
-                so_far = losses[: step + 1].tolist()
-                self._require_finite(so_far, epoch)
-                progress.partial = Partial(tuple(so_far), int(correct), time.perf_counter() - start)
+            if step + 1 < self.steps and watch.is_due():
+                so_far, right_so_far = self._together(losses[: step + 1], correct, epoch)
+                progress.partial = Partial(tuple(so_far), right_so_far, time.perf_counter() - start)
                 watch.save(f"epoch {epoch + 1}, step {step + 1} of {self.steps}")
                 progress.partial = None
-        per_step = losses.tolist()  # the epoch's only synchronisation
-        self._require_finite(per_step, epoch)
+        per_step, right_in_all = self._together(losses, correct, epoch)  # the epoch's only synchronisation
         val = self.data.watch(self.model, self.device, self.precision)
         seconds = round(time.perf_counter() - start, 3)
         lr = self._lr(epoch, self.steps - 1)
         return Epoch(
-            epoch + 1, lr, sum(per_step) / self.steps, 100 * int(correct) / self.batches.count, val.top1, seconds
+            epoch + 1, lr, sum(per_step) / self.steps, 100 * right_in_all / self.batches.count, val.top1, seconds
         )
 
+    def _together(self, losses: Tensor, correct: Tensor, epoch: int) -> tuple[list[float], int]:
+        """Of all processes: each step's loss and the number right; statistics of batch norm become their mean."""
+        in_all = distributed.sum_up(losses).tolist()
+        self._require_finite(in_all, epoch)
+        distributed.average_statistics(self.model)
+        return in_all, int(distributed.sum_up(correct))
+
     def train(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Train on every image once, a step at a time; yields each step's loss and number right, on the device."""
+        """Train on every image once, a step at a time.
+
+        Yields each step's loss and number right, on the device; of several processes, what this one's share adds.
+        """
         self.model.train()
         for step, (images, labels) in enumerate(self.batches.epoch(epoch, first_step), first_step):
-            yield self._steps(images, labels, self._lr(epoch, step))
+            yield self._steps(images, labels, self._lr(epoch, step), len(labels) / self.batches.size(step))
 
     def _lr(self, epoch: int, step: int) -> float:
         return self.recipe.lr_at(epoch + step / self.steps)

@@ -18,6 +18,7 @@ from torch import nn
 
 from daar import files
 from daar.errors import InputError
+from daar.training import distributed
 from daar.training.progress import Epoch, Partial, Progress
 
 
@@ -34,9 +35,14 @@ class Run:
         self.identity, self.path, self.say = json.loads(json.dumps(identity)), path, say
 
     def save(self, model: nn.Module, optimizer: torch.optim.SGD, progress: Progress) -> None:
-        """Replace the resume file by the present state."""
+        """Replace the resume file by the present state; of several processes the first does, and the others wait."""
         if self.path is None:
             return
+        if distributed.is_first():
+            self._write(self.path, model, optimizer, progress)
+        distributed.agree(0)
+
+    def _write(self, path: Path, model: nn.Module, optimizer: torch.optim.SGD, progress: Progress) -> None:
         tensors = {f"model.{name}": value for name, value in _contiguous(model.state_dict()).items()}
         tensors |= {f"best.{name}": value for name, value in progress.best.items()}
         for name, parameter in model.named_parameters():
@@ -50,7 +56,7 @@ class Run:
             "best_epoch": progress.best_epoch,
             "partial": progress.partial and asdict(progress.partial),
         }
-        with files.atomic(self.path) as temporary:
+        with files.atomic(path) as temporary:
             safetensors.torch.save_file(tensors, temporary, metadata={"run": json.dumps(about)})
 
     def load(self, model: nn.Module, optimizer: torch.optim.SGD, device: torch.device) -> Progress:

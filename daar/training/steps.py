@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from daar.training import distributed
 from daar.training.losses import loss as loss_of
 from daar.training.recipe import Recipe
 
@@ -17,7 +18,7 @@ class Steps:
 
     On CUDA a small network's step is hundreds of kernels that take less time than launching them: the whole step is
     captured as a CUDA graph and replayed for every batch of the usual size; a shorter last batch runs kernel by kernel.
-    Where the capture fails, so do all.
+    Where the capture fails, so do all; and under torchrun, where a step waits for the other processes.
 
     Args:
         model: on the device.
@@ -48,26 +49,27 @@ class Steps:
             fused=device.type in ("cpu", "cuda"),
         )
         self._graph: _Graph | None = None
-        self._may_capture = on_gpu
-        self.path = "steps as one CUDA graph" if on_gpu else "steps run kernel by kernel"
+        self._may_capture = on_gpu and distributed.processes() == 1
+        self.path = "steps as one CUDA graph" if self._may_capture else "steps run kernel by kernel"
 
-    def __call__(self, images: Tensor, labels: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor, labels: Tensor, lr: float, share: float = 1.0) -> tuple[Tensor, Tensor]:
         """Do one step.
 
         Args:
-            images: (n, C, H, W), normalised.
+            images: (n, C, H, W), normalised; n may be 0 where other processes have the whole batch.
             labels: (n,).
             lr: of this step.
+            share: n over the images that all processes have.
 
         Returns:
-            Its loss and the number right, both () on the device.
+            What this process adds to the loss and to the number right, both () on the device.
         """
         self._set(lr)
         if self._may_capture and self._graph is None and len(images) == self._recipe.batch_size:
             self._capture(images, labels)
         if self._graph is not None and self._graph.fits(images):
             return self._graph.replay(images, labels)
-        return self._step(images, labels)
+        return self._step(images, labels, share)
 
     def _set(self, lr: float) -> None:
         for group in self.optimizer.param_groups:
@@ -76,15 +78,22 @@ class Steps:
             else:
                 group["lr"] = lr
 
-    def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _step(self, images: Tensor, labels: Tensor, share: float = 1.0) -> tuple[Tensor, Tensor]:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, right = self._backward(images, labels, share) if share else _nothing(self._device)
+        distributed.sum_gradients(self._model)
+        self.optimizer.step()
+        return loss, right
+
+    def _backward(self, images: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bf16"):
             logits = self._model(images)
             with torch.no_grad():
                 taught = self._teacher(images).float() if self._teacher is not None else None
         loss = loss_of(logits.float(), labels, taught, self._recipe)
-        self.optimizer.zero_grad(set_to_none=True)
+        if share != 1:
+            loss = loss * share
         loss.backward()
-        self.optimizer.step()
         return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 
     def _capture(self, images: Tensor, labels: Tensor) -> None:
@@ -95,6 +104,10 @@ class Steps:
             reason = " ".join(str(error).split())
             self.path = f"steps run kernel by kernel: no CUDA graph, {reason}"
             print(self.path, flush=True)
+
+
+def _nothing(device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
 
 
 class _Graph:
