@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daar import arguments, discovery, files, models, preflight, suite
+from daar import arguments, discovery, files, gpu, models, preflight, suite
 from daar.data import datasets
 from daar.errors import InputError
 from daar.pruning import policies
@@ -59,13 +59,17 @@ def describe(a: Namespace) -> None:
 
 def prepare_data(a: Namespace) -> None:
     """`daar data prepare`."""
-    from daar.data import packed
+    from daar.data import loading
 
     dataset = datasets.get(a.dataset)
     out = a.out or Path("results/data") / a.dataset
-    packed.prepare(dataset, out, data_root=a.data_root, source=a.source, download=a.download)
+    loading.prepare(
+        dataset, out, data_root=a.data_root, source=a.source, download=a.download, verify=a.verify,
+        skip_corrupt=a.skip_corrupt,
+    )  # fmt: skip
     source = files.read_json(out / "source.json", "the source of a packed dataset")
-    print(f"{dataset.title}: packed from {source['kind']} at {source['where']} into {out}; {source['note']}")
+    how = f"index of the {source['kind']}" if dataset.stays_in_folder else f"packed from {source['kind']}"
+    print(f"{dataset.title}: {how} at {source['where']} into {out}; {source['note']}")
 
 
 def check_data(a: Namespace) -> None:
@@ -263,8 +267,9 @@ def check_suite(a: Namespace) -> None:
     from daar import estimate
 
     device = arguments.device(a)
-    expected = estimate.estimate(found, device)
-    print(f"it can run here, on {device.type}; by a few steps of each kind of work, timed now:")
+    cores = a.threads or gpu.count_cores()
+    expected = estimate.estimate(found, device, cores)
+    print(f"it can run here, on {device.type} with --cores {cores}; by a few steps of each kind of work, timed now:")
     print(estimate.to_text(expected))
 
 

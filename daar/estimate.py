@@ -1,5 +1,7 @@
 """How long a suite will take on this machine: a few steps of every kind of work are timed, and multiplied.
 
+Jobs run side by side as the workflow runs them: one for each GPU, or on shares of the cores.
+
 What is timed: a training step of every dense network and of its slim form at every target, evaluation, every method's
 scores, and the start of a job. What is not: waiting for a download, and other programs on the machine.
 """
@@ -10,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -40,85 +42,94 @@ _SCORED = 64
 _SCHEDULING = 0.3
 
 
-@dataclass(frozen=True)
+@dataclass
 class Estimate:
-    """Seconds of a suite, by kind of work, one job after the other.
+    """What is expected, by kind of work.
 
     Attributes:
-        seconds: kind → seconds.
+        seconds: kind → from the first job to the last, those that run side by side counted once.
         jobs: kind → how many jobs.
-        parallel: jobs that run side by side: GPUs; 1 on a CPU, whose cores one job takes.
+        side_by_side: kind → how many of them run at once.
     """
 
-    seconds: dict[str, float]
-    jobs: dict[str, int]
-    parallel: int
+    seconds: dict[str, float] = field(default_factory=dict)
+    jobs: dict[str, int] = field(default_factory=dict)
+    side_by_side: dict[str, int] = field(default_factory=dict)
 
     @property
     def hours(self) -> float:
-        """From the first job to the last."""
-        return sum(self.seconds.values()) / self.parallel / 3600
+        """From the first job of the suite to the last."""
+        return sum(self.seconds.values()) / 3600
+
+    def add(self, kind: str, count: int, each: float, at_once: int) -> None:
+        """Add jobs of a kind that take so many seconds each."""
+        self.jobs[kind] = self.jobs.get(kind, 0) + count
+        self.side_by_side[kind] = at_once
+        self.seconds[kind] = self.seconds.get(kind, 0.0) + count * each / at_once
 
 
-def estimate(suite: Suite, device: torch.device) -> Estimate:
+def estimate(suite: Suite, device: torch.device, cores: int) -> Estimate:
     """Time a little of everything that a suite does.
 
     Args:
         suite: the experiment.
         device: that its jobs will run on.
+        cores: of the CPU, as Snakemake will be given.
 
     Raises:
         InputError: a target cannot be reached.
     """
-    seconds: dict[str, float] = {}
-    jobs: dict[str, int] = {}
-    start = _start()
+    found = Estimate()
+    start = _start() + _SCHEDULING
+    before = torch.get_num_threads()
 
-    def add(kind: str, count: int, each: float) -> None:
-        jobs[kind] = jobs.get(kind, 0) + count
-        seconds[kind] = seconds.get(kind, 0.0) + count * (each + start + _SCHEDULING)
+    def add(kind: str, jobs: int, count: int, work: Callable[[], float]) -> None:
+        """Time work as one of so many jobs of the suite would do it."""
+        threads = gpu.share_of_cores(jobs, cores)
+        torch.set_num_threads(threads)
+        places = gpu.count_gpus() if device.type == "cuda" else cores // threads
+        found.add(kind, count, work() + start, max(1, min(places, jobs)))
 
-    for name in suite.datasets:
-        dataset = datasets.get(name)
-        for network in suite.networks:
-            _add_network(suite, dataset, network, device, add)
-    add("tables and figures", 3, 1.0)
-    parallel = max(1, gpu.count_gpus()) if device.type == "cuda" else 1
-    return Estimate(seconds, jobs, parallel)
+    try:
+        for name in suite.datasets:
+            for network in suite.networks:
+                _add_network(suite, datasets.get(name), network, device, add)
+    finally:
+        torch.set_num_threads(before)
+    found.add("tables and figures", 3, 1.0 + start, 1)
+    return found
 
 
-def _add_network(
-    suite: Suite, dataset: Dataset, network: str, device: torch.device, add: Callable[[str, int, float], None]
-) -> None:
+def _add_network(suite: Suite, dataset: Dataset, network: str, device: torch.device, add: Callable[..., None]) -> None:
     timed = _Timed(dataset, network, device)
+    dense, cells = suite.dense_count, len(suite.settings)
     bases = 1 if network in suite.base else len(suite.seeds)
     if network not in suite.base:
-        add("train", bases, timed.training(suite.train, None, dataset))
-    add("measure", bases, timed.evaluation(None, dataset.val + dataset.test))
+        add("train", dense, bases, lambda: timed.training(suite.train, None, dataset))
+    add("measure", dense, bases, lambda: timed.evaluation(None, dataset.val + dataset.test))
     for variant in suite.variants:
         if variant.of is None:
             method = discovery.get(variant.method, suite.methods_dirs)
-            each = timed.scoring(method, dict(variant.options), suite.calibration_images)
-            add("score", len(suite.seeds), each)
+            options = dict(variant.options)
+            images = suite.calibration_images
+            add("score", cells, len(suite.seeds), functools.partial(timed.scoring, method, options, images))
     for setting in suite.settings:
         if (setting.dataset, setting.network) == (dataset.name, network):
             _add_setting(suite, dataset, setting, timed, add)
 
 
-def _add_setting(
-    suite: Suite, dataset: Dataset, setting: Setting, timed: "_Timed", add: Callable[[str, int, float], None]
-) -> None:
+def _add_setting(suite: Suite, dataset: Dataset, setting: Setting, timed: "_Timed", add: Callable[..., None]) -> None:
+    cells, target = len(suite.settings), setting.target
     brought = setting.policy not in policies.OWN and not setting.policy.startswith("published-")
     passes = timed.groups + 1 if brought else 0
-    add("plan", 1, passes * timed.evaluation(None, suite.calibration_images))
-    tuning = timed.training(suite.finetune, setting.target, dataset)
+    add("plan", cells, 1, lambda: passes * timed.evaluation(None, suite.calibration_images))
     if setting.variant.method == "scratch_of":
-        stretched = suite.train.epochs / max(1, suite.finetune.epochs) + 1
-        add("from scratch", 1, stretched * tuning)
+        longer = suite.train.epochs / max(1, suite.finetune.epochs) + 1
+        add("from scratch", cells, 1, lambda: longer * timed.training(suite.finetune, target, dataset))
     else:
-        add("finetune", 1, tuning + timed.check)
+        add("finetune", cells, 1, lambda: timed.training(suite.finetune, target, dataset) + timed.check)
     # untuned, recalibrated, tuned, and the best epoch on val
-    add("record", 1, 4 * timed.evaluation(setting.target, dataset.val + dataset.test))
+    add("record", cells, 1, lambda: 4 * timed.evaluation(target, dataset.val + dataset.test))
 
 
 class _Timed:
@@ -219,11 +230,12 @@ def _start() -> float:
 
 def to_text(found: Estimate) -> str:
     """A line for every kind of work, and the sum."""
-    rows = [f"{kind:<20} {found.jobs[kind]:>6} jobs  {_readable(s):>12}" for kind, s in found.seconds.items()]
-    side = f", {found.parallel} side by side" if found.parallel > 1 else ""
-    return "\n".join(
-        [*rows, f"{'together':<20} {sum(found.jobs.values()):>6} jobs  {_readable(3600 * found.hours):>12}{side}"]
-    )
+    rows = [
+        f"{kind:<20} {found.jobs[kind]:>6} jobs, {found.side_by_side[kind]} at once {_readable(seconds):>14}"
+        for kind, seconds in found.seconds.items()
+    ]
+    total = f"{'together':<20} {sum(found.jobs.values()):>6} jobs {_readable(3600 * found.hours):>25}"
+    return "\n".join([*rows, total])
 
 
 def _readable(seconds: float) -> str:

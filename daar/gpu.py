@@ -22,6 +22,15 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def share_of_cores(jobs: int, cores: int) -> int:
+    """Threads for each of so many jobs that may run side by side, at most 16 of them.
+
+    Small networks gain more from running side by side than from threads that wait for each other: slim ones of odd
+    widths are slower on two threads than on one (docs/performance.md).
+    """
+    return max(1, cores // min(max(1, jobs), 16))
+
+
 def count_gpus() -> int:
     """How many NVIDIA GPUs this process may use, without torch: CUDA_VISIBLE_DEVICES, else the driver's list."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

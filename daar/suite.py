@@ -154,6 +154,12 @@ class Suite:
             for seed in self.seeds
         ]
 
+    @property
+    def dense_count(self) -> int:
+        """How many dense networks it trains or imports."""
+        own = sum(1 if network in self.base else len(self.seeds) for network in self.networks)
+        return len(self.datasets) * own
+
     def variant(self, name: str) -> Variant:
         """Look a variant up; InputError lists those there are."""
         for variant in self.variants:

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from daar import estimate, suite
-from daar.estimate import Estimate
+from daar import estimate, gpu, suite
 from tests.networks import one_thread  # noqa: F401  # it acts on this module
 
 CPU = torch.device("cpu")
@@ -38,7 +37,7 @@ def unit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("unit")
 def test_jobs_and_seconds_by_hand() -> None:
-    found = estimate.estimate(made(), CPU)
+    found = estimate.estimate(made(), CPU, 1)
     assert found.jobs == {
         **{"train": 2, "measure": 2, "score": 4, "plan": 8, "finetune": 8, "record": 8, "tables and figures": 3}
     }
@@ -57,9 +56,9 @@ def test_jobs_and_seconds_by_hand() -> None:
 @pytest.mark.usefixtures("unit")
 def test_imported_weights_are_not_trained_and_scratch_takes_both_budgets() -> None:
     weights = {"base": {"resnet20": {"file": "a.th"}}}
-    assert "train" not in estimate.estimate(made(**weights), CPU).jobs
+    assert "train" not in estimate.estimate(made(**weights), CPU, 1).jobs
     controls = {"variants": {"again": {"scratch_of": "l1"}}}
-    found = estimate.estimate(made(**controls), CPU)
+    found = estimate.estimate(made(**controls), CPU, 1)
     assert found.jobs["from scratch"] == 4
     tuning = (found.seconds["finetune"] - 8) / 8
     assert found.seconds["from scratch"] == pytest.approx(4 * (3 / 2 + 1) * tuning)
@@ -67,19 +66,33 @@ def test_imported_weights_are_not_trained_and_scratch_takes_both_budgets() -> No
 
 @pytest.mark.usefixtures("unit")
 def test_a_policy_that_asks_for_the_loss_runs_the_network_for_every_group() -> None:
-    found = estimate.estimate(made(methods=["daar"], macs_reductions=[0.5], seeds=[0]), CPU)
+    found = estimate.estimate(made(methods=["daar"], macs_reductions=[0.5], seeds=[0]), CPU, 1)
     assert found.seconds["plan"] == pytest.approx((12 + 1) * 64 / estimate._EVALUATED)
 
 
 def test_the_real_thing_takes_time_for_everything() -> None:
-    found = estimate.estimate(made(macs_reductions=[0.5], seeds=[0]), CPU)
+    found = estimate.estimate(made(macs_reductions=[0.5], seeds=[0]), CPU, 1)
     assert all(seconds > 0 for seconds in found.seconds.values())
     text = estimate.to_text(found)
     assert text.splitlines()[-1].startswith("together")
     assert f"{sum(found.jobs.values())} jobs" in text.splitlines()[-1]
 
 
-def test_gpus_share_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Estimate({"train": 7200.0}, {"train": 2}, 1).hours == 2
-    assert Estimate({"train": 7200.0}, {"train": 2}, 2).hours == 1
-    assert "2 side by side" in estimate.to_text(Estimate({"train": 7200.0}, {"train": 2}, 2))
+@pytest.mark.usefixtures("unit")
+def test_jobs_run_side_by_side_on_shares_of_the_cores() -> None:
+    one, four = (estimate.estimate(made(), CPU, cores) for cores in (1, 4))
+    assert one.jobs == four.jobs
+    # two dense networks with two threads each; eight settings with one, four at once
+    assert (four.side_by_side["train"], four.side_by_side["finetune"]) == (2, 4)
+    assert four.seconds["train"] == pytest.approx(one.seconds["train"] / 2)
+    assert four.seconds["finetune"] == pytest.approx(one.seconds["finetune"] / 4)
+
+
+@pytest.mark.usefixtures("unit")
+def test_more_places_than_jobs_help_no_further() -> None:
+    assert estimate.estimate(made(seeds=[0]), CPU, 64).side_by_side["train"] == 1
+
+
+@pytest.mark.parametrize(("jobs", "cores", "threads"), [(1, 8, 8), (3, 2, 1), (3, 8, 2), (200, 64, 4), (0, 4, 4)])
+def test_threads_of_a_job(jobs: int, cores: int, threads: int) -> None:
+    assert gpu.share_of_cores(jobs, cores) == threads

@@ -90,7 +90,8 @@ def test_a_signal_ends_the_step_saves_and_goes_on_bit_for_bit(
         ):
             engine.fit(interrupted, data, recipe, 0, CPU, resume_file=file, say=lambda _: None)
     assert len(calls) == 7
-    resumed, said = fresh(1), []
+    resumed = fresh(1)
+    said: list[str] = []
     progress = engine.fit(resumed, data, recipe, 0, CPU, resume_file=file, say=said.append)
     assert said[1] == f"continues after epoch 1 and 2 steps from {file}"
     assert torch.equal(weights(resumed), weights(undisturbed))

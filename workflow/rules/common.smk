@@ -89,10 +89,18 @@ def all_cores(wildcards):
     return workflow.cores
 
 
+def threads_of_settings(wildcards):
+    return gpu.share_of_cores(len(SETTINGS), workflow.cores or 1)
+
+
+def threads_of_dense(wildcards):
+    return gpu.share_of_cores(SUITE.dense_count, workflow.cores or 1)
+
+
 def plan_threads(wildcards):
     """A policy that a method brings may run the network; ours only count."""
     brought = {m.policy for m in METHODS.values() if m.plans is not None}
-    return 4 if wildcards.policy in brought else 1
+    return threads_of_settings(wildcards) if wildcards.policy in brought else 1
 
 
 def packs_of(wildcards):

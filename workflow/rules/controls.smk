@@ -40,7 +40,7 @@ rule scratch:
     retries: 2
     conda:
         ENV
-    threads: 4
+    threads: threads_of_settings
     resources:
         gpu=1,
     params:

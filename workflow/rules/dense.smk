@@ -15,7 +15,7 @@ rule train:
     retries: 2
     conda:
         ENV
-    threads: 4
+    threads: threads_of_dense
     resources:
         gpu=1,
     params:
@@ -65,7 +65,7 @@ rule measure:
         f"{DENSE}/measure.log",
     conda:
         ENV
-    threads: 4
+    threads: threads_of_dense
     resources:
         gpu=1,
     params:

@@ -89,7 +89,7 @@ rule finetune:
     retries: 2
     conda:
         ENV
-    threads: 4
+    threads: threads_of_settings
     resources:
         gpu=1,
     params:
@@ -123,7 +123,7 @@ rule record:
         variant=variants_but("scratch_of"),
     conda:
         ENV
-    threads: 4
+    threads: threads_of_settings
     resources:
         gpu=1,
     params:

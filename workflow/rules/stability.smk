@@ -11,7 +11,7 @@ rule stability:
         f"{RESULTS}/{{dataset}}/{{network}}/stability/{{variant}}.benchmark.tsv"
     conda:
         ENV
-    threads: 4
+    threads: threads_of_dense
     resources:
         gpu=1,
     params:
