@@ -194,6 +194,14 @@ def test_a_single_left_over_image_is_no_batch(data: Data, count: int) -> None:
     assert len(progress.curve) == 1
 
 
+def test_a_batch_larger_than_the_data_is_all_of_them(data: Data) -> None:
+    few = Data(_part(data.train, 40), _part(data.val, 10), data.mean, data.std, flip=False)
+    whole, larger = fresh(), fresh()
+    for model, size in ((whole, 40), (larger, 4096)):
+        fit(model, few, Recipe(epochs=2, batch_size=size, lr=0.01, precision="float32"), 0, CPU, say=quiet)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), larger.parameters(), strict=True))
+
+
 def test_nan_loss_names_epoch_step_and_lr(data: Data, tmp_path: Path) -> None:
     model = fresh()
     with torch.no_grad():
