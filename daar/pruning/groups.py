@@ -169,10 +169,10 @@ def channel_graph(model: nn.Module, image: Tensor, exclude: Iterable[str] = ()) 
     layouts = Layouts(model, image)
     for name in exclude:
         layouts.exclude(name)
-    roots = layouts.roots()
+    roots = layouts.ids.roots()
     layers = {call.name: _layer(call, roots) for call in layouts.calls.values()}
     joined = {int(roots[channel]) for channel in layouts.joined}
-    frozen = {int(roots[channel]): reason for channel, reason in layouts.frozen.items()}
+    frozen = {int(roots[channel]): reason for channel, reason in layouts.ids.frozen.items()}
     groups = [
         _group([layers[name] for name in names], joined, frozen) for names in _families(layers, layouts.producers)
     ]

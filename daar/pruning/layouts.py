@@ -4,9 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
@@ -15,10 +12,8 @@ from daar.errors import InputError
 from daar.models.shortcut import PaddedShortcut
 from daar.modes import evaluating
 from daar.pruning import movements
+from daar.pruning.identities import Identities, Layout
 from daar.pruning.trace import ACTIVATIONS, ADDITIONS, CONCATENATIONS, PER_CHANNEL, is_one_of, operation, place, trace
-
-# (channels,) where a tensor has one channel dimension; (parts, channels of a part) where a view has split it in two
-Layout = NDArray[np.int64]
 
 
 @dataclass
@@ -39,7 +34,7 @@ class Layouts(fx.Interpreter):
         calls: by path, every layer to be cut.
         producers: paths of the convs that make new channels, in order.
         joined: channels that reach an addition or a concatenation.
-        frozen: channel → why it must stay.
+        ids: what is known of the channels.
         macs: of one image, by torch's counter.
     """
 
@@ -50,52 +45,18 @@ class Layouts(fx.Interpreter):
         self.calls: dict[str, Call] = {}
         self.producers: list[str] = []
         self.joined: set[int] = set()
-        self.frozen: dict[int, str] = {}
-        self._count = 0
-        self._same: list[tuple[Layout, Layout]] = []
-        self._assumed: list[tuple[Layout, Layout, str]] = []
+        self.ids = Identities()
         self._layouts: dict[fx.Node, Any] = {}
         with evaluating(model), FlopCounterMode(display=False) as counter:
             self.run(image)
         self.macs = counter.get_total_flops() // 2
-        roots = self.roots()
-        for layout, source, reason in self._assumed:
-            # the number is the same, whatever goes, if the channels are, in whatever order
-            if not np.array_equal(np.sort(roots[layout], axis=None), np.sort(roots[source], axis=None)):
-                self.freeze(layout, reason)
-
-    def roots(self) -> Layout:
-        """(count,) for each identity the lowest of those that were unified with it."""
-        none = np.zeros((2, 0), dtype=np.int64)
-        pairs = np.concatenate([none, *(np.stack([one.ravel(), other.ravel()]) for one, other in self._same)], axis=1)
-        edges = coo_array((np.ones(pairs.shape[1], dtype=bool), tuple(pairs)), shape=(self._count, self._count))
-        count, labels = connected_components(edges, directed=False)
-        lowest = np.full(count, self._count)
-        np.minimum.at(lowest, labels, np.arange(self._count))
-        return lowest[labels]
+        self.ids.settle()
 
     def run_node(self, n: fx.Node) -> Any:
         """Run one node and find the layout of what it returns."""
         result = super().run_node(n)
         self._layouts[n] = self._layout(n, result)
         return result
-
-    # identities
-
-    def fresh(self, count: int) -> Layout:
-        """New identities."""
-        self._count += count
-        return np.arange(self._count - count, self._count)
-
-    def unify(self, one: Layout, other: Layout) -> None:
-        """Channels that can only go together, position by position."""
-        assert one.shape == other.shape, (one.shape, other.shape)
-        self._same.append((one, other))
-
-    def freeze(self, layout: Layout, reason: str) -> None:
-        """Channels that must stay."""
-        for channel in np.unique(layout).tolist():
-            self.frozen.setdefault(channel, reason)
 
     def exclude(self, name: str) -> None:
         """Have all convs at or below a path keep their filters; InputError where there is no such module."""
@@ -104,7 +65,7 @@ class Layouts(fx.Interpreter):
             raise InputError(f"exclude names {name!r}, but the network has no such module; at its top are: {top}.")
         for conv in self.producers:
             if conv == name or conv.startswith(f"{name}."):
-                self.freeze(self.calls[conv].outputs, f"excluded by {name!r}")
+                self.ids.freeze(self.calls[conv].outputs, f"excluded by {name!r}")
 
     # one rule per kind of operation
 
@@ -117,14 +78,16 @@ class Layouts(fx.Interpreter):
         inputs = [layout for layout in inputs if layout is not None]
         if node.op == "output":
             for layout in inputs:
-                self.freeze(layout, "network output")
+                self.ids.freeze(layout, "network output")
             return None
         if node.op == "placeholder":
             return self._input(result)
         what = operation(node, self.modules_by_name)
         if inputs and not self._is_changed(what) and isinstance(result, (Tensor, tuple, list)):
             found = self._layer(node, what, result, inputs) if isinstance(result, Tensor) else None
-            found = movements.follow(self, node, what, result, inputs) if found is None else found
+            if found is None:
+                moved = movements.Move(node, what, self.env[node.all_input_nodes[0]], result, self._layouts)
+                found = movements.follow(self.ids, moved, inputs)
             if found is not None:
                 return found
         if movements.reads_shape(what, result):
@@ -132,8 +95,8 @@ class Layouts(fx.Interpreter):
         return self._unknown(node, result, inputs)
 
     def _input(self, image: Any) -> Layout:
-        layout = self.fresh(image.shape[1])
-        self.freeze(layout, "network input")
+        layout = self.ids.fresh(image.shape[1])
+        self.ids.freeze(layout, "network input")
         return layout
 
     def _of_tuple(self, node: fx.Node, result: Any, parts: tuple[Layout | None, ...]) -> Any:
@@ -160,7 +123,7 @@ class Layouts(fx.Interpreter):
             if isinstance(what, nn.Linear) and result.dim() == 2:
                 return self._linear(name, what, read, result)
             if isinstance(what, PaddedShortcut):
-                made = self.calls[name].outputs if name in self.calls else self.fresh(result.shape[1])
+                made = self.calls[name].outputs if name in self.calls else self.ids.fresh(result.shape[1])
                 return self._remember(name, what, read, made, result).outputs
         return self._join(node, what, result, inputs)
 
@@ -181,34 +144,16 @@ class Layouts(fx.Interpreter):
             return self._remember(name, conv, read, np.repeat(read, conv.out_channels // conv.groups), result).outputs
         if name in self.calls:
             return self._remember(name, conv, read, self.calls[name].outputs, result).outputs
-        made = self.fresh(conv.out_channels)
+        made = self.ids.fresh(conv.out_channels)
         self.producers.append(name)
         # every group of a grouped conv must keep the same width: tie the i-th channels of all of them
         for layout in (read, made):
-            self.tie(layout, conv.groups)
+            self.ids.tie(layout, conv.groups)
         return self._remember(name, conv, read, made, result).outputs
-
-    def assume_same(self, layout: Layout, sizes: fx.Node, reason: str) -> None:
-        """Freeze a layout unless, by the end, a computed size turns out to be read from the same channels."""
-        tensors, seen = [sizes], set()
-        while tensors:
-            node = tensors.pop()
-            source = self._layouts[node]
-            if source is not None:
-                self._assumed.append((layout, source, reason))
-                continue
-            seen.add(node)
-            tensors.extend(argument for argument in node.all_input_nodes if argument not in seen)
-
-    def tie(self, layout: Layout, parts: int) -> None:
-        """Have equal parts of a layout stay equally wide: their i-th channels can only go together."""
-        first, *others = np.split(layout, parts)
-        for part in others:
-            self.unify(first, part)
 
     def _linear(self, name: str, linear: nn.Linear, read: Layout, result: Tensor) -> Layout:
         # the units of a linear layer are no filters: nothing scores them, so they stay
-        made = self.calls[name].outputs if name in self.calls else self.fresh(linear.out_features)
+        made = self.calls[name].outputs if name in self.calls else self.ids.fresh(linear.out_features)
         return self._remember(name, linear, read, made, result).outputs
 
     def _remember(self, name: str, module: nn.Module, read: Layout, made: Layout, result: Tensor) -> Call:
@@ -218,8 +163,8 @@ class Layouts(fx.Interpreter):
             self.calls[name] = Call(name, module, read, made, area)
             return self.calls[name]
         call = self.calls[name]
-        self.unify(call.inputs, read)
-        self.unify(call.outputs, made)
+        self.ids.unify(call.inputs, read)
+        self.ids.unify(call.outputs, made)
         call.area += area
         return call
 
@@ -231,15 +176,15 @@ class Layouts(fx.Interpreter):
         for layout in inputs:
             # an operand of one channel is broadcast over all: it must stay as it is
             if len(layout) == result.shape[1]:
-                self.unify(full[0], layout)
+                self.ids.unify(full[0], layout)
             else:
-                self.freeze(layout, "broadcast over channels")
+                self.ids.freeze(layout, "broadcast over channels")
         return full[0]
 
     def _unknown(self, node: fx.Node, result: Any, inputs: list[Layout]) -> Any:
         reason = f"{'read by' if inputs else 'tied to'} an unknown operation: {place(node)}"
         for layout in inputs:
-            self.freeze(layout, reason)
+            self.ids.freeze(layout, reason)
         if isinstance(result, (tuple, list)):
             return tuple(self._frozen(part, reason) for part in result)
         return self._frozen(result, reason)
@@ -247,6 +192,6 @@ class Layouts(fx.Interpreter):
     def _frozen(self, result: Any, reason: str) -> Layout | None:
         if not isinstance(result, Tensor) or result.dim() < 2:
             return None
-        made = self.fresh(result.shape[1])
-        self.freeze(made, reason)
+        made = self.ids.fresh(result.shape[1])
+        self.ids.freeze(made, reason)
         return made
