@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 def packs(a: Namespace) -> Path:
-    """The packed dataset's folder; packs it first where it is not there."""
-    from daar.data import packed
+    """The packed dataset's folder; packs it first, or writes the index of its images, where it is not there."""
+    from daar.data import loading
 
     dataset = datasets.get(a.dataset)
     folder: Path = a.packs / a.dataset
     if not (folder / "source.json").exists():
-        packed.prepare(dataset, folder, data_root=a.data_root)
+        loading.prepare(dataset, folder, data_root=a.data_root)
     return folder
 
 

@@ -41,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output has gone, as in `daar list methods | head -1`
         silence(sys.stdout)
     except (MemoryError, RuntimeError) as error:
+        if str(error).startswith("DataLoader worker"):
+            from daar.data import decoding
+
+            sys.exit(_complain(str(decoding.death())))
         if not _is_out_of_memory(error):
             raise
         reason = (str(error).splitlines() or ["no memory left"])[0].rstrip(".")
@@ -123,6 +127,10 @@ def _add_data(subparsers: Any) -> None:
     command.add_argument("--out", type=Path, help="folder of the packed files (default: results/data/DATASET)")
     command.add_argument("--source", default="auto", help="torchvision, folder or parquet (default: what is there)")
     command.add_argument("--download", action="store_true", help="fetch it with torchvision where it is not there")
+    words = "decode every file of a folder of images, too (packing always does)"
+    command.add_argument("--verify", action="store_true", help=words)
+    words = "leave out of a folder of images what cannot be decoded, and note it; verifies"
+    command.add_argument("--skip-corrupt", action="store_true", help=words)
     _add_data_root(command)
 
     command = _command(data, "check", commands.check_data, "verify a packed dataset and say what is in it")

@@ -74,17 +74,20 @@ def prepare_data(a: Namespace) -> None:
 
 def check_data(a: Namespace) -> None:
     """`daar data check`."""
-    from daar.data import packed
+    from daar.data import loading
 
-    report = packed.check(a.folder)
+    report = loading.check(a.folder)
     if a.json:
         print(json.dumps(asdict(report), indent=2))
         return
-    print(f"{report.dataset}: {report.comparison}; packed from {report.source['kind']} at {report.source['where']}")
+    print(f"{report.dataset}: {report.comparison}; from {report.source['kind']} at {report.source['where']}")
     for split, counts in report.counts.items():
         equal = len(set(counts.values())) == 1
         listed = [f"{name} {count:,}" for name, count in counts.items()]
-        per_class = f"{next(iter(counts.values())):,} of each class" if equal else ", ".join(listed)
+        several = (
+            ", ".join(listed) if len(listed) <= 20 else f"{min(counts.values()):,} to {max(counts.values()):,} each"
+        )
+        per_class = f"{next(iter(counts.values())):,} of each class" if equal else several
         print(f"{split}: {sum(counts.values()):,} images ({per_class})")
     print(f"mean {_numbers(report.mean)}, std {_numbers(report.std)} (of pixels in 0..1, train part)")
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from daar.data.packed import Pack
+from daar.data.loading import Split
 from daar.errors import InputError
 from daar.randomness import generator
 
@@ -34,7 +34,7 @@ def calibration_indices(dataset_name: str, seed: int, n: int, train_size: int) -
 
 
 def calibration_batch(
-    pack: Pack, seed: int, n: int, mean: Sequence[float], std: Sequence[float]
+    pack: Split, seed: int, n: int, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
     """The calibration images of a train part, unaugmented, as a network reads them.
 

@@ -24,8 +24,8 @@ class Dataset:
     Attributes:
         name: short name, as in suites and paths.
         title: name for tables.
-        classes: official class names, in label order.
-        shape: (C, H, W) of the packed images.
+        classes: official class names, in label order; none where images stay in a folder, whose own names count.
+        shape: (C, H, W) of the images, as networks read them.
         official_train: images in the official train part, or in the only part.
         official_test: images in the official test part; 0 when there is only one part.
         train: images that we train on.
@@ -36,6 +36,7 @@ class Dataset:
         torchvision_class: name in `torchvision.datasets`, for the source "torchvision".
         torchvision_folder: folder that class reads, below the data root.
         label_column: name of the label column, for the source "parquet".
+        folder_classes: official number of classes where `classes` has none.
     """
 
     name: str
@@ -52,11 +53,22 @@ class Dataset:
     torchvision_class: str = ""
     torchvision_folder: str = ""
     label_column: str = "label"
+    folder_classes: int = 0
 
     def __post_init__(self) -> None:
         held_out = self.val if self.official_test else self.val + self.test
         assert self.train + held_out == self.official_train, f"{self.name}: the split does not add up"
         assert not self.official_test or self.test == self.official_test, f"{self.name}: test is not the official test"
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes the official release has."""
+        return len(self.classes) or self.folder_classes
+
+    @property
+    def stays_in_folder(self) -> bool:
+        """Whether images are decoded from their files whenever they are needed, not packed."""
+        return self.sources == ("image-folder",)
 
     @property
     def official(self) -> dict[str, int]:
@@ -117,23 +129,32 @@ DATASETS = {
             torchvision_folder="cifar-100-python",
             label_column="fine_label",
         ),
+        # 50 of each class held out
+        Dataset(
+            name="imagenet",
+            title="ImageNet",
+            classes=(),
+            shape=(3, 224, 224),
+            official_train=1_281_167,
+            official_test=50_000,
+            train=1_231_167,
+            val=50_000,
+            test=50_000,
+            flip=True,
+            sources=("image-folder",),
+            folder_classes=1_000,
+        ),
     )
 }
 
-# how many classes those have whose images the suite cannot read yet
-_OTHER_CLASSES = {"imagenet": 1_000}
-
 
 def num_classes(name: str) -> int:
-    """How many classes a data set has, also one whose images the suite cannot read yet.
+    """How many classes a data set has.
 
     Raises:
         InputError: it is not known; the message lists those that are.
     """
-    known = {**_OTHER_CLASSES, **{dataset.name: len(dataset.classes) for dataset in DATASETS.values()}}
-    if name not in known:
-        raise unknown("dataset", name, list(known))
-    return known[name]
+    return get(name).num_classes
 
 
 def get(name: str) -> Dataset:

@@ -8,6 +8,7 @@ the explicit argument, else the environment's DAAR_DATA_ROOT, else ./data; a dat
   `cifar-100-python/`);
 - folder: image files as `train/<class>/*` and `test/<class>/*`;
 - parquet: `train*.parquet` and `test*.parquet`, in the Hugging Face layout;
+- image-folder: image files as `train/<class>/*` and `val/<class>/*`, which stay there (ImageNet);
 - scikit-learn: comes with the package (digits).
 
 When several are there, the first in `Dataset.sources` is taken (torchvision, folder, parquet: those that are
@@ -91,6 +92,7 @@ def not_found(dataset: Dataset, data_root: Path | None = None) -> InputError:
         "torchvision": f"{dataset.torchvision_folder}/ (torchvision)",
         "folder": "train/<class>/ and test/<class>/ (folder)",
         "parquet": "train*.parquet and test*.parquet (parquet)",
+        "image-folder": "train/<class>/ and val/<class>/ (image-folder)",
         "scikit-learn": "the package scikit-learn",
     }
     wanted = ", ".join(looked_for[kind] for kind in dataset.sources)
@@ -141,6 +143,12 @@ def _folder(dataset: Dataset, place: Path) -> Path | None:
     return place if there else None
 
 
+def _image_folder(_dataset: Dataset, place: Path) -> Path | None:
+    # one class in one part is enough, so that what is missing is named as a fault of this folder
+    parts = [place / part for part in ("train", "val")]
+    return place if any(entry.is_dir() for part in parts if part.is_dir() for entry in part.iterdir()) else None
+
+
 def _parquet(dataset: Dataset, place: Path) -> Path | None:
     there = any(next(place.glob(f"{part}*.parquet"), None) for part in dataset.official)
     return place if there else None
@@ -154,6 +162,7 @@ def _scikit_learn(_dataset: Dataset, _place: Path) -> Path | None:
 _PROBES: dict[str, Callable[[Dataset, Path], Path | None]] = {
     "torchvision": _torchvision,
     "folder": _folder,
+    "image-folder": _image_folder,
     "parquet": _parquet,
     "scikit-learn": _scikit_learn,
 }

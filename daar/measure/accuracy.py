@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from daar.data.packed import Pack
+from daar.data.loading import Split
 from daar.modes import evaluating, strict_float32
 from daar.training import distributed
 
@@ -20,7 +20,7 @@ class Accuracy:
 
 def evaluate(
     model: nn.Module,
-    pack: Pack,
+    pack: Split,
     mean: tuple[float, ...],
     std: tuple[float, ...],
     device: torch.device,

@@ -10,7 +10,7 @@ from torch import nn
 
 from daar import checkpoint, files, provenance
 from daar.checkpoint import Description
-from daar.data import datasets, packed
+from daar.data import datasets, loading
 from daar.pruning import plan as plans
 from daar.pruning.slim import CHECKED_IMAGES
 from daar.stages.prune import slim_by_plan
@@ -53,7 +53,7 @@ def finetune(
     Raises:
         InputError: plan and network do not fit, slim and masked network differ, or the loss is not finite.
     """
-    train_pack, val_pack = (packed.load(Path(packs) / f"{split}.safetensors") for split in ("train", "val"))
+    train_pack, val_pack = (loading.load(Path(packs) / f"{split}.safetensors") for split in ("train", "val"))
     found = slim_by_plan(base, plan_file, train_pack, seed, images)
     model, about = found.model, found.about
     say(
@@ -108,5 +108,6 @@ def _record(progress: Progress, recipe: Recipe, seed: int) -> dict[str, Any]:
         "recipe_hash": recipe.hash,
         "best_epoch": progress.best_epoch,
         "curve": curve_to_json(progress.curve),
+        "processes": distributed.processes(),
         **provenance.environment(),
     }

@@ -8,7 +8,7 @@ from torch import nn
 
 from daar import checkpoint
 from daar.checkpoint import Description
-from daar.data import packed
+from daar.data import loading
 from daar.errors import InputError
 from daar.measure import accuracy, macs
 from daar.pruning.closed_form import ClosedForm
@@ -32,7 +32,7 @@ def measure(*, folder: Path, packs: Path, device: torch.device) -> dict[str, Any
         InputError: the checkpoint or the dataset is absent or damaged, or they do not fit.
     """
     model, about = checkpoint.load(folder)
-    test_pack = packed.load(Path(packs) / "test.safetensors")
+    test_pack = loading.load(Path(packs) / "test.safetensors")
     if len(test_pack.classes) != about.num_classes:
         raise InputError(
             f"{folder} knows {about.num_classes} classes, {packs} has {len(test_pack.classes)}. Choose its dataset."
@@ -54,7 +54,7 @@ def measure(*, folder: Path, packs: Path, device: torch.device) -> dict[str, Any
 def accuracies(model: nn.Module, about: Description, packs: Path, device: torch.device) -> dict[str, accuracy.Accuracy]:
     """Accuracy on val and test, in strict float32, fed with the network's own mean and std."""
     model.to(device).to(memory_format=torch.channels_last)
-    loaded = {split: packed.load(Path(packs) / f"{split}.safetensors") for split in ("val", "test")}
+    loaded = {split: loading.load(Path(packs) / f"{split}.safetensors") for split in ("val", "test")}
     return {split: accuracy.evaluate(model, pack, about.mean, about.std, device) for split, pack in loaded.items()}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from daar import checkpoint, discovery
-from daar.data import packed
+from daar.data import loading
 from daar.data.calibration import calibration_batch
 from daar.discovery import Method
 from daar.pruning import importance, policies
@@ -66,7 +66,7 @@ def plan(
 
     @functools.cache
     def calibration() -> CalibrationLoss:
-        pack = packed.load(Path(packs) / "train.safetensors")
+        pack = loading.load(Path(packs) / "train.safetensors")
         batch, _ = calibration_batch(pack, seed, images, about.mean, about.std)
         return CalibrationLoss(model.to(device), graph, batch.to(device))
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from daar import checkpoint, files
 from daar.checkpoint import Description
-from daar.data import packed
+from daar.data import loading
 from daar.data.calibration import calibration_batch
-from daar.data.packed import Pack
+from daar.data.loading import Split
 from daar.errors import InputError
 from daar.pruning import plan as plans
 from daar.pruning.closed_form import ClosedForm
@@ -38,7 +38,7 @@ class Slimmed:
     calibration: Tensor
 
 
-def slim_by_plan(base: Path, plan_file: Path, train_pack: Pack, seed: int, images: int) -> Slimmed:
+def slim_by_plan(base: Path, plan_file: Path, train_pack: Split, seed: int, images: int) -> Slimmed:
     """Read a dense checkpoint and a plan, and slim.
 
     Args:
@@ -81,6 +81,6 @@ def _kept_first(group: PlannedGroup) -> list[int]:
 
 def prune(*, base: Path, plan_file: Path, packs: Path, seed: int, images: int, out: Path) -> float:
     """Write the slim checkpoint, untuned, and give the measured error; arguments and errors as `slim_by_plan`."""
-    found = slim_by_plan(base, plan_file, packed.load(Path(packs) / "train.safetensors"), seed, images)
+    found = slim_by_plan(base, plan_file, loading.load(Path(packs) / "train.safetensors"), seed, images)
     checkpoint.save(out, found.model, found.about)
     return found.error

@@ -8,7 +8,7 @@ from torch import nn
 
 from daar import checkpoint, discovery
 from daar.api import Batch
-from daar.data import packed
+from daar.data import loading
 from daar.data.calibration import calibration_batch
 from daar.discovery import Method
 from daar.pruning import importance
@@ -42,7 +42,7 @@ def score(
         InputError: an unknown option, or scores that break the contract.
     """
     model, about = checkpoint.load(base)
-    pack = packed.load(Path(packs) / "train.safetensors")
+    pack = loading.load(Path(packs) / "train.safetensors")
     batch = Batch(*calibration_batch(pack, seed, images, about.mean, about.std))
     module = discovery.load(method)
     chosen, _ = discovery.split_options(method, options)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from daar import checkpoint, files
-from daar.data import datasets, packed
+from daar.data import datasets, loading
 from daar.models import fresh
 from daar.pruning import plan as plans
 from daar.randomness import derive
@@ -50,7 +50,7 @@ def scratch(
     Raises:
         InputError: plan and network do not fit, slim and masked network differ, or the loss is not finite.
     """
-    train_pack, val_pack = (packed.load(Path(packs) / f"{split}.safetensors") for split in ("train", "val"))
+    train_pack, val_pack = (loading.load(Path(packs) / f"{split}.safetensors") for split in ("train", "val"))
     found = slim_by_plan(base, plan_file, train_pack, seed, images)
     say(f"slim network equals the masked one: {found.error:.1e} of the largest logit (float64, {CHECKED_IMAGES})")
     with torch.random.fork_rng(devices=[]):

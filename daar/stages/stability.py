@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from daar import checkpoint
-from daar.data import packed
+from daar.data import loading
 from daar.data.calibration import calibration_indices
 from daar.discovery import Method
 from daar.errors import InputError
@@ -133,7 +133,7 @@ def _check(images: Sequence[int], seeds: Sequence[int], packs: Path) -> None:
         raise InputError(f"seeds are {list(seeds)}; pairs are compared. Give at least 2, all different.")
     if not images or len(set(images)) < len(images):
         raise InputError(f"images are {list(images)}; give at least one count, all different.")
-    pack = packed.load(Path(packs) / "train.safetensors")
+    pack = loading.load(Path(packs) / "train.safetensors")
     for count in (min(images), max(images)):  # before anything is scored
         calibration_indices(pack.dataset, seeds[0], count, len(pack.labels))
 

@@ -7,7 +7,7 @@ import torch
 
 from daar import checkpoint, models, provenance
 from daar.checkpoint import Description
-from daar.data import datasets, packed
+from daar.data import datasets, loading
 from daar.errors import InputError
 from daar.randomness import derive
 from daar.training import distributed
@@ -45,7 +45,7 @@ def train(
             not finite.
     """
     entry = models.get(network)
-    train_pack, val_pack = (packed.load(Path(packs) / f"{split}.safetensors") for split in ("train", "val"))
+    train_pack, val_pack = (loading.load(Path(packs) / f"{split}.safetensors") for split in ("train", "val"))
     dataset = datasets.get(train_pack.dataset)
     if entry.input_shape != dataset.shape:
         raise InputError(
@@ -72,6 +72,7 @@ def train(
             "recipe": recipe.to_json(),
             "recipe_hash": recipe.hash,
             "curve": curve_to_json(progress.curve),
+            "processes": distributed.processes(),
             **provenance.environment(),
         },
     )

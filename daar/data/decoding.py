@@ -1,0 +1,193 @@
+"""Images decoded from files by processes of their own, as uint8; what is random follows from a seed for each image.
+
+So neither the number of processes nor where an epoch begins changes a pixel. Nothing here touches a GPU.
+"""
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from daar.errors import InputError
+
+WORKERS = "DAAR_WORKERS"
+# the shorter side is scaled to so many parts of the side of the centre crop: 256 for 224 (He et al. 2016, section 3.4)
+_RESIZE = 256 / 224
+# how torch's loader begins what it says of a dead process
+_DEAD = "DataLoader worker"
+
+
+@dataclass(frozen=True)
+class Work:
+    """A batch to decode.
+
+    Attributes:
+        paths: of the image files, below the root.
+        seeds: one for each image, of its random crop and mirroring; None for centre crops.
+    """
+
+    paths: list[str]
+    seeds: list[int] | None = None
+
+
+def workers() -> int:
+    """How many processes decode: as DAAR_WORKERS says, else as many as this one has threads; 0 for none apart.
+
+    Raises:
+        InputError: it is no whole number.
+    """
+    text = os.environ.get(WORKERS) or str(torch.get_num_threads())
+    if not re.fullmatch("[0-9]+", text):
+        raise InputError(f"{WORKERS} must be a whole number of processes, 0 or more, got {text!r}.")
+    return int(text)
+
+
+def open_image(path: Path) -> Image.Image:
+    """An image file as RGB, decoded whole.
+
+    Raises:
+        InputError: it cannot be read or decoded.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except Exception as error:  # decoders raise nearly anything on damaged bytes
+        # Pillow's own words here would only repeat the path
+        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else error
+        raise InputError(f"{path} should be an image, but it cannot be decoded: {reason}") from error
+
+
+def centre_crop(image: Image.Image, size: int) -> Image.Image:
+    """The middle of an image, its shorter side scaled to 256 / 224 of `size` first."""
+    from torchvision.transforms import functional as F
+
+    return F.center_crop(F.resize(image, [round(size * _RESIZE)]), [size])
+
+
+def random_crop(image: Image.Image, size: int, flip: bool, seed: int) -> Image.Image:
+    """8 to 100 % of an image at 3:4 to 4:3, scaled to `size`, mirrored or not, as torchvision draws it from a seed.
+
+    Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, section 6.
+    """
+    from torchvision.transforms import RandomHorizontalFlip, RandomResizedCrop
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return RandomHorizontalFlip(0.5 if flip else 0.0)(RandomResizedCrop(size)(image))
+
+
+class _Files(Dataset[tuple[Tensor, list[str]]]):
+    """Decodes work; in a process of its own."""
+
+    def __init__(self, root: Path, size: int, flip: bool) -> None:
+        self._root, self._size, self._flip = root, size, flip
+
+    def __getitem__(self, work: Work) -> tuple[Tensor, list[str]]:
+        """(n, H, W, C) uint8, and what is wrong with images that cannot be decoded."""
+        pixels = torch.empty((len(work.paths), self._size, self._size, 3), dtype=torch.uint8)
+        faults = []
+        for at, path in enumerate(work.paths):
+            try:
+                image = open_image(self._root / path)
+            except InputError as error:  # as text, since the loader would bury it in a traceback
+                faults.append(str(error))
+                continue
+            cropped = (
+                centre_crop(image, self._size)
+                if work.seeds is None
+                else random_crop(image, self._size, self._flip, work.seeds[at])
+            )
+            pixels[at] = torch.from_numpy(np.asarray(cropped).copy())
+        return pixels, faults
+
+
+class Decoder:
+    """Decodes batches ahead of who asks for them; its processes live as long as it does.
+
+    Args:
+        root: folder of the images.
+        size: pixels of a side.
+        flip: whether random crops are mirrored at random.
+        count: of processes; 0 to decode in this one.
+        pinned: whether batches lie in memory that a GPU can read.
+    """
+
+    def __init__(self, root: Path, size: int, flip: bool, count: int, pinned: bool = False) -> None:
+        self._current = _Current()
+        self._loader = DataLoader(
+            _Files(root, size, flip),
+            batch_size=None,
+            sampler=self._current,
+            num_workers=count,
+            multiprocessing_context=_context() if count else None,
+            persistent_workers=count > 0,
+            pin_memory=pinned,
+        )
+
+    def __call__(self, works: Iterable[Work]) -> Iterator[Tensor]:
+        """Each batch as (n, H, W, C) uint8, in order.
+
+        Raises:
+            InputError: images cannot be decoded, or a process died.
+        """
+        self._current.works = works
+        try:
+            for pixels, faults in self._loader:
+                if faults:
+                    raise InputError(_corrupt(faults, len(pixels)))
+                yield pixels
+        except RuntimeError as error:
+            if not is_death(error):
+                raise
+            raise death() from error
+
+
+class _Current:
+    """The work at hand, which the loader asks for anew each time."""
+
+    works: Iterable[Work] = ()
+
+    def __iter__(self) -> Iterator[Work]:
+        return iter(self.works)
+
+
+@functools.cache
+def _context() -> multiprocessing.context.BaseContext:
+    """Processes that begin clean: neither OpenMP's nor NCCL's threads outlive a plain fork."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    with contextlib.suppress(AttributeError):
+        context.set_forkserver_preload([__name__, "torchvision.transforms"])
+    return context
+
+
+def _corrupt(faults: list[str], count: int) -> str:
+    more = f" (and {len(faults) - 1} more of this batch's {count:,})" if len(faults) > 1 else ""
+    return (
+        f"{faults[0].rstrip('.')}{more}. Replace it; or leave out whatever cannot be decoded: "
+        "daar data prepare DATASET --skip-corrupt"
+    )
+
+
+def is_death(error: BaseException) -> bool:
+    """Whether an error, which may come up anywhere, says that a process that decodes has died."""
+    return isinstance(error, RuntimeError) and str(error).startswith(_DEAD)
+
+
+def death() -> InputError:
+    """The error for it."""
+    return InputError(
+        "a process that decodes images has died; the system kills the largest when memory runs out. Run the same "
+        f"command again with fewer of them: {WORKERS}={max(1, workers() // 2)}"
+    )

@@ -1,0 +1,310 @@
+"""A data set that stays in its folder of images: an index of the files instead of packed pixels.
+
+`<root>/train/<class>/*` and `<root>/val/<class>/*`, as ImageNet is unpacked. `<dir>/{train,val,test}.safetensors` hold
+each image's path below the root, its label and its size in bytes; `<dir>/source.json` says where the root is. Test is
+the official validation part. Val is held out of the official train part: of each class the first 50 images by the
+SHA-256 of their path (`train/n01440764/n01440764_18.JPEG`), or a tenth of a class with fewer than 500. Labels are the
+places of the classes' names in alphabetical order, as in published ImageNet weights.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import torch
+from torch import Tensor
+
+from daar.data.datasets import Dataset
+from daar.data.decoding import Decoder, Work, open_image, workers
+from daar.errors import InputError
+from daar.files import atomic, read_json, write_json
+
+FORMAT_VERSION = 1
+HEADER = "daar_image_folder"
+VAL_PER_CLASS = 50
+# what published ImageNet weights normalise by
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_ENDINGS = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
+_PARTS = ("train", "val")
+_AGAIN = "Make it again with `daar data prepare`."
+# images decoded as one batch outside training: these are large
+_AT_ONCE = 64
+_NAMED = 3
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFolder:
+    """One split of images in files; stands where a `Pack` stands.
+
+    Attributes:
+        root: folder that paths are below of.
+        paths: N of them.
+        labels: (N,) int64.
+        size: pixels of a side, as the network reads them.
+        classes: class names, in label order.
+        mean: per channel, for pixels in 0..1: ImageNet's.
+        std: likewise.
+        dataset: short name.
+        split: "train", "val" or "test".
+        source: kind of source, and how it differs from the official release; for reports.
+        checksum: SHA-256 over paths, labels, sizes in bytes and all of the above but root and source.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    labels: Tensor
+    size: int
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dataset: str
+    split: str
+    source: str
+    checksum: str
+
+    def pixels(self, index: Tensor) -> Tensor:
+        """Some images, centre-cropped: (n, H, W, C) uint8."""
+        chosen = index.tolist()
+        return torch.cat(list(self._decoded([chosen[at : at + _AT_ONCE] for at in range(0, len(chosen), _AT_ONCE)])))
+
+    def batches(self, first: int, last: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The images from `first` to before `last`, centre-cropped, in order, in batches of at most `size`."""
+        step = min(size, _AT_ONCE)
+        parts = [list(range(start, min(start + step, last))) for start in range(first, last, step)]
+        for part, pixels in zip(parts, self._decoded(parts), strict=True):
+            yield pixels, self.labels[part[0] : part[-1] + 1]
+
+    def _decoded(self, parts: list[list[int]]) -> Iterator[Tensor]:
+        # a single batch is decoded sooner than a process has started
+        count = min(workers(), len(parts)) if len(parts) > 1 else 0
+        yield from Decoder(self.root, self.size, False, count)(Work([self.paths[at] for at in p]) for p in parts)
+
+
+@dataclass(frozen=True)
+class _File:
+    path: str
+    label: int
+    bytes: int
+
+
+def prepare(dataset: Dataset, root: Path, out: Path, *, verify: bool = False, skip_corrupt: bool = False) -> Path:
+    """Scan a folder of images and write its index.
+
+    Args:
+        dataset: which one; a folder of other classes is taken too, and the difference noted.
+        root: folder with `train/` and `val/`.
+        out: folder for the index.
+        verify: whether every file is decoded, which takes about as long as an epoch.
+        skip_corrupt: leave out what cannot be decoded, and note it, rather than refuse the folder; verifies.
+
+    Returns:
+        The folder of the index.
+
+    Raises:
+        InputError: a class is absent or empty, images cannot be decoded, or the index cannot be written.
+    """
+    classes = _classes(root)
+    files = {part: list(_scan(root, part, classes)) for part in _PARTS}
+    faults = _faults(root, [file for part in _PARTS for file in files[part]], verify or skip_corrupt)
+    if faults and not skip_corrupt:
+        raise InputError(
+            f"{len(faults):,} of {sum(map(len, files.values())):,} images below {root} cannot be decoded: "
+            f"{listed(list(faults))}. Replace them, or leave them out with --skip-corrupt."
+        )
+    whole = {part: [file for file in files[part] if file.path not in faults] for part in _PARTS}
+    splits = {**_hold_out(whole["train"], classes, root), "test": _ordered(whole["val"])}
+    about = {"dataset": dataset.name, "classes": classes, "mean": MEAN, "std": STD, "size": dataset.shape[1]}
+    checksums = {
+        name: _write(Path(out) / f"{name}.safetensors", part, {**about, "split": name}) for name, part in splits.items()
+    }
+    source = {"kind": "image-folder", "where": str(root.resolve()), "note": _note(dataset, classes, whole, faults)}
+    write_json(Path(out) / "source.json", {**source, "checksums": checksums, "skipped": sorted(faults)})
+    return Path(out)
+
+
+def load(path: Path) -> ImageFolder:
+    """Read one split's index.
+
+    Raises:
+        InputError: it is missing, damaged, from a newer version, not of the source.json beside it, or the images'
+            folder is gone.
+    """
+    about, paths, labels, _ = _read(path)
+    source = read_json(path.parent / "source.json", "the note on where a data set's images are")
+    if source.get("checksums", {}).get(about["split"]) != about["checksum"]:
+        raise InputError(f"{path} and {path.parent / 'source.json'} are not of one data set. {_AGAIN}")
+    root = Path(source["where"])
+    if not root.is_dir():
+        raise InputError(f"{path} is about images in {root}, but there is no such folder. Restore it. {_AGAIN}")
+    return ImageFolder(
+        root=root,
+        paths=paths,
+        labels=torch.from_numpy(labels),
+        size=about["size"],
+        classes=tuple(about["classes"]),
+        mean=tuple(about["mean"]),
+        std=tuple(about["std"]),
+        dataset=about["dataset"],
+        split=about["split"],
+        source=f"image-folder: {source['note']}",
+        checksum=about["checksum"],
+    )
+
+
+def is_index(path: Path) -> bool:
+    """Whether a file is such an index."""
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            return HEADER in (file.metadata() or {})
+    except (OSError, safetensors.SafetensorError):
+        return False
+
+
+def changed(path: Path) -> list[str]:
+    """Images of an index that are gone or have another size by now, by path."""
+    folder = load(path)
+    _, paths, _, sizes = _read(path)
+    found = []
+    for name, size in zip(paths, sizes.tolist(), strict=True):
+        try:
+            same = (folder.root / name).stat().st_size == size
+        except OSError:
+            same = False
+        if not same:
+            found.append(name)
+    return found
+
+
+def _classes(root: Path) -> list[str]:
+    """Names of the classes, in label order; those of both parts must be the same."""
+    found = {}
+    for part in _PARTS:
+        folder = root / part
+        if not folder.is_dir():
+            raise InputError(f"{folder} should hold a folder for each class, but there is no such folder. Complete it.")
+        found[part] = {entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
+    for part, other in (("train", "val"), ("val", "train")):
+        if missing := sorted(found[other] - found[part]):
+            raise InputError(
+                f"{root / part} lacks {len(missing):,} of the classes that {root / other} has: {listed(missing)}. "
+                "Complete it, or remove them from both."
+            )
+    if len(found["train"]) < 2:
+        raise InputError(f"{root / 'train'} should hold two classes or more, but holds {len(found['train'])}.")
+    return sorted(found["train"])
+
+
+def _scan(root: Path, part: str, classes: list[str]) -> Iterator[_File]:
+    for label, name in enumerate(classes):
+        with os.scandir(root / part / name) as entries:
+            found = [
+                _File(f"{part}/{name}/{entry.name}", label, entry.stat().st_size)
+                for entry in entries
+                if entry.name.lower().endswith(_ENDINGS) and not entry.name.startswith(".")
+            ]
+        if not found:
+            raise InputError(
+                f"{root / part / name} has no images ({', '.join(_ENDINGS)}). Fill it, or remove the class."
+            )
+        yield from found
+
+
+def _faults(root: Path, files: list[_File], verify: bool) -> set[str]:
+    """Paths of images that are empty or, where every one is looked at, cannot be decoded."""
+
+    def is_broken(file: _File) -> bool:
+        if file.bytes == 0 or not verify:
+            return file.bytes == 0
+        try:
+            open_image(root / file.path)
+        except InputError:
+            return True
+        return False
+
+    with ThreadPoolExecutor() as pool:  # Pillow gives up the interpreter's lock while it decodes
+        broken = pool.map(is_broken, files) if verify else map(is_broken, files)
+        return {file.path for file, is_so in zip(files, broken, strict=True) if is_so}
+
+
+def _ordered(files: Iterable[_File]) -> list[_File]:
+    return sorted(files, key=lambda file: (hashlib.sha256(file.path.encode()).digest(), file.path))
+
+
+def _hold_out(files: list[_File], classes: list[str], root: Path) -> dict[str, list[_File]]:
+    """Train and val out of the official train part; see the module's docstring."""
+    ordered = _ordered(files)
+    counts = np.bincount([file.label for file in files], minlength=len(classes))
+    for name, count in zip(classes, counts.tolist(), strict=True):
+        if count < 2:
+            raise InputError(
+                f"{root / 'train' / name} has {count} usable images; it needs two, one of them for val. Add some."
+            )
+    left = np.minimum(VAL_PER_CLASS, np.maximum(1, counts // 10)).tolist()
+    found: dict[str, list[_File]] = {"train": [], "val": []}
+    for file in ordered:
+        found["val" if left[file.label] > 0 else "train"].append(file)
+        left[file.label] -= 1
+    return found
+
+
+def _note(dataset: Dataset, classes: list[str], files: dict[str, list[_File]], skipped: set[str]) -> str:
+    """How the folder differs from the official release, by counts."""
+    got = (len(classes), len(files["train"]), len(files["val"]))
+    official = (dataset.num_classes, dataset.official_train, dataset.official_test)
+    words = "{:,} classes, {:,} train and {:,} val images"
+    same = "as many classes and images as the official release"
+    note = same if got == official else f"{words.format(*got)}; the official release has {words.format(*official)}"
+    return f"{note}; {len(skipped):,} corrupt images left out: {listed(sorted(skipped))}" if skipped else note
+
+
+def listed(names: list[str]) -> str:
+    """Names for a message; the first ones where there are many."""
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(sorted(names)[:_NAMED]) + more
+
+
+def _write(path: Path, files: list[_File], about: dict[str, Any]) -> str:
+    arrays: dict[str, Any] = {
+        "labels": np.array([file.label for file in files], dtype=np.int64),
+        "bytes": np.array([file.bytes for file in files], dtype=np.int64),
+        "paths": np.frombuffer("\n".join(file.path for file in files).encode(), dtype=np.uint8),
+    }
+    checksum = _checksum(about, arrays)
+    header = json.dumps({"version": FORMAT_VERSION, "checksum": checksum, **about})
+    content = safetensors.numpy.save(arrays, {HEADER: header})
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+    return checksum
+
+
+def _checksum(about: dict[str, Any], arrays: dict[str, Any]) -> str:
+    hashed = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name in ("labels", "bytes", "paths"):
+        hashed.update(arrays[name].tobytes())
+    return hashed.hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], tuple[str, ...], Any, Any]:
+    """Description with its checksum, paths, labels and sizes in bytes, verified."""
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            header = json.loads(file.metadata()[HEADER])
+            arrays = {name: file.get_tensor(name) for name in ("labels", "bytes", "paths")}
+        version, checksum = header.pop("version"), header.pop("checksum")
+        whole = version > FORMAT_VERSION or _checksum(header, arrays) == checksum
+    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged or no index of ours ({error}). {_AGAIN}") from error
+    if version > FORMAT_VERSION:
+        raise InputError(f"{path} is in format {version}; this version reads up to {FORMAT_VERSION}. Update daar.")
+    if not whole:
+        raise InputError(f"{path} is damaged: its checksum does not fit its content. {_AGAIN}")
+    paths = tuple(arrays["paths"].tobytes().decode().split("\n"))
+    return {**header, "checksum": checksum}, paths, arrays["labels"], arrays["bytes"]

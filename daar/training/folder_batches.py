@@ -1,0 +1,55 @@
+"""Batches of images that are decoded from files as training goes on."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from daar.data.decoding import Decoder, Work, workers
+from daar.data.image_folder import ImageFolder
+from daar.randomness import derive, generator
+from daar.training.recipe import Recipe
+from daar.training.steady import Steady
+
+
+class FolderBatches(Steady):
+    """See `Batches`. An image's crop and mirroring follow from (seed, epoch, image); `padding` has no part in them.
+
+    Args:
+        images: the train part.
+        recipe: gives batch size and flip.
+        seed: of order and augmentation.
+        mean: the network's own, per channel, of pixels in 0..1.
+        std: likewise.
+        device: where batches go.
+    """
+
+    def __init__(
+        self,
+        images: ImageFolder,
+        recipe: Recipe,
+        seed: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        flip: bool,
+        device: torch.device,
+    ) -> None:
+        super().__init__(len(images.labels), recipe.batch_size)
+        self._images, self._seed, self._device = images, seed, device
+        self._scale = 1 / (255 * torch.tensor(std, device=device))
+        self._shift = torch.tensor(mean, device=device) * 255 * self._scale
+        on_gpu = device.type == "cuda"
+        self._decoder = Decoder(images.root, images.size, recipe.flip and flip, workers(), pinned=on_gpu)
+
+    def epoch(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of an epoch, as uint8 to the device and normalised there."""
+        order = torch.randperm(len(self._images.labels), generator=generator("epoch", self._seed, epoch))
+        parts = [order[slice(*self.mine(step))] for step in range(first_step, self.steps)]
+        for part, pixels in zip(parts, self._decoder(self._work(part, epoch) for part in parts), strict=True):
+            images = pixels.to(self._device, non_blocking=True) * self._scale - self._shift
+            yield images.permute(0, 3, 1, 2), self._images.labels[part].to(self._device, non_blocking=True)
+
+    def _work(self, part: Tensor, epoch: int) -> Work:
+        chosen = part.tolist()
+        seeds = [derive("image", self._seed, epoch, image) for image in chosen]
+        return Work([self._images.paths[image] for image in chosen], seeds)
