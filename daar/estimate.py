@@ -136,7 +136,7 @@ class _Timed:
     """Seconds of one network's work on images of one dataset; each is measured once."""
 
     def __init__(self, dataset: Dataset, network: str, device: torch.device) -> None:
-        self._entry, self._device, self._classes = models.get(network), device, len(dataset.classes)
+        self._entry, self._device, self._classes = models.get(network), device, dataset.num_classes
         self._dense = self._entry.build(self._classes)
         self._graph = channel_graph(self._dense, torch.zeros(1, *self._entry.input_shape))
         self.groups = len(self._graph.in_scope("all"))

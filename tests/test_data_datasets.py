@@ -44,7 +44,7 @@ def test_unknown_name_lists_the_known():
         get("cifar11")
 
 
-def test_classes_are_known_also_where_images_cannot_be_read_yet():
+def test_classes_are_known_also_where_their_names_are_those_of_folders():
     assert {name: num_classes(name) for name in ("digits", "cifar10", "cifar100", "imagenet")} == {
         "digits": 10,
         "cifar10": 10,

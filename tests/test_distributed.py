@@ -2,16 +2,20 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from daar.errors import InputError
@@ -157,6 +161,53 @@ def _halves(recipe: Recipe) -> dict[str, Tensor]:
                 optimizer.step()
     state, other = copies[0].state_dict(), copies[1].state_dict()
     return {name: (value + other[name]) / 2 if "running" in name else value for name, value in state.items()}
+
+
+FOLDER = """
+from tests.test_distributed import folder
+data = folder(OUT)
+recipe = Recipe(epochs=2, lr=0.1, batch_size=4, precision="float32")
+model = plain()
+progress = engine.fit(model, data, recipe, 3, torch.device("cpu"), say=lambda _: None)
+torch.save(model.state_dict(), OUT / f"{RANK}.pt")
+print(json.dumps([[e.loss, e.train_top1, e.val_top1] for e in progress.curve]), flush=True)
+distributed.leave()
+"""
+
+
+def folder(root: Path) -> Any:
+    """Images in files: 10 of 2 classes to train on, 2 as val."""
+    from daar.data import datasets, image_folder
+    from daar.training.batches import Data
+
+    index = root / "index"
+    if not (index / "source.json").exists():
+        dice = np.random.default_rng(0)
+        for part, count in (("train", 6), ("val", 1)):
+            for name in ("cat", "dog"):
+                (root / part / name).mkdir(parents=True)
+                for at in range(count):
+                    pixels = dice.integers(0, 256, (20 + at, 24, 3), dtype=np.uint8)
+                    Image.fromarray(pixels).save(root / part / name / f"{at}.png")
+        image_folder.prepare(replace(datasets.get("imagenet"), shape=(3, 16, 16)), root, index)
+    train, val = (image_folder.load(index / f"{split}.safetensors") for split in ("train", "val"))
+    return Data(train, val, train.mean, train.std, flip=True)
+
+
+def test_two_processes_train_on_a_folder_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """10 images in batches of 4 leave 2, which one process has alone; each decodes its own share."""
+    from daar.training.engine import fit
+
+    monkeypatch.setenv("DAAR_WORKERS", "0")
+    data, alone = folder(tmp_path), plain()
+    recipe = Recipe(epochs=2, lr=0.1, batch_size=4, precision="float32")
+    curve = fit(alone, data, recipe, 3, CPU, say=lambda _: None).curve
+    for said in finish(together(FOLDER, tmp_path)):
+        for row, epoch in zip(json.loads(said), curve, strict=True):
+            assert row == [pytest.approx(epoch.loss, rel=1e-5), epoch.train_top1, epoch.val_top1]
+    states = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    assert largest_difference(*states) == 0
+    assert largest_difference(states[0], alone.state_dict()) < 1e-6
 
 
 EVALUATION = """
@@ -323,3 +374,30 @@ def test_torchrun_trains_and_measures(digits: Path, tmp_path: Path) -> None:
     several = subprocess.run([*launch, *measure], capture_output=True, text=True, check=True).stdout
     alone = subprocess.run([sys.executable, "-m", "daar", *measure], capture_output=True, text=True, check=True).stdout
     assert json.loads(several) == json.loads(alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to_all", [False, True])
+def test_torchrun_told_to_end_leaves_a_resume_file(digits: Path, tmp_path: Path, to_all: bool) -> None:
+    """As by a scheduler, which tells torchrun, or everybody, so that processes hear it twice."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "daar"]
+    options = ["--dataset", "digits", "--packs", str(digits.parent), "--device", "cpu", "--threads", "1"]
+    recipe = ["--epochs", "2", "--lr", "0.05", "--batch-size", "64", "--precision", "float32"]
+    out = tmp_path / "dense"
+    train = [*launch, "train", "--network", "resnet20", "--out", str(out), *options, *recipe]
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    started = subprocess.Popen(train, **pipes)
+    assert started.stdout is not None
+    while not started.stdout.readline().startswith("epoch 1/2"):
+        assert started.poll() is None
+    if to_all:
+        os.killpg(started.pid, signal.SIGINT)
+    else:
+        started.send_signal(signal.SIGTERM)
+    said = started.communicate(timeout=300)[1]
+    assert started.returncode != 0
+    assert said.count("the same command goes on from there") == 1
+    assert [file.name for file in out.iterdir()] == ["resume.safetensors"]
+    again = subprocess.run(train, capture_output=True, text=True, check=True)
+    assert "continues after epoch 1" in again.stdout
+    assert sorted(file.name for file in out.iterdir()) == ["model.json", "model.safetensors"]
