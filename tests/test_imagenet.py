@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from daar import checkpoint, cli, models
+from daar import checkpoint, cli, commands, models
 from daar.data import datasets, decoding, image_folder, loading
 from daar.data.calibration import calibration_batch, calibration_indices
 from daar.data.decoding import Decoder, Work
@@ -350,10 +350,29 @@ def test_a_dead_process_is_one_line(index: Path, monkeypatch: pytest.MonkeyPatch
         kill_it()
 
 
+def test_a_dead_process_noticed_in_the_middle_of_a_step_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """torch raises its error from a signal handler, wherever the program is."""
+
+    def die(_: Any) -> None:
+        raise RuntimeError("DataLoader worker (pid 5) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(commands, "list_names", die)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["list", "methods"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("daar: error: a process that decodes images has died")
+    assert said.count("\n") == 1
+
+
 def test_the_number_of_processes_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(decoding.WORKERS, "many")
     with pytest.raises(InputError, match="DAAR_WORKERS must be a whole number of processes, 0 or more, got 'many'"):
         decoding.workers()
+    monkeypatch.delenv(decoding.WORKERS)
+    assert decoding.workers() == torch.get_num_threads()
 
 
 # the stages
@@ -423,3 +442,9 @@ def test_every_command_works_on_a_folder(root: Path, tmp_path: Path, capsys: pyt
     daar("export", slim / "tuned", "--format", "pt2")
     check = json.loads(daar("data", "check", packs / "imagenet", "--json"))
     assert check["counts"]["val"] == dict.fromkeys(CLASSES, 1)
+    assert "train: 20 images (5 of each class)" in daar("data", "check", packs / "imagenet")
+    source = json.loads((packs / "imagenet" / "source.json").read_text())
+    moved = {**source, "where": str(tmp_path)}  # a folder without them
+    (packs / "imagenet" / "source.json").write_text(json.dumps(moved))
+    with pytest.raises(InputError, match=r"32 images below .* are gone or not what they were.* and 29 more\. Restore"):
+        loading.check(packs / "imagenet")

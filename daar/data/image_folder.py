@@ -37,6 +37,7 @@ _PARTS = ("train", "val")
 _AGAIN = "Make it again with `daar data prepare`."
 # images decoded as one batch outside training: these are large
 _AT_ONCE = 64
+_VERIFIED_AT_ONCE = 10_000
 _NAMED = 3
 
 
@@ -229,9 +230,12 @@ def _faults(root: Path, files: list[_File], verify: bool) -> set[str]:
             return True
         return False
 
+    found = set()
     with ThreadPoolExecutor() as pool:  # Pillow gives up the interpreter's lock while it decodes
-        broken = pool.map(is_broken, files) if verify else map(is_broken, files)
-        return {file.path for file, is_so in zip(files, broken, strict=True) if is_so}
+        for start in range(0, len(files), _VERIFIED_AT_ONCE):  # in blocks: a million waiting tasks fill the memory
+            block = files[start : start + _VERIFIED_AT_ONCE]
+            found |= {file.path for file, broken in zip(block, pool.map(is_broken, block), strict=True) if broken}
+    return found
 
 
 def _ordered(files: Iterable[_File]) -> list[_File]:
