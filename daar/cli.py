@@ -65,7 +65,7 @@ def _complain(message: str) -> int:
 
 def _tell(line: str) -> None:
     try:
-        print(line, file=sys.stderr, flush=True)
+        print(f"{line}\n", end="", file=sys.stderr, flush=True)  # in one piece, beside other processes' lines
     except BrokenPipeError:  # the exit code still tells
         silence(sys.stderr)
 
