@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from daar.measure.macs import count_macs
 from daar.pruning.layouts import Call, Layouts
 
 Channels = NDArray[np.int64]
@@ -124,20 +125,13 @@ class ChannelGraph:
         groups: in the order of execution.
         layers: by path, in the order of execution.
         count: number of channel identities; `Layer` and `Group` hold numbers below it.
-        macs: of one image, as torch counts them while the network runs.
+        other_macs: MACs of what is not in `layers`: matrix products, and layers inside an operation taken as unknown.
     """
 
     groups: tuple[Group, ...]
     layers: dict[str, Layer]
     count: int
-    macs: int
-
-    @functools.cached_property
-    def other_macs(self) -> int:
-        """MACs of what is not in `layers`: matrix products, and layers inside an operation taken as unknown."""
-        whole = np.ones(self.count, dtype=bool)
-        counted = [layer for layer in self.layers.values() if isinstance(layer.module, nn.Conv2d | nn.Linear)]
-        return self.macs - sum(layer.macs(whole) for layer in counted)
+    other_macs: int = 0
 
     def in_scope(self, scope: str) -> tuple[Group, ...]:
         """The groups that may be pruned: `all`, or only those of scope `inner`, which reach no join."""
@@ -176,7 +170,15 @@ def channel_graph(model: nn.Module, image: Tensor, exclude: Iterable[str] = ()) 
     groups = [
         _group([layers[name] for name in names], joined, frozen) for names in _families(layers, layouts.producers)
     ]
-    return ChannelGraph(tuple(groups), layers, len(roots), layouts.macs)
+    # where all is followed there is nothing else to count; torch's counter costs the import of its compiler
+    other = _other_macs(model, image, layers, len(roots)) if layouts.has_unknown else 0
+    return ChannelGraph(tuple(groups), layers, len(roots), other)
+
+
+def _other_macs(model: nn.Module, image: Tensor, layers: dict[str, Layer], count: int) -> int:
+    whole = np.ones(count, dtype=bool)
+    known = [layer for layer in layers.values() if isinstance(layer.module, nn.Conv2d | nn.Linear)]
+    return count_macs(model, image) - sum(layer.macs(whole) for layer in known)
 
 
 def _layer(call: Call, roots: Channels) -> Layer:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
-from torch.utils.flop_counter import FlopCounterMode
 
 from daar.errors import InputError
 from daar.models.shortcut import PaddedShortcut
@@ -35,7 +34,7 @@ class Layouts(fx.Interpreter):
         producers: paths of the convs that make new channels, in order.
         joined: channels that reach an addition or a concatenation.
         ids: what is known of the channels.
-        macs: of one image, by torch's counter.
+        has_unknown: whether there are operations that no rule follows.
     """
 
     def __init__(self, model: nn.Module, image: Tensor) -> None:
@@ -46,10 +45,10 @@ class Layouts(fx.Interpreter):
         self.producers: list[str] = []
         self.joined: set[int] = set()
         self.ids = Identities()
+        self.has_unknown = False
         self._layouts: dict[fx.Node, Any] = {}
-        with evaluating(model), FlopCounterMode(display=False) as counter:
+        with evaluating(model):
             self.run(image)
-        self.macs = counter.get_total_flops() // 2
         self.ids.settle()
 
     def run_node(self, n: fx.Node) -> Any:
@@ -182,6 +181,7 @@ class Layouts(fx.Interpreter):
         return full[0]
 
     def _unknown(self, node: fx.Node, result: Any, inputs: list[Layout]) -> Any:
+        self.has_unknown = True
         reason = f"{'read by' if inputs else 'tied to'} an unknown operation: {place(node)}"
         for layout in inputs:
             self.ids.freeze(layout, reason)

@@ -1,6 +1,8 @@
 """The network as a graph of operations, and the places in it that the rest of pruning asks for."""
 
+import functools
 import operator
+import sys
 import traceback
 from collections.abc import Callable, Container, Iterator
 from pathlib import Path
@@ -39,11 +41,19 @@ OPAQUE = "_daar_opaque"
 class _Tracer(fx.Tracer):
     """Traces into containers but not into torch's layers, our index-mapped shortcut, nor what is marked opaque."""
 
-    record_stack_traces = True
-
     def __init__(self) -> None:
         super().__init__()
         self.inside: list[str] = []
+
+    def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
+        """As fx does, and note the line of the network's own code; fx's own record of it imports torch's compiler."""
+        node = super().create_node(kind, target, *args, **kwargs)
+        frame = sys._getframe(1)
+        while frame.f_back is not None and _is_machinery(frame.f_code.co_filename):
+            frame = frame.f_back
+        if not _is_machinery(frame.f_code.co_filename):
+            node.stack_trace = f'File "{frame.f_code.co_filename}", line {frame.f_lineno}'
+        return node
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         # a subclass that runs torch's own forward is torch's layer, wherever it is defined
@@ -96,6 +106,7 @@ def _untraceable(model: nn.Module, inside: list[str], error: Exception) -> str:
     )
 
 
+@functools.cache
 def _is_machinery(filename: str) -> bool:
     """Whether a frame is torch's or ours, and not of the network's own code."""
     return Path(torch.__file__).parent in Path(filename).parents or filename == __file__
@@ -115,13 +126,10 @@ def is_one_of(what: Any, kinds: tuple[Any, ...]) -> bool:
 
 def place(node: fx.Node) -> str:
     """Where a node stands in the user's code: its name, its module, and file and line where torch.fx knows them."""
-    trail = [line.strip() for line in (node.stack_trace or "").splitlines() if line.strip().startswith("File ")]
-    # torch's own frames come last: fx's proxies, and layers
-    own = [line for line in trail if not _is_machinery(line.split('"')[1])]
     modules = [path for path, _ in node.meta.get("nn_module_stack", {}).values() if path]
     inside = f" in {modules[-1]}" if modules and node.op != "call_module" else ""
     name = str(node.target) if node.op == "call_module" else str(node.name)
-    return f"{name}{inside} ({own[-1].split(', in ')[0]})" if own else f"{name}{inside}"
+    return f"{name}{inside} ({node.stack_trace})" if node.stack_trace else f"{name}{inside}"
 
 
 def map_node(conv: fx.Node, modules: dict[str, nn.Module]) -> tuple[fx.Node, fx.Node | None]:
