@@ -26,6 +26,7 @@ from daar.errors import InputError
 from daar.measure.accuracy import evaluate
 from daar.modes import evaluating, strict_float32
 from daar.pruning import policies
+from daar.pruning.calibration_loss import CalibrationLoss
 from daar.pruning.groups import channel_graph
 from daar.pruning.planning import make_plan
 from daar.pruning.slim import slim
@@ -40,6 +41,9 @@ _EVALUATED = 500
 _SCORED = 64
 # Snakemake's own seconds for a job, beside what the job's process takes to start
 _SCHEDULING = 0.3
+# what a job's process imports: torch's optimizers and its counter of FLOPs bring torch's compiler along
+_LIGHT = "import daar.cli, daar.stages.score, daar.stages.plan"
+_HEAVY = "import daar.cli, daar.stages.finetune, daar.stages.record, torch._dynamo"
 
 
 @dataclass
@@ -80,7 +84,7 @@ def estimate(suite: Suite, device: torch.device, cores: int) -> Estimate:
         InputError: a target cannot be reached.
     """
     found = Estimate()
-    start = _start() + _SCHEDULING
+    starts = {imports: _start(imports) + _SCHEDULING for imports in (_LIGHT, _HEAVY)}
     before = torch.get_num_threads()
 
     def add(kind: str, jobs: int, count: int, work: Callable[[], float]) -> None:
@@ -88,6 +92,7 @@ def estimate(suite: Suite, device: torch.device, cores: int) -> Estimate:
         threads = gpu.share_of_cores(jobs, cores)
         torch.set_num_threads(threads)
         places = gpu.count_gpus() if device.type == "cuda" else cores // threads
+        start = starts[_LIGHT if kind in ("score", "plan") else _HEAVY]
         found.add(kind, count, work() + start, max(1, min(places, jobs)))
 
     try:
@@ -96,7 +101,7 @@ def estimate(suite: Suite, device: torch.device, cores: int) -> Estimate:
                 _add_network(suite, datasets.get(name), network, device, add)
     finally:
         torch.set_num_threads(before)
-    found.add("tables and figures", 3, 1.0 + start, 1)
+    found.add("tables and figures", 3, 1.0 + _SCHEDULING, 1)
     return found
 
 
@@ -122,7 +127,7 @@ def _add_setting(suite: Suite, dataset: Dataset, setting: Setting, timed: "_Time
     cells, target = len(suite.settings), setting.target
     brought = setting.policy not in policies.OWN and not setting.policy.startswith("published-")
     passes = timed.groups + 1 if brought else 0
-    add("plan", cells, 1, lambda: passes * timed.evaluation(None, suite.calibration_images))
+    add("plan", cells, 1, lambda: passes * timed.masked(suite.calibration_images))
     if setting.variant.method == "scratch_of":
         longer = suite.train.epochs / max(1, suite.finetune.epochs) + 1
         add("from scratch", cells, 1, lambda: longer * timed.training(suite.finetune, target, dataset))
@@ -170,6 +175,17 @@ class _Timed:
     def evaluation(self, target: float | None, images: int) -> float:
         """So many images classified in strict float32."""
         return images * self._per_image(target)
+
+    def masked(self, images: int) -> float:
+        """The calibration loss of a masked network, once."""
+        return images * self._per_masked_image()
+
+    @functools.cache  # noqa: B019
+    def _per_masked_image(self) -> float:
+        shown = torch.rand(_SCORED, *self._shape).to(self._device)
+        loss = CalibrationLoss(self._dense.to(self._device), self._graph, shown)
+        first = self._graph.in_scope("all")[0].name
+        return _seconds(lambda: loss({first: [0]}), 2, self._device) / _SCORED
 
     def scoring(self, method: discovery.Method, options: dict[str, object], images: int) -> float:
         """A method's scores; 0 where they come from a program of its own, of which nothing is known."""
@@ -219,11 +235,10 @@ def _seconds(work: Callable[[], object], times: int, device: torch.device | None
     return statistics.median(taken)
 
 
-def _start() -> float:
-    """Seconds until a job's process has imported what it needs."""
-    command = [sys.executable, "-c", "import daar.stages.record, daar.stages.finetune"]
+def _start(imports: str) -> float:
+    """Seconds that a process takes which only imports."""
     try:
-        return _seconds(lambda: subprocess.run(command, check=True, capture_output=True), 1)
+        return _seconds(lambda: subprocess.run([sys.executable, "-c", imports], check=True, capture_output=True), 2)
     except subprocess.CalledProcessError as error:
         raise InputError(f"a job cannot start: {error.stderr.decode(errors='replace').strip()[-200:]}") from error
 

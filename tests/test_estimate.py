@@ -31,7 +31,7 @@ def made(**changes: Any) -> suite.Suite:
 def unit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every timed piece of work takes one second, and a process none to start."""
     monkeypatch.setattr(estimate, "_seconds", lambda *_: 1.0)
-    monkeypatch.setattr(estimate, "_start", lambda: 0.0)
+    monkeypatch.setattr(estimate, "_start", lambda _: 0.0)
     monkeypatch.setattr(estimate, "_SCHEDULING", 0.0)
 
 
@@ -67,7 +67,7 @@ def test_imported_weights_are_not_trained_and_scratch_takes_both_budgets() -> No
 @pytest.mark.usefixtures("unit")
 def test_a_policy_that_asks_for_the_loss_runs_the_network_for_every_group() -> None:
     found = estimate.estimate(made(methods=["daar"], macs_reductions=[0.5], seeds=[0]), CPU, 1)
-    assert found.seconds["plan"] == pytest.approx((12 + 1) * 64 / estimate._EVALUATED)
+    assert found.seconds["plan"] == pytest.approx((12 + 1) * 64 / estimate._SCORED)
 
 
 def test_the_real_thing_takes_time_for_everything() -> None:
