@@ -39,6 +39,8 @@ from daar.training.recipe import Recipe
 _STEPS = 4
 _EVALUATED = 500
 _SCORED = 64
+# a batch of the calibration loss: fewer images would stay in the caches
+_MASKED = 256
 # Snakemake's own seconds for a job, beside what the job's process takes to start
 _SCHEDULING = 0.3
 # what a job's process imports: torch's optimizers and its counter of FLOPs bring torch's compiler along
@@ -182,10 +184,10 @@ class _Timed:
 
     @functools.cache  # noqa: B019
     def _per_masked_image(self) -> float:
-        shown = torch.rand(_SCORED, *self._shape).to(self._device)
+        shown = torch.rand(_MASKED, *self._shape).to(self._device)
         loss = CalibrationLoss(self._dense.to(self._device), self._graph, shown)
         first = self._graph.in_scope("all")[0].name
-        return _seconds(lambda: loss({first: [0]}), 2, self._device) / _SCORED
+        return _seconds(lambda: loss({first: [0]}), 2, self._device) / _MASKED
 
     def scoring(self, method: discovery.Method, options: dict[str, object], images: int) -> float:
         """A method's scores; 0 where they come from a program of its own, of which nothing is known."""
