@@ -6,20 +6,16 @@ Bad input exits with code 2 and one line that says what to do. What a command do
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from daar import __version__, commands, control_commands, deployment_commands, stability_commands
+from daar import cli_options as options
 from daar.arguments import silence
 from daar.errors import InputError
-from daar.gpu import DEVICES, SLOTS
 from daar.training import distributed
 from daar.training.budget import BUDGETS
 from daar.training.interrupts import Interrupted
-from daar.training.recipe import PRECISIONS, SCHEDULES, Recipe
-
-_CHOICES = {"schedule": SCHEDULES, "precision": PRECISIONS}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -110,14 +106,14 @@ def _command(subparsers: Any, name: str, run: Callable[[argparse.Namespace], Non
 def _add_views(subparsers: Any) -> None:
     command = _command(subparsers, "list", commands.list_names, "list what there is")
     command.add_argument("what", choices=["methods", "networks", "datasets", "policies", "recipes"])
-    _add_json(command)
-    _add_methods_dir(command)
+    options.add_json(command)
+    options.add_methods_dir(command)
 
     command = _command(subparsers, "describe", commands.describe, "show a network's size and its channel groups")
     command.add_argument("network", metavar="NETWORK")
     words = "gives the number of classes (default: cifar10, for networks of 224x224 images imagenet)"
     command.add_argument("--dataset", help=words)
-    _add_json(command)
+    options.add_json(command)
 
 
 def _add_data(subparsers: Any) -> None:
@@ -131,37 +127,37 @@ def _add_data(subparsers: Any) -> None:
     command.add_argument("--verify", action="store_true", help=words)
     words = "leave out of a folder of images what cannot be decoded, and note it; verifies"
     command.add_argument("--skip-corrupt", action="store_true", help=words)
-    _add_data_root(command)
+    options.add_data_root(command)
 
     command = _command(data, "check", commands.check_data, "verify a packed dataset and say what is in it")
     command.add_argument("folder", type=Path, metavar="DIR")
-    _add_json(command)
+    options.add_json(command)
 
 
 def _add_training(subparsers: Any) -> None:
     command = _command(subparsers, "train", commands.train, "train a dense network")
     command.add_argument("--network", required=True)
-    _add_out(command, "folder of the checkpoint")
-    _add_images(command)
-    _add_recipe(command)
-    _add_run(command)
+    options.add_out(command, "folder of the checkpoint")
+    options.add_images(command)
+    options.add_recipe(command)
+    options.add_run(command)
 
     command = _command(
         subparsers, "finetune", commands.finetune, "slim a network by a plan, recalibrate BN, and tune it"
     )
-    _add_checkpoint(command)
+    options.add_checkpoint(command)
     command.add_argument("--plan", required=True, type=Path, help="plan.json")
-    _add_out(command, "folder of the checkpoint")
-    _add_images(command, calibration=True)
-    _add_recipe(command)
-    _add_run(command)
+    options.add_out(command, "folder of the checkpoint")
+    options.add_images(command, calibration=True)
+    options.add_recipe(command)
+    options.add_run(command)
 
     command = _command(subparsers, "import", commands.import_weights, "make a checkpoint of published weights")
     words = "of torch.save (.pt, .pth, .th) or .safetensors; or torchvision:NAME, as torchvision:IMAGENET1K_V1"
     command.add_argument("file", metavar="FILE", help=words)
     command.add_argument("--network", required=True)
     command.add_argument("--dataset", required=True)
-    _add_out(command, "folder of the checkpoint")
+    options.add_out(command, "folder of the checkpoint")
     for name in ("mean", "std"):
         words = (
             "per channel, of pixels in 0..1, as its training normalised (default: torchvision's own, else ImageNet's)"
@@ -175,59 +171,59 @@ def _add_training(subparsers: Any) -> None:
 
 def _add_pruning(subparsers: Any) -> None:
     command = _command(subparsers, "score", commands.score, "score every filter of a network by a method")
-    _add_checkpoint(command)
-    _add_method(command)
-    _add_out(command, "importance.safetensors")
-    _add_images(command, calibration=True)
-    _add_run(command)
+    options.add_checkpoint(command)
+    options.add_method(command)
+    options.add_out(command, "importance.safetensors")
+    options.add_images(command, calibration=True)
+    options.add_run(command)
 
     command = _command(subparsers, "plan", commands.plan, "choose the channels that stay")
-    _add_checkpoint(command)
+    options.add_checkpoint(command)
     command.add_argument("--importance", required=True, type=Path, help="importance.safetensors")
-    _add_method(command)
-    _add_target(command)
-    _add_rounding(command)
-    _add_out(command, "plan.json")
-    _add_images(command, calibration=True)
-    _add_run(command)
+    options.add_method(command)
+    options.add_target(command)
+    options.add_rounding(command)
+    options.add_out(command, "plan.json")
+    options.add_images(command, calibration=True)
+    options.add_run(command)
 
     command = _command(subparsers, "prune", commands.prune, "score, plan and slim in one go")
-    _add_checkpoint(command)
-    _add_method(command)
-    _add_target(command)
-    _add_rounding(command)
-    _add_out(command, "folder of the slim checkpoint, with importance.safetensors and plan.json beside it")
-    _add_images(command, calibration=True)
-    _add_run(command)
+    options.add_checkpoint(command)
+    options.add_method(command)
+    options.add_target(command)
+    options.add_rounding(command)
+    options.add_out(command, "folder of the slim checkpoint, with importance.safetensors and plan.json beside it")
+    options.add_images(command, calibration=True)
+    options.add_run(command)
 
 
 def _add_controls(subparsers: Any) -> None:
     command = _command(
         subparsers, "random-at", control_commands.random_at, "draw random channels at the widths of a plan"
     )
-    _add_checkpoint(command)
+    options.add_checkpoint(command)
     command.add_argument("--plan", required=True, type=Path, help="plan.json that gives the widths")
-    _add_out(command, "plan.json")
+    options.add_out(command, "plan.json")
     command.add_argument("--seed", type=int, default=0, help="default: 0")
 
     command = _command(subparsers, "scratch", control_commands.scratch, "train a plan's slim network from scratch")
-    _add_checkpoint(command)
+    options.add_checkpoint(command)
     command.add_argument("--plan", required=True, type=Path, help="plan.json")
     words = "same epochs or same compute as dense training and tuning together (default: epochs)"
     command.add_argument("--budget", choices=BUDGETS, default="epochs", help=words)
     command.add_argument("--tuning-epochs", type=int, required=True, help="epochs that the pruned network is tuned")
-    _add_out(command, "folder of the checkpoint")
-    _add_images(command, calibration=True)
-    _add_recipe(command)
-    _add_run(command)
+    options.add_out(command, "folder of the checkpoint")
+    options.add_images(command, calibration=True)
+    options.add_recipe(command)
+    options.add_run(command)
 
 
 def _add_stability(subparsers: Any) -> None:
     summary = "how much an importance depends on its calibration images"
     command = _command(subparsers, "stability", stability_commands.stability, summary)
-    _add_checkpoint(command)
-    _add_method(command)
-    _add_images(command)
+    options.add_checkpoint(command)
+    options.add_method(command)
+    options.add_images(command)
     words = "counts of calibration images (default: 10 64 128 640)"
     command.add_argument("--images", type=int, nargs="+", metavar="N", default=[10, 64, 128, 640], help=words)
     words = "of the calibration images, at least 2 (default: 0 1 2 3 4)"
@@ -235,17 +231,17 @@ def _add_stability(subparsers: Any) -> None:
     words = "fraction of the MACs to remove, at uniform widths (default: 0.5)"
     command.add_argument("--macs-reduction", type=float, default=0.5, help=words)
     command.add_argument("--scope", choices=["inner", "all"], default="all", help="default: all")
-    _add_out(command, "the JSON file")
-    _add_run(command, seed=False)
+    options.add_out(command, "the JSON file")
+    options.add_run(command, seed=False)
 
 
 def _add_measuring(subparsers: Any) -> None:
     command = _command(subparsers, "measure", commands.measure, "accuracy, MACs and parameters of any checkpoint")
-    _add_checkpoint(command)
+    options.add_checkpoint(command)
     command.add_argument("--out", type=Path, help="write the JSON there too")
-    _add_json(command)
-    _add_images(command)
-    _add_run(command, seed=False)
+    options.add_json(command)
+    options.add_images(command)
+    options.add_run(command, seed=False)
 
     command = _command(subparsers, "record", commands.record, "measure one setting of a suite and write record.json")
     command.add_argument("run_folder", type=Path, metavar="RUN", help="folder that finetune wrote")
@@ -253,24 +249,24 @@ def _add_measuring(subparsers: Any) -> None:
     command.add_argument("--base-measured", required=True, type=Path, help="what measure --out wrote of it")
     command.add_argument("--suite", required=True, help="name of the suite")
     command.add_argument("--variant", required=True, help="row of the table")
-    _add_method(command)
+    options.add_method(command)
     command.add_argument("--of", metavar="VARIANT", help="of a control: the variant whose widths it takes")
     words = "STAGE=FILE: Snakemake's benchmark file of a stage"
     command.add_argument("--benchmarks", nargs="*", default=[], metavar="STAGE=FILE", help=words)
-    _add_out(command, "record.json")
-    _add_images(command, calibration=True)
-    _add_run(command)
+    options.add_out(command, "record.json")
+    options.add_images(command, calibration=True)
+    options.add_run(command)
 
 
 def _add_deployment(subparsers: Any) -> None:
     summary = "write a network as ONNX or .pt2, and hold the file against the network"
     command = _command(subparsers, "export", deployment_commands.export, summary)
-    _add_checkpoint(command)
+    options.add_checkpoint(command)
     command.add_argument("--format", required=True, choices=["onnx", "pt2"])
     command.add_argument("--out", type=Path, metavar="FILE", help="default: model.onnx or model.pt2 in CHECKPOINT")
 
     command = _command(subparsers, "latency", deployment_commands.latency, "time a network, alone or beside another")
-    _add_checkpoint(command)
+    options.add_checkpoint(command)
     command.add_argument("--against", type=Path, metavar="CHECKPOINT", help="the dense network, to take turns with it")
     words = "images in a batch (default: 1 128)"
     command.add_argument("--batch-sizes", type=int, nargs="+", metavar="N", default=[1, 128], help=words)
@@ -280,20 +276,20 @@ def _add_deployment(subparsers: Any) -> None:
     words = "time it as well, where it is installed, on the CPU in float32 (default: yes)"
     command.add_argument("--onnxruntime", action=argparse.BooleanOptionalAction, default=True, help=words)
     command.add_argument("--out", type=Path, help="write the JSON there too")
-    _add_json(command)
-    _add_run(command, seed=False, shares=False)
+    options.add_json(command)
+    options.add_run(command, seed=False, shares=False)
 
 
 def _add_suites(subparsers: Any) -> None:
     suite = subparsers.add_parser("suite", help="check a suite, or write one out in full").add_subparsers(required=True)
     command = _command(suite, "check", commands.check_suite, "validate a suite, find its data, estimate its hours here")
     command.add_argument("suite", type=Path, metavar="SUITE.yaml")
-    _add_packs(command)
-    _add_run(command, seed=False)
+    options.add_packs(command)
+    options.add_run(command, seed=False)
 
     command = _command(suite, "write", commands.write_suite, "write a suite given as JSON, validated")
     command.add_argument("config", metavar="JSON")
-    _add_out(command, "the file")
+    options.add_out(command, "the file")
 
     command = _command(subparsers, "report", commands.report, "collect a suite's records into tables and figures")
     command.add_argument("suite", type=Path, metavar="SUITE.yaml")
@@ -310,93 +306,5 @@ def _add_suites(subparsers: Any) -> None:
     command.add_argument("--steps", type=int, default=15, help="training steps in a window (default: 15)")
     words = "wait so long in all for other programs to be still, and repeat what they disturb (Linux; default: 0)"
     command.add_argument("--patience", type=float, default=0, metavar="MINUTES", help=words)
-    _add_run(command, seed=False, shares=False)
-    _add_json(command)
-
-
-# options that several commands share
-
-
-def _add_json(command: Any) -> None:
-    command.add_argument("--json", action="store_true", help="for scripts: stable keys, see docs/commands.md")
-
-
-def _add_out(command: Any, what: str) -> None:
-    command.add_argument("--out", required=True, type=Path, help=what)
-
-
-def _add_checkpoint(command: Any) -> None:
-    command.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="folder with model.safetensors and model.json"
-    )
-
-
-def _add_methods_dir(command: Any) -> None:
-    words = "a further folder of methods, besides baselines/"
-    command.add_argument("--methods-dir", type=Path, action="append", default=[], help=words)
-
-
-def _add_data_root(command: Any) -> None:
-    words = "where datasets are looked for (default: DAAR_DATA_ROOT, else data)"
-    command.add_argument("--data-root", type=Path, help=words)
-
-
-def _add_packs(command: Any) -> None:
-    words = "folder of the packed datasets (default: results/data)"
-    command.add_argument("--packs", type=Path, default=Path("results/data"), help=words)
-
-
-def _add_images(command: Any, *, calibration: bool = False) -> None:
-    command.add_argument("--dataset", required=True, help="packed first if it is not yet")
-    _add_packs(command)
-    _add_data_root(command)
-    if calibration:
-        words = "calibration images out of the train part (default: 640)"
-        command.add_argument("--images", type=int, default=640, help=words)
-
-
-def _add_method(command: Any) -> None:
-    command.add_argument("--method", default="l1", help="see: daar list methods (default: l1)")
-    command.add_argument("--options", default="{}", metavar="JSON", help="keyword options of the method")
-    _add_methods_dir(command)
-
-
-def _add_target(command: Any) -> None:
-    command.add_argument("--policy", help="see: daar list policies (default: the method's)")
-    command.add_argument("--scope", choices=["inner", "all"], default="all", help="default: all")
-    words = "fraction of the MACs to remove (default: the policy's own rate)"
-    command.add_argument("--macs-reduction", type=float, help=words)
-
-
-def _add_rounding(command: Any) -> None:
-    words = "keep multiples of so many channels in each group, such as 8 (default: 1)"
-    command.add_argument("--round-to", type=int, default=1, metavar="N", help=words)
-
-
-def _add_run(command: Any, *, seed: bool = True, shares: bool = True) -> None:
-    words = f"{', '.join(DEVICES)}, or one GPU as cuda:1 (default: auto)"
-    command.add_argument("--device", default="auto", metavar="DEVICE", help=words)
-    if shares:
-        words = f"jobs that may share a GPU (default: {SLOTS}, else 1)"
-        command.add_argument("--slots-per-gpu", type=int, metavar="N", help=words)
-    else:  # what ran beside it would be measured too
-        command.set_defaults(slots_per_gpu=1)
-    command.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
-    if seed:
-        command.add_argument("--seed", type=int, default=0, help="default: 0")
-        command.add_argument("--label", default="", help="stands before every line of output")
-
-
-def _add_recipe(command: Any) -> None:
-    words = "a published recipe (see daar list recipes), settings as JSON, or a YAML or JSON file of them"
-    command.add_argument("--recipe", metavar="NAME|JSON|FILE", help=words)
-    group = command.add_argument_group("recipe", "each overrides --recipe; see daar/training/recipe.py")
-    for field in fields(Recipe):
-        flag = f"--{field.name.replace('_', '-')}"
-        if isinstance(field.default, bool):
-            group.add_argument(flag, action=argparse.BooleanOptionalAction)
-        elif isinstance(field.default, tuple):
-            group.add_argument(flag, type=int, nargs="*")
-        else:
-            kind = float if field.type in (float, "float") else type(field.default)
-            group.add_argument(flag, type=kind, choices=_CHOICES.get(field.name))
+    options.add_run(command, seed=False, shares=False)
+    options.add_json(command)

@@ -1,4 +1,4 @@
-"""Accuracy: correct / N, every image once, in eval mode; strict float32 for whatever a table shows."""
+"""Accuracy: correct / N, every image once, in eval mode and strict float32."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,6 @@ def evaluate(
     std: tuple[float, ...],
     device: torch.device,
     batch_size: int = 500,
-    precision: str = "float32",
 ) -> Accuracy:
     """Classify every image of a split, exactly once; of several processes each has its part of them.
 
@@ -36,7 +35,6 @@ def evaluate(
         std: likewise.
         device: where the model is.
         batch_size: images per forward pass; the last may be shorter.
-        precision: float32 (strict), or bf16 to watch a training that runs in it.
     """
     scale = 1 / (255 * torch.tensor(std, device=device))
     shift = torch.tensor(mean, device=device) * 255 * scale
@@ -45,9 +43,7 @@ def evaluate(
     with strict_float32(), evaluating(model):
         for pixels, labels in pack.batches(*distributed.part(len(pack.labels)), batch_size):
             images = (pixels.to(device) * scale - shift).permute(0, 3, 1, 2)
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                logits = model(images)
-            best = logits.float().topk(ranks).indices
+            best = model(images).topk(ranks).indices
             correct += (best == labels.to(device)[:, None]).sum(0)
     percent = [100 * int(c) / len(pack.labels) for c in distributed.sum_up(correct).cumsum(0)]
     return Accuracy(percent[0], percent[4] if ranks == 5 else None)

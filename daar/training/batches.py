@@ -44,8 +44,8 @@ class TrainingData(Protocol):
     def batches(self, recipe: Recipe, seed: int, device: torch.device) -> Batches:
         """The train part, augmented as the recipe says."""
 
-    def watch(self, model: nn.Module, device: torch.device, precision: str) -> Accuracy:
-        """Accuracy on val, in a training's own precision: for the curve, not for a table."""
+    def watch(self, model: nn.Module, device: torch.device) -> Accuracy:
+        """Accuracy on val, in strict float32 as everything that is reported."""
 
 
 Images = TypeVar("Images", bound=Split)
@@ -67,9 +67,9 @@ class Data(Generic[Images]):
             return FolderBatches(self.train, recipe, seed, self.mean, self.std, self.flip, device)
         return PackedBatches(self.train, self, recipe, seed, device)
 
-    def watch(self, model: nn.Module, device: torch.device, precision: str) -> Accuracy:
+    def watch(self, model: nn.Module, device: torch.device) -> Accuracy:
         """Accuracy on val."""
-        return evaluate(model, self.val, self.mean, self.std, device, precision=precision)
+        return evaluate(model, self.val, self.mean, self.std, device)
 
 
 class PackedBatches(Steady):

@@ -167,7 +167,7 @@ class Loop:
                 watch.save(f"epoch {epoch + 1}, step {step + 1} of {self.steps}")
                 progress.partial = None
         per_step, right_in_all = self._together(losses, correct, epoch)  # the epoch's only synchronisation
-        val = self.data.watch(self.model, self.device, self.precision)
+        val = self.data.watch(self.model, self.device)
         seconds = round(time.perf_counter() - start, 3)
         lr = self._lr(epoch, self.steps - 1)
         return Epoch(
