@@ -1,6 +1,7 @@
 TABLES = [
     f"{dataset}-{network}" for dataset in SUITE.datasets for network in SUITE.networks
 ]
+PAGES = ["", "-costs", *(f"-ablation-{method}" for method in SUITE.ablations)]
 
 
 rule suite:
@@ -39,11 +40,17 @@ rule tables:
         suite=rules.suite.output,
     output:
         report(
-            expand(f"{RESULTS}/tables/{{table}}.md", table=TABLES),
+            expand(f"{RESULTS}/tables/{{table}}{{page}}.md", table=TABLES, page=PAGES),
             category="Tables",
             caption="../report/table.rst",
         ),
-        expand(f"{RESULTS}/tables/{{table}}.csv", table=TABLES),
+        expand(
+            f"{RESULTS}/tables/{{table}}{{page}}.{{form}}",
+            table=TABLES,
+            page=PAGES,
+            form=["csv", "tex", "html"],
+        ),
+        expand(f"{RESULTS}/tables/{{table}}-differences.csv", table=TABLES),
     log:
         f"{RESULTS}/tables.log",
     conda:
