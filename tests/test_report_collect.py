@@ -197,7 +197,11 @@ def build(paths: list[Path], out: Path) -> list[Path]:
 
 
 def test_each_step_returns_what_it_writes(tmp_path: Path) -> None:
-    records = [record(network=network, seed=seed) for network in ("resnet20", "vgg16.bn") for seed in (0, 1)]
+    records = [
+        record(network=network, seed=seed, base__sha256=f"{seed}" * 64)
+        for network in ("resnet20", "vgg16.bn")
+        for seed in (0, 1)
+    ]
     paths = build(write(tmp_path, *records), tmp_path / "out")
     names = [path.relative_to(tmp_path / "out").as_posix() for path in paths]
     pairs = ("digits-resnet20", "digits-vgg16.bn")

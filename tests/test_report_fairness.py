@@ -1,6 +1,7 @@
 """Which rows may stand in one table."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,6 +9,7 @@ from daar.errors import InputError
 from daar.report import fairness, write_figures, write_tables
 from tests.report_rows import CONTEXT, DAAR, L1, RANDOM, change, csv, frame, rows
 
+IMPORTED: dict[str, Any] = {"base_sha256": "a" * 64, "imported": True, "top1_dense": 93.1, "train_recipe": None}
 FAIR = {
     "plain": (L1, DAAR),
     "a control with a recipe of its own": (L1, DAAR, RANDOM),
@@ -16,7 +18,8 @@ FAIR = {
     "other MACs, published": (L1, change(DAAR, policy="published", macs_reduction=0.3)),
     "other MACs, no target": (L1, change(DAAR, target=float("nan"), macs_reduction=0.3)),
     "seeds of another target": (L1, change(DAAR[:2], target=0.7, macs_reduction=0.7)),
-    "another network": (L1, change(DAAR, network="vgg16_bn", scope="inner", recipe="e" * 12, base_sha256="9" * 64)),
+    "one imported base": (change(L1, **IMPORTED), change(DAAR, **IMPORTED)),
+    "another network": (L1, change(DAAR, network="vgg16_bn", scope="inner", recipe="e" * 12, **IMPORTED)),
 }
 
 
@@ -31,6 +34,10 @@ UNFAIR = {
     "scope": (change(DAAR, 0, scope="inner"), ("scope", "'daar'", "inner", "all")),
     "scope of another target": (change(DAAR[:1], target=0.7, scope="inner"), ("scope", "'daar'", "70%", "inner")),
     "images": (change(DAAR, 0, calibration_images=64), ("calibration_images", "'daar'", "64", "640")),
+    "one trained base for two seeds": (
+        [row | {"seed": 3} for row in DAAR if row["seed"] == 1],
+        ("base_sha256", "seed 3", "as for seed 1", "1" * 64),
+    ),
     "accuracy of the base": (change(DAAR, 1, top1_dense=93.9), ("top1_dense", "'daar'", "seed 1", "93.9", "93.2")),
     "source of the bases": (change(DAAR, 2, imported=True), ("imported", "'daar'", "seed 2", "True", "False")),
     "training of the bases": (change(DAAR, 2, train_recipe="e" * 12), ("train_recipe", "'daar'", "seed 2", "e" * 12)),

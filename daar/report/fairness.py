@@ -46,6 +46,7 @@ def check(results: pd.DataFrame) -> None:
         for _, seed in rows.groupby("seed"):
             _same(seed, "base_sha256", "Prune the same dense network: run the outdated one again.")
             _same(seed, "top1_dense", "Measure the dense network on the same test images: run the outdated one again.")
+        _own_bases(rows)
         _same(rows[~rows["control"]], "recipe", "Tune all methods with the same recipe.")
         for _, variant in rows.groupby("variant"):
             _same(variant, "options", "Give every choice of options a variant of its own.")
@@ -78,6 +79,19 @@ def _same(rows: pd.DataFrame, field: str, remedy: str) -> None:
         f"{field} of {_name(offender)} is {offender[field]}, of {_name(other)} it is {other[field]}; "
         f"expected the same. {remedy}",
     )
+
+
+def _own_bases(rows: pd.DataFrame) -> None:
+    """A network that was trained for two seeds would be counted twice; an imported one is one, and tables say so."""
+    bases = rows.loc[~rows["imported"], ["base_sha256", "seed"]].drop_duplicates()
+    for base, same in bases.groupby("base_sha256"):
+        if len(same) > 1:
+            offender = rows[rows["seed"] == same["seed"].max()].iloc[0]
+            raise _refuse(
+                offender,
+                f"base_sha256 of {_name(offender)} is {base}, as for seed {same['seed'].min()}; expected a dense "
+                "network of its own for every seed. Train them anew.",
+            )
 
 
 def _same_seeds(rows: pd.DataFrame) -> None:
