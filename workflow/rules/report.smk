@@ -1,7 +1,12 @@
 TABLES = [
     f"{dataset}-{network}" for dataset in SUITE.datasets for network in SUITE.networks
 ]
-PAGES = ["", "-costs", *(f"-ablation-{method}" for method in SUITE.ablations)]
+# ending of a page's name → its caption
+PAGES = {
+    "": "../report/table.rst",
+    "-costs": "../report/costs.rst",
+    **{f"-ablation-{m}": "../report/ablation.rst" for m in SUITE.ablations},
+}
 
 
 rule suite:
@@ -39,11 +44,14 @@ rule tables:
         rules.collect.output,
         suite=rules.suite.output,
     output:
-        report(
-            expand(f"{RESULTS}/tables/{{table}}{{page}}.md", table=TABLES, page=PAGES),
-            category="Tables",
-            caption="../report/table.rst",
-        ),
+        [
+            report(
+                expand(f"{RESULTS}/tables/{{table}}{page}.md", table=TABLES),
+                category="Tables",
+                caption=caption,
+            )
+            for page, caption in PAGES.items()
+        ],
         expand(
             f"{RESULTS}/tables/{{table}}{{page}}.{{form}}",
             table=TABLES,
