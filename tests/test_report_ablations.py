@@ -52,6 +52,7 @@ def test_a_variant_is_compared_under_its_own_policy() -> None:
     assert found["daar-spatial", "uniform"]["difference_mean"] == pytest.approx(-1.0)
     assert found["daar-spatial", "adaptive"]["difference_mean"] == pytest.approx(-0.2)
     assert found["daar", "uniform"]["reference_policy"] == "adaptive"
+    assert (found["daar", "adaptive"]["difference_n"], found["daar", "adaptive"]["reference_variant"]) == (0, None)
     assert found["daar", "uniform"]["difference_mean"] == pytest.approx(90 - 93.4)
     assert [row[1] for row in lines(DAAR, SPATIAL, *uniform)[2:]] == ["adaptive", "uniform"] * 2
 

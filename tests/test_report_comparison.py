@@ -21,8 +21,9 @@ REST = "weight decay 0.0005, random crops with 4 pixels of padding, mirroring wh
         ),
         (
             Recipe(epochs=1, warmup_epochs=0.5, label_smoothing=0.1, distillation=0.5, padding=0, flip=False),
-            "SGD with Nesterov momentum 0.9, 1 epoch, lr 0.1 falling to 0 as a cosine with 0.5 epochs of warm-up, "
-            "batch 128, weight decay 0.0005, label smoothing 0.1, distillation from the dense network 0.5 at temperature 4",
+            "SGD with Nesterov momentum 0.9, 1 epoch, lr 0.1 falling to 0 as a cosine after a warm-up of 0.5 epochs, "
+            "batch 128, weight decay 0.0005, label smoothing 0.1, distillation from the dense network 0.5 at "
+            "temperature 4",
         ),
         (
             Recipe(schedule="constant", momentum=0, nesterov=False, precision="float32"),
@@ -44,7 +45,7 @@ def test_the_suite_s_recipes_are_told_and_others_named() -> None:
     assert tuning.startswith(f"Tuning: {in_words(STEP)} (recipe {STEP.hash}); recipe ffffffffffff, 200 epochs")
     assert "the dense networks' recipe over that length, for random alone" in tuning
     old = facts(frame(L1), context)
-    assert "recipe 0123456789ab, 150 epochs, which is not the suite's of today" in old[2]
+    assert "recipe 0123456789ab, 150 epochs, not the suite's as it is now" in old[2]
     assert "training recipe x." in old[1]
 
 

@@ -99,7 +99,7 @@ def _compared(row: Mapping[Any, Any], tuned: Mapping[Key, Mapping[int, float]], 
     """The difference to the plain variant under the same policy; of that variant itself, to its own policy."""
     key = (row["variant"], row["policy"])
     other = reference if key[0] == reference[0] else (reference[0], key[1])
-    found = between(tuned.get(key, {}), tuned.get(other, {}))
+    found = between(tuned.get(key, {}), {} if key == other else tuned.get(other, {}))
     names = (None, None) if key == other else other
     return {
         **dict(zip(("reference_variant", "reference_policy"), names, strict=True)),

@@ -63,9 +63,9 @@ def in_words(recipe: Recipe) -> str:
     )
 
 
-def epochs_text(epochs: int) -> str:
+def epochs_text(epochs: float) -> str:
     """1 epoch, 2 epochs."""
-    return f"{epochs} epoch{'' if epochs == 1 else 's'}"
+    return f"{epochs:g} epoch{'' if epochs == 1 else 's'}"
 
 
 def hardware(rows: pd.DataFrame) -> str:
@@ -87,7 +87,7 @@ def _learning_rate(recipe: Recipe) -> str:
     if recipe.schedule == "step" and recipe.milestones:
         after = " and ".join(map(str, recipe.milestones))
         how = f", times {recipe.gamma:g} after epoch{'s' if len(recipe.milestones) > 1 else ''} {after}"
-    warm = f" with {recipe.warmup_epochs:g} epochs of warm-up" if recipe.warmup_epochs else ""
+    warm = f" after a warm-up of {epochs_text(recipe.warmup_epochs)}" if recipe.warmup_epochs else ""
     return f"lr {recipe.lr:g}{how}{warm}"
 
 
@@ -117,7 +117,7 @@ def _tuning(rows: pd.DataFrame, context: Context) -> str:
         if recipe not in usual:
             text += f", for {names(group['variant'], context)} alone"
         elif context.finetune is not None and recipe != context.finetune.hash:
-            text += ", which is not the suite's of today"
+            text += ", not the suite's as it is now"
         texts.append((recipe not in usual, text))
     return "; ".join(text for _, text in sorted(texts)) + "."
 

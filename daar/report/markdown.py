@@ -6,8 +6,8 @@ import pandas as pd
 
 from daar.report.sheet import Cell, Grid, Heading, Part, Sheet
 
-# numbers alone in brackets cannot become a link, and stay legible in a terminal
-_INTERVAL = re.compile(r"\\\[([−+]?\d+\.\d+, [−+]?\d+\.\d+)\\\]")
+# numbers, or the dash for want of them, alone in brackets cannot become a link, and stay legible in a terminal
+_INTERVAL = re.compile(r"\\\[([−+]?\d+\.\d+, [−+]?\d+\.\d+|–)\\\]")
 
 
 def page(sheet: Sheet) -> str:
