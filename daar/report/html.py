@@ -8,6 +8,10 @@ from html import escape as _escape
 
 from daar.report.sheet import Cell, Grid, Heading, Part, Sheet
 
+_TABLE = "border-collapse: collapse"
+_CELL = "padding: 0.2em 0.7em; white-space: nowrap; text-align: "
+_HEAD = "padding: 0.2em 0.7em; border-bottom: 1px solid; vertical-align: bottom; text-align: "
+
 
 def page(sheet: Sheet) -> str:
     """The fragment, one <section>, ending in a newline."""
@@ -36,24 +40,32 @@ def _bullets(texts: tuple[str, ...]) -> list[str]:
 
 
 def _table(grid: Grid, caption: str) -> list[str]:
-    heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in grid.heads)
-    lines = ["<table>", f"<caption>{escape(caption)}</caption>", f"<thead><tr>{heads}</tr></thead>", "<tbody>"]
+    heads = (
+        f'<th scope="col" style="{_HEAD}{_side(index, grid)}">{escape(head)}</th>'
+        for index, head in enumerate(grid.heads)
+    )
+    lines = [f'<table style="{_TABLE}">', f"<caption>{escape(caption)}</caption>"]
+    lines += [f"<thead><tr>{''.join(heads)}</tr></thead>", "<tbody>"]
     for index, row in enumerate(grid.rows):
         if isinstance(row, Heading):
             # a heading names the rows of its own body
             lines += ["</tbody>", "<tbody>"] if index else []
-            span = f'scope="rowgroup" colspan="{len(grid.heads)}" style="text-align: left"'
+            span = f'scope="rowgroup" colspan="{len(grid.heads)}" style="{_CELL}left"'
             lines.append(f"<tr><th {span}>{escape(row.text)}</th></tr>")
         else:
-            lines.append(f"<tr>{_row(row, grid.left)}</tr>")
+            lines.append(f"<tr>{_row(row, grid)}</tr>")
     return [*lines, "</tbody>", "</table>"]
 
 
-def _row(row: tuple[Cell, ...], left: int) -> str:
+def _side(index: int, grid: Grid) -> str:
+    return "left" if index < grid.left else "right"
+
+
+def _row(row: tuple[Cell, ...], grid: Grid) -> str:
     first, *others = row
-    cells = [f'<th scope="row" style="text-align: left">{_cell(first)}</th>']
+    cells = [f'<th scope="row" style="{_CELL}left">{_cell(first)}</th>']
     for index, cell in enumerate(others, start=1):
-        cells.append(f'<td style="text-align: {"left" if index < left else "right"}">{_cell(cell)}</td>')
+        cells.append(f'<td style="{_CELL}{_side(index, grid)}">{_cell(cell)}</td>')
     return "".join(cells)
 
 
