@@ -45,7 +45,7 @@ def ablation(rows: pd.DataFrame, method: str, context: Context) -> tuple[Sheet, 
     assert reference is not None, method
     numbers = frame(own, reference, _options(own, context.defaults.get(method, {})))
     pair = pair_title(str(rows["network"].iloc[0]), str(rows["dataset"].iloc[0]))
-    title = f"What its options do: {context.title(reference[0])}, {pair}"
+    title = f"Ablation: {context.title(reference[0])}, {pair}"
     names = [name.removeprefix(_OPTION) for name in numbers.columns if name.startswith(_OPTION)]
     heads = ["Variant", *(["Policy"] if own["policy"].nunique() > 1 else []), *map(_head, names)]
     left = len(heads)
