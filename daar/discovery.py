@@ -33,6 +33,7 @@ class Method:
         info: the keyword arguments of its INFO, as written.
         scores: the options of its score(), or None where a rule of its own brings the importance.
         plans: the options of its plan(), or None without a policy of its own.
+        defaults: option → its default, where it has one that is a literal.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Method:
     info: dict[str, Any]
     scores: dict[str, Allowed] | None
     plans: dict[str, Allowed] | None
+    defaults: dict[str, Any]
 
     @property
     def policy(self) -> str:
@@ -152,9 +154,16 @@ def _read(name: str, code: Path) -> Method:
         raise InputError(
             f"method {name!r}: {code} cannot be read: {error}. It must define INFO and score()."
         ) from error
-    options = {node.name: signatures.read(node) for node in tree.body if isinstance(node, ast.FunctionDef)}
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    options = {function: signatures.read(node) for function, node in functions.items()}
+    defaults = {
+        option: default
+        for function in ("score", "plan")
+        if function in functions
+        for option, default in signatures.defaults(functions[function]).items()
+    }
     info = _info(name, code, tree)
-    return Method(name, code, code.parent / "rule.smk", info, options.get("score"), options.get("plan"))
+    return Method(name, code, code.parent / "rule.smk", info, options.get("score"), options.get("plan"), defaults)
 
 
 def _info(name: str, code: Path, tree: ast.Module) -> dict[str, Any]:

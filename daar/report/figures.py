@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from daar.files import atomic
 from daar.report import fairness
-from daar.report.collect import read_results
+from daar.report.collect import finished, read_results
 from daar.report.names import pair_title
 from daar.report.statistics import by_variant, dense
 from daar.report.tables import RECONSTRUCTION, count
@@ -91,6 +91,7 @@ def write_figures(results: Path, folder: Path, titles: Mapping[str, str]) -> lis
     """
     frame = read_results(results)
     fairness.check(frame)
+    frame = finished(frame)
     given = looks(frame)
     paths = []
     for (dataset, network), rows in frame.groupby(["dataset", "network"]):
