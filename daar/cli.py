@@ -12,7 +12,7 @@ from typing import Any
 from daar import __version__, commands, control_commands, deployment_commands, stability_commands
 from daar import cli_options as options
 from daar.arguments import silence
-from daar.errors import InputError
+from daar.errors import InputError, first_line, is_out_of_memory
 from daar.training import distributed
 from daar.training.budget import BUDGETS
 from daar.training.interrupts import Interrupted
@@ -41,10 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             from daar.data import decoding
 
             sys.exit(_complain(str(decoding.death())))
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
-        reason = (str(error).splitlines() or ["no memory left"])[0].rstrip(".")
-        sys.exit(_complain(f"out of memory: {reason}. {_what_to_lower(parsed)}"))
+        sys.exit(_complain(f"out of memory: {first_line(error)}. {_what_to_lower(parsed)}"))
 
 
 def _require_alone(parsed: argparse.Namespace) -> None:
@@ -64,11 +63,6 @@ def _tell(line: str) -> None:
         print(f"{line}\n", end="", file=sys.stderr, flush=True)  # in one piece, beside other processes' lines
     except BrokenPipeError:  # the exit code still tells
         silence(sys.stderr)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    signs = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "bad_alloc")
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
 
 
 def _what_to_lower(parsed: argparse.Namespace) -> str:

@@ -1,4 +1,4 @@
-"""The one exception that means: the input is wrong, and here is what to do about it."""
+"""The one exception that means: the input is wrong, and here is what to do about it; and how others are told."""
 
 
 class InputError(Exception):
@@ -20,3 +20,14 @@ def unknown(kind: str, name: str, known: list[str], hint: str = "") -> InputErro
     """
     choices = ", ".join(sorted(known)) or "none"
     return InputError(f"unknown {kind} {name!r}; there are: {choices}. {hint}".rstrip())
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an exception of Python's or of torch's means that memory, the machine's or a GPU's, is used up."""
+    signs = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "bad_alloc")
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says, to its first line's end and without a stop."""
+    return (str(error).splitlines() or ["no memory left"])[0].rstrip(".")

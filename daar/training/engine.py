@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from daar.errors import InputError
+from daar.errors import InputError, first_line, is_out_of_memory
 from daar.modes import flushing_denormals, resolve, strict_float32
-from daar.training import distributed, heap, interrupts, resume
+from daar.training import capacity, distributed, heap, interrupts, resume
 from daar.training.batches import TrainingData
 from daar.training.progress import Epoch, Partial, Progress, duration
 from daar.training.recipe import Recipe
@@ -189,7 +189,18 @@ class Loop:
         """
         self.model.train()
         for step, (images, labels) in enumerate(self.batches.epoch(epoch, first_step), first_step):
-            yield self._steps(images, labels, self._lr(epoch, step), len(labels) / self.batches.size(step))
+            yield self._step(images, labels, self._lr(epoch, step), len(labels) / self.batches.size(step))
+
+    def _step(self, images: Tensor, labels: Tensor, lr: float, share: float) -> tuple[Tensor, Tensor]:
+        try:
+            return self._steps(images, labels, lr, share)
+        except (MemoryError, RuntimeError) as error:
+            # trying smaller batches would leave other processes waiting
+            if not is_out_of_memory(error) or distributed.processes() > 1:
+                raise
+            reason = first_line(error)
+        # out here the exception is gone, and the memory that it held
+        raise capacity.too_large(lambda n: self._steps(images[:n], labels[:n], lr), len(labels), reason)
 
     def _lr(self, epoch: int, step: int) -> float:
         return self.recipe.lr_at(epoch + step / self.steps)
