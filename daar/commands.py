@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daar import arguments, discovery, files, gpu, models, preflight, suite
+from daar import arguments, discovery, files, gpu, models, preflight, suite, suite_figures
 from daar.data import datasets
 from daar.errors import InputError
 from daar.pruning import policies
@@ -302,7 +302,8 @@ def report(a: Namespace) -> None:
         reports.write_figures(results, folder / "figures", titles)
     if a.only in (None, "stability") and found.stability:
         pairs = [(dataset, network) for dataset in found.datasets for network in found.networks]
-        reports.write_stability(folder, pairs, found.stability.variants, titles)
+        controls = suite_figures.controls(found)
+        reports.write_stability(folder, pairs, found.stability.variants, titles, controls)
     if a.only is None:
         print(_where(folder))
 

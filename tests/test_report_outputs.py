@@ -1,21 +1,17 @@
-"""Statistics, fairness, tables and figures, from frames with the columns of results.csv."""
+"""Statistics, fairness and tables, from frames with the columns of results.csv."""
 
 import math
 import re
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
-import matplotlib as mpl
-import matplotlib.style
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from daar.errors import InputError
-from daar.report import fairness, figures, tables, write_figures, write_tables
-from daar.report.collect import COLUMNS, read_results
+from daar.report import fairness, tables, write_figures, write_tables
+from daar.report.collect import COLUMNS
 from daar.report.statistics import by_variant, summarise
 
 BLANK = {"string": "x", "bool": False, "int64": 1, "Int64": 1, "float64": 1.0}
@@ -308,114 +304,3 @@ def test_count(number: float, text: str) -> None:
 )
 def test_signed(points: float, text: str) -> None:
     assert tables.signed(points) == text
-
-
-# figures
-
-
-def draw(*groups: list[dict[str, Any]], titles: dict[str, str] = TITLES) -> Any:  # a Figure, whose artists are untyped
-    data = frame(*groups)
-    with matplotlib.style.context(["default", figures.STYLE]):
-        figure = figures.accuracy_macs(data, titles, figures.looks(data))
-        figure.draw_without_rendering()
-    return figure
-
-
-TARGETS = [
-    change(group, target=target, macs_reduction=target, top1_recalibrated=90 - 80 * target)
-    for target in (0.5, 0.7, 0.841)
-    for group in (L1, DAAR, RANDOM)
-]
-
-
-def test_drawn_points_are_the_means() -> None:
-    figure = draw(*TARGETS)
-    for panel, metric in zip(figure.axes, ("top1_tuned", "top1_recalibrated"), strict=True):
-        drawn = {container.get_label(): container for container in panel.containers}
-        labels = {"daar": "DAAR (reconstruction), adaptive", "l1": "L1 (Li et al. 2017), uniform"}
-        labels["random"] = "random (control), uniform"
-        assert set(drawn) == set(labels.values())
-        for variant, label in labels.items():
-            line, _, (bars,) = drawn[label]
-            data = frame(*TARGETS)
-            groups = data[data["variant"] == variant].groupby("target")[metric]
-            # most MACs removed = leftmost
-            means, stds = groups.mean().to_numpy()[::-1], groups.std(ddof=1).to_numpy()[::-1]
-            np.testing.assert_allclose(line.get_xydata()[:, 1], means)
-            spans = [segment[1, 1] - segment[0, 1] for segment in bars.get_segments()]
-            np.testing.assert_allclose(spans, 2 * stds, atol=1e-9)
-
-
-def test_variants_of_a_target_stand_apart_around_it() -> None:
-    for groups, places in ((TARGETS, [15.9, 30.0, 50.0]), ([L1, DAAR, RANDOM], [50.0])):
-        panel, lower = draw(*groups).axes
-        x = np.array([container[0].get_xydata()[:, 0] for container in panel.containers])
-        np.testing.assert_allclose(x.mean(axis=0), places)
-        marker = 3.6 / 72 / figures.WIDTH_INCHES * np.ptp(panel.get_xlim())
-        assert (np.diff(x, axis=0) > marker).all()
-        assert [label.get_text() for label in lower.get_xticklabels()] == [f"{place:.1f}" for place in places]
-
-
-def test_dense_line_and_single_seeds() -> None:
-    panel = draw(L1, DAAR).axes[0]
-    (line,) = (line for line in panel.lines if line.get_label() == "Dense")
-    np.testing.assert_allclose(line.get_ydata(), 93.2)
-    (band,) = panel.patches
-    np.testing.assert_allclose((band.get_y(), band.get_height()), (93.0, 0.4))
-    dots = np.concatenate([dots.get_offsets()[:, 1] for dots in panel.collections if hasattr(dots, "get_sizes")])
-    assert sorted(dots) == sorted([92.5, 92.9, 93.0, 93.3, 93.5, 93.4])
-
-
-def test_own_ratios_are_hollow_and_where_they_are() -> None:
-    own = change(DAAR, target=float("nan"), macs_reduction=0.3)
-    panel = draw(L1, DAAR, own).axes[0]
-    hollow = [container[0] for container in panel.containers if container[0].get_fillstyle() == "none"]
-    assert [line.get_xdata().tolist() for line in hollow] == [[70.0]]
-
-
-def test_looks_are_stable_and_controls_grey() -> None:
-    given = figures.looks(frame(RANDOM, L1, DAAR))
-    assert given == figures.looks(frame(DAAR, L1, RANDOM))
-    assert len({look.colour for look in given.values()}) == len({look.marker for look in given.values()}) == 3
-    red, green, blue = mpl.colors.to_rgb(given["random"].colour)
-    assert red == green == blue
-    many = figures.looks(frame(*(rows(f"m{index}", (90.0,)) for index in range(40))))
-    assert len(set(many.values())) == 40
-
-
-@pytest.mark.parametrize("title", ["L1", "A rather long title of a method with (many authors et al. 2017)" * 2])
-def test_nothing_is_clipped_or_overlaps(title: str) -> None:
-    figure = draw(*TARGETS, titles=dict.fromkeys(("l1", "daar", "random"), title))
-    whole = figure.bbox
-    parts = [*(axes.get_tightbbox() for axes in figure.axes), figure.legends[0].get_window_extent()]
-    footnote = figure.get_supxlabel()
-    parts += [text.get_window_extent() for text in figure.texts if text.get_text() == footnote]
-    assert len(parts) == 4
-    for index, part in enumerate(parts):
-        assert whole.x0 <= part.x0 < part.x1 <= whole.x1
-        assert whole.y0 <= part.y0 < part.y1 <= whole.y1
-        assert not any(part.y0 < other.y1 and other.y0 < part.y1 for other in parts[:index])
-
-
-def test_files_are_deterministic_and_say_what_they_show(tmp_path: Path) -> None:
-    results = csv(tmp_path, *TARGETS)
-    before = dict(mpl.rcParams)
-    titles = TITLES | {"l1": "L1 <$x$> & $y_1$"}
-    first = write_figures(results, tmp_path / "first", titles)
-    second = write_figures(results, tmp_path / "second", titles)
-    assert dict(mpl.rcParams) == before
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
-    png, svg = first
-    with Image.open(png) as image:
-        assert image.width == int(90 / 25.4 * 200)
-        assert len(image.convert("RGB").getcolors(1 << 20) or []) > 50
-    texts = {"".join(element.itertext()) for element in ElementTree.parse(svg).iter("{http://www.w3.org/2000/svg}text")}
-    shown = ("L1 <$x$> & $y_1$, uniform", "random (control), uniform", "ResNet-56 on CIFAR-10", "Dense")
-    assert {*shown, "MACs left (% of the dense network's 125.5M)"} <= texts
-    assert "DAAR here is a reconstruction" in " ".join(sorted(texts))
-
-
-def test_single_setting_can_be_drawn(tmp_path: Path) -> None:
-    results = csv(tmp_path, L1[:1])
-    assert len(read_results(results)) == 1
-    assert all(path.stat().st_size > 5000 for path in write_figures(results, tmp_path / "figures", {}))
