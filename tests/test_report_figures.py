@@ -13,6 +13,7 @@ from PIL import Image
 from daar.report import drawing, write_figures
 from daar.report.accuracy_macs import accuracy_macs
 from daar.report.collect import read_results
+from tests.report_files import write_beside
 from tests.test_report_outputs import DAAR, L1, RANDOM, TITLES, change, csv, frame, rows
 
 
@@ -102,13 +103,14 @@ def test_nothing_is_clipped_or_overlaps(title: str) -> None:
 
 def test_files_are_deterministic_and_say_what_they_show(tmp_path: Path) -> None:
     results = csv(tmp_path, *TARGETS)
+    write_beside(results, frame(*TARGETS))
     before = dict(mpl.rcParams)
     titles = TITLES | {"l1": "L1 <$x$> & $y_1$"}
     first = write_figures(results, tmp_path / "first", titles)
     second = write_figures(results, tmp_path / "second", titles)
     assert dict(mpl.rcParams) == before
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
-    png, svg = first
+    png, svg = first[:2]
     with Image.open(png) as image:
         assert image.width == int(90 / 25.4 * 200)
         assert len(image.convert("RGB").getcolors(1 << 20) or []) > 50
@@ -120,5 +122,6 @@ def test_files_are_deterministic_and_say_what_they_show(tmp_path: Path) -> None:
 
 def test_single_setting_can_be_drawn(tmp_path: Path) -> None:
     results = csv(tmp_path, L1[:1])
+    write_beside(results, frame(L1[:1]))
     assert len(read_results(results)) == 1
     assert all(path.stat().st_size > 5000 for path in write_figures(results, tmp_path / "figures", {}))

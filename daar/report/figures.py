@@ -4,16 +4,20 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from daar.report import drawing, fairness
+import pandas as pd
+
+from daar.report import drawing, fairness, pruning_ratios
 from daar.report.accuracy_macs import accuracy_macs
 from daar.report.collect import read_results
 
 
 def write_figures(results: Path, folder: Path, titles: Mapping[str, str]) -> list[Path]:
-    """Write `<dataset>-<network>-accuracy-macs.png` and `.svg` into `folder` for every pair in results.csv.
+    """Write `<dataset>-<network>-<kind>.png` and `.svg` into `folder` for every pair in results.csv.
+
+    The kinds are those of `daar.suite_figures.kinds`.
 
     Args:
-        results: the results.csv.
+        results: the results.csv; plans lie beside it, in the folders of the settings.
         folder: where the figures go.
         titles: variant → what a reader should see; a variant without one keeps its name.
 
@@ -21,16 +25,25 @@ def write_figures(results: Path, folder: Path, titles: Mapping[str, str]) -> lis
         The files written.
 
     Raises:
-        InputError: results.csv is damaged, or a comparison would not be fair; no figure is
-            written then.
+        InputError: results.csv or a file beside it is absent or damaged, or a comparison would not be fair; no figure
+            is written then.
     """
     frame = read_results(results)
     fairness.check(frame)
     given = drawing.looks_of(frame)
+    ratios = pruning_ratios.load(results, frame)
     paths = []
     for (dataset, network), rows in frame.groupby(["dataset", "network"]):
-        stem = Path(folder) / f"{dataset}-{network}"
-        paths += drawing.write(
-            stem.with_name(f"{stem.name}-accuracy-macs"), partial(accuracy_macs, rows, titles, given)
-        )
+        pair = (str(dataset), str(network))
+        figures = {
+            "accuracy-macs": partial(accuracy_macs, rows, titles, given),
+            "pruning-ratios": partial(pruning_ratios.pruning_ratios, rows, _of(ratios, pair), titles, given),
+        }
+        for kind, draw in figures.items():
+            paths += drawing.write(Path(folder) / f"{dataset}-{network}-{kind}", draw)
     return paths
+
+
+def _of(frame: pd.DataFrame, pair: tuple[str, str]) -> pd.DataFrame:
+    """The rows of one (dataset, network)."""
+    return frame[(frame["dataset"] == pair[0]) & (frame["network"] == pair[1])]
