@@ -209,7 +209,7 @@ def test_each_step_returns_what_it_writes(tmp_path: Path) -> None:
         *(
             f"figures/{pair}-{figure}.{kind}"
             for pair in pairs
-            for figure in ("accuracy-macs", "pruning-ratios")
+            for figure in ("accuracy-macs", "pruning-ratios", "tuning-curves")
             for kind in ("png", "svg")
         ),
     ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from daar.report import drawing, fairness, pruning_ratios
+from daar.report import drawing, fairness, pruning_ratios, tuning_curves
 from daar.report.accuracy_macs import accuracy_macs
 from daar.report.collect import read_results
 
@@ -17,7 +17,7 @@ def write_figures(results: Path, folder: Path, titles: Mapping[str, str]) -> lis
     The kinds are those of `daar.suite_figures.kinds`.
 
     Args:
-        results: the results.csv; plans lie beside it, in the folders of the settings.
+        results: the results.csv; plans and records lie beside it, in the folders of the settings.
         folder: where the figures go.
         titles: variant → what a reader should see; a variant without one keeps its name.
 
@@ -32,6 +32,7 @@ def write_figures(results: Path, folder: Path, titles: Mapping[str, str]) -> lis
     fairness.check(frame)
     given = drawing.looks_of(frame)
     ratios = pruning_ratios.load(results, frame)
+    curves = tuning_curves.load(results, frame)
     paths = []
     for (dataset, network), rows in frame.groupby(["dataset", "network"]):
         pair = (str(dataset), str(network))
@@ -39,6 +40,8 @@ def write_figures(results: Path, folder: Path, titles: Mapping[str, str]) -> lis
             "accuracy-macs": partial(accuracy_macs, rows, titles, given),
             "pruning-ratios": partial(pruning_ratios.pruning_ratios, rows, _of(ratios, pair), titles, given),
         }
+        if not (own := _of(curves, pair)).empty:
+            figures["tuning-curves"] = partial(tuning_curves.tuning_curves, rows, own, titles, given)
         for kind, draw in figures.items():
             paths += drawing.write(Path(folder) / f"{dataset}-{network}-{kind}", draw)
     return paths
