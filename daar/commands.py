@@ -299,7 +299,7 @@ def report(a: Namespace) -> None:
     if a.only in (None, "tables"):
         reports.write_tables(results, folder / "tables", titles)
     if a.only in (None, "figures"):
-        reports.write_figures(results, folder / "figures", titles)
+        reports.write_figures(results, folder / "figures", titles, suite_figures.scored(found))
     if a.only in (None, "stability") and found.stability:
         pairs = [(dataset, network) for dataset in found.datasets for network in found.networks]
         controls = suite_figures.controls(found)

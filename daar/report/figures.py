@@ -1,25 +1,26 @@
 """The figures of a suite, one of each kind per (dataset, network)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from daar.report import drawing, fairness, pruning_ratios, tuning_curves
+from daar.report import accuracy_latency, drawing, fairness, pruning_ratios, rank_correlation, tuning_curves
 from daar.report.accuracy_macs import accuracy_macs
 from daar.report.collect import read_results
 
 
-def write_figures(results: Path, folder: Path, titles: Mapping[str, str]) -> list[Path]:
+def write_figures(results: Path, folder: Path, titles: Mapping[str, str], scored: Collection[str] = ()) -> list[Path]:
     """Write `<dataset>-<network>-<kind>.png` and `.svg` into `folder` for every pair in results.csv.
 
     The kinds are those of `daar.suite_figures.kinds`.
 
     Args:
-        results: the results.csv; plans and records lie beside it, in the folders of the settings.
+        results: the results.csv; plans, importances and records lie beside it, in the folders of the settings.
         folder: where the figures go.
         titles: variant → what a reader should see; a variant without one keeps its name.
+        scored: the variants that have an importance.safetensors; two or more are correlated.
 
     Returns:
         The files written.
@@ -33,6 +34,7 @@ def write_figures(results: Path, folder: Path, titles: Mapping[str, str]) -> lis
     given = drawing.looks_of(frame)
     ratios = pruning_ratios.load(results, frame)
     curves = tuning_curves.load(results, frame)
+    correlations = rank_correlation.load(results, frame, scored)
     paths = []
     for (dataset, network), rows in frame.groupby(["dataset", "network"]):
         pair = (str(dataset), str(network))
@@ -42,6 +44,10 @@ def write_figures(results: Path, folder: Path, titles: Mapping[str, str]) -> lis
         }
         if not (own := _of(curves, pair)).empty:
             figures["tuning-curves"] = partial(tuning_curves.tuning_curves, rows, own, titles, given)
+        if pair in correlations:
+            figures["rank-correlation"] = partial(rank_correlation.rank_correlation, rows, correlations[pair], titles)
+        if accuracy_latency.timed(rows):
+            figures["accuracy-latency"] = partial(accuracy_latency.accuracy_latency, rows, titles, given)
         for kind, draw in figures.items():
             paths += drawing.write(Path(folder) / f"{dataset}-{network}-{kind}", draw)
     return paths
