@@ -304,6 +304,10 @@ def report(a: Namespace) -> None:
         pairs = [(dataset, network) for dataset in found.datasets for network in found.networks]
         controls = suite_figures.controls(found)
         reports.write_stability(folder, pairs, found.stability.variants, titles, controls)
+    if a.only in (None, "attention") and (explained := suite_figures.explained(found)):
+        pictures = {pair: folder / setting.path / "attention.safetensors" for pair, setting in explained.items()}
+        name = next(iter(explained.values())).variant.name
+        reports.write_attention(pictures, folder / "figures", titles[name])
     if a.only is None:
         print(_where(folder))
 

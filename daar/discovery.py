@@ -33,6 +33,7 @@ class Method:
         info: the keyword arguments of its INFO, as written.
         scores: the options of its score(), or None where a rule of its own brings the importance.
         plans: the options of its plan(), or None without a policy of its own.
+        explains: whether it has an explain(), for pictures of what its scores see.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Method:
     info: dict[str, Any]
     scores: dict[str, Allowed] | None
     plans: dict[str, Allowed] | None
+    explains: bool = False
 
     @property
     def policy(self) -> str:
@@ -140,6 +142,16 @@ def split_options(method: Method, options: dict[str, Any]) -> tuple[dict[str, An
     )
 
 
+def score_options(score: Callable[..., Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    """All options of a score(): its defaults, but for those chosen."""
+    found = {
+        name: parameter.default
+        for name, parameter in inspect.signature(score).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty
+    }
+    return found | chosen
+
+
 def takes_seed(function: Callable[..., Any]) -> bool:
     """Whether a score() draws random numbers and so wants the setting's seed."""
     return "seed" in inspect.signature(function).parameters
@@ -154,7 +166,9 @@ def _read(name: str, code: Path) -> Method:
         ) from error
     options = {node.name: signatures.read(node) for node in tree.body if isinstance(node, ast.FunctionDef)}
     info = _info(name, code, tree)
-    return Method(name, code, code.parent / "rule.smk", info, options.get("score"), options.get("plan"))
+    return Method(
+        name, code, code.parent / "rule.smk", info, options.get("score"), options.get("plan"), "explain" in options
+    )
 
 
 def _info(name: str, code: Path, tree: ast.Module) -> dict[str, Any]:

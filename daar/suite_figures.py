@@ -4,7 +4,8 @@ Imported while the DAG is built: neither torch nor numpy.
 """
 
 from daar import discovery
-from daar.suite import Suite
+from daar.discovery import Method
+from daar.suite import Setting, Suite
 
 
 def controls(suite: Suite) -> tuple[str, ...]:
@@ -29,3 +30,23 @@ def kinds(suite: Suite) -> tuple[str, ...]:
         "accuracy-latency": suite.latency,
     }
     return tuple(kind for kind, there in wanted.items() if there)
+
+
+def explained(suite: Suite) -> dict[tuple[str, str], Setting]:
+    """Of which setting every (dataset, network) has attention pictures; none where no method of it has an explain().
+
+    The first variant whose method has one, its own policy if the suite has it, the first seed and the first target.
+    """
+    methods = discovery.find(suite.methods_dirs)
+    found: dict[tuple[str, str], list[Setting]] = {}
+    for setting in suite.settings:
+        if setting.variant.of is None and methods[setting.variant.method].explains:
+            found.setdefault((setting.dataset, setting.network), []).append(setting)
+    return {pair: _preferred(settings, methods) for pair, settings in found.items()}
+
+
+def _preferred(settings: list[Setting], methods: dict[str, Method]) -> Setting:
+    name, seed, target = settings[0].variant.name, settings[0].seed, settings[0].target
+    first = [s for s in settings if (s.variant.name, s.seed, s.target) == (name, seed, target)]
+    own = methods[settings[0].variant.method].policy
+    return min(first, key=lambda setting: setting.policy != own)

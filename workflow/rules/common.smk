@@ -30,6 +30,7 @@ VARIANT = f"{RESULTS}/{{dataset}}/{{network}}/seed{{seed}}/{{variant}}"
 SETTING = f"{VARIANT}/{{policy}}-{{scope}}-{{target}}"
 KINDS = suite_figures.kinds(SUITE)
 SCORED = suite_figures.scored(SUITE)
+EXPLAINED = suite_figures.explained(SUITE)
 # as readers of the report see them, by the kinds that daar.suite_figures names
 FIGURES = {
     "accuracy-macs": "Accuracy and MACs",
@@ -37,6 +38,7 @@ FIGURES = {
     "tuning-curves": "Tuning curves",
     "rank-correlation": "Rank correlation between methods",
     "accuracy-latency": "Accuracy and latency",
+    "attention": "Attention pictures",
 }
 # absolute, since rules inherit it into other folders
 ENV = f"{workflow.basedir}/environment.yml"

@@ -82,3 +82,8 @@ rule figures:
         code=provenance.code_hash("daar.report.figures"),
     shell:
         "python -m daar report {input.suite} --only figures 2>&1 | tee -i {log}"
+
+
+if EXPLAINED:
+
+    include: "explain.smk"
