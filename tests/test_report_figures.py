@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import matplotlib.style
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -125,3 +126,54 @@ def test_single_setting_can_be_drawn(tmp_path: Path) -> None:
     write_beside(results, frame(L1[:1]))
     assert len(read_results(results)) == 1
     assert all(path.stat().st_size > 5000 for path in write_figures(results, tmp_path / "figures", {}))
+
+
+def published(*points: tuple[str, float, float]) -> pd.DataFrame:
+    return pd.DataFrame(points, columns=["label", "macs_reduction", "pruned_top1"])
+
+
+def draw_published(points: pd.DataFrame) -> Any:
+    data = frame(*TARGETS)
+    with matplotlib.style.context(["default", drawing.STYLE]):
+        figure = accuracy_macs(data, TITLES, drawing.looks_of(data), points)
+        figure.draw_without_rendering()
+    return figure
+
+
+def test_published_points_are_crosses_with_the_number_of_their_label() -> None:
+    nan = float("nan")
+    points = [
+        ("HRank <$x$>", 0.25, 93.17),
+        ("FPGM", 0.526, 93.26),
+        ("FPGM", 0.9, 90.0),
+        ("L1", nan, 93.0),
+        ("L1", 0.1, nan),
+    ]
+    figure = draw_published(published(*points))
+    upper, lower = figure.axes
+    (crosses,) = (line for line in upper.lines if line.get_label() == "Published, by number")
+    np.testing.assert_allclose(crosses.get_xydata(), [[75.0, 93.17], [47.4, 93.26], [10.0, 90.0]])
+    numbers = {text.xy[0].round(1): text.get_text() for text in upper.texts}
+    assert numbers == {75.0: "2", 47.4: "1", 10.0: "1"}
+    assert "1 FPGM, 2 HRank <$x$>." in figure.get_supxlabel().replace("\N{NO-BREAK SPACE}", " ").replace("\n", " ")
+    # other places than the targets mean something now
+    assert len(lower.get_xticks()) != 3
+    assert not [line for line in lower.lines if line.get_label().startswith("Published")]
+
+
+def test_numbers_do_not_lie_on_each_other_and_nothing_published_changes_nothing() -> None:
+    crowd = [(f"m{k}", 0.5 + 0.001 * k, 93.0 + 0.01 * k) for k in range(9)]
+    figure = draw_published(published(*crowd, ("far", 0.2, 92.0)))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["2", "1"]
+    plain, empty = draw(*TARGETS), draw_published(published())
+    assert empty.get_supxlabel() == plain.get_supxlabel()
+    labels = [[text.get_text() for text in one.legends[0].get_texts()] for one in (plain, empty)]
+    assert labels[0] == labels[1]
+
+
+def test_a_long_legend_is_in_smaller_print() -> None:
+    many = [rows(f"m{index}", (92.0, 92.0, 92.0)) for index in range(20)]
+    sizes = [draw(*groups).legends[0].get_texts()[0].get_fontsize() for groups in ([L1, DAAR], many)]
+    assert sizes == [6.5, 5]
+    figure = draw(*many)
+    assert figure.legends[0].get_window_extent().y0 > figure.axes[0].get_tightbbox().y1

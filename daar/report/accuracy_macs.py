@@ -15,13 +15,20 @@ from daar.report.statistics import by_variant, dense
 from daar.report.tables import count
 
 
-def accuracy_macs(rows: pd.DataFrame, titles: Mapping[str, str], given: Mapping[str, Look]) -> Figure:
+def accuracy_macs(
+    rows: pd.DataFrame,
+    titles: Mapping[str, str],
+    given: Mapping[str, Look],
+    published: pd.DataFrame | None = None,
+) -> Figure:
     """Accuracy after tuning (upper panel) and before it (lower panel) versus MACs left.
 
     Args:
         rows: rows of results.csv of one (dataset, network).
         titles: variant → what a reader should see.
         given: variant → its look.
+        published: what others published of this pair: `label` (method), `macs_reduction` (fraction) and `pruned_top1`
+            (percent); rows that lack a number are left out.
     """
     figure = Figure(dpi=drawing.PNG_DPI, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
@@ -30,15 +37,17 @@ def accuracy_macs(rows: pd.DataFrame, titles: Mapping[str, str], given: Mapping[
         for one in placed:
             _draw(panel, one, metric)
     whole = dense(rows)
-    dense_line(upper, whole)
+    _dense_line(upper, whole)
+    numbered = _draw_published(upper, published)
     upper.set_title(pair_title(rows["network"].iloc[0], rows["dataset"].iloc[0]), loc="left")
     upper.set_ylabel("Test top-1, tuned (%)")
     lower.set_ylabel("BN recalibrated,\nbefore tuning (%)")
     lower.set_xlabel(f"MACs left (% of the dense network's {count(whole['macs_slim_mean'])})")
-    _ticks(lower, placed)
+    if not numbered:  # else every place on the axis means something
+        _ticks(lower, placed)
     figure.align_ylabels()
     lines = drawing.legend(figure, [upper])
-    lines += drawing.footnote(figure, _notes(rows, len(placed)), rows["method"])
+    lines += drawing.footnote(figure, [*_notes(rows, len(placed)), *_key(numbered)], rows["method"])
     drawing.set_height(figure, drawing.PANELS_INCHES, lines)
     return figure
 
@@ -104,12 +113,40 @@ def _draw(panel: Axes, one: _Placed, metric: str) -> None:
     panel.scatter(one.seeds["x"], one.seeds[metric], s=11, color=look.colour, alpha=0.3, linewidth=0, zorder=2)
 
 
-def dense_line(panel: Axes, whole: Mapping[str, Any]) -> None:
-    """The dense networks' accuracy as a line across the panel, ± their spread; `whole` as `statistics.dense` gives."""
+def _dense_line(panel: Axes, whole: Mapping[str, Any]) -> None:
     mean, std = whole["top1_dense_mean"], whole["top1_dense_std"]
     panel.axhline(mean, color="black", linestyle=(0, (4, 3)), linewidth=0.8, label="Dense", zorder=1)
     if not np.isnan(std):
         panel.axhspan(mean - std, mean + std, color="black", alpha=0.08, linewidth=0, zorder=0)
+
+
+def _draw_published(panel: Axes, published: pd.DataFrame | None) -> list[str]:
+    """Crosses, each with the number of its label; returns the labels."""
+    if published is None:
+        return []
+    known = published.dropna(subset=["macs_reduction", "pruned_top1"])
+    x, y = 100 * (1 - known["macs_reduction"].to_numpy(dtype=float)), known["pruned_top1"].to_numpy(dtype=float)
+    panel.plot(
+        x, y, marker="x", color="#606060", markersize=3, markeredgewidth=0.6, linestyle="none", zorder=2,
+        label="Published, by number" if len(known) else "_",
+    )  # fmt: skip
+    labels = sorted(set(known["label"]))
+    room = np.array([np.ptp(panel.get_xlim()), np.ptp(panel.get_ylim())]) * (0.03, 0.05)
+    taken: list[Any] = []
+    for label, place in zip(known["label"], np.column_stack([x, y]), strict=True):
+        if any((abs(place - other) < room).all() for other in taken):
+            continue  # a number on a number is none
+        taken.append(place)
+        text = str(labels.index(label) + 1)
+        panel.annotate(text, tuple(place), (1.8, 1.2), textcoords="offset points", fontsize=4.5)
+    return labels
+
+
+def _key(labels: list[str]) -> list[str]:
+    """What the numbers beside the crosses mean."""
+    named = ", ".join(f"{number}\N{NO-BREAK SPACE}{label}" for number, label in enumerate(labels, 1))
+    text = f"Published, of other dense networks and recipes, numbered where there is room: {named}."
+    return [text] if labels else []
 
 
 def _ticks(panel: Axes, placed: Iterable[_Placed]) -> None:

@@ -21,6 +21,7 @@ WIDTH_INCHES = 90 / 25.4  # one column of a journal
 PANELS_INCHES = 3.1
 LINE_INCHES = 0.13  # of legend or footnote
 PNG_DPI = 200
+_MANY = 8  # entries of a legend, from where on it is long
 
 # Okabe & Ito's colours, told apart by colour-blind readers and (with the markers) in grey print
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -44,7 +45,6 @@ STYLE: dict[str, Any] = {
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "legend.frameon": False,
-    "legend.fontsize": 6.5,
     "text.parse_math": False,  # a dollar in a name is a dollar
     "svg.fonttype": "none",  # text stays text: it can be searched and edited
     "svg.hashsalt": "daar",  # ids depend on the content alone
@@ -112,24 +112,25 @@ def series_of(rows: pd.DataFrame, titles: Mapping[str, str], given: Mapping[str,
     return found
 
 
-def legend(figure: Figure, panels: Iterable[Axes], width: int = 60) -> int:
-    """Put one legend of all panels above them; returns how many lines it takes.
+def legend(figure: Figure, panels: Iterable[Axes]) -> int:
+    """Put one legend of all panels above them, in smaller print if it is long; returns how many lines it takes.
 
     Args:
         figure: that has the panels.
         panels: whose artists have labels; equal labels are one entry.
-        width: characters that a line holds.
     """
     entries: dict[str, Any] = {}
     for panel in panels:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
+    size, width = (6.5, 60) if len(entries) <= _MANY else (5, 78)  # points, and characters that a line holds
     labels = [textwrap.fill(label, width) for label in entries]
     columns = 2 if max(map(len, labels)) <= width // 2 else 1
     figure.legend(
-        entries.values(), labels, loc="outside upper left", ncols=columns, handlelength=1.6, columnspacing=1.2
-    )
-    return math.ceil(sum(label.count("\n") + 1 for label in labels) / columns)
+        entries.values(), labels, loc="outside upper left", ncols=columns, handlelength=1.6, columnspacing=1.2,
+        fontsize=size, labelspacing=0.5 if size > 6 else 0.35,
+    )  # fmt: skip
+    return math.ceil(sum(label.count("\n") + 1 for label in labels) / columns * size / 6.5)
 
 
 def footnote(figure: Figure, notes: Sequence[str], methods: Iterable[str]) -> int:
