@@ -8,6 +8,7 @@ import pandas as pd
 
 from daar.report import accuracy_latency, drawing, fairness, pruning_ratios, rank_correlation, tuning_curves
 from daar.report.accuracy_macs import accuracy_macs
+from daar.report.accuracy_rows import accuracy_rows, is_better
 from daar.report.collect import read_results
 
 
@@ -39,7 +40,7 @@ def write_figures(results: Path, folder: Path, titles: Mapping[str, str], scored
     for (dataset, network), rows in frame.groupby(["dataset", "network"]):
         pair = (str(dataset), str(network))
         figures = {
-            "accuracy-macs": partial(accuracy_macs, rows, titles, given),
+            "accuracy-macs": partial(accuracy_rows if is_better(rows) else accuracy_macs, rows, titles, given),
             "pruning-ratios": partial(pruning_ratios.pruning_ratios, rows, _of(ratios, pair), titles, given),
         }
         if not (own := _of(curves, pair)).empty:
