@@ -85,6 +85,7 @@ def test_a_network_from_scratch_has_no_plan_of_its_own(tmp_path: Path) -> None:
     both = frame(L1, scratch)
     assert pruning_ratios.load(results, both).equals(pruning_ratios.load(results, data))
     assert set(lines(draw(results, both).axes[0])) == {"L1 (Li et al. 2017)"}
+    assert pruning_ratios.load(results, frame(scratch)).empty
 
 
 def test_a_panel_per_target_and_one_for_ratios_of_their_own(tmp_path: Path) -> None:

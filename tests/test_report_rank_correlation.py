@@ -83,6 +83,14 @@ def test_policies_share_an_importance_and_unscored_variants_have_none(tmp_path: 
     assert rank_correlation.load(results, data, ("l1",)) == {}
 
 
+def test_a_seed_that_a_variant_lacks_is_left_out(tmp_path: Path) -> None:
+    results, _ = placed(tmp_path, *GROUPS)
+    whole = rank_correlation.load(results, frame(*GROUPS), ("daar", "l1"))["cifar10", "resnet56"]
+    part = rank_correlation.load(results, frame(GROUPS[0], GROUPS[1][1:]), ("daar", "l1"))["cifar10", "resnet56"]
+    np.testing.assert_array_equal(part.values, whole.values[1:])
+    assert rank_correlation.load(results, frame(GROUPS[0][:1], GROUPS[1][1:]), ("daar", "l1")) == {}
+
+
 def test_absent_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
     results, data = placed(tmp_path, *GROUPS)
     path = tmp_path / "cifar10/resnet56/seed1/l1/importance.safetensors"

@@ -39,10 +39,9 @@ def write_figures(results: Path, folder: Path, titles: Mapping[str, str], scored
     paths = []
     for (dataset, network), rows in frame.groupby(["dataset", "network"]):
         pair = (str(dataset), str(network))
-        figures = {
-            "accuracy-macs": partial(accuracy_rows if is_better(rows) else accuracy_macs, rows, titles, given),
-            "pruning-ratios": partial(pruning_ratios.pruning_ratios, rows, _of(ratios, pair), titles, given),
-        }
+        figures = {"accuracy-macs": partial(accuracy_rows if is_better(rows) else accuracy_macs, rows, titles, given)}
+        if not (own := _of(ratios, pair)).empty:
+            figures["pruning-ratios"] = partial(pruning_ratios.pruning_ratios, rows, own, titles, given)
         if not (own := _of(curves, pair)).empty:
             figures["tuning-curves"] = partial(tuning_curves.tuning_curves, rows, own, titles, given)
         if pair in correlations:

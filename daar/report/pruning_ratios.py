@@ -43,7 +43,8 @@ def load(results: Path, frame: pd.DataFrame) -> pd.DataFrame:
         front = {key: value for key, value in place._asdict().items() if key != "folder"}
         groups = _read(place.folder / "plan.json")
         rows += [{**front, "group": name, "depth": k, "ratio": ratio} for k, (name, ratio) in enumerate(groups)]
-    return pd.DataFrame(rows).astype({"target": "float64"})
+    heads = ["dataset", "network", "seed", "variant", "policy", "target", "group", "depth", "ratio"]
+    return pd.DataFrame(rows, columns=heads).astype({"target": "float64"})
 
 
 def _read(path: Path) -> list[tuple[str, float]]:

@@ -48,7 +48,7 @@ def load(results: Path, frame: pd.DataFrame, scored: Collection[str]) -> dict[tu
         scored: the variants that have an importance.safetensors.
 
     Returns:
-        (dataset, network) → the correlations, where there are two variants or more.
+        (dataset, network) → the correlations, over the seeds that all variants have; of two variants or more.
 
     Raises:
         InputError: an importance is absent or damaged, or two of one network are of different layers.
@@ -63,10 +63,13 @@ def load(results: Path, frame: pd.DataFrame, scored: Collection[str]) -> dict[tu
         matrices = []
         for _, seed in rows.groupby("seed"):
             paths = {place.variant: place.folder.parent / "importance.safetensors" for place in places(results, seed)}
+            if len(paths) < len(variants):
+                continue  # a setting of this seed has failed
             scores = [_read(paths[variant]) for variant in variants]
             _require_equal_layers([paths[variant] for variant in variants], scores)
             matrices.append(correlations(scores))
-        found[str(dataset), str(network)] = Correlations(variants, len(scores[0]), np.stack(matrices))
+        if matrices:
+            found[str(dataset), str(network)] = Correlations(variants, len(scores[0]), np.stack(matrices))
     return found
 
 
