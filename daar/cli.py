@@ -311,6 +311,9 @@ def _add_suites(subparsers: Any) -> None:
     command.add_argument(
         "--only", choices=["collect", "tables", "figures", "stability", "attention"], help="one part; default: all"
     )
+    command.add_argument(
+        "--partial", action="store_true", help="settings without a record stand as failed, with the reason"
+    )
     command.add_argument("--where", action="store_true", help="only say where they lie")
 
     command = _command(subparsers, "bench", commands.bench, "speed, side by side with reference loops")

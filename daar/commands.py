@@ -294,10 +294,14 @@ def report(a: Namespace) -> None:
 
     results, titles = folder / "results.csv", found.titles()
     if a.only in (None, "collect"):
-        records = [folder / setting.path / "record.json" for setting in found.settings]
-        reports.write_results(records, results, latency=found.latency)
+        records, failed = reports.split_failed(found, a.results)
+        if not a.partial:
+            records, failed = [folder / setting.path / "record.json" for setting in found.settings], []
+        reports.write_results(records, results, latency=found.latency, failures=failed)
+    elif a.partial:
+        raise InputError(f"--partial says what to collect, but --only is {a.only}. Leave one of them out.")
     if a.only in (None, "tables"):
-        reports.write_tables(results, folder / "tables", titles)
+        reports.write_tables(results, folder / "tables", reports.of_suite(found))
     if a.only in (None, "figures"):
         reports.write_figures(results, folder / "figures", titles, suite_figures.scored(found))
     if a.only in (None, "stability") and found.stability:
@@ -319,7 +323,8 @@ def _where(folder: Path) -> str:
         "all numbers": "results.csv",
         "records": "**/record.json",
     }
-    found = {what: sorted(folder.glob(pattern)) for what, pattern in rows.items()}
+    # a pair's main table has the shortest name
+    found = {what: sorted(folder.glob(pattern), key=lambda p: (len(str(p)), p)) for what, pattern in rows.items()}
     if missing := [what for what, paths in found.items() if not paths]:
         raise InputError(f"{folder} has no {missing[0]} yet. Run: snakemake --cores all --configfile SUITE.yaml")
     shown = {w: str(p[0]) if len(p) == 1 else f"{p[0]} and {len(p) - 1} more" for w, p in found.items()}

@@ -33,6 +33,7 @@ class Method:
         info: the keyword arguments of its INFO, as written.
         scores: the options of its score(), or None where a rule of its own brings the importance.
         plans: the options of its plan(), or None without a policy of its own.
+        defaults: option → its default, where it has one that is a literal.
         explains: whether it has an explain(), for pictures of what its scores see.
     """
 
@@ -42,6 +43,7 @@ class Method:
     info: dict[str, Any]
     scores: dict[str, Allowed] | None
     plans: dict[str, Allowed] | None
+    defaults: dict[str, Any]
     explains: bool = False
 
     @property
@@ -164,10 +166,24 @@ def _read(name: str, code: Path) -> Method:
         raise InputError(
             f"method {name!r}: {code} cannot be read: {error}. It must define INFO and score()."
         ) from error
-    options = {node.name: signatures.read(node) for node in tree.body if isinstance(node, ast.FunctionDef)}
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    options = {function: signatures.read(node) for function, node in functions.items()}
+    defaults = {
+        option: default
+        for function in ("score", "plan")
+        if function in functions
+        for option, default in signatures.defaults(functions[function]).items()
+    }
     info = _info(name, code, tree)
     return Method(
-        name, code, code.parent / "rule.smk", info, options.get("score"), options.get("plan"), "explain" in options
+        name=name,
+        code=code,
+        rule=code.parent / "rule.smk",
+        info=info,
+        scores=options.get("score"),
+        plans=options.get("plan"),
+        defaults=defaults,
+        explains="explain" in functions,
     )
 
 

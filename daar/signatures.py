@@ -1,6 +1,7 @@
 """A method's options, read from its source: names and allowed values are known before anything heavy is imported."""
 
 import ast
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,16 @@ class Allowed:
 def read(function: ast.FunctionDef) -> dict[str, Allowed]:
     """The keyword-only arguments of a function that are options, in the order of writing."""
     return {a.arg: _allowed(a.annotation) for a in function.args.kwonlyargs if a.arg not in GIVEN}
+
+
+def defaults(function: ast.FunctionDef) -> dict[str, Any]:
+    """Option → its default, where it has one that is a literal."""
+    found = {}
+    for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):
+        if argument.arg not in GIVEN and default is not None:
+            with contextlib.suppress(ValueError):
+                found[argument.arg] = ast.literal_eval(default)
+    return found
 
 
 def check(options: dict[str, Any], allowed: dict[str, Allowed], method: str) -> None:

@@ -169,6 +169,12 @@ class Suite:
         own = sum(1 if network in self.base else len(self.seeds) for network in self.networks)
         return len(self.datasets) * own
 
+    @property
+    def ablations(self) -> tuple[str, ...]:
+        """The methods that it has several variants of, sorted: reports compare their options in a table of its own."""
+        methods = [variant.method for variant in self.variants if variant.of is None]
+        return tuple(sorted({method for method in methods if methods.count(method) > 1}))
+
     def variant(self, name: str) -> Variant:
         """Look a variant up; InputError lists those there are."""
         for variant in self.variants:

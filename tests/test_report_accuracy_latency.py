@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from daar.report import accuracy_latency, drawing
-from tests.test_report_outputs import TITLES, change, frame, rows
+from tests.report_rows import TITLES, change, frame, rows
 
 
 def timed(name: str, top1: tuple[float, ...], ms: tuple[float, ...], **changes: Any) -> list[dict[str, Any]]:

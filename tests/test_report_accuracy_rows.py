@@ -11,7 +11,7 @@ import pytest
 from daar.report import drawing, write_figures
 from daar.report.accuracy_rows import accuracy_rows, is_better
 from tests.report_files import write_beside
-from tests.test_report_outputs import change, csv, frame, rows
+from tests.report_rows import change, csv, frame, rows
 
 # tuned: mean 90 + k, deviations −0.5, 0, 0.5; dense 93.0, 93.2, 93.4
 MANY = [rows(f"v{k}", (89.5 + k, 90.0 + k, 90.5 + k), top1_recalibrated=50.0 + k) for k in range(7)]

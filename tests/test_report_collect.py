@@ -16,9 +16,9 @@ import pytest
 
 from daar import schemas
 from daar.errors import InputError
-from daar.report import write_figures, write_results, write_tables
+from daar.report import accuracies, markdown, write_figures, write_results, write_tables
 from daar.report.collect import COLUMNS, load_records, read_results, results_frame
-from daar.report.tables import markdown
+from daar.report.context import Context
 from tests.report_files import write_beside
 
 ACCURACIES = {"dense": 98.0, "pruned": 20.0, "recalibrated": 70.1, "tuned": 97.3, "best_val": None}
@@ -188,24 +188,35 @@ def test_damaged_results(tmp_path: Path, damage: Any) -> None:
     out = write_results(write(tmp_path, record()), tmp_path / "results.csv")
     out.write_text(damage(out.read_text()))
     with pytest.raises(InputError, match=r"should be a results\.csv"):
-        write_tables(out, tmp_path / "tables", {})
+        write_tables(out, tmp_path / "tables", Context())
     assert not (tmp_path / "tables").exists()
 
 
 def build(paths: list[Path], out: Path) -> list[Path]:
     results = write_results(paths, out / "results.csv")
     write_beside(results, read_results(results))
-    return [results, *write_tables(results, out / "tables", {}), *write_figures(results, out / "figures", {})]
+    return [results, *write_tables(results, out / "tables", Context()), *write_figures(results, out / "figures", {})]
 
 
 def test_each_step_returns_what_it_writes(tmp_path: Path) -> None:
-    records = [record(network=network, seed=seed) for network in ("resnet20", "vgg16.bn") for seed in (0, 1)]
+    records = [
+        record(network=network, seed=seed, base__sha256=f"{seed}" * 64)
+        for network in ("resnet20", "vgg16.bn")
+        for seed in (0, 1)
+    ]
     paths = build(write(tmp_path, *records), tmp_path / "out")
     names = [path.relative_to(tmp_path / "out").as_posix() for path in paths]
     pairs = ("digits-resnet20", "digits-vgg16.bn")
     assert names == [
         "results.csv",
-        *(f"tables/{pair}.{kind}" for pair in pairs for kind in ("md", "csv")),
+        *(
+            f"tables/{pair}{name}"
+            for pair in pairs
+            for name in (
+                *(".md", ".csv", ".tex", ".html", "-differences.csv"),
+                *("-costs.md", "-costs.csv", "-costs.tex", "-costs.html"),
+            )
+        ),
         *(
             f"figures/{pair}-{figure}.{kind}"
             for pair in pairs
@@ -237,7 +248,7 @@ def test_a_control_from_scratch_has_blanks_where_it_never_was_pruned(tmp_path: P
     assert row["of"] == "l1"
     assert np.isnan(row["top1_pruned"])
     assert np.isnan(row["top1_recalibrated"])
-    text = markdown(frame, {"again": "slim network of L1 from scratch (same epochs)"})
+    text = markdown.page(accuracies.sheet(frame, Context({"again": "slim network of L1 from scratch (same epochs)"})))
     line = next(line for line in text.splitlines() if "from scratch" in line and "(control)" in line)
     assert [cell.strip() for cell in line.split("|")][4:6] == ["–", "–"]
     assert "nan" not in text

@@ -15,7 +15,7 @@ from daar.report import drawing, write_figures
 from daar.report.accuracy_macs import accuracy_macs
 from daar.report.collect import read_results
 from tests.report_files import write_beside
-from tests.test_report_outputs import DAAR, L1, RANDOM, TITLES, change, csv, frame, rows
+from tests.report_rows import DAAR, L1, RANDOM, TITLES, change, csv, frame, rows
 
 
 def draw(*groups: list[dict[str, Any]], titles: dict[str, str] = TITLES) -> Any:  # a Figure, whose artists are untyped

@@ -13,7 +13,7 @@ from daar.errors import InputError
 from daar.report import drawing, pruning_ratios, small_multiples
 from daar.report.drawing import Look, Series
 from tests.report_files import folder, write_plan
-from tests.test_report_outputs import TITLES, change, frame, rows
+from tests.report_rows import TITLES, change, frame, rows
 
 DAAR = rows("daar", (93.3, 93.5), policy="adaptive")
 L1 = rows("l1", (92.5, 92.9))

@@ -13,7 +13,7 @@ import scipy.stats
 from daar.errors import InputError
 from daar.report import drawing, rank_correlation
 from tests.report_files import folder, write_importance
-from tests.test_report_outputs import TITLES, change, frame, rows
+from tests.report_rows import TITLES, change, frame, rows
 
 GROUPS = [rows(name, (92.0, 92.5)) for name in ("daar", "l1", "random")]
 

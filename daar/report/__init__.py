@@ -7,8 +7,18 @@ beside it, `write_stability` the JSON files of `daar stability`, `write_attentio
 
 from daar.report.attention import write_attention
 from daar.report.collect import write_results
+from daar.report.context import of_suite
+from daar.report.failures import split as split_failed
 from daar.report.figures import write_figures
 from daar.report.stability import write_stability
 from daar.report.tables import write_tables
 
-__all__ = ["write_attention", "write_figures", "write_results", "write_stability", "write_tables"]
+__all__ = [
+    "of_suite",
+    "split_failed",
+    "write_attention",
+    "write_figures",
+    "write_results",
+    "write_stability",
+    "write_tables",
+]

@@ -12,7 +12,7 @@ from daar.report import drawing, fairness
 from daar.report.drawing import Look, Series
 from daar.report.names import pair_title
 from daar.report.statistics import by_variant, dense
-from daar.report.tables import count
+from daar.report.table_text import count
 
 
 def accuracy_macs(

@@ -7,11 +7,12 @@ test (`top1.test.tuned` is `top1_tuned`) and put it first where it is not (`val_
 `saw_val` and `imported` drop `base`; `options` and `versions` are JSON; `epochs` is the length of
 the curve; `delta_top1` is tuned − dense, in points. `latency_…` are torch's medians in the latency.json
 beside the record (workflow/schemas/latency.schema.yaml), blank where the suite asks for none: `latency_ms_slim_b128`
-in milliseconds of a batch of 128 images, `latency_ratio_b128` dense over slim.
+in milliseconds of a batch of 128 images, `latency_ratio_b128` dense over slim. `failed` is blank; a setting that has no
+record (`daar report --partial`) has there the reason, and beside it only what the suite says of the setting.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,16 @@ _FROM_RECORD: dict[str, tuple[str, str]] = {
     "threads": ("int64", "threads"),
     "commit": ("string", "commit"),
 }
-_DERIVED = {"delta_top1": "float64", "epochs": "int64", "options": "string", "versions": "string"}
-COLUMNS: dict[str, str] = {**{name: dtype for name, (dtype, _) in _FROM_RECORD.items()}, **_DERIVED}
+_DERIVED = {"delta_top1": "float64", "epochs": "int64", "options": "string", "versions": "string", "failed": "string"}
+_DTYPES = {**{name: dtype for name, (dtype, _) in _FROM_RECORD.items()}, **_DERIVED}
+# what the suite says of a setting, whether or not it has a record
+OF_SUITE = (*SETTING, "method", "control", "of", "calibration_images", "options")
+# pandas has integers and truth values only as types that cannot be blank, and others that can
+_MAY_BE_BLANK = {"int64": "Int64", "bool": "boolean"}
+_NEVER_BLANK = [name for name, dtype in _DTYPES.items() if dtype in _MAY_BE_BLANK]
+COLUMNS: dict[str, str] = {
+    name: dtype if name in OF_SUITE else _MAY_BE_BLANK.get(dtype, dtype) for name, dtype in _DTYPES.items()
+}
 
 
 def load_records(paths: Iterable[Path], *, latency: bool = False) -> list[dict[str, Any]]:
@@ -84,7 +93,12 @@ def load_records(paths: Iterable[Path], *, latency: bool = False) -> list[dict[s
     """
     records: list[dict[str, Any]] = []
     seen: dict[tuple[Any, ...], Path] = {}
-    for path in paths:
+    for path in map(Path, paths):
+        if not path.exists():
+            raise InputError(
+                f"{path} should be a record of one setting, but there is no such file. Run the suite again, or report "
+                "on what there is: daar report SUITE.yaml --partial"
+            )
         record = read_json(path, "a record of one setting")
         validate(record, "record", str(path), "Delete the file and run the suite again.")
         setting = tuple(record[key] for key in SETTING)
@@ -113,29 +127,45 @@ def _lookup(record: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def results_frame(records: list[dict[str, Any]]) -> pd.DataFrame:
+def results_frame(records: list[dict[str, Any]], failures: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
     """Flatten records that `load_records` gave to the columns that the module's head describes.
 
+    Args:
+        records: those of finished settings.
+        failures: rows of settings without one: the columns OF_SUITE and `failed`.
+
     Returns:
-        One row per record, in an order that does not depend on the order of the records.
+        One row per setting, in an order that does not depend on the order of the arguments.
     """
-    frame = pd.DataFrame(
-        {
-            name: pd.Series([_lookup(record, path) for record in records], dtype=dtype)
-            for name, (dtype, path) in _FROM_RECORD.items()
-        }
-    )
-    derived: dict[str, Any] = {
-        "delta_top1": frame["top1_tuned"] - frame["top1_dense"],
+    values = {name: [_lookup(record, path) for record in records] for name, (_, path) in _FROM_RECORD.items()}
+    values |= {
+        "delta_top1": [tuned - dense for tuned, dense in zip(values["top1_tuned"], values["top1_dense"], strict=True)],
         "epochs": [len(record["curve"]) for record in records],
         **{key: [json.dumps(record[key], sort_keys=True) for record in records] for key in ("options", "versions")},
+        "failed": [None] * len(records),
     }
-    return frame.assign(**derived).astype(COLUMNS)[list(COLUMNS)].sort_values(ORDER, ignore_index=True)
+    frame = pd.DataFrame(
+        {
+            name: pd.Series([*values[name], *(row.get(name) for row in failures)], dtype=dtype)
+            for name, dtype in COLUMNS.items()
+        }
+    )
+    return frame.sort_values(ORDER, ignore_index=True)
 
 
-def write_results(paths: Iterable[Path], out: Path, *, latency: bool = False) -> Path:
-    """Collect records, and latencies where asked to, into `out`, a CSV whose numbers read back equal; returns `out`."""
-    frame = results_frame(load_records(paths, latency=latency))
+def finished(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows of settings that have numbers."""
+    return results[results["failed"].isna()]
+
+
+def write_results(
+    paths: Iterable[Path], out: Path, *, latency: bool = False, failures: Sequence[Mapping[str, Any]] = ()
+) -> Path:
+    """Collect records, and latencies where asked to, into `out`, a CSV whose numbers read back equal; returns `out`.
+
+    `failures` as in `results_frame`.
+    """
+    frame = results_frame(load_records(paths, latency=latency), failures)
     write_text(out, frame.to_csv(index=False, lineterminator="\n"))
     return Path(out)
 
@@ -163,4 +193,10 @@ def read_results(path: Path) -> pd.DataFrame:
             f"the columns {', '.join(odd)} are missing or unknown" if odd else "it has no rows or its columns are moved"
         )
         raise InputError(f"{path} should be a results.csv, but {what}. Collect the records anew.")
+    blank = finished(frame)[_NEVER_BLANK].isna().any()
+    if blank.any():
+        raise InputError(
+            f"{path} should be a results.csv, but {blank.idxmax()} is blank for a setting that has not failed. "
+            "Collect the records anew."
+        )
     return frame

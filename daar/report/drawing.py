@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from daar.files import atomic
-from daar.report.tables import RECONSTRUCTION
+from daar.report.table_text import RECONSTRUCTION
 
 WIDTH_INCHES = 90 / 25.4  # one column of a journal
 PANELS_INCHES = 3.1

@@ -1,15 +1,17 @@
 """What must be equal before two rows may stand in one table.
 
-Within one (dataset, network), whatever the target, since its table has one head and one dense
-row: the suite, the base of each seed, the scope, the calibration images and, but for controls,
-the tuning recipe. Within one target: the seeds, and the MACs removed, to half a point of the dense
-count. Rows at ratios of their own (`own_ratios`) have no common target; among them only the seeds
-are compared.
+Within one (dataset, network), whatever the target, since its table has one head and one dense row: the suite, the base
+of each seed and its accuracy, where the bases come from, the MACs of the dense network, the scope, the calibration
+images and, but for controls, the tuning recipe. Within one target: the seeds, and the MACs removed, to half a point of
+the dense count. Rows at ratios of their own (`own_ratios`) have no common target; among them only the seeds are
+compared. A setting that failed (`daar report --partial`) has taken part: its seed counts, and it has nothing else to
+compare.
 """
 
 import pandas as pd
 
 from daar.errors import InputError
+from daar.report.collect import finished
 
 MACS_POINTS = 0.5
 
@@ -17,6 +19,9 @@ _SHARED = {
     "suite": "Report on one suite at a time.",
     "scope": "Give every scope a suite of its own.",
     "calibration_images": "Run both with the same number of calibration images.",
+    "imported": "Import the dense network for every seed, or for none.",
+    "train_recipe": "Train the dense networks of all seeds with the same recipe.",
+    "macs_dense": "The network's code has changed in between: run the outdated one again.",
 }
 
 
@@ -34,20 +39,23 @@ def check(results: pd.DataFrame) -> None:
     Raises:
         InputError: names the offending variant, the field, both values and what to do.
     """
-    for _, rows in results.groupby(["dataset", "network"]):
+    for _, all_rows in results.groupby(["dataset", "network"]):
+        rows = finished(all_rows)
         for field, remedy in _SHARED.items():
             _same(rows, field, remedy)
         for _, seed in rows.groupby("seed"):
             _same(seed, "base_sha256", "Prune the same dense network: run the outdated one again.")
+            _same(seed, "top1_dense", "Measure the dense network on the same test images: run the outdated one again.")
+        _own_bases(rows)
         _same(rows[~rows["control"]], "recipe", "Tune all methods with the same recipe.")
         for _, variant in rows.groupby("variant"):
             _same(variant, "options", "Give every choice of options a variant of its own.")
-        own = own_ratios(rows)
-        for _, target in rows[~own].groupby("target"):
+        own = own_ratios(all_rows)
+        for _, target in all_rows[~own].groupby("target"):
             _same_seeds(target)
-            _same_macs(target)
+            _same_macs(finished(target))
         if own.any():
-            _same_seeds(rows[own])
+            _same_seeds(all_rows[own])
 
 
 def _name(row: pd.Series, seed: bool = True) -> str:
@@ -60,6 +68,7 @@ def _refuse(row: pd.Series, message: str) -> InputError:
 
 
 def _same(rows: pd.DataFrame, field: str, remedy: str) -> None:
+    rows = rows[rows[field].notna()]
     if rows[field].nunique() <= 1:
         return
     # whoever is alone with a value is the likelier offender; mode() breaks ties by order
@@ -70,6 +79,19 @@ def _same(rows: pd.DataFrame, field: str, remedy: str) -> None:
         f"{field} of {_name(offender)} is {offender[field]}, of {_name(other)} it is {other[field]}; "
         f"expected the same. {remedy}",
     )
+
+
+def _own_bases(rows: pd.DataFrame) -> None:
+    """A network that was trained for two seeds would be counted twice; an imported one is one, and tables say so."""
+    bases = rows.loc[~rows["imported"], ["base_sha256", "seed"]].drop_duplicates()
+    for base, same in bases.groupby("base_sha256"):
+        if len(same) > 1:
+            offender = rows[rows["seed"] == same["seed"].max()].iloc[0]
+            raise _refuse(
+                offender,
+                f"base_sha256 of {_name(offender)} is {base}, as for seed {same['seed'].min()}; expected a dense "
+                "network of its own for every seed. Train them anew.",
+            )
 
 
 def _same_seeds(rows: pd.DataFrame) -> None:
@@ -86,6 +108,8 @@ def _same_seeds(rows: pd.DataFrame) -> None:
 
 
 def _same_macs(rows: pd.DataFrame) -> None:
+    if rows.empty:
+        return
     points = 100 * rows["macs_reduction"]
     # rounding of the subtraction must not refuse a difference of exactly half a point
     if points.max() - points.min() <= MACS_POINTS + 1e-9:

@@ -9,7 +9,7 @@ import pandas as pd
 from daar.report import accuracy_latency, drawing, fairness, pruning_ratios, rank_correlation, tuning_curves
 from daar.report.accuracy_macs import accuracy_macs
 from daar.report.accuracy_rows import accuracy_rows, is_better
-from daar.report.collect import read_results
+from daar.report.collect import finished, read_results
 
 
 def write_figures(results: Path, folder: Path, titles: Mapping[str, str], scored: Collection[str] = ()) -> list[Path]:
@@ -33,6 +33,7 @@ def write_figures(results: Path, folder: Path, titles: Mapping[str, str], scored
     frame = read_results(results)
     fairness.check(frame)
     given = drawing.looks_of(frame)
+    frame = finished(frame)
     ratios = pruning_ratios.load(results, frame)
     curves = tuning_curves.load(results, frame)
     correlations = rank_correlation.load(results, frame, scored)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from daar.report.collect import finished
 from daar.report.fairness import own_ratios
 
 ACCURACIES = (
@@ -35,9 +36,9 @@ class Summary(NamedTuple):
 
 
 def summarise(values: Iterable[float]) -> Summary:
-    """Mean, sample standard deviation and number of `values`; a NaN among them makes both NaN."""
+    """Mean, sample standard deviation and number of `values`; both NaN if there are none, or a NaN among them."""
     numbers = list(values)
-    if any(map(math.isnan, numbers)):
+    if not numbers or any(map(math.isnan, numbers)):
         return Summary(math.nan, math.nan, len(numbers))
     # the standard library's stdev works in exact fractions: equal values have a spread of 0, not of 1e-14
     std = statistics.stdev(numbers) if len(numbers) > 1 else math.nan
@@ -51,10 +52,11 @@ def by_variant(results: pd.DataFrame) -> pd.DataFrame:
         results: rows of results.csv, fair ones (`daar.report.fairness.check`).
 
     Returns:
-        One row per (dataset, network, target, variant, policy) with `n` settings on `bases` dense
-        networks, `own_ratios`, `<accuracy>_mean` and `<accuracy>_std` (percent, points for
-        `delta_top1`), and `<count>_mean`. Accuracies of the dense network are over the bases,
-        not the settings: one imported network has no spread.
+        One row per (dataset, network, target, variant, policy) with `n` finished settings of `n_asked`
+        on `bases` dense networks, `failed_seeds` (text, blank for none), `own_ratios`,
+        `<accuracy>_mean` and `<accuracy>_std` (percent, points for `delta_top1`) of those that
+        finished, and `<count>_mean`. Accuracies of the dense network are over the bases, not the
+        settings: one imported network has no spread.
     """
     rows = results.assign(
         # from the raw columns, whatever a delta_top1 in the file says
@@ -62,7 +64,7 @@ def by_variant(results: pd.DataFrame) -> pd.DataFrame:
         own_ratios=own_ratios(results),
     )
     # what a base has seen is no validation, and nothing may have been chosen on it
-    rows.loc[rows["saw_val"], ["val_top1_tuned", "top1_best_val"]] = np.nan
+    rows.loc[rows["saw_val"].fillna(False), ["val_top1_tuned", "top1_best_val"]] = np.nan
     groups = rows.groupby(_GROUP, dropna=False)
     return pd.DataFrame([dict(zip(_GROUP, key, strict=True)) | _row(group) for key, group in groups])
 
@@ -72,9 +74,15 @@ def dense(results: pd.DataFrame) -> dict[str, Any]:
 
     MACs and parameters stand under the names of the slim network's, with nothing removed.
     """
-    bases = results.drop_duplicates("base_sha256")
+    bases = finished(results).drop_duplicates("base_sha256")
     row: dict[str, Any] = {"variant": "dense", "control": False, "own_ratios": False}
-    row |= {"n": len(bases), "bases": len(bases), "saw_val": bool(bases["saw_val"].any())}
+    row |= {
+        "n": len(bases),
+        "n_asked": len(bases),
+        "bases": len(bases),
+        "failed_seeds": "",
+        "saw_val": bool(bases["saw_val"].any()),
+    }
     for name in ("top1_dense", "top5_dense"):
         row[f"{name}_mean"], row[f"{name}_std"], _ = summarise(bases[name])
     for slim, whole in (
@@ -91,9 +99,11 @@ def _mean(counts: pd.Series) -> float:
     return summarise(counts.to_numpy(np.float64, na_value=np.nan)).mean
 
 
-def _row(rows: pd.DataFrame) -> dict[str, Any]:
+def _row(group: pd.DataFrame) -> dict[str, Any]:
+    rows, lost = finished(group), group.loc[group["failed"].notna(), "seed"]
     bases = rows.drop_duplicates("base_sha256")
-    row: dict[str, Any] = {"n": len(rows), "bases": len(bases), "saw_val": bool(rows["saw_val"].any())}
+    row: dict[str, Any] = {"n": len(rows), "n_asked": len(group), "bases": len(bases)}
+    row |= {"failed_seeds": ", ".join(map(str, sorted(lost))), "saw_val": bool(rows["saw_val"].any())}
     for name in ACCURACIES:
         values = (bases if name.endswith("_dense") else rows)[name]
         row[f"{name}_mean"], row[f"{name}_std"], _ = summarise(values)

@@ -57,6 +57,16 @@ def test_the_dag_is_what_the_file_says(tmp_path: Path, name: str) -> None:
     assert dry_run(*arguments, cwd=tmp_path) == expected(suite.load(file))
 
 
+def test_only_methods_of_several_variants_have_a_table_of_options(tmp_path: Path) -> None:
+    done = snakemake("-n", "--configfile", str(CONFIG / "ablations-digits.yaml"), cwd=tmp_path)
+    (written,) = re.findall(r"^rule tables:\n(?:    .*\n)*?    output: (.*)$", done.stdout + done.stderr, re.MULTILINE)
+    forms, pages = ("md", "csv", "tex", "html"), ("", "-costs", "-ablation-daar")
+    assert set(written.split(", ")) == {
+        *(f"results/ablations-digits/tables/digits-resnet20{page}.{form}" for page in pages for form in forms),
+        "results/ablations-digits/tables/digits-resnet20-differences.csv",
+    }
+
+
 def test_controls_take_another_s_plan_and_need_no_score(tmp_path: Path) -> None:
     controls = {"at": {"random_at": "l1"}, "anew": {"scratch_of": "l1"}}
     content = {

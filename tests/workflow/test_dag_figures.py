@@ -12,7 +12,7 @@ import yaml
 from daar import suite, suite_figures
 from daar.report import write_figures
 from tests.report_files import write_beside
-from tests.test_report_outputs import frame, rows
+from tests.report_rows import frame, rows
 from tests.workflow.test_dag import snakemake
 
 PLAIN: dict[str, Any] = {

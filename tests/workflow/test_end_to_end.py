@@ -72,6 +72,10 @@ def test_every_setting_has_its_record_and_the_table_its_numbers(finished: Path) 
     assert "random (control)" in table
     assert "random filters at the widths of L1 (Li et al. 2017) (control)" in table
     assert "slim network of L1 (Li et al. 2017) from scratch (same epochs) (control)" in table
+    written = {path.name for path in (finished / "results/tiny/tables").iterdir()}
+    forms = ("md", "csv", "tex", "html")
+    pages = {f"digits-resnet20{page}.{form}" for page in ("", "-costs") for form in forms}
+    assert written == {*pages, "digits-resnet20-differences.csv"}
     with Image.open(finished / "results/tiny/figures/digits-resnet20-accuracy-macs.png") as figure:
         assert figure.width > 600
 

@@ -1,6 +1,12 @@
 TABLES = [
     f"{dataset}-{network}" for dataset in SUITE.datasets for network in SUITE.networks
 ]
+# ending of a page's name → its caption
+PAGES = {
+    "": "../report/table.rst",
+    "-costs": "../report/costs.rst",
+    **{f"-ablation-{m}": "../report/ablation.rst" for m in SUITE.ablations},
+}
 
 
 rule suite:
@@ -38,12 +44,21 @@ rule tables:
         rules.collect.output,
         suite=rules.suite.output,
     output:
-        report(
-            expand(f"{RESULTS}/tables/{{table}}.md", table=TABLES),
-            category="Tables",
-            caption="../report/table.rst",
+        [
+            report(
+                expand(f"{RESULTS}/tables/{{table}}{page}.md", table=TABLES),
+                category="Tables",
+                caption=caption,
+            )
+            for page, caption in PAGES.items()
+        ],
+        expand(
+            f"{RESULTS}/tables/{{table}}{{page}}.{{form}}",
+            table=TABLES,
+            page=PAGES,
+            form=["csv", "tex", "html"],
         ),
-        expand(f"{RESULTS}/tables/{{table}}.csv", table=TABLES),
+        expand(f"{RESULTS}/tables/{{table}}-differences.csv", table=TABLES),
     log:
         f"{RESULTS}/tables.log",
     conda:

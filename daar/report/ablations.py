@@ -1,0 +1,146 @@
+"""What a method's options contribute: its variants side by side, against the plain one."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from daar.report import comparison
+from daar.report.collect import finished
+from daar.report.context import Context
+from daar.report.differences import Difference, Key, between, by_seed, plain
+from daar.report.fairness import own_ratios
+from daar.report.names import pair_title
+from daar.report.notes import on_intervals
+from daar.report.sheet import Heading, Part, Sheet, grid
+from daar.report.statistics import by_variant
+from daar.report.table_text import RECONSTRUCTION, difference, seeds, spread, targeted
+
+_OPTION = "option_"
+
+
+def ablated(rows: pd.DataFrame) -> list[str]:
+    """The methods with several variants, sorted; what `Suite.ablations` says of the whole suite."""
+    own = rows[rows["of"].isna()]
+    counts = own.groupby("method")["variant"].nunique()
+    return sorted(counts.index[counts > 1])
+
+
+def ablation(rows: pd.DataFrame, method: str, context: Context) -> tuple[Sheet, pd.DataFrame]:
+    """The page and the numbers of one method in one (dataset, network).
+
+    Args:
+        rows: rows of results.csv of the pair.
+        method: one of `ablated`.
+        context: titles, own policies, and the defaults of options.
+
+    Returns:
+        The page; and one row per (target, variant, policy): `option_<name>` for every option that differs, the means
+        and deviations of top-1 recalibrated and tuned, and `difference_<mean, low, high, n, tied>` of tuned top-1 to
+        the row that `reference_variant` and `reference_policy` name, which are blank in that row itself.
+    """
+    own = rows[(rows["method"] == method) & rows["of"].isna()]
+    reference = plain(own, method, context)
+    assert reference is not None, method
+    numbers = frame(own, reference, _options(own, context.defaults.get(method, {})))
+    pair = pair_title(str(rows["network"].iloc[0]), str(rows["dataset"].iloc[0]))
+    title = f"Ablation: {context.title(reference[0])}, {pair}"
+    names = [name.removeprefix(_OPTION) for name in numbers.columns if name.startswith(_OPTION)]
+    heads = ["Variant", *(["Policy"] if own["policy"].nunique() > 1 else []), *map(_head, names)]
+    left = len(heads)
+    heads += ["BN recalibrated (before tuning)", "Tuned top-1", "Difference to the plain one"]
+    cells = grid(_cells(numbers, names, own["seed"].nunique()), heads, left, heads)
+    return Sheet(title, (Part(None, comparison.facts(own, context), cells),), tuple(_notes(own, reference))), numbers
+
+
+def frame(own: pd.DataFrame, reference: Key, chosen: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """The numbers, see `ablation`; the plain variant comes first, then the others by name.
+
+    Args:
+        own: a method's rows of results.csv.
+        reference: the plain one's variant and policy.
+        chosen: variant → option → value.
+    """
+    means = by_variant(own)[
+        ["target", "own_ratios", "variant", "policy", "n", "n_asked", "failed_seeds"]
+        + [f"top1_{stage}_{what}" for stage in ("recalibrated", "tuned") for what in ("mean", "std")]
+    ]
+    means = means.assign(first=means["variant"] != reference[0])
+    means = means.sort_values(["own_ratios", "target", "first", "variant", "policy"], ignore_index=True)
+    tuned = {target: by_seed(members) for target, members in own[~own_ratios(own)].groupby("target")}
+    lines = [
+        {f"{_OPTION}{name}": value for name, value in chosen[row["variant"]].items()}
+        | _compared(row, tuned.get(row["target"], {}), reference)
+        for row in means.to_dict("records")
+    ]
+    found = pd.concat([means.drop(columns="first"), pd.DataFrame(lines, dtype=object)], axis=1)
+    types = dict.fromkeys(("difference_mean", "difference_low", "difference_high"), "float64")
+    return found.astype({**types, "difference_n": "Int64", "difference_tied": "boolean"})
+
+
+def _options(own: pd.DataFrame, defaults: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Variant → the options that differ between variants → its value as text."""
+    given = {name: json.loads(options) for name, options in zip(own["variant"], own["options"], strict=True)}
+    named = sorted({option for options in given.values() for option in options})
+    whole = {
+        variant: {option: _text(options.get(option, defaults.get(option, "default"))) for option in named}
+        for variant, options in given.items()
+    }
+    differing = [option for option in named if len({values[option] for values in whole.values()}) > 1]
+    return {variant: {option: values[option] for option in differing} for variant, values in whole.items()}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _compared(row: Mapping[Any, Any], tuned: Mapping[Key, Mapping[int, float]], reference: Key) -> dict[str, Any]:
+    """The difference to the plain variant under the same policy; of that variant itself, to its own policy."""
+    key = (row["variant"], row["policy"])
+    other = reference if key[0] == reference[0] else (reference[0], key[1])
+    found = between(tuned.get(key, {}), {} if key == other else tuned.get(other, {}))
+    names = (None, None) if key == other else other
+    return {
+        **dict(zip(("reference_variant", "reference_policy"), names, strict=True)),
+        **{f"difference_{name}": value for name, value in found._asdict().items()},
+        "difference_tied": found.tied,
+    }
+
+
+def _head(option: str) -> str:
+    # an option may have the name of another column
+    return f"{option} (option)"
+
+
+def _cells(numbers: pd.DataFrame, names: list[str], usual: int) -> Iterator[Heading | dict[str, str]]:
+    last = None
+    for row in numbers.to_dict("records"):
+        target = "Ratios of their own" if row["own_ratios"] else targeted(row["target"])
+        if target != last:
+            yield Heading(target)
+        last = target
+        found = Difference(*(row[f"difference_{name}"] for name in Difference._fields))
+        itself = pd.isna(row["reference_variant"])
+        yield {
+            "Variant": row["variant"],
+            "Policy": row["policy"],
+            **{_head(name): row[f"{_OPTION}{name}"] for name in names},
+            "BN recalibrated (before tuning)": spread(
+                row["top1_recalibrated_mean"], row["top1_recalibrated_std"], seeds(row)
+            ),
+            "Tuned top-1": spread(row["top1_tuned_mean"], row["top1_tuned_std"], seeds(row)),
+            "Difference to the plain one": "reference" if itself else difference(found, usual),
+        }
+
+
+def _notes(own: pd.DataFrame, reference: Key) -> Iterator[str]:
+    yield "Accuracies are percent of the test images, mean ± sample standard deviation (n)."
+    if (finished(own)["epochs"] == 0).all():
+        yield "Nothing was tuned (0 epochs): tuned top-1 is that after BN recalibration."
+    several = own["policy"].nunique() > 1
+    under = f" under the same policy; other policies of {reference[0]} itself are compared with {reference[1]}"
+    yield f"Difference: tuned top-1 minus that of {reference[0]}{under if several else ''}."
+    yield on_intervals(own["seed"].nunique())
+    if (own["method"] == "daar").any():
+        yield RECONSTRUCTION

@@ -1,0 +1,135 @@
+"""Paired differences of tuned top-1 between the rows of one target, with 95 % intervals.
+
+Two rows of one seed share the dense network, the calibration images and the order of tuning, so their difference is
+taken per seed. The interval is Student's t of these differences (Student, "The probable error of a mean", Biometrika 6,
+1908): mean ± t(0.975, n − 1) · s / √n. It is one comparison's; nothing is corrected for how many a table makes.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+import scipy.special
+
+from daar.report.collect import finished
+from daar.report.context import Context
+from daar.report.fairness import own_ratios
+
+CONFIDENCE = 0.95
+BEST, DAAR = "best comparison", "DAAR"
+
+Key = tuple[str, str]  # of a row of one target: its variant and its policy
+_COLUMNS = {
+    **dict.fromkeys(("dataset", "network"), "string"),
+    "target": "float64",
+    **dict.fromkeys(("reference", "reference_variant", "reference_policy", "variant", "policy"), "string"),
+    "control": "bool",
+    **dict.fromkeys(("mean", "low", "high"), "float64"),
+    "n": "int64",
+    "seeds": "string",
+    "tied": "boolean",
+}
+
+
+class Difference(NamedTuple):
+    """Of n paired differences, in points: the mean, and the interval's ends, NaN where there is no interval."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def tied(self) -> bool | None:
+        """Whether the interval contains 0; None without an interval."""
+        return None if math.isnan(self.low) else self.low <= 0 <= self.high
+
+
+def paired(differences: Sequence[float]) -> Difference:
+    """The mean of paired differences and its interval; of fewer than two there is none."""
+    n = len(differences)
+    if n == 0:
+        return Difference(math.nan, math.nan, math.nan, 0)
+    mean = statistics.fmean(differences)
+    if n == 1:
+        return Difference(mean, math.nan, math.nan, 1)
+    half = float(scipy.special.stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * statistics.stdev(differences) / math.sqrt(n)
+    return Difference(mean, mean - half, mean + half, n)
+
+
+def between(tuned: Mapping[int, float], reference: Mapping[int, float]) -> Difference:
+    """The difference of two rows, seed → top-1 each, over the seeds that both have."""
+    return paired([tuned[seed] - reference[seed] for seed in sorted(tuned.keys() & reference.keys())])
+
+
+def by_seed(rows: pd.DataFrame) -> dict[Key, dict[int, float]]:
+    """(variant, policy) → seed → tuned top-1, of the rows of one target that finished."""
+    found: dict[Key, dict[int, float]] = {}
+    done = finished(rows)
+    for variant, policy, seed, top1 in zip(
+        done["variant"], done["policy"], done["seed"], done["top1_tuned"], strict=True
+    ):
+        found.setdefault((str(variant), str(policy)), {})[int(seed)] = float(top1)
+    return found
+
+
+def ranked(rows: pd.DataFrame, context: Context) -> list[Key]:
+    """The rows of one target that are no controls, highest mean first; equal ones by title."""
+    means = {key: statistics.fmean(seeds.values()) for key, seeds in by_seed(rows[~rows["control"]]).items()}
+    return sorted(means, key=lambda key: (-means[key], context.title(key[0]).casefold(), key))
+
+
+def best_comparison(rows: pd.DataFrame, context: Context) -> Key | None:
+    """Of one target: the comparison method (no control, no variant of DAAR) of the highest mean; None without one."""
+    others = rows[rows["method"] != "daar"]
+    return next(iter(ranked(others, context)), None)
+
+
+def plain(rows: pd.DataFrame, method: str, context: Context) -> Key | None:
+    """The row that stands for a method: the variant of its name, else without options, else the first by title.
+
+    Under its own policy, or else under the first by name. None where the method has no row.
+    """
+    own = rows[(rows["method"] == method) & rows["of"].isna()]
+    if own.empty:
+        return None
+    bare = set(own.loc[own["options"] == "{}", "variant"])
+    names = sorted(set(own["variant"]), key=lambda name: (name != method, name not in bare, context.title(name), name))
+    policies = sorted(set(own.loc[own["variant"] == names[0], "policy"]))
+    policy = context.policies.get(method, policies[0])
+    return names[0], policy if policy in policies else policies[0]
+
+
+def differences(rows: pd.DataFrame, context: Context) -> pd.DataFrame:
+    """Every row against the best comparison method of its target and against DAAR.
+
+    Args:
+        rows: rows of results.csv of one (dataset, network), fair ones. Those at ratios of their own have no common
+            target and are left out.
+        context: titles, and the methods' own policies.
+
+    Returns:
+        One line per pair: `mean`, `low` and `high` in points, over the `n` common `seeds`; `tied`, blank without an
+        interval.
+    """
+    lines = []
+    for target, members in rows[~own_ratios(rows)].groupby("target"):
+        tuned, controls = by_seed(members), set(members.loc[members["control"], "variant"])
+        references = {BEST: best_comparison(members, context), DAAR: plain(members, "daar", context)}
+        for name, reference in references.items():
+            if reference not in tuned:
+                continue
+            for key in sorted(tuned.keys() - {reference}):
+                front = {"dataset": members["dataset"].iloc[0], "network": members["network"].iloc[0], "target": target}
+                front |= {"reference": name, "variant": key[0], "policy": key[1], "control": key[0] in controls}
+                lines.append(front | _line(tuned, key, reference))
+    return pd.DataFrame(lines, columns=list(_COLUMNS)).astype(_COLUMNS)
+
+
+def _line(tuned: Mapping[Key, Mapping[int, float]], key: Key, reference: Key) -> dict[str, Any]:
+    found = between(tuned[key], tuned[reference])
+    common = sorted(tuned[key].keys() & tuned[reference].keys())
+    about = {"reference_variant": reference[0], "reference_policy": reference[1]}
+    return about | found._asdict() | {"seeds": ", ".join(map(str, common)), "tied": found.tied}

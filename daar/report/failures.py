@@ -1,0 +1,83 @@
+"""Settings without a record, after a run with `snakemake --keep-going`: which, and why.
+
+A failed job leaves its log and none of its outputs. What it depends on may have failed as well, so the logs are read
+from the record's back to the dense network's, and the first that holds an error tells the reason.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from daar import discovery
+from daar.suite import Setting, Suite
+
+NO_RECORD = "no record"
+
+# what daar says of bad input, and the last line of a Python traceback
+_ERROR = re.compile(r"^daar: error: (?P<said>.+)|^(?P<raised>(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*)")
+
+
+def split(suite: Suite, results: Path) -> tuple[list[Path], list[dict[str, Any]]]:
+    """Divide a suite's settings into those that have a record and those that have none.
+
+    Args:
+        suite: the suite.
+        results: folder of all results.
+
+    Returns:
+        The record.json files there are; and a row of results.csv for every other setting: what the suite says of it,
+        and as `failed` the reason, one line.
+    """
+    methods = discovery.find(suite.methods_dirs)
+    controls = {name for name, method in methods.items() if method.info.get("control", False)}
+    records, failed = [], []
+    for setting in suite.settings:
+        record = results / suite.name / setting.path / "record.json"
+        if record.exists():
+            records.append(record)
+        else:
+            failed.append(_row(suite, setting, controls) | {"failed": reason(suite, setting, results)})
+    return records, failed
+
+
+def reason(suite: Suite, setting: Setting, results: Path) -> str:
+    """Why a setting has no record: the last error in the last log on its way that has one, else NO_RECORD."""
+    for log in _logs(suite, setting, results):
+        if log.is_file() and (said := _last_error(log)):
+            return said
+    return NO_RECORD
+
+
+def _row(suite: Suite, setting: Setting, controls: set[str]) -> dict[str, Any]:
+    variant = setting.variant
+    return {
+        **{"suite": suite.name, "dataset": setting.dataset, "network": setting.network, "seed": setting.seed},
+        **{"variant": variant.name, "method": variant.method, "of": variant.of},
+        "control": variant.of is not None or variant.method in controls,
+        **{"policy": setting.policy, "scope": setting.scope, "target": setting.target},
+        "calibration_images": suite.calibration_images,
+        "options": json.dumps(dict(variant.options), sort_keys=True),
+    }
+
+
+def _logs(suite: Suite, setting: Setting, results: Path) -> Iterator[Path]:
+    """The logs on a setting's way, latest stage first; those of workflow/rules/*.smk."""
+    folder = results / suite.name / setting.path
+    yield from (folder / f"{stage}.log" for stage in ("record", "finetune", "scratch", "plan"))
+    if setting.variant.of is not None:  # a control waits for another's plan
+        folder = folder.parents[1] / setting.variant.of / folder.name
+        yield folder / "plan.log"
+    yield folder.parent / "score.log"
+    dense = results / "dense" / suite.dense_path(setting.dataset, setting.network, setting.seed)
+    yield from (dense / f"{stage}.log" for stage in ("measure", "train", "import"))
+    yield results / "data" / setting.dataset / "pack.log"
+
+
+def _last_error(log: Path) -> str | None:
+    # a log may hold what any program prints; a report must not fail over it
+    for line in reversed(log.read_text(encoding="utf-8", errors="replace").splitlines()):
+        if found := _ERROR.match(line.strip()):
+            return " ".join((found["said"] or found["raised"]).split())
+    return None

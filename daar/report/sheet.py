@@ -1,0 +1,108 @@
+"""A page of tables as plain text in cells: the one source of its Markdown, LaTeX and HTML forms.
+
+Text in here is as a reader should see it. Every form escapes it for itself.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from daar.files import write_text
+
+NONE = "–"
+ENDINGS = (".md", ".csv", ".tex", ".html")
+
+
+class Cell(NamedTuple):
+    """One cell."""
+
+    text: str
+    bold: bool = False
+
+
+class Heading(NamedTuple):
+    """A row that spans the table and names those below it."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One table.
+
+    Attributes:
+        heads: of the columns.
+        rows: as many cells each as there are heads; or headings.
+        left: how many columns, from the first, are words and stand to the left; the others are numbers.
+        narrow: the columns that stay where there is little room, as on paper.
+    """
+
+    heads: tuple[str, ...]
+    rows: tuple[Heading | tuple[Cell, ...], ...]
+    left: int
+    narrow: frozenset[str]
+
+
+class Part(NamedTuple):
+    """A table with what must be known of it; `heading` is None for the first."""
+
+    heading: str | None
+    facts: tuple[str, ...]
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A page: its title, its tables, and how to read them."""
+
+    title: str
+    parts: tuple[Part, ...]
+    notes: tuple[str, ...]
+
+
+def grid(
+    rows: Iterable[Heading | Mapping[str, Cell | str]], heads: Sequence[str], left: int, narrow: Iterable[str]
+) -> Grid:
+    """A table of rows that name their cells by the column's head.
+
+    Args:
+        rows: a cell that a row lacks gets a dash; a column that all rows lack is left out.
+        heads: all there may be, in order.
+        left: as in Grid.
+        narrow: as in Grid.
+    """
+    given = list(rows)
+    shown = tuple(head for head in heads if any(not isinstance(row, Heading) and head in row for row in given))
+    cells = tuple(
+        row if isinstance(row, Heading) else tuple(_cell(row.get(head, NONE)) for head in shown) for row in given
+    )
+    return Grid(shown, cells, left, frozenset(narrow))
+
+
+def _cell(given: Cell | str) -> Cell:
+    return Cell(given) if isinstance(given, str) else given
+
+
+def write(stem: Path, sheet: Sheet, numbers: pd.DataFrame) -> list[Path]:
+    """Write a page in its forms, `stem` with each of ENDINGS; the CSV holds the numbers, unrounded.
+
+    Returns:
+        The files written.
+    """
+    # each form knows Sheet
+    from daar.report import html, latex, markdown
+
+    texts = {
+        ".md": markdown.page(sheet),
+        ".csv": numbers.to_csv(index=False, lineterminator="\n"),
+        ".tex": latex.page(sheet),
+        ".html": html.page(sheet),
+    }
+    # not with_suffix: names may hold dots
+    paths = {stem.with_name(stem.name + ending): texts[ending] for ending in ENDINGS}
+    for path, text in paths.items():
+        write_text(path, text)
+    return list(paths)
