@@ -17,6 +17,7 @@ from daar.bench.harness import Benchmark, Options, Side, Sides, at_least
 from daar.data.packed import Pack
 from daar.measure.accuracy import evaluate
 from daar.modes import flushing_denormals
+from daar.training import heap
 from daar.training.batches import Data
 from daar.training.engine import Loop
 from daar.training.recipe import Recipe
@@ -51,7 +52,7 @@ def _training(network: str, precision: str, options: Options) -> Iterator[Sides]
     steps = itertools.chain.from_iterable(loop.train(epoch) for epoch in itertools.count())
 
     def ours(count: int) -> None:
-        with flushing_denormals(options.device):
+        with flushing_denormals(options.device), heap.kept(options.device):
             for _ in itertools.islice(steps, count):
                 pass
         _synchronise(options.device)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from daar.errors import InputError
 from daar.modes import flushing_denormals, resolve, strict_float32
-from daar.training import distributed, interrupts, resume
+from daar.training import distributed, heap, interrupts, resume
 from daar.training.batches import TrainingData
 from daar.training.progress import Epoch, Partial, Progress, duration
 from daar.training.recipe import Recipe
@@ -67,6 +67,7 @@ def fit(
     arithmetic = strict_float32() if loop.precision == "float32" else contextlib.nullcontext()
     with (
         flushing_denormals(device),
+        heap.kept(device),
         arithmetic,
         distributed.naming_the_lost(),
         distributed.once_told(),
