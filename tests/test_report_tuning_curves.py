@@ -60,6 +60,13 @@ def test_the_loss_of_training_where_val_was_seen(tmp_path: Path) -> None:
     assert "loss of training is shown" in figure.get_supxlabel().replace("\n", " ")
 
 
+def test_the_loss_of_training_where_val_was_not_measured(tmp_path: Path) -> None:
+    results, data = placed(tmp_path, L1)
+    for path in tmp_path.rglob("record.json"):
+        path.write_text(path.read_text().replace("90.0", "null").replace("91.0", "null"))
+    assert draw(results, data).axes[0].get_ylabel() == "Training loss (nats)"
+
+
 def test_a_panel_per_target_over_one_lr(tmp_path: Path) -> None:
     high = change(L1, target=0.841, macs_reduction=0.841)
     own = change(L1, target=math.nan, policy="global", macs_reduction=0.2)

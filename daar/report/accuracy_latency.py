@@ -69,6 +69,7 @@ def accuracy_latency(rows: pd.DataFrame, titles: Mapping[str, str], given: Mappi
         for one in series:
             _draw(panel, points(rows, size), one)
         _draw_dense(panel, rows, size)
+        panel.set_xlim(left=max(0.0, panel.get_xlim()[0]))  # whatever error bars reach to
         panel.set_xlabel(f"Milliseconds for a batch of {size} image{'s' if size > 1 else ''}")
     panels[0].set_title(pair_title(rows["network"].iloc[0], rows["dataset"].iloc[0]), loc="left")
     figure.supylabel("Test top-1, tuned (%)", fontsize=7)

@@ -49,7 +49,7 @@ def _read(path: Path) -> list[dict[str, float]]:
     # held against its schema when it was collected; again here would take long for many
     content = read_json(path, "a record of one setting")
     try:
-        return [{name: float(epoch[name]) for name in _COLUMNS} for epoch in content["curve"]]
+        return [{name: _number(epoch[name]) for name in _COLUMNS} for epoch in content["curve"]]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} should be a record with a curve of {', '.join(_COLUMNS)}; it is not ({error!r}). "
@@ -57,12 +57,18 @@ def _read(path: Path) -> list[dict[str, float]]:
         ) from error
 
 
+def _number(value: object) -> float:
+    """A null is a blank: what was not measured."""
+    return float("nan") if value is None else float(value)  # type: ignore[arg-type]
+
+
 def tuning_curves(
     rows: pd.DataFrame, curves: pd.DataFrame, titles: Mapping[str, str], given: Mapping[str, Look]
 ) -> Figure:
     """Top-1 on val after every epoch, mean over seeds and the band from least to most, by target; the lr below.
 
-    Where the dense network was trained on the validation images, the loss of training stands in their place.
+    Where the dense network was trained on the validation images, or they were not measured, the loss of training stands
+    in their place.
 
     Args:
         rows: rows of results.csv of one (dataset, network).
@@ -70,7 +76,7 @@ def tuning_curves(
         titles: variant → what a reader should see.
         given: variant → its look.
     """
-    seen = bool(rows["saw_val"].any())
+    seen = bool(rows["saw_val"].any() or curves["val_top1"].isna().any())
     found = by_series(curves, drawing.series_of(rows, titles, given), "loss" if seen else "val_top1")
     figure = Figure(dpi=drawing.PNG_DPI, layout="constrained")
 
@@ -138,7 +144,7 @@ def _notes(rows: pd.DataFrame, seen: bool) -> list[str]:
     seeds = rows["seed"].nunique()
     notes = [f"Mean over {seeds} seeds; band: from the least to the most." if seeds > 1 else "One seed."]
     if seen:
-        notes.append("The dense network was trained on the validation images, so the loss of training is shown.")
+        notes.append("Val was seen by the dense network or not measured, so the loss of training is shown.")
     if (rows["method"] == "scratch_of").any():
         notes.append("Networks from scratch are trained by another recipe and not shown.")
     return notes
