@@ -41,3 +41,4 @@ rule all:
         rules.tables.output,
         rules.figures.output,
         rules.stability_report.output if SUITE.stability else [],
+        rules.attention.output if EXPLAINED else [],

@@ -9,8 +9,14 @@ random numbers declares an option `seed` and gets the setting's. A method with a
 
     plan(groups, importance, macs_target, *, macs, loss, **options) -> {group name: kept count}
 
-(see `Policy` in daar/pruning/policies.py); `ranking`, `smallest_ratio` and `spend_by_worth` help it. What is wrong with
-its input a method says by raising `InputError`, in one line. docs/adding-a-method.md walks through it all.
+(see `Policy` in daar/pruning/policies.py), and one whose scores can be looked at
+
+    explain(model, batch, layers, **options) -> iterator of (layer name, shares (n, c_out), attention (n, H, W) or None)
+
+some images at a time, in their order, on the CPU: what `score` averages over the images, and where the layer looks on
+each, ≥ 0, summing to 1 over the places; `options` are all those of `score`. For policies there are `ranking`,
+`smallest_ratio` and `spend_by_worth`. What is wrong with its input a method says by raising `InputError`, in one line.
+docs/adding-a-method.md walks through it all.
 """
 
 import copy

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from daar import __version__, commands, control_commands, deployment_commands, stability_commands
+from daar import __version__, commands, control_commands, deployment_commands, explain_commands, stability_commands
 from daar import cli_options as options
 from daar.arguments import silence
 from daar.errors import InputError, first_line, is_out_of_memory
@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_pruning(subparsers)
     _add_controls(subparsers)
     _add_stability(subparsers)
+    _add_explain(subparsers)
     _add_measuring(subparsers)
     _add_deployment(subparsers)
     _add_suites(subparsers)
@@ -229,6 +230,17 @@ def _add_stability(subparsers: Any) -> None:
     options.add_run(command, seed=False)
 
 
+def _add_explain(subparsers: Any) -> None:
+    summary = "show what a method's scores see on a few images"
+    command = _command(subparsers, "explain", explain_commands.explain, summary)
+    options.add_checkpoint(command)
+    command.add_argument("--plan", required=True, type=Path, help="plan.json made of the method's scores")
+    options.add_method(command)
+    options.add_out(command, "attention.safetensors")
+    options.add_images(command, calibration=True)
+    options.add_run(command)
+
+
 def _add_measuring(subparsers: Any) -> None:
     command = _command(subparsers, "measure", commands.measure, "accuracy, MACs and parameters of any checkpoint")
     options.add_checkpoint(command)
@@ -290,7 +302,9 @@ def _add_suites(subparsers: Any) -> None:
     command.add_argument(
         "--results", type=Path, default=Path("results"), help="folder of all results (default: results)"
     )
-    command.add_argument("--only", choices=["collect", "tables", "figures", "stability"], help="one part; default: all")
+    command.add_argument(
+        "--only", choices=["collect", "tables", "figures", "stability", "attention"], help="one part; default: all"
+    )
     command.add_argument(
         "--partial", action="store_true", help="settings without a record stand as failed, with the reason"
     )

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daar import arguments, discovery, files, gpu, models, preflight, suite
+from daar import arguments, discovery, files, gpu, models, preflight, suite, suite_figures
 from daar.data import datasets
 from daar.errors import InputError
 from daar.pruning import policies
@@ -303,10 +303,15 @@ def report(a: Namespace) -> None:
     if a.only in (None, "tables"):
         reports.write_tables(results, folder / "tables", reports.of_suite(found))
     if a.only in (None, "figures"):
-        reports.write_figures(results, folder / "figures", titles)
+        reports.write_figures(results, folder / "figures", titles, suite_figures.scored(found))
     if a.only in (None, "stability") and found.stability:
         pairs = [(dataset, network) for dataset in found.datasets for network in found.networks]
-        reports.write_stability(folder, pairs, found.stability.variants, titles)
+        controls = suite_figures.controls(found)
+        reports.write_stability(folder, pairs, found.stability.variants, titles, controls)
+    if a.only in (None, "attention") and (explained := suite_figures.explained(found)):
+        pictures = {pair: folder / setting.path / "attention.safetensors" for pair, setting in explained.items()}
+        name = next(iter(explained.values())).variant.name
+        reports.write_attention(pictures, folder / "figures", titles[name])
     if a.only is None:
         print(_where(folder))
 

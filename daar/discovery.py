@@ -34,6 +34,7 @@ class Method:
         scores: the options of its score(), or None where a rule of its own brings the importance.
         plans: the options of its plan(), or None without a policy of its own.
         defaults: option → its default, where it has one that is a literal.
+        explains: whether it has an explain(), for pictures of what its scores see.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Method:
     scores: dict[str, Allowed] | None
     plans: dict[str, Allowed] | None
     defaults: dict[str, Any]
+    explains: bool = False
 
     @property
     def policy(self) -> str:
@@ -142,6 +144,16 @@ def split_options(method: Method, options: dict[str, Any]) -> tuple[dict[str, An
     )
 
 
+def score_options(score: Callable[..., Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    """All options of a score(): its defaults, but for those chosen."""
+    found = {
+        name: parameter.default
+        for name, parameter in inspect.signature(score).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty
+    }
+    return found | chosen
+
+
 def takes_seed(function: Callable[..., Any]) -> bool:
     """Whether a score() draws random numbers and so wants the setting's seed."""
     return "seed" in inspect.signature(function).parameters
@@ -163,7 +175,16 @@ def _read(name: str, code: Path) -> Method:
         for option, default in signatures.defaults(functions[function]).items()
     }
     info = _info(name, code, tree)
-    return Method(name, code, code.parent / "rule.smk", info, options.get("score"), options.get("plan"), defaults)
+    return Method(
+        name=name,
+        code=code,
+        rule=code.parent / "rule.smk",
+        info=info,
+        scores=options.get("score"),
+        plans=options.get("plan"),
+        defaults=defaults,
+        explains="explain" in functions,
+    )
 
 
 def _info(name: str, code: Path, tree: ast.Module) -> dict[str, Any]:

@@ -92,8 +92,17 @@ class Setting:
     @property
     def path(self) -> str:
         """Its folder below `results/<suite>`."""
-        target = "own" if self.target is None else format(self.target, "g")
-        return f"{self.dataset}/{self.network}/seed{self.seed}/{self.variant.name}/{self.policy}-{self.scope}-{target}"
+        return setting_path(
+            self.dataset, self.network, self.seed, self.variant.name, self.policy, self.scope, self.target
+        )
+
+
+def setting_path(
+    dataset: str, network: str, seed: int, variant: str, policy: str, scope: str, target: float | None
+) -> str:
+    """Folder of a setting below `results/<suite>`."""
+    folder = f"{policy}-{scope}-{'own' if target is None else format(target, 'g')}"
+    return f"{dataset}/{network}/seed{seed}/{variant}/{folder}"
 
 
 @dataclass(frozen=True)

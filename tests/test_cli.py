@@ -49,6 +49,7 @@ def commands() -> list[list[str]]:
         "random-at",
         "scratch",
         "stability",
+        "explain",
         "report",
         "bench",
     ]

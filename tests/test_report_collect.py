@@ -19,6 +19,7 @@ from daar.errors import InputError
 from daar.report import accuracies, markdown, write_figures, write_results, write_tables
 from daar.report.collect import COLUMNS, load_records, read_results, results_frame
 from daar.report.context import Context
+from tests.report_files import write_beside
 
 ACCURACIES = {"dense": 98.0, "pruned": 20.0, "recalibrated": 70.1, "tuned": 97.3, "best_val": None}
 RECORD: dict[str, Any] = {
@@ -193,6 +194,7 @@ def test_damaged_results(tmp_path: Path, damage: Any) -> None:
 
 def build(paths: list[Path], out: Path) -> list[Path]:
     results = write_results(paths, out / "results.csv")
+    write_beside(results, read_results(results))
     return [results, *write_tables(results, out / "tables", Context()), *write_figures(results, out / "figures", {})]
 
 
@@ -215,15 +217,22 @@ def test_each_step_returns_what_it_writes(tmp_path: Path) -> None:
                 *("-costs.md", "-costs.csv", "-costs.tex", "-costs.html"),
             )
         ),
-        *(f"figures/{pair}-accuracy-macs.{kind}" for pair in pairs for kind in ("png", "svg")),
+        *(
+            f"figures/{pair}-{figure}.{kind}"
+            for pair in pairs
+            for figure in ("accuracy-macs", "pruning-ratios", "tuning-curves")
+            for kind in ("png", "svg")
+        ),
     ]
-    assert sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file()) == sorted(paths)
+    for folder in ("tables", "figures"):
+        written = [path for path in paths if path.parent.name == folder]
+        assert sorted((tmp_path / "out" / folder).iterdir()) == sorted(written)
 
 
 def test_unfair_records_leave_only_the_results(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unfair"):
         build(write(tmp_path, record(), record(seed=1, recipe="f" * 12)), tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.csv"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.csv", "digits"}
 
 
 def test_import_is_light() -> None:

@@ -14,6 +14,7 @@ from daar.report import fairness, write_results
 from daar.report.collect import read_results, results_frame
 from daar.report.failures import NO_RECORD, reason, split
 from daar.report.statistics import by_variant
+from tests.report_files import SIZES, write_importance, write_plan
 from tests.report_rows import DAAR, L1, frame, lost
 from tests.test_report_collect import record
 
@@ -43,7 +44,10 @@ def write_record(results: Path, variant: str, seed: int) -> Path:
     method = "random_at" if variant == "at" else variant
     changes = {"variant": variant, "method": method, "seed": seed, "control": control, "of": of}
     content = record(base__sha256=f"{seed}" * 64, calibration_images=64, **changes)
-    return write(results / SETTING.format(seed=seed, variant=variant) / "record.json", json.dumps(content))
+    place = results / SETTING.format(seed=seed, variant=variant)
+    write_plan(place, SIZES)
+    write_importance(place.parent, seed)
+    return write(place / "record.json", json.dumps(content))
 
 
 def test_what_is_missing_is_told_from_the_suite(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The figures, from frames with the columns of results.csv."""
+"""What figures share, and the figure of accuracy versus MACs, from frames with the columns of results.csv."""
 
 from pathlib import Path
 from typing import Any
@@ -7,18 +7,21 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import matplotlib.style
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from daar.report import figures, write_figures
+from daar.report import drawing, write_figures
+from daar.report.accuracy_macs import accuracy_macs
 from daar.report.collect import read_results
+from tests.report_files import write_beside
 from tests.report_rows import DAAR, L1, RANDOM, TITLES, change, csv, frame, rows
 
 
 def draw(*groups: list[dict[str, Any]], titles: dict[str, str] = TITLES) -> Any:  # a Figure, whose artists are untyped
     data = frame(*groups)
-    with matplotlib.style.context(["default", figures.STYLE]):
-        figure = figures.accuracy_macs(data, titles, figures.looks(data))
+    with matplotlib.style.context(["default", drawing.STYLE]):
+        figure = accuracy_macs(data, titles, drawing.looks_of(data))
         figure.draw_without_rendering()
     return figure
 
@@ -53,7 +56,7 @@ def test_variants_of_a_target_stand_apart_around_it() -> None:
         panel, lower = draw(*groups).axes
         x = np.array([container[0].get_xydata()[:, 0] for container in panel.containers])
         np.testing.assert_allclose(x.mean(axis=0), places)
-        marker = 3.6 / 72 / figures.WIDTH_INCHES * np.ptp(panel.get_xlim())
+        marker = 3.6 / 72 / drawing.WIDTH_INCHES * np.ptp(panel.get_xlim())
         assert (np.diff(x, axis=0) > marker).all()
         assert [label.get_text() for label in lower.get_xticklabels()] == [f"{place:.1f}" for place in places]
 
@@ -76,12 +79,12 @@ def test_own_ratios_are_hollow_and_where_they_are() -> None:
 
 
 def test_looks_are_stable_and_controls_grey() -> None:
-    given = figures.looks(frame(RANDOM, L1, DAAR))
-    assert given == figures.looks(frame(DAAR, L1, RANDOM))
+    given = drawing.looks_of(frame(RANDOM, L1, DAAR))
+    assert given == drawing.looks_of(frame(DAAR, L1, RANDOM))
     assert len({look.colour for look in given.values()}) == len({look.marker for look in given.values()}) == 3
     red, green, blue = mpl.colors.to_rgb(given["random"].colour)
     assert red == green == blue
-    many = figures.looks(frame(*(rows(f"m{index}", (90.0,)) for index in range(40))))
+    many = drawing.looks_of(frame(*(rows(f"m{index}", (90.0,)) for index in range(40))))
     assert len(set(many.values())) == 40
 
 
@@ -101,13 +104,14 @@ def test_nothing_is_clipped_or_overlaps(title: str) -> None:
 
 def test_files_are_deterministic_and_say_what_they_show(tmp_path: Path) -> None:
     results = csv(tmp_path, *TARGETS)
+    write_beside(results, frame(*TARGETS))
     before = dict(mpl.rcParams)
     titles = TITLES | {"l1": "L1 <$x$> & $y_1$"}
     first = write_figures(results, tmp_path / "first", titles)
     second = write_figures(results, tmp_path / "second", titles)
     assert dict(mpl.rcParams) == before
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
-    png, svg = first
+    png, svg = first[:2]
     with Image.open(png) as image:
         assert image.width == int(90 / 25.4 * 200)
         assert len(image.convert("RGB").getcolors(1 << 20) or []) > 50
@@ -119,5 +123,57 @@ def test_files_are_deterministic_and_say_what_they_show(tmp_path: Path) -> None:
 
 def test_single_setting_can_be_drawn(tmp_path: Path) -> None:
     results = csv(tmp_path, L1[:1])
+    write_beside(results, frame(L1[:1]))
     assert len(read_results(results)) == 1
     assert all(path.stat().st_size > 5000 for path in write_figures(results, tmp_path / "figures", {}))
+
+
+def published(*points: tuple[str, float, float]) -> pd.DataFrame:
+    return pd.DataFrame(points, columns=["label", "macs_reduction", "pruned_top1"])
+
+
+def draw_published(points: pd.DataFrame) -> Any:
+    data = frame(*TARGETS)
+    with matplotlib.style.context(["default", drawing.STYLE]):
+        figure = accuracy_macs(data, TITLES, drawing.looks_of(data), points)
+        figure.draw_without_rendering()
+    return figure
+
+
+def test_published_points_are_crosses_with_the_number_of_their_label() -> None:
+    nan = float("nan")
+    points = [
+        ("HRank <$x$>", 0.25, 93.17),
+        ("FPGM", 0.526, 93.26),
+        ("FPGM", 0.9, 90.0),
+        ("L1", nan, 93.0),
+        ("L1", 0.1, nan),
+    ]
+    figure = draw_published(published(*points))
+    upper, lower = figure.axes
+    (crosses,) = (line for line in upper.lines if line.get_label() == "Published, by number")
+    np.testing.assert_allclose(crosses.get_xydata(), [[75.0, 93.17], [47.4, 93.26], [10.0, 90.0]])
+    numbers = {text.xy[0].round(1): text.get_text() for text in upper.texts}
+    assert numbers == {75.0: "2", 47.4: "1", 10.0: "1"}
+    assert "1 FPGM, 2 HRank <$x$>." in figure.get_supxlabel().replace("\N{NO-BREAK SPACE}", " ").replace("\n", " ")
+    # other places than the targets mean something now
+    assert len(lower.get_xticks()) != 3
+    assert not [line for line in lower.lines if line.get_label().startswith("Published")]
+
+
+def test_numbers_do_not_lie_on_each_other_and_nothing_published_changes_nothing() -> None:
+    crowd = [(f"m{k}", 0.5 + 0.001 * k, 93.0 + 0.01 * k) for k in range(9)]
+    figure = draw_published(published(*crowd, ("far", 0.2, 92.0)))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["2", "1"]
+    plain, empty = draw(*TARGETS), draw_published(published())
+    assert empty.get_supxlabel() == plain.get_supxlabel()
+    labels = [[text.get_text() for text in one.legends[0].get_texts()] for one in (plain, empty)]
+    assert labels[0] == labels[1]
+
+
+def test_a_long_legend_is_in_smaller_print() -> None:
+    many = [rows(f"m{index}", (92.0, 92.0, 92.0)) for index in range(20)]
+    sizes = [draw(*groups).legends[0].get_texts()[0].get_fontsize() for groups in ([L1, DAAR], many)]
+    assert sizes == [6.5, 5]
+    figure = draw(*many)
+    assert figure.legends[0].get_window_extent().y0 > figure.axes[0].get_tightbbox().y1

@@ -4,7 +4,7 @@ The full text is not open: this is a reconstruction from the abstract. docs/meth
 inferred and what we chose, numbers the equations, and works an example by hand.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from daar.api import Batch, InputError, MethodInfo, feature_maps, outgoing, sharing
 
-from .attention import MEASURES, Measure
+from .attention import MAPS, MEASURES, Measure
 from .boundary import by_classes, by_depth, by_side, eta_squared
 from .rates import Cumulative, largest, sensitivities
 
@@ -61,6 +61,46 @@ def score(
     Raises:
         InputError: an unknown value, or boundary `auto` with too few images.
     """
+    source, measures = _chosen(model, batch, layers, attention=attention, score=score, boundary=boundary, stream=stream)
+    means = _means(model, batch, sorted(measures), measures.__getitem__)
+    found = {layer: means[source[layer]] for layer in layers}
+    if weighting == "outgoing":
+        norms = outgoing(model, batch.images, layers)
+        found = {layer: shares * norms[layer] for layer, shares in found.items()}
+    return found
+
+
+def explain(
+    model: nn.Module, batch: Batch, layers: Sequence[str], *, weighting: str, **options: Any
+) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+    """What `score` averages, image by image, and where each shallow layer looks.
+
+    Args:
+        model: the dense network.
+        batch: the calibration images.
+        layers: paths of the convs to score.
+        weighting: as of `score`.
+        options: all other options of `score`.
+
+    Yields:
+        Some images at a time, (layer, (n, c_out) shares, (n, H, W) the layer's attention map, summing to 1, or None
+        where channels are compared instead of places), on the CPU.
+    """
+    source, measures = _chosen(model, batch, layers, **options)
+    spatial, where = MEASURES[options["score"]][0], MAPS[options["score"]]
+    norms = outgoing(model, batch.images, layers) if weighting == "outgoing" else {}
+    for measured, maps in feature_maps(model, batch.images, sorted(measures)):
+        shares = measures[measured](maps).cpu()
+        places = where(maps).cpu() if measures[measured] is spatial else None
+        for layer in layers:
+            if source[layer] == measured:
+                yield layer, shares * norms.get(layer, 1), places
+
+
+def _chosen(
+    model: nn.Module, batch: Batch, layers: Sequence[str], *, attention: str, score: str, boundary: Any, stream: str
+) -> tuple[dict[str, str], dict[str, Measure]]:
+    """Layer → the layer by whose maps it is measured, and of each of those the measure. Arguments as of `score`."""
     spatial, channel = MEASURES[score]
     probe = {layer: maps[0, 0].numel() for layer, maps in feature_maps(model, batch.images[:1], layers)}
     if boundary == "auto" and attention in ("dual", "swapped"):
@@ -73,15 +113,9 @@ def score(
         "spatial": (spatial, spatial),
         "channel": (channel, channel),
     }[attention]
-    # layer → whose maps it is measured by
-    source = {layer: family[-1] for family in sharing(model, batch.images, layers) for layer in family}
-    measured = sorted(set(source.values()) if stream == "last" else layers)
-    means = _means(model, batch, measured, lambda layer: in_shallow if layer in shallow else in_deep)
-    found = {layer: means[source[layer] if stream == "last" else layer] for layer in layers}
-    if weighting == "outgoing":
-        norms = outgoing(model, batch.images, layers)
-        found = {layer: shares * norms[layer] for layer, shares in found.items()}
-    return found
+    last = {layer: family[-1] for family in sharing(model, batch.images, layers) for layer in family}
+    source = last if stream == "last" else {layer: layer for layer in layers}
+    return source, {layer: in_shallow if layer in shallow else in_deep for layer in set(source.values())}
 
 
 def _means(

@@ -81,8 +81,33 @@ MEASURES: dict[str, tuple[Measure, Measure]] = {
 }
 
 
+def attention_map(maps: Tensor) -> Tensor:
+    """Where a layer looks: Q = Σ_c |A_c| of Eq. 2 and 4, as a share of its sum over the places, (N, H, W).
+
+    Args:
+        maps: (N, C, H, W).
+    """
+    total = maps.abs().sum(dim=1)
+    return share(total.flatten(1)).view_as(total)
+
+
+def gate_map(maps: Tensor) -> Tensor:
+    """What the gate σ(z) of Eq. 5 lets through, as a share of its sum over the places, (N, H, W).
+
+    Args:
+        maps: (N, C, H, W).
+    """
+    rows = maps.abs().flatten(2)
+    gate = torch.sigmoid(_standardised(rows.mean(dim=1) + rows.amax(dim=1)))
+    return share(gate).unflatten(1, maps.shape[2:])
+
+
+# score → what its spatial measure weighs the places by
+MAPS: dict[str, Measure] = {"share": attention_map, "consistency": attention_map, "cbam_sigmoid": gate_map}
+
+
 def share(values: Tensor) -> Tensor:
-    """Divide (N, C) ≥ 0 by its sum over the channels; 1/C where that is zero, NaN where it is not finite."""
+    """Divide (N, C) ≥ 0 by its sum over the channels, or places; 1/C where that is zero, NaN where it is not finite."""
     total = values.sum(dim=1, keepdim=True)
     return torch.where(total == 0, torch.full_like(values, 1 / values.shape[1]), values / total)
 

@@ -1,10 +1,11 @@
 """From the records of one suite to its results.csv, its tables and its figures.
 
 One function for each step, as the workflow has a rule for each: `write_results` reads
-records, `write_tables` and `write_figures` read results.csv and nothing else,
-`write_stability` the JSON files of `daar stability`.
+records, `write_tables` reads results.csv and nothing else, `write_figures` also the plans, importances and records
+beside it, `write_stability` the JSON files of `daar stability`, `write_attention` what `daar explain` wrote.
 """
 
+from daar.report.attention import write_attention
 from daar.report.collect import write_results
 from daar.report.context import of_suite
 from daar.report.failures import split as split_failed
@@ -12,4 +13,12 @@ from daar.report.figures import write_figures
 from daar.report.stability import write_stability
 from daar.report.tables import write_tables
 
-__all__ = ["of_suite", "split_failed", "write_figures", "write_results", "write_stability", "write_tables"]
+__all__ = [
+    "of_suite",
+    "split_failed",
+    "write_attention",
+    "write_figures",
+    "write_results",
+    "write_stability",
+    "write_tables",
+]

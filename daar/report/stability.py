@@ -1,18 +1,18 @@
 """How many calibration images an importance needs, as a table and a figure, from stability/<variant>.json alone."""
 
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from daar.files import atomic, read_json, write_text
-from daar.report.figures import LINE_INCHES, PANELS_INCHES, PNG_DPI, STYLE, WIDTH_INCHES, Look, _legend, looks
+from daar.files import read_json, write_text
+from daar.report import drawing
+from daar.report.drawing import Look
 from daar.report.names import pair_title
 from daar.report.tables import RECONSTRUCTION, escape
 from daar.schemas import validate
@@ -22,7 +22,11 @@ _TO_LARGEST = {f"{name}_to_largest": f"{head} to the largest" for name, head in 
 
 
 def write_stability(
-    folder: Path, pairs: Sequence[tuple[str, str]], variants: Sequence[str], titles: Mapping[str, str]
+    folder: Path,
+    pairs: Sequence[tuple[str, str]],
+    variants: Sequence[str],
+    titles: Mapping[str, str],
+    controls: Collection[str] = (),
 ) -> list[Path]:
     """Write tables/<dataset>-<network>-stability.{md,csv} and figures/….{png,svg}.
 
@@ -30,7 +34,8 @@ def write_stability(
         folder: of the suite's results.
         pairs: (dataset, network).
         variants: that were scored.
-        titles: variant → what a reader should see.
+        titles: variant → what a reader should see, of all the suite's variants: they share out the looks.
+        controls: those variants that are controls.
 
     Returns:
         The files written.
@@ -38,6 +43,7 @@ def write_stability(
     Raises:
         InputError: a JSON file is absent or damaged.
     """
+    given = drawing.looks({*titles, *variants}, controls)
     paths = []
     for dataset, network in pairs:
         found = {v: _read(folder / dataset / network / "stability" / f"{v}.json") for v in variants}
@@ -45,12 +51,7 @@ def write_stability(
         for ending, text in (("md", markdown(found, table)), ("csv", table.to_csv(index=False, lineterminator="\n"))):
             paths.append(folder / "tables" / f"{name}.{ending}")
             write_text(paths[-1], text)
-        with matplotlib.style.context(["default", STYLE]):
-            drawn = figure(found, table)
-            for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-                paths.append(folder / "figures" / f"{name}.{kind}")
-                with atomic(paths[-1]) as temporary:
-                    drawn.savefig(temporary, metadata=metadata)
+        paths += drawing.write(folder / "figures" / name, partial(figure, found, table, given))
     return paths
 
 
@@ -86,10 +87,15 @@ def markdown(found: Mapping[str, dict[str, Any]], table: pd.DataFrame) -> str:
     return "\n\n".join((title, grid, "\n".join(f"- {note}" for note in notes))) + "\n"
 
 
-def figure(found: Mapping[str, dict[str, Any]], table: pd.DataFrame) -> Figure:
-    """Mean rank correlation (upper panel) and overlap (lower panel) against images, ± one std as a band."""
-    given = looks(table[["variant"]].assign(control=False))
-    drawn = Figure(dpi=PNG_DPI, layout="constrained")
+def figure(found: Mapping[str, dict[str, Any]], table: pd.DataFrame, given: Mapping[str, Look]) -> Figure:
+    """Mean rank correlation (upper panel) and overlap (lower panel) against images, ± one std as a band.
+
+    Args:
+        found: variant → the content of its JSON file.
+        table: of `frame`.
+        given: variant → its look.
+    """
+    drawn = Figure(dpi=drawing.PNG_DPI, layout="constrained")
     panels = drawn.subplots(2, 1, sharex=True)
     for panel, (name, head) in zip(panels, MEASURES.items(), strict=True):
         for variant, rows in table.groupby("variant", sort=False):
@@ -108,8 +114,9 @@ def figure(found: Mapping[str, dict[str, Any]], table: pd.DataFrame) -> Figure:
     panels[1].set_xlabel("Calibration images")
     panels[0].set_title(pair_title(one["network"], one["dataset"]), loc="left")
     drawn.align_ylabels()
-    lines = _legend(drawn, panels[0]) + _footnote(drawn, one, table)
-    drawn.set_size_inches(WIDTH_INCHES, PANELS_INCHES + LINE_INCHES * lines)
+    lines = drawing.legend(drawn, panels[:1])
+    lines += drawing.footnote(drawn, _figure_notes(one), table["method"])
+    drawing.set_height(drawn, drawing.PANELS_INCHES, lines)
     return drawn
 
 
@@ -123,14 +130,13 @@ def _line(panel: Axes, rows: pd.DataFrame, name: str, look: Look) -> None:
     )  # fmt: skip
 
 
-def _footnote(drawn: Figure, one: dict[str, Any], table: pd.DataFrame) -> int:
+def _figure_notes(one: dict[str, Any]) -> list[str]:
     pairs, target = one["counts"][0]["correlation"]["n"], 100 * one["target"]
-    notes = [f"Mean ± sample standard deviation over {pairs} pairs of {len(one['seeds'])} calibration seeds."]
-    notes.append(f"Overlap |A ∩ B| / |A ∪ B| of the kept sets, uniform widths, {target:g}% of the MACs removed.")
-    notes += [RECONSTRUCTION] if (table["method"] == "daar").any() else []
-    text = textwrap.fill(" ".join(notes), 86)
-    drawn.supxlabel(text, x=0.01, ha="left", fontsize=5.5, color="#505050", linespacing=1.3)
-    return text.count("\n") + 1
+    formula = "|A ∩ B| / |A ∪ B|".replace(" ", "\N{NO-BREAK SPACE}")
+    return [
+        f"Mean ± sample standard deviation over {pairs} pairs of {len(one['seeds'])} calibration seeds.",
+        f"Overlap {formula} of the kept sets, uniform widths, {target:g}% of the MACs removed.",
+    ]
 
 
 def _notes(one: dict[str, Any]) -> list[str]:

@@ -26,6 +26,7 @@ from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts 
 
 METHODS = discovery.find()
 PLANNERS = {name: method for name, method in METHODS.items() if method.plans is not None}
+EXPLAINERS = {name: method for name, method in METHODS.items() if method.explains}
 IMAGE = torch.zeros(1, 3, 32, 32)
 COUNT = 12
 
@@ -187,6 +188,28 @@ def test_permuting_filters_permutes_their_scores(method: Method, block: str) -> 
     model.load_state_dict(state)
     after = score(method, model)[f"{block}.conv1"]
     assert torch.allclose(after, before[order], rtol=1e-4, atol=1e-6 * float(before.abs().max()))
+
+
+@pytest.mark.parametrize("method", EXPLAINERS.values(), ids=list(EXPLAINERS))
+def test_what_it_explains_is_what_it_scores_by(method: Method) -> None:
+    module, model, data = discovery.load(method), network(), batch()
+    given = discovery.score_options(module.score, options(module.score))
+    before, around = copy.deepcopy(model.state_dict()), surroundings()
+    shares: dict[str, list[Tensor]] = {}
+    for layer, part, attention in module.explain(model, data, layers(), **given):
+        shares.setdefault(layer, []).append(part)
+        assert (part.device.type, part.dim()) == ("cpu", 2)
+        if attention is not None:
+            assert (attention.device.type, attention.dim(), len(attention)) == ("cpu", 3, len(part))
+            assert (attention >= 0).all()
+            assert torch.allclose(attention.sum(dim=(1, 2)), torch.ones(len(part)))
+    assert surroundings() == around
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    scores = score(method)
+    assert set(shares) == set(scores)
+    for layer, parts in shares.items():
+        assert sum(map(len, parts)) == COUNT
+        assert torch.allclose(torch.cat(parts).double().mean(dim=0).float(), scores[layer], rtol=1e-5, atol=1e-8)
 
 
 # policies that methods bring

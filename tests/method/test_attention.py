@@ -236,3 +236,46 @@ def test_every_network_is_scored(network_name: str, tmp_path: Path) -> None:
     loaded = importance.load(tmp_path / "importance.safetensors")
     assert set(loaded) == set(found)
     assert all(torch.equal(loaded[name], found[name]) for name in names)
+
+
+def test_where_a_layer_looks_by_hand() -> None:
+    """Q of the worked example is 7, 3, 1, 1 over the four places (docs/method.md)."""
+    assert attention().attention_map(EXAMPLE)[0].tolist() == [
+        pytest.approx([7 / 12, 3 / 12]),
+        pytest.approx([1 / 12, 1 / 12]),
+    ]
+    dead = attention().attention_map(torch.zeros(1, 3, 2, 2))
+    assert dead.flatten().tolist() == [0.25] * 4
+    # z = mean + max over channels, standardised over places; then its sigmoid, as a share
+    z = np.array([7 / 3 + 4, 1 + 2, 1 / 3 + 1, 1 / 3 + 1])
+    gate = 1 / (1 + np.exp(-(z - z.mean()) / z.std()))
+    assert attention().gate_map(EXAMPLE).flatten().tolist() == pytest.approx(list(gate / gate.sum()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "looks"),
+    [
+        ({}, {True, False}),
+        ({"attention": "spatial", "score": "cbam_sigmoid"}, {True}),
+        ({"attention": "channel"}, {False}),
+        ({"attention": "swapped", "weighting": "outgoing"}, {True, False}),
+        ({"stream": "mean", "score": "consistency", "boundary": 0.3}, {True, False}),
+    ],
+)
+def test_explain_averages_to_score_with_any_options(changes: dict[str, object], looks: set[bool]) -> None:
+    module = daar()
+    model = enliven(ResNet(1, 10))
+    layers = channel_graph(model, torch.zeros(1, 3, 32, 32)).scored_layers()
+    batch = Batch(
+        torch.randn(7, 3, 32, 32, generator=torch.Generator().manual_seed(1)), torch.zeros(7, dtype=torch.long)
+    )
+    scores = module.score(model, batch, layers, **changes)
+    found = {}
+    for layer, shares, where in module.explain(
+        model, batch, layers, **discovery.score_options(module.score, dict(changes))
+    ):
+        assert layer not in found  # one batch holds all seven
+        found[layer] = (shares, where)
+    assert {where is not None for _, where in found.values()} == looks
+    for layer, (shares, _) in found.items():
+        assert torch.allclose(shares.mean(dim=0), scores[layer], rtol=1e-5)

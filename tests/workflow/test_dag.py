@@ -45,6 +45,7 @@ def expected(found: suite.Suite) -> dict[str, int]:
         **{"plan": settings, "finetune": settings, "record": settings},
         **{"suite": 1, "collect": 1, "tables": 1, "figures": 1, "all": 1},
         **({"latency": settings} if found.latency else {}),
+        **{"explain": pairs, "attention": 1},  # DAAR is in every suite that is tried here
     }
     return {**jobs, "total": sum(jobs.values())}
 

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-from daar import discovery, gpu, preflight, provenance, suite as suites
+from daar import discovery, gpu, preflight, provenance, suite as suites, suite_figures
 from daar.errors import InputError
 from daar.pruning import policies
 
@@ -28,6 +28,18 @@ PACKS = "results/data"
 DENSE = "results/dense/{dataset}/{network}/{recipe}/seed{seed}"
 VARIANT = f"{RESULTS}/{{dataset}}/{{network}}/seed{{seed}}/{{variant}}"
 SETTING = f"{VARIANT}/{{policy}}-{{scope}}-{{target}}"
+KINDS = suite_figures.kinds(SUITE)
+SCORED = suite_figures.scored(SUITE)
+EXPLAINED = suite_figures.explained(SUITE)
+# as readers of the report see them, by the kinds that daar.suite_figures names
+FIGURES = {
+    "accuracy-macs": "Accuracy and MACs",
+    "pruning-ratios": "Pruning ratios over depth",
+    "tuning-curves": "Tuning curves",
+    "rank-correlation": "Rank correlation between methods",
+    "accuracy-latency": "Accuracy and latency",
+    "attention": "Attention pictures",
+}
 # absolute, since rules inherit it into other folders
 ENV = f"{workflow.basedir}/environment.yml"
 
@@ -128,6 +140,16 @@ def first_dense_files(wildcards):
     """The dense network of the suite's first seed."""
     path = SUITE.dense_path(wildcards.dataset, wildcards.network, SUITE.seeds[0])
     return [f"results/dense/{path}/model.{end}" for end in ("safetensors", "json")]
+
+
+def for_report(kind, table):
+    """A figure's SVG, with what the report says of it."""
+    return report(
+        f"{RESULTS}/figures/{table}-{kind}.svg",
+        category="Figures",
+        caption=f"../report/{kind}.rst",
+        labels={"figure": FIGURES[kind], "of": table},
+    )
 
 
 onstart:

@@ -72,14 +72,23 @@ rule tables:
 rule figures:
     input:
         rules.collect.output,
+        [
+            f"{RESULTS}/{s.path}/plan.json"
+            for s in SETTINGS
+            if s.variant.method != "scratch_of"
+        ],
+        [f"{RESULTS}/{setting.path}/record.json" for setting in SETTINGS],
+        sorted(
+            {
+                f"{RESULTS}/{Path(s.path).parent}/importance.safetensors"
+                for s in SETTINGS
+                if s.variant.name in SCORED
+            }
+        ),
         suite=rules.suite.output,
     output:
-        report(
-            expand(f"{RESULTS}/figures/{{table}}-accuracy-macs.svg", table=TABLES),
-            category="Figures",
-            caption="../report/accuracy-macs.rst",
-        ),
-        expand(f"{RESULTS}/figures/{{table}}-accuracy-macs.png", table=TABLES),
+        [for_report(kind, table) for kind in KINDS for table in TABLES],
+        expand(f"{RESULTS}/figures/{{table}}-{{kind}}.png", table=TABLES, kind=KINDS),
     log:
         f"{RESULTS}/figures.log",
     conda:
@@ -88,3 +97,8 @@ rule figures:
         code=provenance.code_hash("daar.report.figures"),
     shell:
         "python -m daar report {input.suite} --only figures 2>&1 | tee -i {log}"
+
+
+if EXPLAINED:
+
+    include: "explain.smk"

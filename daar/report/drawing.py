@@ -1,0 +1,163 @@
+"""What all figures share: width, style, the looks of variants, legend and footnote, and the writing of PNG and SVG.
+
+Matplotlib's global state has no say in them and is left as it was; equal figures give equal bytes.
+"""
+
+import math
+import textwrap
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib.style
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from daar.files import atomic
+from daar.report.table_text import RECONSTRUCTION
+
+WIDTH_INCHES = 90 / 25.4  # one column of a journal
+PANELS_INCHES = 3.1
+LINE_INCHES = 0.13  # of legend or footnote
+PNG_DPI = 200
+_MANY = 8  # entries of a legend, from where on it is long
+
+# Okabe & Ito's colours, told apart by colour-blind readers and (with the markers) in grey print
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+CONTROL_COLOURS = ("#707070", "#a0a0a0")
+CONTROL_MARKERS = ("p", "h", "*")
+# by a variant's policies: the first is drawn solid and filled; hollow is for ratios of their own
+POLICY_LOOKS = (("-", "full"), ("--", "left"), (":", "right"), ("-.", "top"))
+
+STYLE: dict[str, Any] = {
+    "font.size": 7,
+    "axes.titlesize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.frameon": False,
+    "text.parse_math": False,  # a dollar in a name is a dollar
+    "svg.fonttype": "none",  # text stays text: it can be searched and edited
+    "svg.hashsalt": "daar",  # ids depend on the content alone
+}
+
+
+class Look(NamedTuple):
+    """How a variant is drawn."""
+
+    colour: str
+    marker: str
+
+
+class Series(NamedTuple):
+    """A (variant, policy), as a line of a figure and its entry in the legend.
+
+    Attributes:
+        variant: in the suite.
+        policy: that made its counts.
+        label: what a reader should see.
+        look: the variant's.
+        line: matplotlib's line style, of the policy.
+        fill: matplotlib's fill style of markers, of the policy.
+    """
+
+    variant: str
+    policy: str
+    label: str
+    look: Look
+    line: str
+    fill: str
+
+
+def looks(variants: Iterable[str], controls: Collection[str]) -> dict[str, Look]:
+    """A look for every variant, the same in all figures of one suite; controls are grey."""
+    names = sorted(set(variants))
+    ordinary, grey = [n for n in names if n not in controls], [n for n in names if n in controls]
+    given = {}
+    for group, colours, markers in ((ordinary, COLOURS, MARKERS), (grey, CONTROL_COLOURS, CONTROL_MARKERS)):
+        for index, name in enumerate(group):
+            given[name] = Look(colours[index % len(colours)], markers[index % len(markers)])
+    return given
+
+
+def looks_of(results: pd.DataFrame) -> dict[str, Look]:
+    """The looks of all variants in rows of results.csv."""
+    return looks(results["variant"], set(results.loc[results["control"], "variant"]))
+
+
+def series_of(rows: pd.DataFrame, titles: Mapping[str, str], given: Mapping[str, Look]) -> list[Series]:
+    """The series of a figure, controls last; the policy is named where there are several.
+
+    Args:
+        rows: rows of results.csv of one (dataset, network).
+        titles: variant → what a reader should see; a variant without one keeps its name.
+        given: variant → its look.
+    """
+    keys = rows[["control", "variant", "policy"]].drop_duplicates().sort_values(["control", "variant", "policy"])
+    several = keys["policy"].nunique() > 1
+    found: list[Series] = []
+    for control, variant, policy in keys.itertuples(index=False):
+        label = titles.get(variant, variant) + (" (control)" if control else "") + (f", {policy}" if several else "")
+        line, fill = POLICY_LOOKS[sum(one.variant == variant for one in found) % len(POLICY_LOOKS)]
+        found.append(Series(variant, policy, label, given[variant], line, fill))
+    return found
+
+
+def legend(figure: Figure, panels: Iterable[Axes]) -> int:
+    """Put one legend of all panels above them, in smaller print if it is long; returns how many lines it takes.
+
+    Args:
+        figure: that has the panels.
+        panels: whose artists have labels; equal labels are one entry.
+    """
+    entries: dict[str, Any] = {}
+    for panel in panels:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    size, width = (6.5, 60) if len(entries) <= _MANY else (5, 78)  # points, and characters that a line holds
+    labels = [textwrap.fill(label, width) for label in entries]
+    columns = 2 if max(map(len, labels)) <= width // 2 else 1
+    figure.legend(
+        entries.values(), labels, loc="outside upper left", ncols=columns, handlelength=1.6, columnspacing=1.2,
+        fontsize=size, labelspacing=0.5 if size > 6 else 0.35,
+    )  # fmt: skip
+    return math.ceil(sum(label.count("\n") + 1 for label in labels) / columns * size / 6.5)
+
+
+def footnote(figure: Figure, notes: Sequence[str], methods: Iterable[str]) -> int:
+    """Say below the panels how to read them; returns how many lines it takes.
+
+    Args:
+        figure: whose panels they are.
+        notes: sentences.
+        methods: whose numbers they show; DAAR's are a reconstruction's, and it is said.
+    """
+    text = textwrap.fill(" ".join([*notes, *([RECONSTRUCTION] if "daar" in set(methods) else [])]), 86)
+    figure.supxlabel(text, x=0.01, ha="left", fontsize=5.5, color="#505050", linespacing=1.3)
+    return text.count("\n") + 1
+
+
+def set_height(figure: Figure, panels_inches: float, lines: int) -> None:
+    """Give it one column's width; legend and footnote make it taller, not the panels flatter."""
+    figure.set_size_inches(WIDTH_INCHES, panels_inches + LINE_INCHES * lines)
+
+
+def write(stem: Path, draw: Callable[[], Figure]) -> list[Path]:
+    """Draw in our style and write `<stem>.png` and `<stem>.svg`; returns their paths."""
+    paths = []
+    with matplotlib.style.context(["default", STYLE]):
+        figure = draw()
+        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+            paths.append(stem.with_name(f"{stem.name}.{kind}"))
+            with atomic(paths[-1]) as temporary:
+                figure.savefig(temporary, metadata=metadata)
+    return paths

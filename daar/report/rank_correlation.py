@@ -1,0 +1,171 @@
+"""The figure of rank correlation: how alike methods order the filters of the same network."""
+
+import textwrap
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import safetensors.numpy
+import scipy.stats
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from safetensors import SafetensorError
+
+from daar.errors import InputError
+from daar.report import drawing
+from daar.report.beside import places
+from daar.report.names import pair_title
+
+_ROW_INCHES = 0.24
+_ROOMY = 8  # variants beside whose labels the numbers have room
+_DARK = 0.55  # from here on numbers are white
+
+Scores = dict[str, Any]  # layer → (c_out,)
+
+
+class Correlations(NamedTuple):
+    """Of one (dataset, network).
+
+    Attributes:
+        variants: whose importance; in the order of rows and columns, controls last.
+        layers: how many convs every mean is over.
+        values: (seeds, variants, variants) means over the layers of Spearman's rank correlation.
+    """
+
+    variants: tuple[str, ...]
+    layers: int
+    values: Any
+
+
+def load(results: Path, frame: pd.DataFrame, scored: Collection[str]) -> dict[tuple[str, str], Correlations]:
+    """Read the importances beside a results.csv and correlate them.
+
+    Args:
+        results: the results.csv.
+        frame: its rows.
+        scored: the variants that have an importance.safetensors.
+
+    Returns:
+        (dataset, network) → the correlations, over the seeds that all variants have; of two variants or more.
+
+    Raises:
+        InputError: an importance is absent or damaged, or two of one network are of different layers.
+    """
+    chosen = frame[frame["variant"].isin(scored)].drop_duplicates(["dataset", "network", "seed", "variant"])
+    chosen = chosen.sort_values(["control", "variant"])
+    found = {}
+    for (dataset, network), rows in chosen.groupby(["dataset", "network"]):
+        variants = tuple(dict.fromkeys(rows["variant"]))
+        if len(variants) < 2:
+            continue
+        matrices = []
+        for _, seed in rows.groupby("seed"):
+            paths = {place.variant: place.folder.parent / "importance.safetensors" for place in places(results, seed)}
+            if len(paths) < len(variants):
+                continue  # a setting of this seed has failed
+            scores = [_read(paths[variant]) for variant in variants]
+            _require_equal_layers([paths[variant] for variant in variants], scores)
+            matrices.append(correlations(scores))
+        if matrices:
+            found[str(dataset), str(network)] = Correlations(variants, len(scores[0]), np.stack(matrices))
+    return found
+
+
+def correlations(scores: list[Scores]) -> Any:
+    """Spearman's rank correlation of every two, per layer, averaged over the layers.
+
+    Where it is undefined, as a constant ranks nothing, it is 1 if both are constant and 0 if one is.
+
+    Args:
+        scores: of n variants; equal layers.
+
+    Returns:
+        (n, n) float64.
+    """
+    matrices = []
+    for layer in scores[0]:
+        ranks = scipy.stats.rankdata([one[layer] for one in scores], axis=1)
+        ranks -= ranks.mean(axis=1, keepdims=True)
+        norms = np.linalg.norm(ranks, axis=1)
+        constant = norms == 0
+        units = ranks / np.where(constant, 1, norms)[:, None]
+        matrices.append(units @ units.T + np.outer(constant, constant))
+    return np.mean(matrices, axis=0)
+
+
+def _read(path: Path) -> Scores:
+    try:
+        return dict(sorted(safetensors.numpy.load_file(path).items()))
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path} should hold importances, but it cannot be read: {error}. Delete it and run the suite again."
+        ) from error
+
+
+def _require_equal_layers(paths: list[Path], scores: list[Scores]) -> None:
+    shapes = [{layer: vector.shape for layer, vector in one.items()} for one in scores]
+    for path, shape in zip(paths, shapes, strict=True):
+        if shape != shapes[0] or not shape:
+            odd = sorted(set(shape.items()) ^ set(shapes[0].items()))
+            which = f"layer {odd[0][0]!r} differs" if odd else "there are none"
+            raise InputError(
+                f"{path} should score the same layers as {paths[0]}, but {which}. Delete the outdated one and run the "
+                "suite again."
+            )
+
+
+def rank_correlation(rows: pd.DataFrame, found: Correlations, titles: Mapping[str, str]) -> Figure:
+    """A labelled heat map: the mean over seeds of every two variants' correlation.
+
+    Args:
+        rows: rows of results.csv of one (dataset, network).
+        found: of that pair, as `load` gives them.
+        titles: variant → what a reader should see.
+    """
+    figure = Figure(dpi=drawing.PNG_DPI, layout="constrained")
+    panel = figure.subplots()
+    controls = set(rows.loc[rows["control"], "variant"])
+    names = [titles.get(name, name) + (" (control)" if name in controls else "") for name in found.variants]
+    labels = [textwrap.fill(name, 30 if len(names) <= _ROOMY else 22) for name in names]
+    _heat_map(panel, found.values.mean(axis=0), labels)
+    panel.set_title(pair_title(rows["network"].iloc[0], rows["dataset"].iloc[0]), loc="left")
+    lines = drawing.footnote(figure, _notes(found), rows.loc[rows["variant"].isin(found.variants), "method"])
+    row = max(_ROW_INCHES, 0.115 * max(1 + label.count("\n") for label in labels))
+    drawing.set_height(figure, row * len(labels) + 0.55, lines)
+    return figure
+
+
+def _heat_map(panel: Axes, mean: Any, labels: list[str]) -> None:
+    """Rows named in full and numbered, columns by number; the half below the diagonal says it all."""
+    n = len(labels)
+    shown = np.ma.masked_array(mean, np.triu(np.ones((n, n), dtype=bool), 1))
+    panel.pcolormesh(np.arange(n + 1) - 0.5, np.arange(n + 1) - 0.5, shown, cmap="Blues", vmin=0, vmax=1, linewidth=0)
+    for row in range(n):
+        for column in range(row + 1):
+            value = mean[row, column]
+            text = f"{value:.2f}".replace("-", "−")
+            text = text.removeprefix("−") if float(f"{value:.2f}") == 0 else text
+            colour = "white" if value > _DARK else "black"
+            panel.text(column, row, text, ha="center", va="center", fontsize=min(5.5, 50 / n), color=colour)
+    panel.set_xlim(-0.5, n - 0.5)
+    panel.set_ylim(n - 0.5, -0.5)
+    panel.grid(False)
+    panel.set_yticks(range(n), [f"{label}  {k}" for k, label in enumerate(labels, 1)], fontsize=6)
+    panel.set_xticks(range(n), [str(k) for k in range(1, n + 1)], fontsize=6)
+    panel.tick_params(length=0)
+    panel.spines[["left", "bottom"]].set_visible(False)
+
+
+def _notes(found: Correlations) -> list[str]:
+    seeds, layers = len(found.values), found.layers
+    notes = [
+        f"Spearman's rank correlation of the importances of a conv's filters, averaged over all {layers} scored convs "
+        + (f"and then {seeds} seeds." if seeds > 1 else "of one seed."),
+        "1: the same order; 0: as unlike as random orders.",
+    ]
+    if seeds > 1:
+        spread = float(found.values.std(axis=0, ddof=1).max())
+        notes.append(f"Sample standard deviation over seeds: at most {spread:.2f}.")
+    return notes

@@ -1,0 +1,150 @@
+"""The figure of tuning curves: how accuracy on the validation images comes back, epoch by epoch, with the lr."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from daar.errors import InputError
+from daar.files import read_json
+from daar.report import drawing, small_multiples
+from daar.report.beside import places
+from daar.report.drawing import Look, Series
+from daar.report.names import pair_title
+from daar.report.small_multiples import Key
+
+_LR_INCHES = 0.45
+_FEW = 20  # epochs that are marked one by one
+_COLUMNS = ("epoch", "lr", "loss", "val_top1")
+
+
+def load(results: Path, frame: pd.DataFrame) -> pd.DataFrame:
+    """Read the tuning curves in the records beside a results.csv.
+
+    Args:
+        results: the results.csv.
+        frame: its rows. Networks from scratch are trained by another recipe and are left out.
+
+    Returns:
+        A row per setting and epoch: dataset, network, seed, variant, policy, target (NaN for ratios of its own),
+        `epoch` from 1, `lr`, `loss` (nats, of training) and `val_top1` (percent). No row where nothing was tuned.
+
+    Raises:
+        InputError: a record is absent or damaged.
+    """
+    rows = []
+    for place in places(results, frame[frame["method"] != "scratch_of"]):
+        front = {key: value for key, value in place._asdict().items() if key != "folder"}
+        rows += [{**front, **epoch} for epoch in _read(place.folder / "record.json")]
+    heads = ["dataset", "network", "seed", "variant", "policy", "target", *_COLUMNS]
+    return pd.DataFrame(rows, columns=heads).astype({"target": "float64"})
+
+
+def _read(path: Path) -> list[dict[str, float]]:
+    # held against its schema when it was collected; again here would take long for many
+    content = read_json(path, "a record of one setting")
+    try:
+        return [{name: _number(epoch[name]) for name in _COLUMNS} for epoch in content["curve"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} should be a record with a curve of {', '.join(_COLUMNS)}; it is not ({error!r}). "
+            "Delete the file and run the suite again."
+        ) from error
+
+
+def _number(value: object) -> float:
+    """A null is a blank: what was not measured."""
+    return float("nan") if value is None else float(value)  # type: ignore[arg-type]
+
+
+def tuning_curves(
+    rows: pd.DataFrame, curves: pd.DataFrame, titles: Mapping[str, str], given: Mapping[str, Look]
+) -> Figure:
+    """Top-1 on val after every epoch, mean over seeds and the band from least to most, by target; the lr below.
+
+    Where the dense network was trained on the validation images, or they were not measured, the loss of training stands
+    in their place.
+
+    Args:
+        rows: rows of results.csv of one (dataset, network).
+        curves: of that pair, as `load` gives them.
+        titles: variant → what a reader should see.
+        given: variant → its look.
+    """
+    seen = bool(rows["saw_val"].any() or curves["val_top1"].isna().any())
+    found = by_series(curves, drawing.series_of(rows, titles, given), "loss" if seen else "val_top1")
+    figure = Figure(dpi=drawing.PNG_DPI, layout="constrained")
+
+    def line(panel: Axes, target: float | None, one: Series, look: Look) -> None:
+        _draw(panel, found[target, one], one, look)
+
+    pair = pair_title(rows["network"].iloc[0], rows["dataset"].iloc[0])
+    axes, height, above = small_multiples.draw(figure, pair, found, line, _LR_INCHES)
+    _draw_lr(axes[-1], curves)
+    what = "Training loss (nats)" if seen else "Top-1 on val while tuning (%)"
+    axes[(len(axes) - 1) // 2].set_ylabel(what)
+    figure.align_ylabels()
+    lines = above + drawing.footnote(figure, _notes(rows, seen), rows["method"])
+    drawing.set_height(figure, height + 0.4, lines)
+    return figure
+
+
+def by_series(curves: pd.DataFrame, series: list[Series], column: str) -> dict[Key, Any]:
+    """A column of the curves, (target, series) → (seeds, epochs); ragged ends, where a recipe differed, are NaN."""
+    found: dict[Key, Any] = {}
+    for one in series:
+        own = curves[(curves["variant"] == one.variant) & (curves["policy"] == one.policy)]
+        for target, group in own.groupby("target", dropna=False):
+            key = (None if pd.isna(target) else float(str(target)), one)
+            found[key] = group.pivot_table(index="seed", columns="epoch", values=column).to_numpy()
+    return found
+
+
+def _draw(panel: Axes, values: Any, one: Series, look: Look) -> None:
+    epochs, faint = np.arange(1, values.shape[1] + 1), look is small_multiples.FAINT
+    if not faint and len(values) > 1:
+        low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+        panel.fill_between(epochs, low, high, color=look.colour, alpha=0.2, linewidth=0, zorder=2)
+    panel.plot(
+        epochs,
+        np.nanmean(values, axis=0),
+        color=look.colour,
+        marker=look.marker,
+        # among many epochs some are marked, so that lines are told apart in grey print
+        markevery=1 if len(epochs) <= _FEW else 0.15,
+        markersize=2.8,
+        markeredgewidth=0.5,
+        fillstyle=one.fill,
+        linestyle=one.line,
+        linewidth=0.5 if faint else 0.8,
+        label="_" if faint else one.label,
+        zorder=1 if faint else 3,
+    )
+
+
+def _draw_lr(panel: Axes, curves: pd.DataFrame) -> None:
+    """The lr after each epoch; every tuning of a pair has the same."""
+    lr = curves.groupby("epoch")["lr"].first()
+    panel.plot(lr.index, lr, color="black", linewidth=0.8, marker="." if len(lr) <= _FEW else "", markersize=3)
+    panel.set_yscale("log")
+    panel.set_ylabel("lr")
+    panel.set_xlabel("Epoch of tuning")
+    panel.yaxis.set_minor_locator(NullLocator())
+    panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # no powers: our style prints no formulas
+    if len(lr) <= _FEW:
+        panel.set_xticks(range(1, len(lr) + 1))
+
+
+def _notes(rows: pd.DataFrame, seen: bool) -> list[str]:
+    seeds = rows["seed"].nunique()
+    notes = [f"Mean over {seeds} seeds; band: from the least to the most." if seeds > 1 else "One seed."]
+    if seen:
+        notes.append("Val was seen by the dense network or not measured, so the loss of training is shown.")
+    if (rows["method"] == "scratch_of").any():
+        notes.append("Networks from scratch are trained by another recipe and not shown.")
+    return notes

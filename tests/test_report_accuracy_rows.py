@@ -1,0 +1,76 @@
+"""The figure of accuracy with a row for each of many variants, from rows whose means are known."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+import pytest
+
+from daar.report import drawing, write_figures
+from daar.report.accuracy_rows import accuracy_rows, is_better
+from tests.report_files import write_beside
+from tests.report_rows import change, csv, frame, rows
+
+# tuned: mean 90 + k, deviations −0.5, 0, 0.5; dense 93.0, 93.2, 93.4
+MANY = [rows(f"v{k}", (89.5 + k, 90.0 + k, 90.5 + k), top1_recalibrated=50.0 + k) for k in range(7)]
+
+
+def draw(*groups: list[dict[str, Any]], titles: dict[str, str]) -> Any:
+    data = frame(*groups)
+    with matplotlib.style.context(["default", drawing.STYLE]):
+        figure = accuracy_rows(data, titles, drawing.looks_of(data))
+        figure.draw_without_rendering()
+    return figure
+
+
+def test_rows_are_for_many_variants_of_one_target() -> None:
+    assert is_better(frame(*MANY))
+    assert not is_better(frame(*MANY[:6]))
+    assert not is_better(frame(*MANY, change(MANY[0], target=0.7, macs_reduction=0.7)))
+    own = [change(group, target=float("nan"), macs_reduction=0.3) for group in MANY]
+    assert not is_better(frame(*own))
+    policies = [change(group, policy=policy) for group in MANY[:4] for policy in ("uniform", "adaptive")]
+    assert is_better(frame(*policies))
+
+
+def test_a_row_shows_mean_spread_and_seeds() -> None:
+    figure = draw(*MANY, titles={"v0": "First"})
+    tuned, before = figure.axes
+    assert [label.get_text() for label in tuned.get_yticklabels()] == ["First", *(f"v{k}" for k in range(1, 7))]
+    for k, bars in enumerate(tuned.containers):
+        assert bars[0].get_xydata().tolist() == [[90.0 + k, k]]
+        ((left, _), (right, _)) = bars[2][0].get_segments()[0]
+        assert (left, right) == (pytest.approx(89.5 + k), pytest.approx(90.5 + k))
+    assert [bars[0].get_xdata()[0] for bars in before.containers] == [50.0 + k for k in range(7)]
+    (dense,) = (line for line in tuned.lines if len(line.get_xdata()) == 2)
+    np.testing.assert_allclose(dense.get_xdata(), 93.2)
+    assert figure.get_suptitle() == "ResNet-56 on CIFAR-10, test top-1, 50% of the MACs removed"
+    assert tuned.yaxis_inverted()
+
+
+def test_a_network_from_scratch_has_no_accuracy_before_tuning() -> None:
+    scratch = change(rows("anew", (90.0, 90.0, 90.0)), method="scratch_of", top1_recalibrated=float("nan"))
+    before = draw(*MANY, scratch, titles={}).axes[1]
+    assert np.isnan(before.containers[0][0].get_xdata()[0])
+
+
+@pytest.mark.parametrize("title", ["<$x$> & \\y", "A long title of a method (with many authors et al. 2017): variant"])
+def test_nothing_is_clipped_or_overlaps(title: str) -> None:
+    figure = draw(*MANY, titles={f"v{k}": title for k in range(7)})
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert all(upper.y0 >= lower.y1 - 0.5 for upper, lower in itertools.pairwise(boxes))
+    for panel in figure.axes:
+        box = panel.get_tightbbox()
+        assert (box.x0 >= 0, box.y0 >= 0) == (True, True)
+        assert (box.x1 <= figure.bbox.x1, box.y1 <= figure.bbox.y1) == (True, True)
+
+
+def test_it_takes_the_place_of_accuracy_versus_macs(tmp_path: Path) -> None:
+    results = csv(tmp_path, *MANY)
+    write_beside(results, frame(*MANY))
+    first, second = (write_figures(results, tmp_path / name, {}) for name in "ab")
+    assert first[1].name == "cifar10-resnet56-accuracy-macs.svg"
+    assert "test top-1, 50% of the MACs removed" in first[1].read_text(encoding="utf-8")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]

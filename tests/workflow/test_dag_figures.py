@@ -1,0 +1,102 @@
+"""The figures that the DAG announces are those that are written."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from daar import suite, suite_figures
+from daar.report import write_figures
+from tests.report_files import write_beside
+from tests.report_rows import frame, rows
+from tests.workflow.test_dag import snakemake
+
+PLAIN: dict[str, Any] = {
+    **{"suite": "tiny", "datasets": ["digits"], "networks": ["resnet20"], "macs_reductions": [0.5], "seeds": [0, 1]},
+    **{"finetune": {"epochs": 1}, "methods": ["l1", "random"]},
+}
+SUITES = {
+    "usual": PLAIN,
+    "one scored variant beside controls": {
+        **{**PLAIN, "methods": ["l1"]},
+        "variants": {"at": {"random_at": "l1"}, "anew": {"scratch_of": "l1"}},
+    },
+    "nothing tuned": {**PLAIN, "finetune": {"epochs": 0}},
+    "timed": {**PLAIN, "latency": True},
+}
+KINDS = {
+    "usual": {"accuracy-macs", "pruning-ratios", "tuning-curves", "rank-correlation"},
+    "one scored variant beside controls": {"accuracy-macs", "pruning-ratios", "tuning-curves"},
+    "nothing tuned": {"accuracy-macs", "pruning-ratios", "rank-correlation"},
+    "timed": {"accuracy-macs", "pruning-ratios", "tuning-curves", "rank-correlation", "accuracy-latency"},
+}
+
+
+def results(found: suite.Suite) -> pd.DataFrame:
+    """What collect would make of the suite, with invented numbers."""
+    blank = {
+        f"latency_ms_{which}_b{size}": 1.0 if found.latency else None
+        for which in ("dense", "slim")
+        for size in (1, 128)
+    }
+    made = []
+    for variant in found.variants:
+        own: dict[str, Any] = {"suite": "tiny", "dataset": "digits", "network": "resnet20", "of": variant.of}
+        own["method"] = variant.method
+        own |= {"control": variant.name in suite_figures.controls(found), "epochs": found.finetune.epochs}
+        made.append(rows(variant.name, (90.0, 91.0), **own, **blank))
+    return frame(*made)
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_what_is_written_is_what_was_announced(tmp_path: Path, name: str) -> None:
+    found = suite.from_config(SUITES[name], "here")
+    assert set(suite_figures.kinds(found)) == KINDS[name]
+    data = results(found)
+    path = tmp_path / "results.csv"
+    data.to_csv(path, index=False)
+    write_beside(path, data)
+    if not found.finetune.epochs:
+        for record in tmp_path.rglob("record.json"):
+            record.write_text(json.dumps({"curve": []}))
+    written = write_figures(path, tmp_path / "figures", found.titles(), suite_figures.scored(found))
+    expected = {f"digits-resnet20-{kind}.{ending}" for kind in KINDS[name] for ending in ("svg", "png")}
+    assert {path.name for path in written} == expected == {path.name for path in (tmp_path / "figures").iterdir()}
+
+
+def test_controls_and_scored_variants() -> None:
+    found = suite.from_config(SUITES["one scored variant beside controls"], "here")
+    assert (suite_figures.controls(found), suite_figures.scored(found)) == (("at", "anew"), ("l1",))
+    usual = suite.from_config(PLAIN, "here")
+    assert (suite_figures.controls(usual), suite_figures.scored(usual)) == (("random",), ("l1", "random"))
+
+
+@pytest.mark.parametrize("name", ["one scored variant beside controls", "timed"])
+def test_the_rule_names_its_files(tmp_path: Path, name: str) -> None:
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(SUITES[name]))
+    done = snakemake("-n", "--configfile", "tiny.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    job = re.search(r"^rule figures:\n    input: (.*)\n    output: (.*)$", done.stdout + done.stderr, re.MULTILINE)
+    assert job
+    inputs, outputs = (set(files.split(", ")) for files in job.groups())
+    figures = "results/tiny/figures/digits-resnet20"
+    assert outputs == {f"{figures}-{kind}.{ending}" for kind in KINDS[name] for ending in ("svg", "png")}
+    front = "results/tiny/digits/resnet20/seed1"
+    assert f"{front}/l1/uniform-all-0.5/plan.json" in inputs
+    assert f"{front}/l1/importance.safetensors" in inputs
+    assert f"{front}/l1/uniform-all-0.5/record.json" in inputs
+    assert not {file for file in inputs if "/anew/" in file and file.endswith("plan.json")}
+    assert not {file for file in inputs if "/at/importance" in file}
+
+
+def test_every_kind_has_a_caption_and_a_label() -> None:
+    root = Path(__file__).resolve().parents[2] / "workflow"
+    rules = (root / "rules" / "common.smk").read_text(encoding="utf-8")
+    for kind in KINDS["timed"]:
+        assert f'"{kind}": ' in rules
+        caption = (root / "report" / f"{kind}.rst").read_text(encoding="utf-8")
+        assert "reconstruction from the abstract" in " ".join(caption.split())
