@@ -40,4 +40,6 @@ rule all:
     input:
         rules.tables.output,
         rules.figures.output,
+        rules.ledger.output,
+        rules.published.output if PUBLISHED else [],
         rules.stability_report.output if SUITE.stability else [],
