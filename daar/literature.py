@@ -103,7 +103,8 @@ def pairs() -> set[tuple[str, str]]:
     return {(row["our_dataset"], row["our_network"]) for row in _raw(FILE) if row["our_dataset"] and row["our_network"]}
 
 
-def load(file: Path = FILE) -> list[Result]:
+@functools.cache
+def load(file: Path = FILE) -> tuple[Result, ...]:
     """All published results, in the order of the file.
 
     Raises:
@@ -118,7 +119,7 @@ def load(file: Path = FILE) -> list[Result]:
         typed = {column: _typed(cell, kinds.get(column, {})) for column, cell in row.items()}
         validate(typed, "published_results", where, _REMEDY)
         results.append(Result(**typed))
-    return results
+    return tuple(results)
 
 
 def of_pair(dataset: str, network: str, file: Path = FILE) -> list[Result]:

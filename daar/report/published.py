@@ -22,8 +22,8 @@ _COLUMNS = (
     "tuning_epochs", "selection", "source_kind", "source_url", "note",
 )  # fmt: skip
 _NOTES = (
-    "These are published figures, as printed; none was measured here. DAAR's own come first, then by MACs removed; what "
-    "this suite measures under its name is a reconstruction from the abstract.",
+    "These are published figures, as printed; none was measured here. DAAR's own come first, then by MACs removed; "
+    "what this suite measures under its name is a reconstruction from the abstract.",
     "Δ is pruned − dense top-1 in points, computed from the two; *printed* where the source gives the difference "
     "alone, or another one. A dash: not published.",
     "FLOPs mean MACs. Counting: *slim* is a really slim network, *masked* one whose filters are zeroed and counted "
