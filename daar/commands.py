@@ -318,7 +318,7 @@ def report(a: Namespace) -> None:
 
 def _where(folder: Path) -> str:
     rows = {
-        "tables": "tables/*.md",
+        "tables": "tables/*-*.md",
         "figures": "figures/*.png",
         "all numbers": "results.csv",
         "records": "**/record.json",

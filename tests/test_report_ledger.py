@@ -16,8 +16,8 @@ from daar.errors import InputError
 from daar.literature import Result
 from daar.report import ledger, published, write_ledger, write_published
 from daar.report.tables import RECONSTRUCTION
+from tests.report_rows import DAAR, DENSE, L1, RANDOM, TITLES, frame, lost, rows
 from tests.test_literature import result
-from tests.test_report_outputs import DAAR, DENSE, L1, RANDOM, TITLES, frame, rows
 
 ROOT = Path(__file__).resolve().parents[1]
 HOSTILE = "<img src=x onerror=alert(1)> | $x$ [a](javascript:b) *c* `d`"
@@ -156,6 +156,12 @@ def test_beyond_ten_points_there_is_no_counterpart() -> None:
 )
 def test_others_are_no_counterpart(changes: dict[str, Any]) -> None:
     assert ledger.compare(frame(L1), [theirs(**changes)]) == ledger.Ledger([], 0, 0)
+
+
+def test_failed_seeds_do_not_count() -> None:
+    entry = only(frame([*L1[:2], lost(L1[2])]), theirs())
+    assert (entry.ours.n, entry.ours.delta) == (2, pytest.approx(-0.4))
+    assert ledger.compare(frame([*map(lost, L1), *DAAR]), [theirs()]) == ledger.Ledger([], 0, 0)
 
 
 def test_controls_and_variants_with_options_are_no_counterpart() -> None:

@@ -17,11 +17,12 @@ from daar import literature
 from daar.files import write_text
 from daar.literature import Result
 from daar.report import fairness
-from daar.report.collect import read_results
+from daar.report.collect import finished, read_results
+from daar.report.markdown import escape
 from daar.report.names import pair_title
 from daar.report.published import KINDS, delta, percent, source
 from daar.report.statistics import summarise
-from daar.report.tables import RECONSTRUCTION, escape, signed
+from daar.report.table_text import RECONSTRUCTION, signed
 
 NEAR_POINTS = 10.0  # of MACs: beyond it there is no counterpart
 MACS_POINTS = 3.0
@@ -165,7 +166,8 @@ def compare(results: pd.DataFrame, published: Sequence[Result]) -> Ledger:
 
 def summaries(rows: pd.DataFrame) -> list[Ours]:
     """Ours of one (dataset, network): methods as published, so neither controls nor variants with options."""
-    rows = rows[~rows["control"] & (rows["options"] == "{}") & rows["top1_tuned"].notna()]
+    rows = finished(rows)
+    rows = rows[~rows["control"] & (rows["options"] == "{}")]
     found = []
     for (variant, policy, _), group in rows.groupby(["variant", "policy", "target"], dropna=False):
         deltas, tuned = summarise(group["top1_tuned"] - group["top1_dense"]), summarise(group["top1_tuned"])
@@ -176,7 +178,7 @@ def summaries(rows: pd.DataFrame) -> list[Ours]:
                 str(variant), str(group["method"].iloc[0]), str(policy), float(group["target"].iloc[0]), n,
                 summarise(group.drop_duplicates("base_sha256")["top1_dense"]).mean,
                 tuned.mean, tuned.std, deltas.mean, deltas.mean - half, deltas.mean + half,
-                summarise(group["macs_slim"]).mean, summarise(group["macs_reduction"]).mean,
+                summarise(group["macs_slim"].astype(float)).mean, summarise(group["macs_reduction"]).mean,
                 int(group["epochs"].min()), bool(group["imported"].any()),
             )
         )  # fmt: skip
