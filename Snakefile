@@ -40,5 +40,7 @@ rule all:
     input:
         rules.tables.output,
         rules.figures.output,
+        rules.ledger.output,
+        rules.published.output if PUBLISHED else [],
         rules.stability_report.output if SUITE.stability else [],
         rules.attention.output if EXPLAINED else [],

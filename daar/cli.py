@@ -302,9 +302,8 @@ def _add_suites(subparsers: Any) -> None:
     command.add_argument(
         "--results", type=Path, default=Path("results"), help="folder of all results (default: results)"
     )
-    command.add_argument(
-        "--only", choices=["collect", "tables", "figures", "stability", "attention"], help="one part; default: all"
-    )
+    parts = ["collect", "tables", "figures", "attention", "ledger", "published", "stability"]
+    command.add_argument("--only", choices=parts, help="one part; default: all")
     command.add_argument(
         "--partial", action="store_true", help="settings without a record stand as failed, with the reason"
     )

@@ -3,6 +3,7 @@
 import json
 from argparse import Namespace
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -304,6 +305,10 @@ def report(a: Namespace) -> None:
         reports.write_tables(results, folder / "tables", reports.of_suite(found))
     if a.only in (None, "figures"):
         reports.write_figures(results, folder / "figures", titles, suite_figures.scored(found))
+    if a.only in (None, "ledger"):
+        reports.write_ledger(results, folder / "tables", titles, found.deviations())
+    if a.only in (None, "published"):
+        reports.write_published(folder / "tables", product(found.datasets, found.networks))
     if a.only in (None, "stability") and found.stability:
         pairs = [(dataset, network) for dataset in found.datasets for network in found.networks]
         controls = suite_figures.controls(found)
@@ -318,7 +323,7 @@ def report(a: Namespace) -> None:
 
 def _where(folder: Path) -> str:
     rows = {
-        "tables": "tables/*.md",
+        "tables": "tables/*-*.md",
         "figures": "figures/*.png",
         "all numbers": "results.csv",
         "records": "**/record.json",

@@ -207,6 +207,11 @@ class Suite:
                 )
         return titles
 
+    def deviations(self) -> dict[str, tuple[str, ...]]:
+        """Variant → where its method differs from the paper that it follows, phrases; none for controls."""
+        methods = discovery.find(self.methods_dirs)
+        return {v.name: tuple(methods[v.method].info.get("deviations", ())) for v in self.variants if v.of is None}
+
 
 def load(path: Path) -> Suite:
     """Read and validate a suite file.

@@ -10,6 +10,8 @@ from daar.report.collect import write_results
 from daar.report.context import of_suite
 from daar.report.failures import split as split_failed
 from daar.report.figures import write_figures
+from daar.report.ledger import write_ledger
+from daar.report.published import write_published
 from daar.report.stability import write_stability
 from daar.report.tables import write_tables
 
@@ -18,6 +20,8 @@ __all__ = [
     "split_failed",
     "write_attention",
     "write_figures",
+    "write_ledger",
+    "write_published",
     "write_results",
     "write_stability",
     "write_tables",

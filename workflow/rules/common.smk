@@ -4,7 +4,16 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-from daar import discovery, gpu, preflight, provenance, suite as suites, suite_figures
+from daar import (
+    discovery,
+    files,
+    gpu,
+    literature,
+    preflight,
+    provenance,
+    suite as suites,
+    suite_figures,
+)
 from daar.errors import InputError
 from daar.pruning import policies
 

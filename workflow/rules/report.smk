@@ -9,6 +9,15 @@ PAGES = {
 }
 
 
+# what tables/<pair>-published.* there will be
+PUBLISHED = [
+    f"{dataset}-{network}"
+    for dataset in SUITE.datasets
+    for network in SUITE.networks
+    if (dataset, network) in literature.pairs()
+]
+
+
 rule suite:
     output:
         f"{RESULTS}/suite.json",
@@ -102,3 +111,48 @@ rule figures:
 if EXPLAINED:
 
     include: "explain.smk"
+
+
+rule ledger:
+    input:
+        rules.collect.output,
+        suite=rules.suite.output,
+    output:
+        report(
+            f"{RESULTS}/tables/ledger.md",
+            category="Tables",
+            caption="../report/ledger.rst",
+        ),
+        f"{RESULTS}/tables/ledger.csv",
+    log:
+        f"{RESULTS}/ledger.log",
+    conda:
+        ENV
+    params:
+        code=provenance.code_hash("daar.report.ledger"),
+        published=files.sha256(literature.FILE),
+    shell:
+        "python -m daar report {input.suite} --only ledger 2>&1 | tee -i {log}"
+
+
+if PUBLISHED:
+
+    rule published:
+        input:
+            suite=rules.suite.output,
+        output:
+            report(
+                expand(f"{RESULTS}/tables/{{pair}}-published.md", pair=PUBLISHED),
+                category="Tables",
+                caption="../report/published.rst",
+            ),
+            expand(f"{RESULTS}/tables/{{pair}}-published.csv", pair=PUBLISHED),
+        log:
+            f"{RESULTS}/published.log",
+        conda:
+            ENV
+        params:
+            code=provenance.code_hash("daar.report.published"),
+            published=files.sha256(literature.FILE),
+        shell:
+            "python -m daar report {input.suite} --only published 2>&1 | tee -i {log}"
