@@ -10,6 +10,7 @@ from daar.report import accuracy_latency, drawing, fairness, pruning_ratios, ran
 from daar.report.accuracy_macs import accuracy_macs
 from daar.report.accuracy_rows import accuracy_rows, is_better
 from daar.report.collect import finished, read_results
+from daar.report.published import points
 
 
 def write_figures(results: Path, folder: Path, titles: Mapping[str, str], scored: Collection[str] = ()) -> list[Path]:
@@ -40,7 +41,11 @@ def write_figures(results: Path, folder: Path, titles: Mapping[str, str], scored
     paths = []
     for (dataset, network), rows in frame.groupby(["dataset", "network"]):
         pair = (str(dataset), str(network))
-        figures = {"accuracy-macs": partial(accuracy_rows if is_better(rows) else accuracy_macs, rows, titles, given)}
+        figures = {
+            "accuracy-macs": partial(accuracy_rows, rows, titles, given)
+            if is_better(rows)
+            else partial(accuracy_macs, rows, titles, given, points(*pair))
+        }
         if not (own := _of(ratios, pair)).empty:
             figures["pruning-ratios"] = partial(pruning_ratios.pruning_ratios, rows, own, titles, given)
         if not (own := _of(curves, pair)).empty:
