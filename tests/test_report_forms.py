@@ -141,12 +141,14 @@ def test_latex_compiles(tmp_path: Path) -> None:
     real = accuracies.sheet(frame(L1, DAAR, RANDOM, change(L1, policy="published", macs_reduction=0.3)), Context())
     body = latex.page(SHEET) + latex.page(real)
     (tmp_path / "main.tex").write_text(
-        "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n" + body + "\\end{document}\n"
+        "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}\n" + body + "\\end{document}\n"
     )
     options = [] if engine == "tectonic" else ["-interaction=nonstopmode", "-halt-on-error"]
     done = subprocess.run([engine, *options, "main.tex"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
     assert (tmp_path / "main.pdf").stat().st_size > 1000
+    # nothing hangs out into the margin
+    assert "Overfull" not in done.stdout
 
 
 def test_markdown_leaves_intervals_legible_and_nothing_else() -> None:

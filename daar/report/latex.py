@@ -1,11 +1,13 @@
-r"""A sheet as LaTeX tables: `\usepackage{booktabs}` and `\input` are all they need, with any engine and encoding."""
+r"""A sheet as LaTeX tables: `\usepackage{booktabs,graphicx}` and `\input` are all they need, with any engine."""
 
 import re
 import unicodedata
 
 from daar.report.sheet import Cell, Grid, Heading, Part, Sheet
 
-_HEAD = r"% \usepackage{booktabs}, then \input this file. Written by daar report: edits are lost."
+_HEAD = r"% \usepackage{booktabs,graphicx}, then \input this file. Written by daar report: edits are lost."
+# shrinks a table to the width of the page if it is wider, and no other
+_SHRUNK = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{"
 # as wide as a name may be before it takes a second line
 _NAME_WIDTH = r"p{0.22\textwidth}"
 
@@ -67,7 +69,8 @@ def _part(part: Part, sheet: Sheet, notes: tuple[str, ...]) -> str:
         rf"\caption{{{escape(caption)}}}",
         r"\scriptsize",
         r"\setlength{\tabcolsep}{3pt}",
-        *_tabular(part.grid),
+        # in one piece: a line end would be a space within the box
+        _SHRUNK + "\n".join(_tabular(part.grid)) + "}",
         r"\par\medskip",
         r"\begin{minipage}{\textwidth}",
         r"\raggedright",
