@@ -9,7 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from daar import __version__, commands, control_commands, deployment_commands, explain_commands, stability_commands
+from daar import (
+    __version__,
+    commands,
+    control_commands,
+    deployment_commands,
+    explain_commands,
+    reproduction_commands,
+    stability_commands,
+)
 from daar import cli_options as options
 from daar.arguments import silence
 from daar.errors import InputError, first_line, is_out_of_memory
@@ -296,6 +304,17 @@ def _add_suites(subparsers: Any) -> None:
     command = _command(suite, "write", commands.write_suite, "write a suite given as JSON, validated")
     command.add_argument("config", metavar="JSON")
     options.add_out(command, "the file")
+
+    command = _command(
+        subparsers,
+        "reproduce",
+        reproduction_commands.reproduce,
+        "run one record's setting again and compare every number",
+    )
+    command.add_argument("record", type=Path, metavar="RECORD.json", help="in its results folder")
+    command.add_argument("--out", type=Path, help="empty folder for the rerun (default: a temporary one)")
+    command.add_argument("--keep-base", action="store_true", help="take the dense network from the record's results")
+    command.add_argument("--cores", type=int, metavar="N", help="for Snakemake (default: all)")
 
     command = _command(subparsers, "report", commands.report, "collect a suite's records into tables and figures")
     command.add_argument("suite", type=Path, metavar="SUITE.yaml")

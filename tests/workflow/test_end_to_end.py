@@ -100,6 +100,38 @@ def test_touching_the_code_reruns_nothing(finished: Path) -> None:
     assert "Nothing to be done" in (done := run(finished, "-n")).stdout + done.stderr
 
 
+def test_any_record_can_be_reproduced(finished: Path, tmp_path: Path) -> None:
+    record = finished / "results/tiny/digits/resnet20/seed1/l1/uniform-all-0.5/record.json"
+    command = [sys.executable, "-m", "daar", "reproduce", str(record), "--keep-base", "--cores", "2", "--out"]
+    done = subprocess.run([*command, str(tmp_path / "again")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = [line for line in done.stdout.splitlines() if line.startswith(("same", "differs"))]
+    assert not [line for line in said if line.startswith("differs")]
+    for name in ("top1.test.tuned", "macs.slim", "base.sha256", "kept.conv1", "tuned weights' sha256"):
+        assert any(line.startswith(f"same     {name}: ") for line in said), name
+    # only what the one record needs
+    assert len(list((tmp_path / "again").rglob("record.json"))) == 1
+
+    # a record that was tampered with
+    forged = json.loads(record.read_text())
+    forged["top1"]["test"]["tuned"] += 1
+    copy = tmp_path / "copy" / record.parent.relative_to(finished)
+    copy.mkdir(parents=True)
+    for name in ("plan.json", "model.safetensors"):
+        (copy / name).write_bytes((record.parent / name).read_bytes())
+    (copy / "record.json").write_text(json.dumps(forged))
+    (tmp_path / "copy/results/tiny/suite.json").write_text((finished / "results/tiny/suite.json").read_text())
+    dense = finished / "results/dense"
+    (tmp_path / "copy/results/dense").symlink_to(dense)
+    command[4] = str(copy / "record.json")
+    done = subprocess.run([*command, str(tmp_path / "third")], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("differs")] == [
+        f"differs  top1.test.tuned: {forged['top1']['test']['tuned']} in the record, "
+        f"{forged['top1']['test']['tuned'] - 1} now, by -1"
+    ]
+
+
 def test_changing_the_tuning_retrains_no_dense_network(finished: Path) -> None:
     done = run(finished, "-n", "--quiet", "rules", "--config", "finetune={epochs: 2, lr: 0.02, batch_size: 128}")
     jobs = done.stdout + done.stderr
