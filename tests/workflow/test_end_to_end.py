@@ -75,7 +75,7 @@ def test_every_setting_has_its_record_and_the_table_its_numbers(finished: Path) 
     written = {path.name for path in (finished / "results/tiny/tables").iterdir()}
     forms = ("md", "csv", "tex", "html")
     pages = {f"digits-resnet20{page}.{form}" for page in ("", "-costs") for form in forms}
-    assert written == {*pages, "digits-resnet20-differences.csv"}
+    assert written == {*pages, "digits-resnet20-differences.csv", "ledger.md", "ledger.csv"}
     with Image.open(finished / "results/tiny/figures/digits-resnet20-accuracy-macs.png") as figure:
         assert figure.width > 600
 
