@@ -30,6 +30,9 @@ if SUITE.latency:
     include: "workflow/rules/latency.smk"
 
 
+include: "workflow/rules/page.smk"
+
+
 for method in METHODS.values():
 
     include: str(method.rule)
@@ -44,3 +47,4 @@ rule all:
         rules.published.output if PUBLISHED else [],
         rules.stability_report.output if SUITE.stability else [],
         rules.attention.output if EXPLAINED else [],
+        rules.page.output,

@@ -316,12 +316,13 @@ def _add_suites(subparsers: Any) -> None:
     command.add_argument("--keep-base", action="store_true", help="take the dense network from the record's results")
     command.add_argument("--cores", type=int, metavar="N", help="for Snakemake (default: all)")
 
-    command = _command(subparsers, "report", commands.report, "collect a suite's records into tables and figures")
+    summary = "collect a suite's records into tables, figures and a page"
+    command = _command(subparsers, "report", commands.report, summary)
     command.add_argument("suite", type=Path, metavar="SUITE.yaml")
     command.add_argument(
         "--results", type=Path, default=Path("results"), help="folder of all results (default: results)"
     )
-    parts = ["collect", "tables", "figures", "attention", "ledger", "published", "stability"]
+    parts = ["collect", "tables", "figures", "attention", "ledger", "published", "stability", "page"]
     command.add_argument("--only", choices=parts, help="one part; default: all")
     command.add_argument(
         "--partial", action="store_true", help="settings without a record stand as failed, with the reason"

@@ -317,12 +317,15 @@ def report(a: Namespace) -> None:
         pictures = {pair: folder / setting.path / "attention.safetensors" for pair, setting in explained.items()}
         name = next(iter(explained.values())).variant.name
         reports.write_attention(pictures, folder / "figures", titles[name])
+    if a.only in (None, "page"):
+        reports.write_page(found, folder)
     if a.only is None:
         print(_where(folder))
 
 
 def _where(folder: Path) -> str:
     rows = {
+        "report": "report.html",
         "tables": "tables/*-*.md",
         "figures": "figures/*.png",
         "all numbers": "results.csv",

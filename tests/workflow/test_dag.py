@@ -44,7 +44,7 @@ def expected(found: suite.Suite) -> dict[str, int]:
     jobs = {
         **{"pack": len(found.datasets), "train": pairs * seeds, "measure": pairs * seeds, **scores},
         **{"plan": settings, "finetune": settings, "record": settings},
-        **{"suite": 1, "collect": 1, "tables": 1, "figures": 1, "ledger": 1, "all": 1},
+        **{"suite": 1, "collect": 1, "tables": 1, "figures": 1, "ledger": 1, "page": 1, "all": 1},
         # one job, where a network has published results on a dataset
         **({"published": 1} if set(product(found.datasets, found.networks)) & literature.pairs() else {}),
         **({"latency": settings} if found.latency else {}),

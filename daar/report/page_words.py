@@ -1,0 +1,78 @@
+"""The page's words about the numbers: who is ahead, by how much and how surely; what was run; what it does not show."""
+
+import statistics
+from collections.abc import Mapping
+
+import pandas as pd
+
+from daar.report.differences import between
+from daar.report.fairness import own_ratios
+from daar.report.names import pair_title
+from daar.report.table_text import signed
+
+
+def findings(rows: pd.DataFrame, titles: Mapping[str, str]) -> list[str]:
+    """One sentence per target of one (dataset, network): the best method, and whether it leads the next one."""
+    where = pair_title(str(rows["network"].iloc[0]), str(rows["dataset"].iloc[0]))
+    compared = rows[~own_ratios(rows) & ~rows["control"] & rows["top1_tuned"].notna()]
+    return [
+        f"{where}, {100 * float(str(target)):g}% of the MACs removed: {_finding(members, titles)}"
+        for target, members in compared.groupby("target")
+    ]
+
+
+def _finding(rows: pd.DataFrame, titles: Mapping[str, str]) -> str:
+    several = rows["policy"].nunique() > 1 and rows.groupby("variant")["policy"].nunique().max() > 1
+    by_row = {
+        titles.get(str(variant), str(variant)) + (f" with {policy} widths" if several else ""): dict(
+            zip(members["seed"], members["top1_tuned"], strict=True)
+        )
+        for (variant, policy), members in rows.groupby(["variant", "policy"])
+    }
+    means = {name: statistics.fmean(seeds.values()) for name, seeds in by_row.items()}
+    ranked = sorted(means, key=lambda name: (-means[name], name))
+    best = f"{means[ranked[0]]:.2f}%"
+    if len(ranked) == 1:
+        return f"{ranked[0]} reaches {best}; there is no other method to compare it with."
+    found = between(by_row[ranked[0]], by_row[ranked[1]])
+    if found.tied is None:
+        return (
+            f"{ranked[0]} has the highest accuracy, {best}, before {ranked[1]} with {means[ranked[1]]:.2f}%; "
+            "with fewer than two common seeds there is no interval, so this may be chance."
+        )
+    interval = f"95% interval {signed(found.low)} to {signed(found.high)}, {found.n} seeds"
+    if found.tied:
+        return f"{ranked[0]} ({best}) and {ranked[1]} are tied, {signed(found.mean)} points apart ({interval})."
+    return f"{ranked[0]} is ahead with {best}, by {signed(found.mean)} points before {ranked[1]} ({interval})."
+
+
+def run_facts(results: pd.DataFrame) -> str:
+    """What was run, in a sentence or two."""
+    if results.empty:
+        return "No setting has finished."
+    seeds, epochs = results["seed"].nunique(), sorted(set(results.loc[~results["control"], "epochs"]))
+    bases = results["base_sha256"].nunique()
+    machines = sorted(set(results["hardware_gpu"].fillna(results["hardware_cpu"])))
+    tuning = f"tuned for {' or '.join(map(str, epochs))} epochs" if any(epochs) else "not tuned"
+    return (
+        f"{_number(len(results), 'pruned network')} of {_number(bases, 'dense network')}, from "
+        f"{_number(seeds, 'seed')}, {tuning}, on {', '.join(machines)}. "
+        "Accuracy is top-1 on the test images after the last epoch of tuning."
+    )
+
+
+def limits(results: pd.DataFrame) -> list[str]:
+    """What the numbers do not show."""
+    notes = [
+        "An interval compares two rows and is not corrected for how many are compared; with few seeds it is wide.",
+        "Tied means that these runs do not tell the two apart, not that they are equal.",
+        "All methods were tuned by the same recipe; another recipe may order them otherwise.",
+        "MACs are counted, not timed: fewer of them need not run faster.",
+    ]
+    if results["imported"].any():
+        notes.append("A dense network was imported: seeds vary its tuning, not its training.")
+    return notes
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
