@@ -23,6 +23,8 @@ from daar.files import read_json, write_text
 from daar.report import fairness
 from daar.report.accuracies import table
 from daar.report.collect import finished, read_results
+from daar.report.comparison import facts
+from daar.report.context import of_suite
 from daar.report.names import pair_title
 from daar.report.page_plots import accuracy_macs
 from daar.report.page_words import findings, limits, run_facts
@@ -67,8 +69,12 @@ def write_page(suite: Suite, folder: Path) -> Path:
     ]
     stems = {pair["stem"]: pair["title"] for pair in pairs}
     figures = list(_figures(folder / "figures", stems))
+    context = of_suite(suite)
     for pair in pairs:
         pair["figures"] = [figure for figure in figures if figure["pair"] == pair["stem"]]
+        own = (everything["dataset"] == pair["dataset"]) & (everything["network"] == pair["network"])
+        pair["facts"] = facts(everything[own], context)
+        pair["full"] = _fragment(folder / "tables" / f"{pair['stem']}.html")
     text = (
         _environment()
         .get_template("report.html.j2")
@@ -176,6 +182,11 @@ def _belongs(stem: str, pairs: Mapping[str, str]) -> tuple[str | None, str]:
     return pair, stem if pair is None else stem.removeprefix(f"{pair}-")
 
 
+def _fragment(path: Path) -> Markup | None:
+    """HTML that we have written, which escapes what it shows."""
+    return Markup(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
 def _figures(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, str | None]]:
     """Every figure, once: as the smaller of its files, for pictures are smaller as PNG and lines as SVG."""
     for stem in sorted({path.stem for path in folder.glob("*") if path.suffix in _TYPES}):
@@ -192,12 +203,12 @@ def _more_tables(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, A
     for path in sorted(folder.glob("*.csv")):
         if path.stem in pairs:
             continue
-        fragment = path.with_name(f"{path.stem}.html")
+        fragment = _fragment(path.with_name(f"{path.stem}.html"))
         pair, kind = _belongs(path.stem, pairs)
         name = kind.replace("-", " ")
         whole: dict[str, Any] = {"name": name if pair is None else f"{pairs[pair]}: {name}"}
-        if fragment.is_file():
-            yield whole | {"html": Markup(fragment.read_text(encoding="utf-8"))}
+        if fragment is not None:
+            yield whole | {"html": fragment}
             continue
         try:
             cells = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
