@@ -62,7 +62,7 @@ def test_who_is_ahead_by_hand() -> None:
     # per seed 0.8, 0.6, 0.4: mean 0.6, standard deviation 0.2; t(0.975, 2) = 4.3027, so ± 0.4968
     (text,) = page_words.findings(frame(L1, DAAR, RANDOM), TITLES)
     assert text.startswith("ResNet-56 on CIFAR-10, 50% of the MACs removed: DAAR (reconstruction) is ahead with 93.40%")
-    assert "by +0.60 points before L1 (Li et al. 2017) (95% interval +0.10 to +1.10, 3 seeds)" in text
+    assert "0.60 points above L1 (Li et al. 2017) (95% interval +0.10 to +1.10, 3 seeds)" in text
 
 
 def test_ties_are_called_ties() -> None:

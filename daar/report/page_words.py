@@ -37,13 +37,13 @@ def _finding(rows: pd.DataFrame, titles: Mapping[str, str]) -> str:
     found = between(by_row[ranked[0]], by_row[ranked[1]])
     if found.tied is None:
         return (
-            f"{ranked[0]} has the highest accuracy, {best}, before {ranked[1]} with {means[ranked[1]]:.2f}%; "
+            f"{ranked[0]} has the highest accuracy, {best}, above {ranked[1]} with {means[ranked[1]]:.2f}%; "
             "with fewer than two common seeds there is no interval, so this may be chance."
         )
     interval = f"95% interval {signed(found.low)} to {signed(found.high)}, {found.n} seeds"
     if found.tied:
         return f"{ranked[0]} ({best}) and {ranked[1]} are tied, {signed(found.mean)} points apart ({interval})."
-    return f"{ranked[0]} is ahead with {best}, by {signed(found.mean)} points before {ranked[1]} ({interval})."
+    return f"{ranked[0]} is ahead with {best}, {found.mean:.2f} points above {ranked[1]} ({interval})."
 
 
 def run_facts(results: pd.DataFrame) -> str:
