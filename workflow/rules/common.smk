@@ -161,6 +161,20 @@ def for_report(kind, table):
     )
 
 
+def table_for_report(what, of, caption):
+    """A table's Markdown, with what the report says of it; `what` is empty for the main one."""
+    name = "-".join(filter(None, (of, what)))
+    return report(
+        f"{RESULTS}/tables/{name}.md",
+        category="Tables",
+        caption=caption,
+        labels={
+            "table": what.replace("-", " ") or "accuracy",
+            "of": of or "the whole suite",
+        },
+    )
+
+
 onstart:
     try:
         preflight.require_runnable(SUITE, Path(PACKS))

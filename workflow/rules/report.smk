@@ -54,12 +54,9 @@ rule tables:
         suite=rules.suite.output,
     output:
         [
-            report(
-                expand(f"{RESULTS}/tables/{{table}}{page}.md", table=TABLES),
-                category="Tables",
-                caption=caption,
-            )
+            table_for_report(page.removeprefix("-"), table, caption)
             for page, caption in PAGES.items()
+            for table in TABLES
         ],
         expand(
             f"{RESULTS}/tables/{{table}}{{page}}.{{form}}",
@@ -118,11 +115,7 @@ rule ledger:
         rules.collect.output,
         suite=rules.suite.output,
     output:
-        report(
-            f"{RESULTS}/tables/ledger.md",
-            category="Tables",
-            caption="../report/ledger.rst",
-        ),
+        table_for_report("ledger", "", "../report/ledger.rst"),
         f"{RESULTS}/tables/ledger.csv",
     log:
         f"{RESULTS}/ledger.log",
@@ -141,11 +134,10 @@ if PUBLISHED:
         input:
             suite=rules.suite.output,
         output:
-            report(
-                expand(f"{RESULTS}/tables/{{pair}}-published.md", pair=PUBLISHED),
-                category="Tables",
-                caption="../report/published.rst",
-            ),
+            [
+                table_for_report("published", pair, "../report/published.rst")
+                for pair in PUBLISHED
+            ],
             expand(f"{RESULTS}/tables/{{pair}}-published.csv", pair=PUBLISHED),
         log:
             f"{RESULTS}/published.log",

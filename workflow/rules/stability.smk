@@ -42,16 +42,19 @@ rule stability_report:
         ),
         suite=rules.suite.output,
     output:
-        report(
-            expand(f"{RESULTS}/tables/{{table}}-stability.md", table=TABLES),
-            category="Tables",
-            caption="../report/stability.rst",
-        ),
-        report(
-            expand(f"{RESULTS}/figures/{{table}}-stability.svg", table=TABLES),
-            category="Figures",
-            caption="../report/stability.rst",
-        ),
+        [
+            table_for_report("stability", table, "../report/stability.rst")
+            for table in TABLES
+        ],
+        [
+            report(
+                f"{RESULTS}/figures/{table}-stability.svg",
+                category="Figures",
+                caption="../report/stability.rst",
+                labels={"figure": "images needed", "of": table},
+            )
+            for table in TABLES
+        ],
         expand(f"{RESULTS}/tables/{{table}}-stability.csv", table=TABLES),
         expand(f"{RESULTS}/figures/{{table}}-stability.png", table=TABLES),
     log:
