@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from daar.data import readers
 from daar.data.datasets import get
 from daar.data.packed import SPLITS, channel_statistics, check, load, prepare
 from daar.errors import InputError
@@ -224,3 +225,19 @@ def test_output_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write"):
         prepare(DIGITS, tmp_path / "file" / "below")
+
+
+def test_a_class_without_images_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = readers.read
+
+    def without_threes(*arguments: Any) -> dict[str, readers.Part]:
+        # as many images as there should be, but the threes are called fours
+        return {
+            name: readers.Part(part.images, np.where(part.labels == 3, 4, part.labels))
+            for name, part in whole(*arguments).items()
+        }
+
+    monkeypatch.setattr(readers, "read", without_threes)
+    with pytest.raises(InputError, match=r"of all 10 classes in the train part of digits, got none of 3\. Put"):
+        prepare(DIGITS, tmp_path / "digits")
+    assert not list(tmp_path.iterdir())

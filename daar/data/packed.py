@@ -119,6 +119,7 @@ def prepare(
     if found is None:
         raise sources.not_found(dataset, data_root)
     parts = _in_packed_order(readers.read(found, dataset))
+    _require_every_class(parts, dataset, found.path)
     note = _compare(dataset, list(parts.values()))
     packed = _split(parts, dataset)
     mean, std = channel_statistics(packed["train"].images)
@@ -222,6 +223,16 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
 def _in_packed_order(parts: dict[str, Part]) -> dict[str, Part]:
     orders = {name: packed_order(part.images, part.labels) for name, part in parts.items()}
     return {name: Part(part.images[orders[name]], part.labels[orders[name]]) for name, part in parts.items()}
+
+
+def _require_every_class(parts: dict[str, Part], dataset: Dataset, where: Path | str) -> None:
+    for name, part in parts.items():
+        absent = sorted(set(range(len(dataset.classes))) - set(part.labels.tolist()))
+        if absent:
+            raise InputError(
+                f"expected images of all {len(dataset.classes)} classes in the {name} part of {dataset.name}, got none "
+                f"of {', '.join(dataset.classes[label] for label in absent)}. Put a whole copy in the place of {where}."
+            )
 
 
 def _split(parts: dict[str, Part], dataset: Dataset) -> dict[str, Part]:
