@@ -318,7 +318,7 @@ def report(a: Namespace) -> None:
         name = next(iter(explained.values())).variant.name
         reports.write_attention(pictures, folder / "figures", titles[name])
     if a.only in (None, "page"):
-        reports.write_page(found, folder)
+        reports.write_page(found, folder, a.suite)
     if a.only is None:
         print(_where(folder))
 

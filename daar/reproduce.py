@@ -75,7 +75,7 @@ def reproduce(
     say(f"running: {' '.join(command)}")
     if code := subprocess.run(command, check=False).returncode:
         raise InputError(f"the rerun ended with exit code {code}; its last lines above say why. It is in {out}.")
-    return list(_compare(record_file.parent, (out / target).parent))
+    return list(compare(record_file.parent, (out / target).parent))
 
 
 def around(record: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -126,7 +126,8 @@ def _base(record: Mapping[str, Any], record_file: Path, root: Path) -> Path:
     )
 
 
-def _compare(before: Path, now: Path) -> Iterator[Compared]:
+def compare(before: Path, now: Path) -> Iterator[Compared]:
+    """Every number of two settings' folders, but for what never repeats."""
     old, new = (dict(_flat(_numbers(folder))) for folder in (before, now))
     for name in old | new:
         yield Compared(name, old.get(name), new.get(name))

@@ -40,8 +40,6 @@ cli.main(["list", "methods"])
 def job() -> Iterator[Start]:
     """Starts such a job; none outlives the test, whatever comes of it."""
     started = []
-    # tests that run in a shell's background ignore Ctrl-C, and a job would inherit that
-    handlers = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def start(kind: str, **options: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", JOB, kind]
@@ -52,8 +50,6 @@ def job() -> Iterator[Start]:
         return process
 
     yield start
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
     for process in started:
         process.kill()
         for pipe in (process.stdout, process.stderr):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from daar.errors import InputError
-from daar.reproduce import Compared, around, reproduce
+from daar.reproduce import Compared, around, compare, reproduce
 from tests.test_report_collect import RECORD
 
 
@@ -75,3 +75,20 @@ def test_refuses_what_is_no_record(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(InputError, match=r"record\.json"):
         reproduce(path, tmp_path / "again", cores=1)
+
+
+def test_numbers_of_two_folders_are_compared_one_by_one(tmp_path: Path) -> None:
+    forged = copy.deepcopy(RECORD)
+    forged["top1"]["test"]["tuned"] += 1
+    forged["seconds"] = {"measure": 99.0}  # never repeats
+    for name, record, kept in (("before", forged, [0, 2]), ("now", RECORD, [0, 1])):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "record.json").write_text(json.dumps(record))
+        (folder / "plan.json").write_text(json.dumps({"groups": [{"name": "conv1", "size": 4, "kept": kept}]}))
+        (folder / "model.safetensors").write_bytes(b"the same weights")
+    found = {one.name: one for one in compare(tmp_path / "before", tmp_path / "now")}
+    assert {name for name, one in found.items() if not one.same} == {"top1.test.tuned", "kept.conv1"}
+    assert str(found["top1.test.tuned"]).endswith("now, by -1")
+    assert found["tuned weights' sha256"].same
+    assert found["macs.slim"].same

@@ -1,7 +1,7 @@
 """report.html: one file that a reader opens offline, from the suite's folder alone.
 
-It takes results.csv and suite.json, and whatever lies in tables/ and figures/ beside them. Plotly draws what shows
-values on hover and DataTables (from itables) sorts; both are put into the file, whose content security policy lets a
+It takes results.csv and the suite's file, and whatever lies in tables/ and figures/ beside them. Plotly draws what
+shows values on hover and DataTables (from itables) sorts; both are put into the file, whose content security policy lets a
 browser load nothing from anywhere. Equal inputs give equal bytes.
 """
 
@@ -19,7 +19,7 @@ import yaml
 from markupsafe import Markup
 
 from daar.errors import InputError
-from daar.files import read_json, write_text
+from daar.files import write_text
 from daar.report import fairness
 from daar.report.accuracies import table
 from daar.report.collect import finished, read_results
@@ -45,12 +45,13 @@ _LIBRARIES = {"plotly": ("plotly", "package_data/plotly.min.js"), "tables": ("it
 _TABLES_CSS = ("itables", "html/dt_bundle.css")
 
 
-def write_page(suite: Suite, folder: Path) -> Path:
+def write_page(suite: Suite, folder: Path, source: Path) -> Path:
     """Write `report.html` into a suite's folder of results.
 
     Args:
         suite: the suite.
-        folder: holds results.csv and suite.json; tables/ and figures/ are taken up where they are.
+        folder: holds results.csv; tables/ and figures/ are taken up where they are.
+        source: the file that the suite was loaded from, YAML or JSON.
 
     Returns:
         The file written.
@@ -61,7 +62,7 @@ def write_page(suite: Suite, folder: Path) -> Path:
     everything = read_results(folder / "results.csv")
     fairness.check(everything)
     results = finished(everything)
-    config = read_json(folder / "suite.json", "the suite as it was run")
+    config = yaml.safe_load(source.read_text(encoding="utf-8"))
     titles = suite.titles()
     pairs = [
         _pair(str(dataset), str(network), rows, titles)

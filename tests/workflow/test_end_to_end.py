@@ -112,25 +112,6 @@ def test_any_record_can_be_reproduced(finished: Path, tmp_path: Path) -> None:
     # only what the one record needs
     assert len(list((tmp_path / "again").rglob("record.json"))) == 1
 
-    # a record that was tampered with
-    forged = json.loads(record.read_text())
-    forged["top1"]["test"]["tuned"] += 1
-    copy = tmp_path / "copy" / record.parent.relative_to(finished)
-    copy.mkdir(parents=True)
-    for name in ("plan.json", "model.safetensors"):
-        (copy / name).write_bytes((record.parent / name).read_bytes())
-    (copy / "record.json").write_text(json.dumps(forged))
-    (tmp_path / "copy/results/tiny/suite.json").write_text((finished / "results/tiny/suite.json").read_text())
-    dense = finished / "results/dense"
-    (tmp_path / "copy/results/dense").symlink_to(dense)
-    command[4] = str(copy / "record.json")
-    done = subprocess.run([*command, str(tmp_path / "third")], capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert [line for line in done.stdout.splitlines() if line.startswith("differs")] == [
-        f"differs  top1.test.tuned: {forged['top1']['test']['tuned']} in the record, "
-        f"{forged['top1']['test']['tuned'] - 1} now, by -1"
-    ]
-
 
 def test_changing_the_tuning_retrains_no_dense_network(finished: Path) -> None:
     done = run(finished, "-n", "--quiet", "rules", "--config", "finetune={epochs: 2, lr: 0.02, batch_size: 128}")
