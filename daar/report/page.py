@@ -1,8 +1,8 @@
 """report.html: one file that a reader opens offline, from the suite's folder alone.
 
 It takes results.csv and the suite's file, and whatever lies in tables/ and figures/ beside them. Plotly draws what
-shows values on hover and DataTables (from itables) sorts; both are put into the file, whose content security policy lets a
-browser load nothing from anywhere. Equal inputs give equal bytes.
+shows values on hover and DataTables (from itables) sorts; both are put into the file, whose content security policy
+lets a browser load nothing from anywhere. Equal inputs give equal bytes.
 """
 
 import base64
