@@ -152,23 +152,7 @@ def _groups(ratios: pd.DataFrame) -> list[str]:
 
 
 def _draw(panel: Axes, percent: Any, one: Series, look: Look) -> None:
-    x, faint = np.arange(percent.shape[1]), look is small_multiples.FAINT
-    if not faint and len(percent) > 1:
-        low, high = percent.min(axis=0), percent.max(axis=0)
-        panel.fill_between(x, low, high, color=look.colour, alpha=0.2, linewidth=0, zorder=2)
-    panel.plot(
-        x,
-        percent.mean(axis=0),
-        color=look.colour,
-        marker=look.marker,
-        markersize=2.6,
-        markeredgewidth=0.5,
-        fillstyle=one.fill,
-        linestyle=one.line,
-        linewidth=0.5 if faint else 0.8,
-        label="_" if faint else one.label,
-        zorder=1 if faint else 3,
-    )
+    small_multiples.draw_band(panel, np.arange(percent.shape[1]), percent, one, look, markersize=2.6)
 
 
 def _name_groups(panel: Axes, names: Sequence[str]) -> None:

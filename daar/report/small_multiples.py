@@ -2,8 +2,9 @@
 
 import textwrap
 from collections.abc import Callable, Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -91,3 +92,33 @@ def draw(
         figure.suptitle(pair, x=0.01, ha="left", fontsize=8)
         above = 1
     return axes, sum(heights) + TITLE_INCHES * titles, above
+
+
+def draw_band(panel: Axes, x: Any, values: Any, one: Series, look: Look, **marks: Any) -> None:
+    """A series as the mean over its seeds, with a band from the least to the most.
+
+    Args:
+        panel: to draw on.
+        x: (n,).
+        values: (seeds, n); NaN where a seed has none.
+        one: the series.
+        look: its own, or `FAINT` for what stands behind another series.
+        marks: how its marks differ from those of other figures, as matplotlib's `plot` takes it.
+    """
+    faint = look is FAINT
+    if not faint and len(values) > 1:
+        low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+        panel.fill_between(x, low, high, color=look.colour, alpha=0.2, linewidth=0, zorder=2)
+    panel.plot(
+        x,
+        np.nanmean(values, axis=0),
+        color=look.colour,
+        marker=look.marker,
+        markeredgewidth=0.5,
+        fillstyle=one.fill,
+        linestyle=one.line,
+        linewidth=0.5 if faint else 0.8,
+        label="_" if faint else one.label,
+        zorder=1 if faint else 3,
+        **marks,
+    )

@@ -106,25 +106,10 @@ def by_series(curves: pd.DataFrame, series: list[Series], column: str) -> dict[K
 
 
 def _draw(panel: Axes, values: Any, one: Series, look: Look) -> None:
-    epochs, faint = np.arange(1, values.shape[1] + 1), look is small_multiples.FAINT
-    if not faint and len(values) > 1:
-        low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
-        panel.fill_between(epochs, low, high, color=look.colour, alpha=0.2, linewidth=0, zorder=2)
-    panel.plot(
-        epochs,
-        np.nanmean(values, axis=0),
-        color=look.colour,
-        marker=look.marker,
-        # among many epochs some are marked, so that lines are told apart in grey print
-        markevery=1 if len(epochs) <= _FEW else 0.15,
-        markersize=2.8,
-        markeredgewidth=0.5,
-        fillstyle=one.fill,
-        linestyle=one.line,
-        linewidth=0.5 if faint else 0.8,
-        label="_" if faint else one.label,
-        zorder=1 if faint else 3,
-    )
+    epochs = np.arange(1, values.shape[1] + 1)
+    # among many epochs some are marked, so that lines are told apart in grey print
+    marked = 1 if len(epochs) <= _FEW else 0.15
+    small_multiples.draw_band(panel, epochs, values, one, look, markersize=2.8, markevery=marked)
 
 
 def _draw_lr(panel: Axes, curves: pd.DataFrame) -> None:
