@@ -1,24 +1,28 @@
-"""How long a suite will take on this machine: a few steps of every kind of work are timed, and multiplied.
+"""How long a suite will take: a few steps of every kind of work are timed on this machine, and multiplied.
 
-Jobs run side by side as the workflow runs them: one for each GPU, or on shares of the cores.
+On one machine jobs run side by side as the workflow runs them: one for each GPU, or on shares of the cores. What they
+take on a cluster of such machines, daar/cluster/simulation.py makes of the same figures.
 
 What is timed: a training step of every dense network and of its slim form at every target, evaluation, every method's
 scores, and the start of a job. What is not: waiting for a download, and other programs on the machine.
 """
 
 import functools
+import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
 
 from daar import discovery, gpu, models
 from daar.api import Batch
+from daar.cluster.costs import Cost
 from daar.data import datasets
 from daar.data.datasets import Dataset
 from daar.data.packed import Pack
@@ -46,41 +50,51 @@ _SCHEDULING = 0.3
 # what a job's process imports: torch's optimizers and its counter of FLOPs bring torch's compiler along
 _LIGHT = "import daar.cli, daar.stages.score, daar.stages.plan"
 _HEAVY = "import daar.cli, daar.stages.finetune, daar.stages.record, torch._dynamo"
+# of kinds of work, where the rule's name says too little
+_NAMES = {"scratch": "from scratch"}
 
 
 @dataclass
 class Estimate:
-    """What is expected, by kind of work.
+    """What is expected, job by job.
 
     Attributes:
-        seconds: kind → from the first job to the last, those that run side by side counted once.
-        jobs: kind → how many jobs.
-        side_by_side: kind → how many of them run at once.
+        costs: of every job of the suite, but for seeds, which are alike.
+        side_by_side: kind of work → how many such jobs run at once on this machine.
+        peak_mb: main memory that this process had at its peak, having done every kind of work.
     """
 
-    seconds: dict[str, float] = field(default_factory=dict)
-    jobs: dict[str, int] = field(default_factory=dict)
+    costs: list[Cost] = field(default_factory=list)
     side_by_side: dict[str, int] = field(default_factory=dict)
+    peak_mb: int = 0
+
+    @property
+    def jobs(self) -> dict[str, int]:
+        """Kind of work → how many jobs."""
+        return {kind: sum(cost.count for cost in self.costs if cost.kind == kind) for kind in self.side_by_side}
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Kind of work → seconds on this machine, those jobs that run side by side counted once."""
+        return {
+            kind: sum(cost.count * cost.seconds for cost in self.costs if cost.kind == kind) / at_once
+            for kind, at_once in self.side_by_side.items()
+        }
 
     @property
     def hours(self) -> float:
-        """From the first job of the suite to the last."""
+        """From the first job of the suite to the last, on this machine."""
         return sum(self.seconds.values()) / 3600
 
-    def add(self, kind: str, count: int, each: float, at_once: int) -> None:
-        """Add jobs of a kind that take so many seconds each."""
-        self.jobs[kind] = self.jobs.get(kind, 0) + count
-        self.side_by_side[kind] = at_once
-        self.seconds[kind] = self.seconds.get(kind, 0.0) + count * each / at_once
 
-
-def estimate(suite: Suite, device: torch.device, cores: int) -> Estimate:
+def estimate(suite: Suite, device: torch.device, cores: int, *, threads: int | None = None) -> Estimate:
     """Time a little of everything that a suite does.
 
     Args:
         suite: the experiment.
         device: that its jobs will run on.
         cores: of the CPU, as Snakemake will be given.
+        threads: of every job; None for its share of the cores.
 
     Raises:
         InputError: a target cannot be reached.
@@ -89,13 +103,14 @@ def estimate(suite: Suite, device: torch.device, cores: int) -> Estimate:
     starts = {imports: _start(imports) + _SCHEDULING for imports in (_LIGHT, _HEAVY)}
     before = torch.get_num_threads()
 
-    def add(kind: str, jobs: int, count: int, work: Callable[[], float]) -> None:
+    def add(kind: str, jobs: int, count: int, work: Callable[[], float], **of: Any) -> None:
         """Time work as one of so many jobs of the suite would do it."""
-        threads = gpu.share_of_cores(jobs, cores)
-        torch.set_num_threads(threads)
-        places = gpu.count_gpus() if device.type == "cuda" else cores // threads
+        share = threads or gpu.share_of_cores(jobs, cores)
+        torch.set_num_threads(share)
+        places = gpu.count_gpus() if device.type == "cuda" else cores // share
         start = starts[_LIGHT if kind in ("score", "plan") else _HEAVY]
-        found.add(kind, count, work() + start, max(1, min(places, jobs)))
+        found.costs.append(Cost(kind, count=count, seconds=work() + start, **of))
+        found.side_by_side[kind] = max(1, min(places, jobs))
 
     try:
         for name in suite.datasets:
@@ -103,7 +118,9 @@ def estimate(suite: Suite, device: torch.device, cores: int) -> Estimate:
                 _add_network(suite, datasets.get(name), network, device, add)
     finally:
         torch.set_num_threads(before)
-    found.add("tables and figures", 3, 1.0 + _SCHEDULING, 1)
+    found.costs.append(Cost("tables and figures", "", "", 3, 1.0 + _SCHEDULING))
+    found.side_by_side["tables and figures"] = 1
+    found.peak_mb = _peak_mb()
     return found
 
 
@@ -111,32 +128,39 @@ def _add_network(suite: Suite, dataset: Dataset, network: str, device: torch.dev
     timed = _Timed(dataset, network, device)
     dense, cells = suite.dense_count, len(suite.settings)
     bases = 1 if network in suite.base else len(suite.seeds)
+    of = {"dataset": dataset.name, "network": network}
     if network not in suite.base:
-        add("train", dense, bases, lambda: timed.training(suite.train, None, dataset))
-    add("measure", dense, bases, lambda: timed.evaluation(None, dataset.val + dataset.test))
+        add("train", dense, bases, lambda: timed.training(suite.train, None, dataset), **of)
+    add("measure", dense, bases, lambda: timed.evaluation(None, dataset.val + dataset.test), **of)
     for variant in suite.variants:
         if variant.of is None:
             method = discovery.get(variant.method, suite.methods_dirs)
             options = dict(variant.options)
             images = suite.calibration_images
-            add("score", cells, len(suite.seeds), functools.partial(timed.scoring, method, options, images))
+            work = functools.partial(timed.scoring, method, options, images)
+            add("score", cells, len(suite.seeds), work, variant=variant.name, **of)
     for setting in suite.settings:
-        if (setting.dataset, setting.network) == (dataset.name, network):
+        here = (setting.dataset, setting.network) == (dataset.name, network)
+        if here and setting.seed == suite.seeds[0]:  # the others take as long
             _add_setting(suite, dataset, setting, timed, add)
 
 
 def _add_setting(suite: Suite, dataset: Dataset, setting: Setting, timed: "_Timed", add: Callable[..., None]) -> None:
-    cells, target = len(suite.settings), setting.target
+    target, tuning = setting.target, suite.finetune
     brought = setting.policy not in policies.OWN and not setting.policy.startswith("published-")
     passes = timed.groups + 1 if brought else 0
-    add("plan", cells, 1, lambda: passes * timed.masked(suite.calibration_images))
+    add_job = functools.partial(
+        add, jobs=len(suite.settings), count=len(suite.seeds), dataset=dataset.name, network=setting.network,
+        variant=setting.variant.name, policy=setting.policy, target=target,
+    )  # fmt: skip
     if setting.variant.method == "scratch_of":
-        longer = suite.train.epochs / max(1, suite.finetune.epochs) + 1
-        add("from scratch", cells, 1, lambda: longer * timed.training(suite.finetune, target, dataset))
+        longer = suite.train.epochs / max(1, tuning.epochs) + 1
+        add_job("scratch", work=lambda: longer * timed.training(tuning, target, dataset))
     else:
-        add("finetune", cells, 1, lambda: timed.training(suite.finetune, target, dataset) + timed.check)
+        add_job("plan", work=lambda: passes * timed.masked(suite.calibration_images))
+        add_job("finetune", work=lambda: timed.training(tuning, target, dataset) + timed.check)
     # untuned, recalibrated, tuned, and the best epoch on val
-    add("record", cells, 1, lambda: 4 * timed.evaluation(target, dataset.val + dataset.test))
+    add_job("record", work=lambda: 4 * timed.evaluation(target, dataset.val + dataset.test))
 
 
 class _Timed:
@@ -245,10 +269,17 @@ def _start(imports: str) -> float:
         raise InputError(f"a job cannot start: {error.stderr.decode(errors='replace').strip()[-200:]}") from error
 
 
+def _peak_mb() -> int:
+    """Main memory of this process at its peak, in MB."""
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used // (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
 def to_text(found: Estimate) -> str:
     """A line for every kind of work, and the sum."""
     rows = [
-        f"{kind:<20} {found.jobs[kind]:>6} jobs, {found.side_by_side[kind]} at once {_readable(seconds):>14}"
+        f"{_NAMES.get(kind, kind):<20} {found.jobs[kind]:>6} jobs, {found.side_by_side[kind]} at once "
+        f"{_readable(seconds):>14}"
         for kind, seconds in found.seconds.items()
     ]
     total = f"{'together':<20} {sum(found.jobs.values()):>6} jobs {_readable(3600 * found.hours):>25}"

@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 SLOTS = "DAAR_SLOTS_PER_GPU"
+# set in the jobs that a scheduler starts for the workflow: the GPUs they see are theirs alone
+GRANTED = "DAAR_GPUS_GRANTED"
 
 
 def count_cores() -> int:
@@ -61,12 +64,18 @@ def export_slots(asked: int | None) -> int:
     return slots
 
 
+def export_granted() -> None:
+    """Have this process and those it starts use the GPUs that a scheduler granted, without a lease of their own."""
+    os.environ[GRANTED] = "1"
+
+
 def choose_device(name: str, slots: int = 1) -> "torch.device":
     """The device of that name; `auto` takes CUDA, then Apple's MPS, then the CPU.
 
     On CUDA it waits for a GPU that is free, and has it until this process ends; `cuda:1` waits for that one. It becomes
     torch's current one, so that nothing lands on another by default. Under torchrun the processes of a machine take one
-    GPU each, by their local rank.
+    GPU each, by their local rank. In a job of a scheduler the GPUs are those that it granted, and nothing is waited
+    for: where Slurm granted none, `auto` takes the CPU, whatever the node has.
 
     Args:
         name: one of DEVICES, or cuda:INDEX among those that CUDA_VISIBLE_DEVICES shows.
@@ -79,6 +88,7 @@ def choose_device(name: str, slots: int = 1) -> "torch.device":
 
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
+        there["cuda"] &= not _is_refused(there["cuda"])
         name = next(device for device, available in there.items() if available)
     if name == "cuda" and distributed.is_launched():
         name = f"cuda:{distributed.local_rank()}"
@@ -91,10 +101,25 @@ def choose_device(name: str, slots: int = 1) -> "torch.device":
         return torch.device(name)
     first = int(name.partition(":")[2] or 0)
     wanted = gpus[first : first + 1] if ":" in name else gpus
-    with distributed.in_turn():
-        index = first + lease.take(wanted, slots)
+    if os.environ.get(GRANTED):
+        index = first
+    else:
+        with distributed.in_turn():
+            index = first + lease.take(wanted, slots)
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
+
+
+def _is_refused(seen: bool) -> bool:
+    """Whether this is a job of Slurm's that has no GPU; says so where its device is not what one would expect."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not os.environ.get(GRANTED) or "SLURM_JOB_ID" not in os.environ:
+        return False
+    if visible is None and seen:
+        print("daar: Slurm granted this job no GPU, so that it takes the CPU; gpu=1 asks for one", file=sys.stderr)
+    if visible is not None and not seen:
+        print(f"daar: Slurm granted GPU {visible}, but torch sees none here: it takes the CPU", file=sys.stderr)
+    return visible is None
 
 
 def _visible() -> list[str]:

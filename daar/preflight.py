@@ -38,12 +38,13 @@ def hours(suite: Suite) -> float:
     return training_flops(suite) / rate / 3600
 
 
-def problems(suite: Suite, packs: Path) -> list[str]:
+def problems(suite: Suite, packs: Path, *, elsewhere: bool = False) -> list[str]:
     """Why the suite cannot run here, a clause each; empty if it can.
 
     Args:
         suite: the experiment.
         packs: folder of the packed datasets.
+        elsewhere: whether its jobs run on other machines, whose devices are unknown here.
     """
     found = []
     root = Path(suite.data_root) if suite.data_root else None
@@ -54,18 +55,18 @@ def problems(suite: Suite, packs: Path) -> list[str]:
         if "torchvision" in dataset.sources and sources.reachable():
             continue
         found.append(str(sources.not_found(dataset, root)).rstrip(".") + " (nor can it be downloaded: no network)")
-    if not suite.allow_cpu and not _has_gpu():
+    if not suite.allow_cpu and not elsewhere and not _has_gpu():
         found.append("no GPU: looked for NVIDIA's driver and CUDA_VISIBLE_DEVICES")
     return found
 
 
-def require_runnable(suite: Suite, packs: Path) -> None:
-    """Stop a run that cannot succeed.
+def require_runnable(suite: Suite, packs: Path, *, elsewhere: bool = False) -> None:
+    """Stop a run that cannot succeed; arguments as for `problems`.
 
     Raises:
         InputError: says what is missing, where it was looked for, how long it would take here, and what to run instead.
     """
-    found = problems(suite, packs)
+    found = problems(suite, packs, elsewhere=elsewhere)
     if found:
         where = f"{gpu.count_cores()} CPU cores" if not _has_gpu() else "one GPU"
         raise InputError(

@@ -55,11 +55,14 @@ def code_hash(module: str, *, network: str | None = None, files: Iterable[Path] 
         network: whose definition counts too.
         files: further files that count, Python or YAML: a method's, a policy's.
     """
-    modules = _closure(module)
-    if network is not None:
-        modules |= _closure(models.get(network).module)
+    return _hash(module, None if network is None else models.get(network).module, tuple(sorted(map(Path, files))))
+
+
+@functools.cache  # the DAG asks for every job
+def _hash(module: str, network: str | None, files: tuple[Path, ...]) -> str:
+    modules = _closure(module) if network is None else _closure(module) | _closure(network)
     sources = [_path(name) for name in sorted(modules)]
-    parts = [_normal_form(path) for path in [*sources, *sorted(map(Path, files))]]
+    parts = [_normal_form(path) for path in [*sources, *files]]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
@@ -75,15 +78,21 @@ def _closure(module: str) -> set[str]:
     return found
 
 
+@functools.cache
 def _imports(path: Path) -> set[str]:
     """Dotted names of the modules of daar that a file imports, at its top or anywhere in it."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(_parsed(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return {name for name in names if name.split(".")[0] == "daar" and _exists(name)}
+
+
+@functools.cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def _path(module: str) -> Path:
@@ -100,13 +109,19 @@ def _normal_form(path: Path) -> str:
     """The code of a file without comments and docstrings; of YAML the content, whose comments do not count either."""
     if path.suffix == ".yaml":
         return json.dumps(yaml.safe_load(path.read_text(encoding="utf-8")))
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = _parsed(path)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
             node
         ):
             node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)
+
+
+def forget() -> None:
+    """Read the sources anew from here on."""
+    for cached in (_hash, _closure, _imports, _parsed, _normal_form):
+        cached.cache_clear()
 
 
 def environment() -> dict[str, Any]:

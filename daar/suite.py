@@ -125,6 +125,8 @@ class Suite:
         data_root: where the datasets are looked for; None for DAAR_DATA_ROOT or ./data.
         allow_cpu: whether it may run without a GPU.
         slots_per_gpu: how many jobs may share a GPU; None for DAAR_SLOTS_PER_GPU, else 1.
+        processes: that share every batch of a training, each on a GPU of its own where there are GPUs.
+        nodes: of a cluster that they are spread over.
         methods_dirs: further folders of methods.
         latency: whether every slim network is timed beside its dense one.
         stability: which importances are scored with how many images, or None.
@@ -148,6 +150,8 @@ class Suite:
     latency: bool = False
     stability: Stability | None = None
     slots_per_gpu: int | None = None
+    processes: int = 1
+    nodes: int = 1
 
     @property
     def settings(self) -> list[Setting]:
@@ -190,7 +194,9 @@ class Suite:
         """Folder of a dense network below `results/dense`; imported weights are one for all seeds."""
         if network in self.base:
             return f"{dataset}/{network}/{self.base[network].hash}/seed0"
-        return f"{dataset}/{network}/{self.train.hash}/seed{seed}"
+        # batch norm sees the images of its own process, so that weights differ with their number
+        shared = f"-x{self.processes}" if self.processes > 1 else ""
+        return f"{dataset}/{network}/{self.train.hash}{shared}/seed{seed}"
 
     def titles(self) -> dict[str, str]:
         """Variant → how tables name it."""
@@ -259,8 +265,11 @@ def from_config(content: Any, where: str) -> Suite:
         methods_dirs=extra,
         latency=content.get("latency", False),
         slots_per_gpu=content.get("slots_per_gpu"),
+        processes=content.get("distributed", {}).get("processes", 1),
+        nodes=content.get("distributed", {}).get("nodes", 1),
     )
     _check_scratch(suite, content, where)
+    _check_processes(suite, where)
     _check_names(suite, where)
     return replace(suite, stability=_stability(suite, content, where))
 
@@ -349,6 +358,22 @@ def _check_scratch(suite: Suite, content: dict[str, Any], where: str) -> None:
         raise InputError(
             f"{where}: {scratch[0]} trains from scratch, but the base of {next(iter(suite.base))} is imported and "
             "tells no recipe. Give one as `train`."
+        )
+
+
+def _check_processes(suite: Suite, where: str) -> None:
+    """Processes share a batch equally, nodes the processes."""
+    for name, recipe in (("train", suite.train), ("finetune", suite.finetune)):
+        if recipe.batch_size % suite.processes or recipe.batch_size < 2 * suite.processes:
+            raise InputError(
+                f"{where}: {name}.batch_size is {recipe.batch_size}; the {suite.processes} of distributed.processes "
+                f"cannot share it equally with two images or more each. Choose a multiple of {suite.processes} from "
+                f"{2 * suite.processes} on."
+            )
+    if suite.processes % suite.nodes:
+        raise InputError(
+            f"{where}: distributed.processes is {suite.processes}, which {suite.nodes} nodes cannot share equally. "
+            f"Choose a multiple of {suite.nodes}."
         )
 
 

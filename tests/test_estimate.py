@@ -59,9 +59,9 @@ def test_imported_weights_are_not_trained_and_scratch_takes_both_budgets() -> No
     assert "train" not in estimate.estimate(made(**weights), CPU, 1).jobs
     controls = {"variants": {"again": {"scratch_of": "l1"}}}
     found = estimate.estimate(made(**controls), CPU, 1)
-    assert found.jobs["from scratch"] == 4
+    assert found.jobs["scratch"] == 4
     tuning = (found.seconds["finetune"] - 8) / 8
-    assert found.seconds["from scratch"] == pytest.approx(4 * (3 / 2 + 1) * tuning)
+    assert found.seconds["scratch"] == pytest.approx(4 * (3 / 2 + 1) * tuning)
 
 
 @pytest.mark.usefixtures("unit")

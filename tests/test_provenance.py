@@ -48,8 +48,7 @@ def test_packing_depends_on_readers_and_splits() -> None:
 
 def test_a_network_s_hash_is_its_family_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def hashes() -> dict[str, str]:
-        provenance._closure.cache_clear()
-        provenance._normal_form.cache_clear()
+        provenance.forget()
         return {name: provenance.code_hash("daar.stages.train", network=name) for name in ("resnet20", "vgg16_bn")}
 
     shutil.copytree(provenance.REPOSITORY / "daar", tmp_path / "daar")
@@ -67,8 +66,15 @@ def test_a_network_s_hash_is_its_family_s(monkeypatch: pytest.MonkeyPatch, tmp_p
         file.write_text(text + "\n_EDITED = 1\n")
         assert {name for name, value in hashes().items() if value != before[name]} == marks, path
         file.write_text(text)
-    provenance._closure.cache_clear()
-    provenance._normal_form.cache_clear()
+    provenance.forget()
+
+
+def test_a_hash_does_not_depend_on_which_were_asked_for_before() -> None:
+    provenance.forget()
+    alone = provenance.code_hash("daar.stages.train")
+    provenance.code_hash("daar.stages.train", network="vgg16_bn")
+    provenance._hash.cache_clear()
+    assert provenance.code_hash("daar.stages.train") == alone
 
 
 def test_environment_says_where_a_number_was_made() -> None:

@@ -14,6 +14,7 @@ from daar import (
     suite as suites,
     suite_figures,
 )
+from daar.cluster import launch, requests, slurm
 from daar.errors import InputError
 from daar.pruning import policies
 
@@ -24,11 +25,15 @@ def fail(error):
     raise SystemExit(2)
 
 
+# whether jobs go to a scheduler (`--jobs N` with an executor that is none of this machine), or this is such a job
+ON_CLUSTER = workflow.nodes is not None or workflow.remote_exec
+
 try:
     SUITE = suites.from_config(config, "suite")
     METHODS = discovery.find(SUITE.methods_dirs)
     SETTINGS = SUITE.settings
-    SLOTS_PER_GPU = gpu.export_slots(SUITE.slots_per_gpu)
+    # sharing is the scheduler's business there
+    SLOTS_PER_GPU = gpu.export_slots(1 if ON_CLUSTER else SUITE.slots_per_gpu)
 except InputError as error:
     fail(error)
 
@@ -55,9 +60,31 @@ ENV = f"{workflow.basedir}/environment.yml"
 discovery.export_interpreter()
 
 # `gpu` counts slots. Without a limit Snakemake would hand them out without end; `--resources gpu=N` still wins. Which
-# GPU a job gets is its own affair (daar/lease.py)
+# GPU a job gets is its own affair (daar/lease.py). On a cluster the limit is that of one queue entry.
 if "gpu" not in workflow.global_resources:
-    workflow.register_resource("gpu", gpu.count_gpus() * SLOTS_PER_GPU)
+    workflow.register_resource(
+        "gpu",
+        SUITE.processes if ON_CLUSTER else gpu.count_gpus() * SLOTS_PER_GPU,
+    )
+
+if ON_CLUSTER:
+    # jobs of one queue entry run one after the other, each with all that the entry has
+    workflow.register_resource("turn", 1)
+
+    resource_scopes:
+        gpu="local",
+        turn="local",
+
+
+if workflow.remote_exec:
+    gpu.export_granted()
+
+COSTS = Path(RESULTS, "costs.json")
+GPUS = workflow.global_resources["gpu"].value > 0
+REQUESTS, UNMEASURED = requests.for_suite(SUITE, COSTS, gpus=GPUS)
+# on one machine all processes run there
+NODES = SUITE.nodes if ON_CLUSTER else 1
+PER_NODE = SUITE.processes // NODES
 
 
 wildcard_constraints:
@@ -65,7 +92,7 @@ wildcard_constraints:
     network="|".join(SUITE.networks),
     variant="|".join(variant.name for variant in SUITE.variants),
     seed=r"\d+",
-    recipe="[0-9a-f]{12}|import-[0-9a-f]{8}",
+    recipe="[0-9a-f]{12}(-x[0-9]+)?|import-[0-9a-f]{8}",
     scope=SUITE.scope,
     target=r"own|0\.\d+(e-\d+)?",
 
@@ -105,17 +132,87 @@ def method_options(wildcards):
     return f"--method {variant.method} --options '{options}' {of} {folders}".rstrip()
 
 
+def entry(group, *wildcards):
+    """The group of jobs that share a queue entry; none on one machine, where each job stands for itself.
+
+    Jobs of other values of these wildcards never share one, so that none of them waits for another's dense network.
+    """
+
+    def named(given):
+        name = "-".join((group, *(getattr(given, wildcard) for wildcard in wildcards)))
+        workflow.parent_groupids[name] = group  # what --group-components knows it by
+        return name
+
+    return named if ON_CLUSTER else None
+
+
+# A training in several processes is started otherwise, which is no reason to train again: so these are resources, and
+# no params
+PROCESSES = {
+    "gpu": SUITE.processes,
+    "launch": launch.command(SUITE.processes, NODES, gpus=GPUS),
+    "threads_each": lambda wildcards, threads: max(1, threads // PER_NODE),
+    **launch.resources(SUITE.processes, NODES, gpus=GPUS),
+}
+
+
+def training_entry(group, *wildcards):
+    """As `entry`, for what shares one with a training; on several nodes a training stands for itself."""
+    return entry(group, *wildcards) if NODES == 1 else None
+
+
+def minutes(kind, times=1):
+    """How long a job of that kind may take, as a resource; a retry may take longer."""
+
+    def asked(wildcards, attempt):
+        given = dict(wildcards)
+        target = given.get("target", "own")
+        return REQUESTS.minutes(
+            kind,
+            attempt,
+            given["dataset"],
+            given["network"],
+            given.get("variant"),
+            given.get("policy"),
+            None if target == "own" else float(target),
+            times=times,
+        )
+
+    return asked
+
+
+def memory(wildcards, attempt):
+    """MB of main memory of a job, as a resource."""
+    return REQUESTS.memory_mb(attempt, wildcards.dataset)
+
+
+def cores_of_a_job(jobs):
+    """Threads of each of so many jobs: what --max-threads says on a cluster, else a share of this machine's cores."""
+    if ON_CLUSTER:
+        return workflow.resource_settings.max_threads or 1
+    return gpu.share_of_cores(jobs, workflow.cores)
+
+
 def all_cores(wildcards):
-    """What --cores says: Snakemake has nothing left for another job."""
-    return workflow.cores
+    """What --cores says: Snakemake has nothing left for another job. On a cluster the node is asked for alone."""
+    return cores_of_a_job(1)
+
+
+def threads_of_training(jobs):
+    """Threads of all the processes of a training on one node."""
+
+    def asked(wildcards):
+        return cores_of_a_job(jobs) * (PER_NODE if ON_CLUSTER else 1)
+
+    return asked
 
 
 def threads_of_settings(wildcards):
-    return gpu.share_of_cores(len(SETTINGS), workflow.cores or 1)
+    return cores_of_a_job(len(SETTINGS))
 
 
 def threads_of_dense(wildcards):
-    return gpu.share_of_cores(SUITE.dense_count, workflow.cores or 1)
+    return cores_of_a_job(SUITE.dense_count)
 
 
 def plan_threads(wildcards):
@@ -175,9 +272,35 @@ def table_for_report(what, of, caption):
     )
 
 
+def require_cluster():
+    """Stop, or say what is uncertain, before anything is queued; `workflow.dag` is Snakemake's own."""
+    asked = [dict(job.resources.items()) for job in remote_jobs(workflow.dag)]
+    if not asked:
+        return
+    if UNMEASURED:
+        print(
+            f"daar: {UNMEASURED}; times and memory that jobs ask for follow from MACs. Better: on a node of the kind "
+            f"that they will have, daar suite check SUITE.yaml --cluster",
+            file=sys.stderr,
+        )
+    if workflow.executor_plugin.name == "slurm":
+        settings = workflow.executor_settings
+        slurm.require_startable(asked, status_command=settings.status_command)
+        if untried := slurm.require_shared_folder(asked[0], Path(RESULTS)):
+            print(f"daar: {untried}", file=sys.stderr)
+
+
+def remote_jobs(dag):
+    """Queue entries that a run will submit: groups, and jobs that stand for themselves."""
+    found = [dag.get_job_group(job) or job for job in dag.needrun_jobs()]
+    return list(dict.fromkeys(entry for entry in found if not entry.is_local))
+
+
 onstart:
     try:
-        preflight.require_runnable(SUITE, Path(PACKS))
+        preflight.require_runnable(SUITE, Path(PACKS), elsewhere=ON_CLUSTER)
+        if ON_CLUSTER:
+            require_cluster()
     except InputError as error:
         fail(error)
 

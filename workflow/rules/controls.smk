@@ -11,8 +11,14 @@ rule random_at:
         f"{SETTING}/plan.benchmark.tsv"
     wildcard_constraints:
         variant=variants_of("random_at"),
+    group:
+        entry("importance", "dataset", "network", "seed")
     conda:
         ENV
+    resources:
+        turn=1,
+        mem_mb=memory,
+        runtime=minutes("random_at"),
     params:
         base=dense_of,
         code=lambda wildcards: provenance.code_hash(
@@ -38,11 +44,16 @@ rule scratch:
     wildcard_constraints:
         variant=variants_of("scratch_of"),
     retries: 2
+    group:
+        training_entry("tuning", "dataset", "network", "seed")
     conda:
         ENV
-    threads: threads_of_settings
+    threads: threads_of_training(len(SETTINGS))
     resources:
-        gpu=1,
+        **PROCESSES,
+        turn=1,
+        mem_mb=memory,
+        runtime=minutes("scratch"),
     params:
         base=dense_of,
         folder=subpath(output[0], parent=True),
@@ -56,9 +67,9 @@ rule scratch:
             "daar.stages.scratch", network=wildcards.network
         ),
     shell:
-        "python -m daar scratch {params.base} --plan {input.plan} --dataset {wildcards.dataset}"
+        "{resources.launch} scratch {params.base} --plan {input.plan} --dataset {wildcards.dataset}"
         " --images {params.images} --seed {wildcards.seed} --recipe {params.recipe:q} --budget {params.budget}"
-        " --tuning-epochs {params.tuning_epochs} --out {params.folder} --threads {threads}"
+        " --tuning-epochs {params.tuning_epochs} --out {params.folder} --threads {resources.threads_each}"
         " --label '{wildcards.network} seed {wildcards.seed} {wildcards.variant} {wildcards.target}'"
         " 2>&1 | tee -i {log}"
 

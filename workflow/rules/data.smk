@@ -6,6 +6,7 @@ rule pack:
         f"{PACKS}/{{dataset}}/source.json",
     log:
         f"{PACKS}/{{dataset}}/pack.log",
+    localrule: True
     conda:
         ENV
     params:

@@ -10,14 +10,19 @@ rule train:
     benchmark:
         f"{DENSE}/train.benchmark.tsv"
     wildcard_constraints:
-        recipe="[0-9a-f]{12}",
+        recipe="[0-9a-f]{12}(-x[0-9]+)?",
     # a job that was killed alone goes on from its resume file, which stays, being no output
     retries: 2
+    group:
+        training_entry("dense", "dataset", "network")
     conda:
         ENV
-    threads: threads_of_dense
+    threads: threads_of_training(SUITE.dense_count)
     resources:
-        gpu=1,
+        **PROCESSES,
+        turn=1,
+        mem_mb=memory,
+        runtime=minutes("train"),
     params:
         folder=subpath(output[0], parent=True),
         recipe=json.dumps(SUITE.train.to_json()),
@@ -25,8 +30,8 @@ rule train:
             "daar.stages.train", network=wildcards.network
         ),
     shell:
-        "python -m daar train --network {wildcards.network} --dataset {wildcards.dataset} --seed {wildcards.seed}"
-        " --recipe {params.recipe:q} --out {params.folder} --threads {threads}"
+        "{resources.launch} train --network {wildcards.network} --dataset {wildcards.dataset} --seed {wildcards.seed}"
+        " --recipe {params.recipe:q} --out {params.folder} --threads {resources.threads_each}"
         " --label '{wildcards.network} seed {wildcards.seed} dense' 2>&1 | tee -i {log}"
 
 
@@ -40,6 +45,7 @@ rule import_weights:
         f"{DENSE}/import.log",
     wildcard_constraints:
         recipe="import-[0-9a-f]{8}",
+    localrule: True
     conda:
         ENV
     params:
@@ -63,11 +69,16 @@ rule measure:
         f"{DENSE}/measured.json",
     log:
         f"{DENSE}/measure.log",
+    group:
+        training_entry("dense", "dataset", "network")
     conda:
         ENV
     threads: threads_of_dense
     resources:
         gpu=1,
+        turn=1,
+        mem_mb=memory,
+        runtime=minutes("measure"),
     params:
         folder=subpath(input[0], parent=True),
         code=provenance.code_hash("daar.stages.measure"),

@@ -8,11 +8,16 @@ rule explain:
         f"{SETTING}/attention.safetensors",
     log:
         f"{SETTING}/explain.log",
+    group:
+        entry("importance", "dataset", "network", "seed")
     conda:
         ENV
     threads: threads_of_settings
     resources:
         gpu=1,
+        turn=1,
+        mem_mb=memory,
+        runtime=minutes("score"),
     params:
         base=dense_of,
         method=method_options,
@@ -36,6 +41,7 @@ rule attention:
         expand(f"{RESULTS}/figures/{{table}}-attention.png", table=TABLES),
     log:
         f"{RESULTS}/attention.log",
+    localrule: True
     conda:
         ENV
     params:

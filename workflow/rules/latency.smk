@@ -13,7 +13,10 @@ rule latency:
         ENV
     threads: all_cores
     resources:
+        **({"slurm_extra": "--exclusive"} if ON_CLUSTER else {}),
         gpu=SLOTS_PER_GPU,
+        mem_mb=memory,
+        runtime=minutes("latency"),
     params:
         base=dense_of,
         folder=subpath(output[0], parent=True),

@@ -13,6 +13,7 @@ rule page:
         f"{RESULTS}/report.html",
     log:
         f"{RESULTS}/page.log",
+    localrule: True
     conda:
         ENV
     params:

@@ -12,10 +12,15 @@ rule score:
         f"{VARIANT}/score.benchmark.tsv"
     wildcard_constraints:
         variant="(?!)",
+    group:
+        entry("importance", "dataset", "network", "seed")
     conda:
         ENV
     resources:
         gpu=1,
+        turn=1,
+        mem_mb=memory,
+        runtime=minutes("score"),
     params:
         base=dense_of,
         method=method_options,
@@ -43,11 +48,16 @@ rule plan:
         f"{SETTING}/plan.benchmark.tsv"
     wildcard_constraints:
         variant=variants_but("random_at", "scratch_of"),
+    group:
+        entry("importance", "dataset", "network", "seed")
     conda:
         ENV
     threads: plan_threads
     resources:
         gpu=1,
+        turn=1,
+        mem_mb=memory,
+        runtime=minutes("plan"),
     params:
         base=dense_of,
         method=method_options,
@@ -87,11 +97,16 @@ rule finetune:
     wildcard_constraints:
         variant=variants_but("scratch_of"),
     retries: 2
+    group:
+        training_entry("tuning", "dataset", "network", "seed")
     conda:
         ENV
-    threads: threads_of_settings
+    threads: threads_of_training(len(SETTINGS))
     resources:
-        gpu=1,
+        **PROCESSES,
+        turn=1,
+        mem_mb=memory,
+        runtime=minutes("finetune"),
     params:
         base=dense_of,
         folder=subpath(output[0], parent=True),
@@ -101,9 +116,9 @@ rule finetune:
             "daar.stages.finetune", network=wildcards.network
         ),
     shell:
-        "python -m daar finetune {params.base} --plan {input.plan} --dataset {wildcards.dataset}"
+        "{resources.launch} finetune {params.base} --plan {input.plan} --dataset {wildcards.dataset}"
         " --images {params.images} --seed {wildcards.seed} --recipe {params.recipe:q} --out {params.folder}"
-        " --threads {threads}"
+        " --threads {resources.threads_each}"
         " --label '{wildcards.network} seed {wildcards.seed} {wildcards.variant} {wildcards.target}'"
         " 2>&1 | tee -i {log}"
 
@@ -121,11 +136,16 @@ rule record:
         f"{SETTING}/record.log",
     wildcard_constraints:
         variant=variants_but("scratch_of"),
+    group:
+        training_entry("tuning", "dataset", "network", "seed")
     conda:
         ENV
     threads: threads_of_settings
     resources:
         gpu=1,
+        turn=1,
+        mem_mb=memory,
+        runtime=minutes("record"),
     params:
         base=dense_of,
         folder=subpath(output[0], parent=True),

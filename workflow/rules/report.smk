@@ -23,6 +23,7 @@ rule suite:
         f"{RESULTS}/suite.json",
     log:
         f"{RESULTS}/suite.log",
+    localrule: True
     conda:
         ENV
     params:
@@ -40,6 +41,7 @@ rule collect:
         f"{RESULTS}/results.csv",
     log:
         f"{RESULTS}/collect.log",
+    localrule: True
     conda:
         ENV
     params:
@@ -67,6 +69,7 @@ rule tables:
         expand(f"{RESULTS}/tables/{{table}}-differences.csv", table=TABLES),
     log:
         f"{RESULTS}/tables.log",
+    localrule: True
     conda:
         ENV
     params:
@@ -97,6 +100,7 @@ rule figures:
         expand(f"{RESULTS}/figures/{{table}}-{{kind}}.png", table=TABLES, kind=KINDS),
     log:
         f"{RESULTS}/figures.log",
+    localrule: True
     conda:
         ENV
     params:
@@ -119,6 +123,7 @@ rule ledger:
         f"{RESULTS}/tables/ledger.csv",
     log:
         f"{RESULTS}/ledger.log",
+    localrule: True
     conda:
         ENV
     params:
@@ -141,6 +146,7 @@ if PUBLISHED:
             expand(f"{RESULTS}/tables/{{pair}}-published.csv", pair=PUBLISHED),
         log:
             f"{RESULTS}/published.log",
+        localrule: True
         conda:
             ENV
         params:

@@ -14,6 +14,14 @@ rule stability:
     threads: threads_of_dense
     resources:
         gpu=1,
+        mem_mb=memory,
+        # as many scorings as there are draws, of this many images together for every draw
+        runtime=minutes(
+            "score",
+            times=SUITE.stability.seeds
+            * sum(SUITE.stability.images)
+            / SUITE.calibration_images,
+        ),
     params:
         base=subpath(input[0], parent=True),
         method=method_options,
@@ -59,6 +67,7 @@ rule stability_report:
         expand(f"{RESULTS}/figures/{{table}}-stability.png", table=TABLES),
     log:
         f"{RESULTS}/stability.log",
+    localrule: True
     conda:
         ENV
     params:

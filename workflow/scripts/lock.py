@@ -28,7 +28,8 @@ dependencies:
 def resolve() -> None:
     """Write requirements.lock by uv, which leaves addresses of registries out unless asked for them."""
     command = [
-        *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--extra", "dev", "--extra", "export"),
+        *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml"),
+        *("--extra", "dev", "--extra", "export", "--extra", "cluster"),
         *("--universal", "--python-version", PYTHON, "--constraints", "-", "--upgrade"),
         *("--no-header", "--no-annotate", "--quiet"),
         *("--output-file", str(LOCK)),

@@ -1,0 +1,104 @@
+"""How long and how much memory the workflow's rules ask a scheduler for: measured costs with a margin, more on a retry.
+
+Imported while the DAG is built: neither torch nor numpy.
+"""
+
+import math
+from pathlib import Path
+
+from daar import models
+from daar.cluster import costs
+from daar.cluster.costs import Measured
+from daar.data import datasets
+from daar.errors import InputError
+from daar.suite import Suite
+from daar.training.recipe import Recipe
+
+# Of a measured time: nodes differ, and others use them. Of one that was only worked out from MACs: much more.
+_MARGIN, _UNMEASURED_MARGIN = 2.0, 5.0
+# of the measured memory: images are random there, and the file system's cache is counted by some schedulers
+_MEMORY_MARGIN = 1.25
+_UNMEASURED_MB = 3000
+# seconds that a job takes on a slow file system before it does anything: two Snakemakes, then torch
+_START = 120
+# seconds of work that no one measures: controls' plans, latency
+_OTHER = 600
+# what is assumed where nothing was measured, in FLOP/s: a core, and a GPU that waits for its small kernels
+_FLOPS_PER_CORE, _FLOPS_PER_GPU = 2e10, 2e12
+_FLOPS_PER_MAC = 6
+
+
+class Requests:
+    """What the jobs of a suite ask for.
+
+    Args:
+        suite: the experiment.
+        measured: what its jobs cost; None where nobody measured it, so that times follow from MACs.
+        gpus: whether jobs will have a GPU, for those times.
+    """
+
+    def __init__(self, suite: Suite, measured: Measured | None, *, gpus: bool) -> None:
+        self._suite, self._gpus = suite, gpus
+        self._seconds = {cost.key: cost.seconds for cost in measured.costs} if measured else {}
+        self._peak_mb = measured.peak_mb if measured else 0
+
+    def minutes(
+        self, kind: str, attempt: int, dataset: str, network: str, variant: str | None = None,
+        policy: str | None = None, target: float | None = None, *, times: float = 1,
+    ) -> int:  # fmt: skip
+        """Minutes of a job of that kind.
+
+        Args:
+            kind: as in a cost; any other kind gets what small work gets.
+            attempt: 1, 2, …: every retry asks for that many times as long.
+            dataset: by name.
+            network: by name.
+            variant: from `score` on.
+            policy: from `plan` on.
+            target: from `plan` on.
+            times: how often it does such work.
+        """
+        seconds = self._seconds.get((kind, dataset, network, variant, policy, target))
+        if seconds is not None:
+            asked = _MARGIN * seconds * times
+        else:
+            asked = _UNMEASURED_MARGIN * self._worked_out(kind, dataset, network) * times
+        return attempt * math.ceil((asked + _START) / 60)
+
+    def memory_mb(self, attempt: int, dataset: str) -> int:
+        """MB of main memory of a job that works on a dataset, in whole 256 MB; every retry asks for as much again."""
+        facts = datasets.get(dataset)
+        images = 0 if facts.stays_in_folder else (facts.train + facts.val + facts.test) * math.prod(facts.shape)
+        # images are there twice for a moment, as they were read and as they are kept
+        measured = self._peak_mb + 2 * images / 1e6 if self._peak_mb else _UNMEASURED_MB
+        return attempt * 256 * math.ceil(_MEMORY_MARGIN * measured / 256)
+
+    def _worked_out(self, kind: str, dataset: str, network: str) -> float:
+        recipes: dict[str, Recipe] = {"train": self._suite.train, "finetune": self._suite.finetune}
+        epochs = {name: recipe.epochs for name, recipe in recipes.items()}
+        epochs["scratch"] = 2 * (epochs["train"] + epochs["finetune"])  # at equal compute it may take longer than dense
+        if kind not in epochs:
+            return _OTHER / _UNMEASURED_MARGIN
+        flops = _FLOPS_PER_MAC * models.get(network).macs * datasets.get(dataset).train * epochs[kind]
+        return flops / (_FLOPS_PER_GPU if self._gpus else _FLOPS_PER_CORE)
+
+
+def for_suite(suite: Suite, path: Path, *, gpus: bool) -> tuple[Requests, str | None]:
+    """What a suite's jobs ask for, by the costs that lie at a path.
+
+    Returns:
+        The requests, and why they rest on no measurement: None where they do.
+    """
+    reason = None
+    measured = None
+    if not path.exists():
+        reason = f"no {path} yet"
+    else:
+        try:
+            measured = costs.read(path)
+        except InputError as error:
+            reason = str(error)
+        else:
+            if measured.of != costs.fingerprint(suite):
+                measured, reason = None, f"{path} was measured for other recipes or variants"
+    return Requests(suite, measured, gpus=gpus), reason
