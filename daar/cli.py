@@ -298,6 +298,12 @@ def _add_suites(subparsers: Any) -> None:
     suite = subparsers.add_parser("suite", help="check a suite, or write one out in full").add_subparsers(required=True)
     command = _command(suite, "check", commands.check_suite, "validate a suite, find its data, estimate its hours here")
     command.add_argument("suite", type=Path, metavar="SUITE.yaml")
+    words = "say what a cluster of machines like this one makes of it, and keep for the workflow what its jobs need"
+    command.add_argument("--cluster", action="store_true", help=words)
+    command.add_argument("--machines", type=int, nargs="+", default=[1, 8, 64], metavar="N", help="default: 1 8 64")
+    words = "seconds that a queue entry takes besides its work (default: 20)"
+    command.add_argument("--overhead", type=float, default=20, metavar="SECONDS", help=words)
+    options.add_results(command)
     options.add_packs(command)
     options.add_run(command, seed=False)
 
@@ -319,9 +325,7 @@ def _add_suites(subparsers: Any) -> None:
     summary = "collect a suite's records into tables, figures and a page"
     command = _command(subparsers, "report", commands.report, summary)
     command.add_argument("suite", type=Path, metavar="SUITE.yaml")
-    command.add_argument(
-        "--results", type=Path, default=Path("results"), help="folder of all results (default: results)"
-    )
+    options.add_results(command)
     parts = ["collect", "tables", "figures", "attention", "ledger", "published", "stability", "page"]
     command.add_argument("--only", choices=parts, help="one part; default: all")
     command.add_argument(

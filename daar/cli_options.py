@@ -40,6 +40,12 @@ def add_data_root(command: Any) -> None:
     command.add_argument("--data-root", type=Path, help=words)
 
 
+def add_results(command: Any) -> None:
+    """Where results lie."""
+    words = "folder of all results (default: results)"
+    command.add_argument("--results", type=Path, default=Path("results"), help=words)
+
+
 def add_packs(command: Any) -> None:
     """Where packed datasets lie."""
     words = "folder of the packed datasets (default: results/data)"

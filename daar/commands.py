@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daar import arguments, discovery, files, gpu, models, preflight, suite, suite_figures
+from daar.cluster import costs, simulation, slurm
 from daar.data import datasets
 from daar.errors import InputError
 from daar.pruning import policies
@@ -267,14 +268,31 @@ def check_suite(a: Namespace) -> None:
     found = suite.load(a.suite)
     settings = len(found.settings)
     print(f"suite {found.name!r}: {settings} settings, {', '.join(found.networks)} on {', '.join(found.datasets)}")
-    preflight.require_runnable(found, a.packs)
+    preflight.require_runnable(found, a.packs, elsewhere=a.cluster)
     from daar import estimate
 
     device = arguments.device(a)
     cores = a.threads or gpu.count_cores()
-    expected = estimate.estimate(found, device, cores)
+    expected = estimate.estimate(found, device, cores, threads=cores if a.cluster else None)
+    if a.cluster:
+        _check_cluster(a, found, expected.costs, expected.peak_mb, device.type)
+        return
     print(f"it can run here, on {device.type} with --cores {cores}; by a few steps of each kind of work, timed now:")
     print(estimate.to_text(expected))
+
+
+def _check_cluster(a: Namespace, found: suite.Suite, jobs: list[costs.Cost], peak_mb: int, device: str) -> None:
+    """Write what jobs cost, and say what so many machines like this one would make of them."""
+    from daar import provenance
+
+    of, hardware = costs.fingerprint(found), provenance.hardware()
+    words = f"{hardware['gpu'] or hardware['cpu']}, {a.threads or gpu.count_cores()} threads a job"
+    out = a.results / found.name / "costs.json"
+    costs.write(out, costs.Measured(of, device, words, a.threads or gpu.count_cores(), peak_mb, tuple(jobs)))
+    queue = simulation.entries(found, jobs, slurm.components(), a.overhead)
+    print(f"on machines like this one ({words}), {a.overhead:g} s for an entry to start and to be noticed:")
+    print(simulation.to_text(queue, a.machines))
+    print(f"{out}: what the jobs will ask a scheduler for follows from it")
 
 
 def write_suite(a: Namespace) -> None:

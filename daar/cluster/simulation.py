@@ -4,6 +4,7 @@ A simulation of what Snakemake does with them, from measured costs. Nothing is k
 """
 
 import heapq
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,12 +22,14 @@ class Entry:
 
     Attributes:
         group: dense, importance or tuning.
+        of: what it shares with chains that may be in the same entry: dataset, network and, after `dense`, seed.
         after: the entries that it waits for, by their index, which is lower than its own.
         seconds: of all its jobs together.
         jobs: how many it holds.
     """
 
     group: str
+    of: tuple[object, ...]
     after: set[int] = field(default_factory=set)
     seconds: float = 0.0
     jobs: int = 0
@@ -72,13 +75,16 @@ class _Queue:
         self.entries: list[Entry] = []
         self._index: dict[tuple[object, ...], int] = {}
 
-    def chain(self, group: str, *name: object, after: Iterable[int] = ()) -> tuple[int, bool]:
+    def chain(
+        self, group: str, of: tuple[object, ...], *name: object, after: Iterable[int] = ()
+    ) -> tuple[int, bool]:  # fmt: skip
         """The index of a chain, and whether it is new."""
-        new = (group, *name) not in self._index
+        key = (group, *of, *name)
+        new = key not in self._index
         if new:
-            self._index[group, *name] = len(self.entries)
-            self.entries.append(Entry(group, set(after)))
-        return self._index[group, *name], new
+            self._index[key] = len(self.entries)
+            self.entries.append(Entry(group, of, set(after)))
+        return self._index[key], new
 
     def add(self, index: int, kind: str, *of: object) -> None:
         """Append a job to a chain; what nobody measured takes no time."""
@@ -90,16 +96,16 @@ class _Queue:
 def _add_setting(suite: Suite, setting: Setting, queue: _Queue) -> None:
     network, variant = (setting.dataset, setting.network), setting.variant
     imported, origin = setting.network in suite.base, suite.origin(variant)
-    dense, new = queue.chain("dense", *network, suite.seeds[0] if imported else setting.seed)
+    dense, new = queue.chain("dense", network, suite.seeds[0] if imported else setting.seed)
     for kind in (("measure",) if imported else ("train", "measure")) if new else ():
         queue.add(dense, kind, *network, None, None, None)
-    scores, new = queue.chain("importance", *network, setting.seed, origin.name, after=[dense])
+    scores, new = queue.chain("importance", (*network, setting.seed), origin.name, after=[dense])
     if new:
         queue.add(scores, "score", *network, origin.name, None, None)
     cell = (*network, variant.name, setting.policy, setting.target)
     if variant.method != "scratch_of":
         queue.add(scores, "plan", *cell)
-    tuning, _ = queue.chain("tuning", setting.seed, *cell, after=[dense, scores])
+    tuning, _ = queue.chain("tuning", (*network, setting.seed), *cell[2:], after=[dense, scores])
     queue.add(tuning, "scratch" if variant.method == "scratch_of" else "finetune", *cell)
     queue.add(tuning, "record", *cell)
 
@@ -108,18 +114,26 @@ def _shared(chains: Sequence[Entry], components: Mapping[str, int], overhead: fl
     """Entries of several chains each."""
     found: list[Entry] = []
     place: dict[int, int] = {}
-    for group in _GROUPS:
-        members = [index for index, chain in enumerate(chains) if chain.group == group]
-        size = components.get(group, 1)
-        for first in range(0, len(members), size):
-            entry = Entry(group, seconds=overhead)
-            for index in members[first : first + size]:
+    first = {(chain.group, chain.of): index for index, chain in reversed(list(enumerate(chains)))}
+    # groups in their order, chains that may share an entry beside each other
+    order = sorted(
+        range(len(chains)),
+        key=lambda index: (_GROUPS.index(chains[index].group), first[chains[index].group, chains[index].of]),
+    )
+    for (group, of), members in itertools.groupby(order, key=lambda index: (chains[index].group, chains[index].of)):
+        for batch in _batches(list(members), components.get(group, 1)):
+            entry = Entry(group, of, seconds=overhead)
+            for index in batch:
                 place[index] = len(found)
                 entry.after |= {place[other] for other in chains[index].after}
                 entry.seconds += chains[index].seconds
                 entry.jobs += chains[index].jobs
             found.append(entry)
     return found
+
+
+def _batches(members: Sequence[int], size: int) -> Iterable[Sequence[int]]:
+    return (members[first : first + size] for first in range(0, len(members), size))
 
 
 def run(queue: Sequence[Entry], machines: int) -> Run:

@@ -14,6 +14,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from daar.discovery import REPOSITORY
 from daar.errors import InputError
 
 PROFILE = "workflow/profiles/slurm/config.yaml"
@@ -25,6 +28,16 @@ _OPTIONS = {
     "slurm_account": "--account", "slurm_partition": "--partition", "qos": "--qos", "constraint": "--constraint",
     "mem_mb": "--mem", "runtime": "--time", "nodes": "--nodes", "clusters": "--clusters",
 }  # fmt: skip
+
+
+def components() -> dict[str, int]:
+    """How many chains of jobs share a queue entry, as the profile says; a group that it does not name has 1."""
+    path = REPOSITORY / PROFILE
+    try:
+        listed = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("group-components", [])
+        return {name: int(count) for name, _, count in (entry.partition("=") for entry in listed)}
+    except (OSError, yaml.YAMLError, AttributeError, ValueError) as error:
+        raise InputError(f"{path} should be a profile with group-components as GROUP=N, got {error}.") from error
 
 
 def require_startable(requests: Iterable[Mapping[str, Any]], *, status_command: str | None) -> None:
@@ -90,7 +103,7 @@ def _largest(requests: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     sizes = ("runtime", "mem_mb", "_cores")
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for request in requests:
-        rest = {key: value for key, value in request.items() if key in {*_OPTIONS, "gpu", "gpu_model", "tasks"}}
+        rest: dict[str, Any] = {k: request[k] for k in (*_OPTIONS, "gpu", "gpu_model", "tasks") if k in request}
         key = tuple(sorted((name, str(value)) for name, value in rest.items() if name not in sizes))
         kept = found.setdefault(key, {**rest, "_cores": 1})
         for size in sizes:
@@ -157,7 +170,12 @@ def _partitions() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for line in listed.stdout.splitlines() if listed else ():
         name, limit, state = line.split("|")
-        entry = {"name": name.rstrip("*"), "default": name.endswith("*"), "minutes": _minutes(limit), "up": False}
+        entry: dict[str, Any] = {
+            "name": name.rstrip("*"),
+            "default": name.endswith("*"),
+            "minutes": _minutes(limit),
+            "up": False,
+        }
         # a star: the node does not answer
         up = not state.endswith("*") and not re.match("down|drain|fail|maint|unknown", state)
         found.setdefault(entry["name"], entry)["up"] |= up
