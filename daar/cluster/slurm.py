@@ -36,7 +36,7 @@ def components() -> dict[str, int]:
     try:
         listed = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("group-components", [])
         return {name: int(count) for name, _, count in (entry.partition("=") for entry in listed)}
-    except (OSError, yaml.YAMLError, AttributeError, ValueError) as error:
+    except (OSError, yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
         raise InputError(f"{path} should be a profile with group-components as GROUP=N, got {error}.") from error
 
 
