@@ -198,15 +198,6 @@ def all_cores(wildcards):
     return cores_of_a_job(1)
 
 
-def threads_of_training(jobs):
-    """Threads of all the processes of a training on one node."""
-
-    def asked(wildcards):
-        return cores_of_a_job(jobs) * (PER_NODE if ON_CLUSTER else 1)
-
-    return asked
-
-
 def threads_of_settings(wildcards):
     return cores_of_a_job(len(SETTINGS))
 

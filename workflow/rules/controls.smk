@@ -48,7 +48,7 @@ rule scratch:
         training_entry("tuning", "dataset", "network", "seed")
     conda:
         ENV
-    threads: threads_of_training(len(SETTINGS))
+    threads: threads_of_settings
     resources:
         **PROCESSES,
         turn=1,

@@ -17,7 +17,7 @@ rule train:
         training_entry("dense", "dataset", "network")
     conda:
         ENV
-    threads: threads_of_training(SUITE.dense_count)
+    threads: threads_of_dense
     resources:
         **PROCESSES,
         turn=1,

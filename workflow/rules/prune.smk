@@ -101,7 +101,7 @@ rule finetune:
         training_entry("tuning", "dataset", "network", "seed")
     conda:
         ENV
-    threads: threads_of_training(len(SETTINGS))
+    threads: threads_of_settings
     resources:
         **PROCESSES,
         turn=1,

@@ -18,7 +18,7 @@ rule stability:
         # as many scorings as there are draws, of this many images together for every draw
         runtime=minutes(
             "score",
-            times=SUITE.stability.seeds
+            times=len(SUITE.stability.seeds)
             * sum(SUITE.stability.images)
             / SUITE.calibration_images,
         ),
