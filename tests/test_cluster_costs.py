@@ -41,6 +41,15 @@ def test_a_measured_job_asks_for_twice_its_time_and_for_more_on_every_retry() ->
     assert asked.minutes("finetune", 1, *CELL, times=2) == 238
 
 
+def test_a_retry_asks_for_no_more_than_there_is() -> None:
+    asked = requests.Requests(made(), measured(made()), gpus=False, ceiling=(2500, 150))
+    assert [asked.minutes("finetune", attempt, *CELL) for attempt in (1, 2)] == [120, 150]
+    first = requests.Requests(made(), measured(made()), gpus=False).memory_mb(1, "cifar10")
+    assert [asked.memory_mb(attempt, "cifar10") for attempt in (1, 2)] == [first, 2500]
+    # too much from the start is refused by the scheduler, not hidden
+    assert requests.Requests(made(), measured(made()), gpus=False, ceiling=(1, 1)).minutes("finetune", 1, *CELL) == 120
+
+
 def test_an_unmeasured_job_s_time_follows_from_its_macs() -> None:
     cpu, gpu = (requests.Requests(made(), None, gpus=gpus) for gpus in (False, True))
     # 6 FLOPs for each of 40.55 M MACs, 45,000 images, 100 epochs, at 20 GFLOP/s, five times that; and two minutes

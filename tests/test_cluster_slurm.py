@@ -12,7 +12,7 @@ from daar.errors import InputError
 FINE = {
     "sacct": "exit 0",
     "squeue": "exit 0",
-    "sinfo": "echo 'gpu*|1-00:00:00|idle'; echo 'gpu*|1-00:00:00|down*'; echo 'old|infinite|drained'",
+    "sinfo": "echo 'gpu*|1-00:00:00|idle|64000'; echo 'gpu*|1-00:00:00|down*|9000+'; echo 'old|infinite|drained|4000'",
     "sbatch": 'echo "$@" >>"$ASKED"; echo "sbatch: Job 7 to start at 2026-11-24" >&2',
     "srun": 'for file; do :; done; cat "$file"',
 }
@@ -107,6 +107,15 @@ def test_a_job_longer_than_its_partition_allows_would_wait_for_ever() -> None:
 @pytest.mark.usefixtures("commands")
 def test_a_partition_without_a_node_that_is_up() -> None:
     assert "no node of partition old is up" in refusal({**REQUEST, "slurm_partition": "old"})
+
+
+def test_the_ceiling_is_the_partition_s(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert slurm.ceiling(None) == slurm.ceiling("gpu") == (64000, 1440)
+    assert slurm.ceiling("old") == (4000, None)
+    assert slurm.ceiling("other") == (None, None)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert slurm.ceiling("gpu") == (None, None)
+    del commands
 
 
 def test_no_accounts_are_kept(commands: Commands) -> None:

@@ -26,6 +26,7 @@ _OTHER = 600
 # what is assumed where nothing was measured, in FLOP/s: a core, and a GPU that waits for its small kernels
 _FLOPS_PER_CORE, _FLOPS_PER_GPU = 2e10, 2e12
 _FLOPS_PER_MAC = 6
+Ceiling = tuple[int | None, int | None]
 
 
 class Requests:
@@ -35,10 +36,14 @@ class Requests:
         suite: the experiment.
         measured: what its jobs cost; None where nobody measured it, so that times follow from MACs.
         gpus: whether jobs will have a GPU, for those times.
+        ceiling: MB and minutes that no job may ask for more of, a retry included; None for no limit.
     """
 
-    def __init__(self, suite: Suite, measured: Measured | None, *, gpus: bool) -> None:
+    def __init__(
+        self, suite: Suite, measured: Measured | None, *, gpus: bool, ceiling: Ceiling = (None, None)
+    ) -> None:  # fmt: skip
         self._suite, self._gpus = suite, gpus
+        self._most_mb, self._most_minutes = (math.inf if limit is None else limit for limit in ceiling)
         self._seconds = {cost.key: cost.seconds for cost in measured.costs} if measured else {}
         self._peak_mb = measured.peak_mb if measured else 0
 
@@ -63,7 +68,9 @@ class Requests:
             asked = _MARGIN * seconds * times
         else:
             asked = _UNMEASURED_MARGIN * self._worked_out(kind, dataset, network) * times
-        return attempt * math.ceil((asked + _START) / 60)
+        first = math.ceil((asked + _START) / 60)
+        # what is too long from the start is for Slurm to refuse
+        return max(first, int(min(attempt * first, self._most_minutes)))
 
     def memory_mb(self, attempt: int, dataset: str) -> int:
         """MB of main memory of a job that works on a dataset, in whole 256 MB; every retry asks for as much again."""
@@ -71,7 +78,8 @@ class Requests:
         images = 0 if facts.stays_in_folder else (facts.train + facts.val + facts.test) * math.prod(facts.shape)
         # images are there twice for a moment, as they were read and as they are kept
         measured = self._peak_mb + 2 * images / 1e6 if self._peak_mb else _UNMEASURED_MB
-        return attempt * 256 * math.ceil(_MEMORY_MARGIN * measured / 256)
+        first = 256 * math.ceil(_MEMORY_MARGIN * measured / 256)
+        return max(first, int(min(attempt * first, self._most_mb)))
 
     def _worked_out(self, kind: str, dataset: str, network: str) -> float:
         recipes: dict[str, Recipe] = {"train": self._suite.train, "finetune": self._suite.finetune}
@@ -83,7 +91,9 @@ class Requests:
         return flops / (_FLOPS_PER_GPU if self._gpus else _FLOPS_PER_CORE)
 
 
-def for_suite(suite: Suite, path: Path, *, gpus: bool) -> tuple[Requests, str | None]:
+def for_suite(
+    suite: Suite, path: Path, *, gpus: bool, ceiling: Ceiling = (None, None)
+) -> tuple[Requests, str | None]:  # fmt: skip
     """What a suite's jobs ask for, by the costs that lie at a path.
 
     Returns:
@@ -101,4 +111,4 @@ def for_suite(suite: Suite, path: Path, *, gpus: bool) -> tuple[Requests, str | 
         else:
             if measured.of != costs.fingerprint(suite):
                 measured, reason = None, f"{path} was measured for other recipes or variants"
-    return Requests(suite, measured, gpus=gpus), reason
+    return Requests(suite, measured, gpus=gpus, ceiling=ceiling), reason

@@ -128,7 +128,7 @@ def _require_accepted(request: Mapping[str, Any]) -> None:
             f"partition {partition!r} is not there; this cluster has: {', '.join(known)}. "
             f"Set slurm_partition in {PROFILE}."
         )
-    here = known.get(str(partition), next((p for p in known.values() if p["default"]), None))
+    here = _partition(partition)
     if here and here["minutes"] is not None and runtime > here["minutes"]:
         raise InputError(
             f"a job asks for {runtime} minutes, partition {here['name']} allows {here['minutes']}: it would wait for "
@@ -163,22 +163,36 @@ def _advice(said: str, request: Mapping[str, Any]) -> str:
     return f"Change it in {PROFILE}."
 
 
+def ceiling(partition: object) -> tuple[int | None, int | None]:
+    """The most memory (MB) and time (minutes) that a job may ask for there, so that a retry asks for no more.
+
+    Args:
+        partition: by name; None for the default one.
+
+    Returns:
+        None for what has no limit, or is not known here.
+    """
+    here = _partition(partition) if shutil.which("sinfo") else None
+    return (here["mb"], here["minutes"]) if here else (None, None)
+
+
+def _partition(name: object) -> dict[str, Any] | None:
+    known = _partitions()
+    return known.get(str(name)) if name else next((found for found in known.values() if found["default"]), None)
+
+
 @functools.cache
 def _partitions() -> dict[str, dict[str, Any]]:
-    """Name → name, whether it is the default, its limit in minutes (None: no limit), and whether a node of it is up."""
-    listed = _run(["sinfo", "-h", "-o", "%P|%l|%T"], timeout=_ANSWER_SECONDS)
+    """Name → whether it is the default, its limit in minutes, its largest node's MB, and whether a node of it is up."""
+    listed = _run(["sinfo", "-h", "-o", "%P|%l|%T|%m"], timeout=_ANSWER_SECONDS)
     found: dict[str, dict[str, Any]] = {}
     for line in listed.stdout.splitlines() if listed else ():
-        name, limit, state = line.split("|")
-        entry: dict[str, Any] = {
-            "name": name.rstrip("*"),
-            "default": name.endswith("*"),
-            "minutes": _minutes(limit),
-            "up": False,
-        }
+        name, limit, state, memory = line.split("|")
+        entry: dict[str, Any] = {"name": name.rstrip("*"), "default": name.endswith("*"), "mb": 0, "up": False}
+        entry = found.setdefault(entry["name"], {**entry, "minutes": _minutes(limit)})
         # a star: the node does not answer
-        up = not state.endswith("*") and not re.match("down|drain|fail|maint|unknown", state)
-        found.setdefault(entry["name"], entry)["up"] |= up
+        entry["up"] |= not state.endswith("*") and not re.match("down|drain|fail|maint|unknown", state)
+        entry["mb"] = max(entry["mb"], int(memory.rstrip("+")))
     return found
 
 

@@ -62,9 +62,10 @@ discovery.export_interpreter()
 # `gpu` counts slots. Without a limit Snakemake would hand them out without end; `--resources gpu=N` still wins. Which
 # GPU a job gets is its own affair (daar/lease.py). On a cluster the limit is that of one queue entry.
 if "gpu" not in workflow.global_resources:
+    granted = not workflow.remote_exec or gpu.count_gpus() > 0
     workflow.register_resource(
         "gpu",
-        SUITE.processes if ON_CLUSTER else gpu.count_gpus() * SLOTS_PER_GPU,
+        SUITE.processes * granted if ON_CLUSTER else gpu.count_gpus() * SLOTS_PER_GPU,
     )
 
 if ON_CLUSTER:
@@ -81,7 +82,10 @@ if workflow.remote_exec:
 
 COSTS = Path(RESULTS, "costs.json")
 GPUS = workflow.global_resources["gpu"].value > 0
-REQUESTS, UNMEASURED = requests.for_suite(SUITE, COSTS, gpus=GPUS)
+# a retry asks for more, but for no more than there is; in a job nothing is asked for any more
+PARTITION = (workflow.resource_settings.default_resources or {}).get("slurm_partition")
+CEILING = slurm.ceiling(PARTITION and PARTITION.raw) if workflow.nodes else (None, None)
+REQUESTS, UNMEASURED = requests.for_suite(SUITE, COSTS, gpus=GPUS, ceiling=CEILING)
 # on one machine all processes run there
 NODES = SUITE.nodes if ON_CLUSTER else 1
 PER_NODE = SUITE.processes // NODES
