@@ -4,6 +4,7 @@ import os
 import random
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -58,6 +59,15 @@ def train(train_loader, model, criterion, optimizer, epoch):
         optimizer.step()
     print(f"{i + 1}/{len(train_loader)} {loss.item():.3f}")
 """
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Two threads wait for each other at every layer once something else is running, loaders' workers for one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
