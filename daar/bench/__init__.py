@@ -67,9 +67,7 @@ def run(
     for name, count in (("--windows", windows), ("--steps", options.steps)):
         if count < 1:
             raise InputError(f"{name} is {count}; it must be 1 or more.")
-    made = _circumstances(windows, options, patience)
-    quiet = Quiet(patience)
-    results = []
+    made, quiet, results = _circumstances(windows, options, patience), Quiet(patience), []
     for index, benchmark in enumerate(chosen, 1):
         print(f"[{index}/{len(chosen)}] {benchmark.name}: ", end="", file=sys.stderr, flush=True)
         results.append(measure(benchmark, options, windows, quiet=quiet))
