@@ -336,6 +336,8 @@ def _add_suites(subparsers: Any) -> None:
     command = _command(subparsers, "bench", commands.bench, "speed, side by side with reference loops")
     command.add_argument("--out", type=Path, default=Path("results/bench"), help="folder (default: results/bench)")
     command.add_argument("--only", nargs="+", metavar="NAME", help="these benchmarks (default: all)")
+    words = "checkouts of published training loops to train beside: akamaster, fpgm, hrankplus (docs/performance.md)"
+    command.add_argument("--published", nargs="+", action="extend", default=[], metavar="NAME=FOLDER", help=words)
     command.add_argument("--windows", type=int, default=7, help="timed windows of each side, interleaved (default: 7)")
     command.add_argument("--steps", type=int, default=15, help="training steps in a window (default: 15)")
     words = "wait so long in all for other programs to be still, and repeat what they disturb (Linux; default: 0)"

@@ -363,7 +363,9 @@ def bench(a: Namespace) -> None:
     from daar.bench import run
     from daar.bench.harness import Options
 
-    print(run(a.out, a.windows, a.only, Options(device, a.steps), patience=60 * a.patience, as_json=a.json))
+    settings = Options(device, a.steps)
+    text = run(a.out, a.windows, a.only, settings, checkouts=a.published, patience=60 * a.patience, as_json=a.json)
+    print(text)
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -13,19 +13,29 @@ from pathlib import Path
 from typing import Any
 
 from daar import provenance
-from daar.bench import output, pruning, scores, slim_networks, startup, training
+from daar.bench import output, pruning, published, scores, slim_networks, startup, training
 from daar.bench.harness import Benchmark, Options, measure
 from daar.bench.quiet import Quiet
 from daar.errors import InputError, unknown
 
 
-def catalogue() -> dict[str, Benchmark]:
-    """Every benchmark by name, in the order in which they run."""
-    found: dict[str, Benchmark] = {}
+def catalogue(checkouts: Sequence[str] = ()) -> dict[str, Benchmark]:
+    """Every benchmark by name, in the order in which they run.
+
+    Args:
+        checkouts: NAME=FOLDER of each published loop that is at hand.
+
+    Raises:
+        InputError: one of them is unknown, or its folder is not what it should be.
+    """
+    # published loops first: other people's code is the likeliest to fail, and then nothing else was timed in vain
+    listed = published.benchmarks(checkouts)
     for module in (training, startup, pruning, slim_networks, scores):
-        for benchmark in module.benchmarks():
-            assert benchmark.name not in found, benchmark.name
-            found[benchmark.name] = benchmark
+        listed += module.benchmarks()
+    found: dict[str, Benchmark] = {}
+    for benchmark in listed:
+        assert benchmark.name not in found, benchmark.name
+        found[benchmark.name] = benchmark
     return found
 
 
@@ -35,6 +45,7 @@ def run(
     only: Sequence[str] | None,
     options: Options,
     *,
+    checkouts: Sequence[str] = (),
     patience: float = 0,
     as_json: bool = False,
 ) -> str:
@@ -45,19 +56,18 @@ def run(
         windows: timed windows of each side.
         only: names of the benchmarks to run; None for all.
         options: device, and how much is done in a window.
+        checkouts: NAME=FOLDER of each published loop that is at hand.
         patience: seconds to wait, in all, for other programs to be still.
         as_json: give the JSON.
 
     Raises:
-        InputError: an unknown name, or no window or step to time.
+        InputError: an unknown name, a checkout that is none, or no window or step to time.
     """
-    chosen = select(catalogue(), only)
+    chosen = select(catalogue(checkouts), only)
     for name, count in (("--windows", windows), ("--steps", options.steps)):
         if count < 1:
             raise InputError(f"{name} is {count}; it must be 1 or more.")
-    made = _circumstances(windows, options, patience)
-    quiet = Quiet(patience)
-    results = []
+    made, quiet, results = _circumstances(windows, options, patience), Quiet(patience), []
     for index, benchmark in enumerate(chosen, 1):
         print(f"[{index}/{len(chosen)}] {benchmark.name}: ", end="", file=sys.stderr, flush=True)
         results.append(measure(benchmark, options, windows, quiet=quiet))
@@ -72,9 +82,10 @@ def run(
 
 def select(known: dict[str, Benchmark], only: Sequence[str] | None) -> list[Benchmark]:
     """The named benchmarks, in the catalogue's order; InputError lists those there are."""
+    hint = "Name some of them after --only, or leave it out for all; those of published loops need --published."
     for name in only or ():
         if name not in known:
-            raise unknown("benchmark", name, list(known), "Name some of them after --only, or leave it out for all.")
+            raise unknown("benchmark", name, list(known), hint)
     return [benchmark for name, benchmark in known.items() if only is None or name in only]
 
 

@@ -47,6 +47,18 @@ def benchmarks() -> list[Benchmark]:
 @contextmanager
 def _training(network: str, precision: str, options: Options) -> Iterator[Sides]:
     pack = random_pack(options.train_images, "train")
+    loader = picture_loader(Pictures(pack, _augmented()), BATCH, options.device, shuffle=True)
+    images = options.steps * BATCH
+    with closing(endless(loader)) as batches:
+        reference = _reference(network, batches, Recipe(batch_size=BATCH), options.device)
+        yield Sides(
+            engine(network, precision, pack, options),
+            Side(REFERENCE, lambda: reference(options.steps), images, before=lambda: reference(options.lead)),
+        )
+
+
+def engine(network: str, precision: str, pack: Pack, options: Options) -> Side:
+    """Training by daar's engine, for whatever it is compared with."""
     recipe = Recipe(batch_size=BATCH, precision=precision)
     loop = Loop(_model(network), Data(pack, pack, MEAN, STD, flip=True), recipe, 0, options.device)
     steps = itertools.chain.from_iterable(loop.train(epoch) for epoch in itertools.count())
@@ -55,21 +67,14 @@ def _training(network: str, precision: str, options: Options) -> Iterator[Sides]
         with flushing_denormals(options.device), heap.kept(options.device):
             for _ in itertools.islice(steps, count):
                 pass
-        _synchronise(options.device)
+        synchronise(options.device)
 
-    loader = _loader(_Pictures(pack, _augmented()), BATCH, options.device, shuffle=True)
-    images = options.steps * BATCH
-    with closing(_endless(loader)) as batches:
-        reference = _reference(network, batches, recipe, options.device)
-        yield Sides(
-            Side(
-                f"daar's engine: uint8 images on the device, {loop.precision}, channels_last",
-                lambda: ours(options.steps),
-                images,
-                before=lambda: ours(options.lead),
-            ),
-            Side(REFERENCE, lambda: reference(options.steps), images, before=lambda: reference(options.lead)),
-        )
+    return Side(
+        f"daar's engine: uint8 images on the device, {loop.precision}, channels_last",
+        lambda: ours(options.steps),
+        options.steps * BATCH,
+        before=lambda: ours(options.lead),
+    )
 
 
 def _reference(
@@ -96,7 +101,7 @@ def _reference(
             # what a progress line shows, read at every step
             loss.item()
             (logits.argmax(1) == labels).sum().item()
-        _synchronise(device)
+        synchronise(device)
 
     return steps
 
@@ -106,7 +111,7 @@ def _evaluation(network: str, options: Options) -> Iterator[Sides]:
     pack = random_pack(options.test_images, "test")
     model = _model(network).to(options.device)
     plain = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
-    loader = _loader(_Pictures(pack, plain), TEST_BATCH, options.device, shuffle=False)
+    loader = picture_loader(Pictures(pack, plain), TEST_BATCH, options.device, shuffle=False)
 
     def ours() -> None:
         evaluate(model, pack, MEAN, STD, options.device)
@@ -129,7 +134,7 @@ def _evaluation(network: str, options: Options) -> Iterator[Sides]:
     )
 
 
-class _Pictures(Dataset):
+class Pictures(Dataset):
     """As torchvision.datasets.CIFAR10 serves its images: a PIL image of each, through the transforms."""
 
     def __init__(self, pack: Pack, transform: transforms.Compose) -> None:
@@ -153,18 +158,21 @@ def _augmented() -> transforms.Compose:
     )
 
 
-def _endless(loader: DataLoader) -> Generator[tuple[Tensor, Tensor], None, None]:
+def endless(loader: DataLoader) -> Generator[tuple[Tensor, Tensor], None, None]:
+    """Its batches, pass after pass."""
     while True:
         yield from loader
 
 
-def _loader(pictures: _Pictures, batch_size: int, device: torch.device, *, shuffle: bool) -> DataLoader:
+def picture_loader(
+    pictures: Pictures, batch_size: int, device: torch.device, *, shuffle: bool, workers: int = WORKERS
+) -> DataLoader:
     """Workers stay between passes, so that their start does not count."""
     return DataLoader(
         pictures,
         batch_size,
         shuffle=shuffle,
-        num_workers=WORKERS,
+        num_workers=workers,
         persistent_workers=True,
         pin_memory=device.type == "cuda",
     )
@@ -183,7 +191,8 @@ def _model(network: str) -> nn.Module:
     return models.get(network).build(CLASSES)
 
 
-def _synchronise(device: torch.device) -> None:
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     elif device.type == "mps":
