@@ -67,6 +67,7 @@ def lose(running: Cluster, run: "subprocess.Popen[str]", chance: random.Random, 
         lost += 1
         say(f"lost {node}, of {', '.join(working)} that worked")
         running.back(node)
+        running.release()
     return lost
 
 

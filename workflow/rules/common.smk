@@ -1,3 +1,4 @@
+import functools
 import json
 import re
 import sys
@@ -227,10 +228,20 @@ def test_pack_of(wildcards):
     return f"{PACKS}/{wildcards.dataset}/test.safetensors"
 
 
+# asked for every job
+@functools.cache
+def dense_folder(dataset, network, seed):
+    return f"results/dense/{SUITE.dense_path(dataset, network, int(seed))}"
+
+
+@functools.cache
+def policy_sources(policy):
+    return policies.sources(policy, SUITE.methods_dirs)
+
+
 def dense_of(wildcards):
     """Folder of the dense network that a setting starts from."""
-    path = SUITE.dense_path(wildcards.dataset, wildcards.network, int(wildcards.seed))
-    return f"results/dense/{path}"
+    return dense_folder(wildcards.dataset, wildcards.network, wildcards.seed)
 
 
 def dense_files(wildcards):

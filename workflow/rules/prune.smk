@@ -70,7 +70,7 @@ rule plan:
             network=wildcards.network,
             files={
                 *method_of(wildcards).sources,
-                *policies.sources(wildcards.policy, SUITE.methods_dirs),
+                *policy_sources(wildcards.policy),
             },
         ),
     shell:
