@@ -235,6 +235,62 @@ def test_the_cpu_takes_no_gpu(two_gpus: list[int]) -> None:
     assert not lease._held
 
 
+# jobs of a scheduler
+
+
+@pytest.fixture
+def granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a job that Slurm started for the workflow."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv(gpu.GRANTED, "1")
+
+
+@pytest.mark.usefixtures("granted")
+def test_what_slurm_granted_is_taken_without_a_lease(
+    two_gpus: list[int], holders: Holders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    holders.hold("gpu-0")  # another job's, on whatever terms
+    assert gpu.choose_device("auto") == torch.device("cuda", 0)
+    assert gpu.choose_device("cuda:1") == torch.device("cuda", 1)
+    assert two_gpus == [0, 1]
+    assert not lease._held
+
+
+@pytest.mark.usefixtures("granted", "two_gpus")
+def test_a_job_without_a_gpu_takes_the_cpu_whatever_the_node_has(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpu.choose_device("auto") == torch.device("cpu")
+    assert (
+        capsys.readouterr().err == "daar: Slurm granted this job no GPU, so that it takes the CPU; gpu=1 asks for one\n"
+    )
+
+
+@pytest.mark.usefixtures("granted")
+def test_a_granted_gpu_that_torch_does_not_see_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert gpu.choose_device("auto") == torch.device("cpu")
+    assert "Slurm granted GPU 0, but torch sees none here" in capsys.readouterr().err
+
+
+def test_within_an_allocation_of_one_s_own_the_lease_holds(
+    two_gpus: list[int], holders: Holders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several jobs of one Snakemake then share what Slurm gave to all of them."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    holders.hold("gpu-0")
+    assert gpu.choose_device("auto") == torch.device("cuda", 1)
+    assert list(lease._held) == ["gpu-1"]
+    assert two_gpus == [1]
+
+
 @pytest.mark.parametrize("name", ["cuda:2", "cuda:-1", "cuda:", "tpu"])
 def test_a_device_that_is_not_there_is_refused(two_gpus: list[int], name: str) -> None:
     with pytest.raises(InputError, match=f"device '{name}' is not there; this machine has: cuda, cpu, cuda:0, cuda:1"):
