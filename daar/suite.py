@@ -10,11 +10,9 @@ from typing import Any
 
 import yaml
 
-from daar import discovery, models
-from daar.data import datasets
+from daar import discovery, suite_checks
 from daar.errors import InputError, unknown
 from daar.files import digest
-from daar.pruning import policies
 from daar.schemas import schema, validate
 from daar.suite_stability import Stability, from_entry
 from daar.training import recipes
@@ -268,9 +266,7 @@ def from_config(content: Any, where: str) -> Suite:
         processes=content.get("distributed", {}).get("processes", 1),
         nodes=content.get("distributed", {}).get("nodes", 1),
     )
-    _check_scratch(suite, content, where)
-    _check_processes(suite, where)
-    _check_names(suite, where)
+    suite_checks.require_consistent(suite, content, where)
     return replace(suite, stability=_stability(suite, content, where))
 
 
@@ -351,32 +347,6 @@ def _variant(name: str, entry: dict[str, Any], where: str) -> Variant:
     return Variant(name, kinds[0], options, entry[kinds[0]])
 
 
-def _check_scratch(suite: Suite, content: dict[str, Any], where: str) -> None:
-    """Imported weights tell no training recipe, so what trains from scratch must be told one."""
-    scratch = [variant.name for variant in suite.variants if variant.method == "scratch_of"]
-    if scratch and suite.base and "train" not in content:
-        raise InputError(
-            f"{where}: {scratch[0]} trains from scratch, but the base of {next(iter(suite.base))} is imported and "
-            "tells no recipe. Give one as `train`."
-        )
-
-
-def _check_processes(suite: Suite, where: str) -> None:
-    """Processes share a batch equally, nodes the processes."""
-    for name, recipe in (("train", suite.train), ("finetune", suite.finetune)):
-        if recipe.batch_size % suite.processes or recipe.batch_size < 2 * suite.processes:
-            raise InputError(
-                f"{where}: {name}.batch_size is {recipe.batch_size}; the {suite.processes} of distributed.processes "
-                f"cannot share it equally with two images or more each. Choose a multiple of {suite.processes} from "
-                f"{2 * suite.processes} on."
-            )
-    if suite.processes % suite.nodes:
-        raise InputError(
-            f"{where}: distributed.processes is {suite.processes}, which {suite.nodes} nodes cannot share equally. "
-            f"Choose a multiple of {suite.nodes}."
-        )
-
-
 def _stability(suite: Suite, content: dict[str, Any], where: str) -> Stability | None:
     if "stability" not in content:
         return None
@@ -388,25 +358,3 @@ def _stability(suite: Suite, content: dict[str, Any], where: str) -> Stability |
 def _base(entry: dict[str, Any]) -> Base:
     mean, std = (tuple(entry[key]) if key in entry else None for key in ("mean", "std"))
     return Base(entry["file"], mean, std, tuple(entry.get("trained_on", ("train", "val"))))
-
-
-def _check_names(suite: Suite, where: str) -> None:
-    for name in suite.datasets:
-        shape = datasets.get(name).shape
-        for network in suite.networks:
-            if models.get(network).input_shape != shape:
-                raise InputError(
-                    f"{where}: {network} takes {models.get(network).input_shape} images, {name} has {shape}."
-                )
-        images, train = suite.calibration_images, datasets.get(name).train
-        if images > train:
-            raise InputError(f"{where}: calibration_images is {images}; {name} has {train:,} train images. Lower it.")
-    for network in suite.base:
-        if network not in suite.networks:
-            raise unknown(f"network in {where}: base", network, list(suite.networks))
-    known = list(policies.names(suite.methods_dirs))
-    for setting in suite.settings:
-        if setting.policy not in known:
-            raise unknown(f"policy in {where}", setting.policy, known)
-        if problem := policies.problem(setting.policy, setting.network, setting.target):
-            raise InputError(f"{where}: {problem}")

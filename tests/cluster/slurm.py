@@ -52,7 +52,8 @@ class Cluster:
 
     def release(self) -> None:
         """Start what Slurm requeued at once; by itself it waits for two minutes."""
-        for job in self.queue("%A", "-t", "PENDING"):
+        # not those that only wait for a free node: changing what is just being started crashes Debian's slurmctld 22.05
+        for job in [line.split()[0] for line in self.queue("%A %r", "-t", "PENDING") if line.endswith("BeginTime")]:
             ask("scontrol", "update", f"JobId={job}", "StartTime=now")
 
     def back(self, node: str) -> None:
