@@ -15,7 +15,7 @@ from daar import (
     suite as suites,
     suite_figures,
 )
-from daar.cluster import launch, requests, slurm
+from daar.cluster import launch, requests, slurm, watching
 from daar.errors import InputError
 from daar.pruning import policies
 
@@ -289,6 +289,7 @@ def require_cluster():
             f"that they will have, daar suite check SUITE.yaml --cluster",
             file=sys.stderr,
         )
+    watching.keep_watching(workflow.executor_plugin.executor)
     if workflow.executor_plugin.name == "slurm":
         settings = workflow.executor_settings
         slurm.require_startable(asked, status_command=settings.status_command)

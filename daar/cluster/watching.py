@@ -1,0 +1,45 @@
+"""Jobs whose state Slurm cannot tell for a while stay watched."""
+
+import functools
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+
+def keep_watching(executor: type[Any]) -> None:
+    """Have an executor of Snakemake's ask again for jobs that it learned nothing about.
+
+    The Slurm executor (2.8.0) forgets every job once a round of its questions fails, as while the controller restarts,
+    and Snakemake then waits for them without end (snakemake-executor-plugin-slurm, issue 207). A job that was reported
+    neither as ended nor as running is given back here, so that the next round asks for it.
+
+    Args:
+        executor: its class; changed once, however often it is given.
+    """
+    original = executor.check_active_jobs
+    if hasattr(original, "keeps_watching"):
+        return
+
+    @functools.wraps(original)
+    async def check_active_jobs(self: Any, active_jobs: Sequence[Any]) -> AsyncIterator[Any]:
+        known: set[int] = set()
+
+        def noting(report: Any) -> Any:
+            def reported(job: Any, *arguments: Any, **options: Any) -> Any:
+                known.add(id(job))
+                return report(job, *arguments, **options)
+
+            return reported
+
+        self.report_job_success, self.report_job_error = map(noting, (self.report_job_success, self.report_job_error))
+        try:
+            async for job in original(self, active_jobs):
+                known.add(id(job))
+                yield job
+        finally:
+            del self.report_job_success, self.report_job_error
+        for job in active_jobs:
+            if id(job) not in known:
+                yield job
+
+    check_active_jobs.keeps_watching = True  # type: ignore[attr-defined]
+    executor.check_active_jobs = check_active_jobs
