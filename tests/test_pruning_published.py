@@ -301,7 +301,7 @@ def test_files_name_networks_and_papers_that_there_are() -> None:
 
 def test_a_plan_is_made_anew_when_its_ratios_change_and_not_for_a_comment(write: Any) -> None:
     def code() -> str:
-        provenance._normal_form.cache_clear()
+        provenance.forget()
         published.load.cache_clear()
         return provenance.code_hash("daar.randomness", files=policies.sources("published-mine"))
 

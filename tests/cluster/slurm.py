@@ -51,10 +51,15 @@ class Cluster:
         return ask("sinfo", "-h", "-n", node, "-o", "%T").strip()
 
     def release(self) -> None:
-        """Start what Slurm requeued at once; by itself it waits for two minutes."""
-        # not those that only wait for a free node: changing what is just being started crashes Debian's slurmctld 22.05
-        for job in [line.split()[0] for line in self.queue("%A %r", "-t", "PENDING") if line.endswith("BeginTime")]:
-            ask("scontrol", "update", f"JobId={job}", "StartTime=now")
+        """Start what Slurm requeued soon; by itself it waits for two minutes."""
+        with contextlib.suppress(TimeoutError):  # nothing was running there
+            wait(self._delayed, 20, "a requeued job")
+        for job in self._delayed():
+            # not at once: changing what is just being started crashes slurmctld 22.05
+            ask("scontrol", "update", f"JobId={job}", "StartTime=now+5")
+
+    def _delayed(self) -> list[str]:
+        return [line.split()[0] for line in self.queue("%A %r", "-t", "PENDING") if line.endswith("BeginTime")]
 
     def back(self, node: str) -> None:
         """Bring a lost node back, once Slurm has noticed that it was lost."""
