@@ -12,6 +12,8 @@ from daar.errors import InputError
 FINE = {
     "sacct": "exit 0",
     "squeue": "exit 0",
+    "scontrol": "echo 'PartitionName=gpu AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL'",
+    "sacctmgr": "exit 1",
     "sinfo": "echo 'gpu*|1-00:00:00|idle|64000'; echo 'gpu*|1-00:00:00|down*|9000+'; echo 'old|infinite|drained|4000'",
     "sbatch": 'echo "$@" >>"$ASKED"; echo "sbatch: Job 7 to start at 2026-11-24" >&2',
     "srun": 'for file; do :; done; cat "$file"',
@@ -107,6 +109,20 @@ def test_a_job_longer_than_its_partition_allows_would_wait_for_ever() -> None:
 @pytest.mark.usefixtures("commands")
 def test_a_partition_without_a_node_that_is_up() -> None:
     assert "no node of partition old is up" in refusal({**REQUEST, "slurm_partition": "old"})
+
+
+def test_a_partition_for_some_accounts_alone(commands: Commands) -> None:
+    commands.become(scontrol="echo 'PartitionName=gpu AllowAccounts=lab,guests AllowQos=ALL'")
+    assert "is for the accounts lab, guests, got none" in refusal()
+    assert "got other: a job would wait for ever" in refusal({**REQUEST, "slurm_account": "other"})
+    slurm.require_startable([{**REQUEST, "slurm_account": "guests"}], status_command=None)
+    commands.become(sacctmgr="echo lab")  # the user's default
+    slurm.require_startable([REQUEST], status_command=None)
+
+
+def test_a_partition_that_starts_nothing(commands: Commands) -> None:
+    commands.become(scontrol="echo 'PartitionName=gpu AllowAccounts=ALL State=DRAIN'")
+    assert "partition gpu is DRAIN, so that no job would start there" in refusal()
 
 
 def test_the_ceiling_is_the_partition_s(commands: Commands, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ request beforehand (`sbatch --test-only`), and one job tries whether a node has 
 """
 
 import functools
+import getpass
 import os
 import re
 import shutil
@@ -129,6 +130,8 @@ def _require_accepted(request: Mapping[str, Any]) -> None:
             f"Set slurm_partition in {PROFILE}."
         )
     here = _partition(partition)
+    if here and (problem := _partition_problem(here["name"], request.get("slurm_account"))):
+        raise InputError(problem)
     if here and here["minutes"] is not None and runtime > here["minutes"]:
         raise InputError(
             f"a job asks for {runtime} minutes, partition {here['name']} allows {here['minutes']}: it would wait for "
@@ -145,6 +148,28 @@ def _require_accepted(request: Mapping[str, Any]) -> None:
         return
     said = _last_line(done.stderr) if done else f"no answer within {_ANSWER_SECONDS} s"
     raise InputError(f"Slurm would not start a job with {' '.join(_flags(request))}: {said}. {_advice(said, request)}")
+
+
+def _partition_problem(partition: str, account: object) -> str | None:
+    """Why a partition would not take a job that Slurm queues there all the same."""
+    shown = _run(["scontrol", "show", "partition", "-o", partition], timeout=_ANSWER_SECONDS)
+    facts = dict(re.findall(r"\b(State|AllowAccounts)=(\S+)", shown.stdout if shown else ""))
+    if (state := facts.get("State", "UP")) != "UP":
+        return (
+            f"partition {partition} is {state}, so that no job would start there. "
+            f"Choose another as slurm_partition in {PROFILE}, or ask your administrators."
+        )
+    allowed = facts.get("AllowAccounts", "ALL")
+    if account is None and allowed != "ALL" and shutil.which("sacctmgr"):
+        user = getpass.getuser()
+        default = _run(["sacctmgr", "-nP", "show", "user", user, "format=defaultaccount"], timeout=_ANSWER_SECONDS)
+        account = default.stdout.strip() if default and not default.returncode else None
+    if allowed == "ALL" or str(account) in allowed.split(","):
+        return None
+    return (
+        f"partition {partition} is for the accounts {allowed.replace(',', ', ')}, got {account or 'none'}: a job would "
+        f"wait for ever. Set slurm_account in {PROFILE} to one of them."
+    )
 
 
 def _advice(said: str, request: Mapping[str, Any]) -> str:

@@ -138,9 +138,9 @@ def test_what_would_never_start(suite: Path, tmp_path: Path, options: list[str],
 @pytest.mark.parametrize(
     ("change", "back", "words"),
     [
-        ("AllowAccounts=lab", "AllowAccounts=ALL", "Set slurm_account in workflow/profiles/slurm/config.yaml"),
+        ("AllowAccounts=lab", "AllowAccounts=ALL", "partition main is for the accounts lab, got none"),
         ("MaxTime=1", "MaxTime=INFINITE", "partition main allows 1: it would wait for ever"),
-        ("State=DOWN", "State=UP", "Slurm would not start"),
+        ("State=DOWN", "State=UP", "partition main is DOWN, so that no job would start there"),
     ],
 )
 @pytest.mark.usefixtures("cluster")
