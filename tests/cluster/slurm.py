@@ -8,10 +8,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("slurm-cluster")
 PROFILE = ROOT / "workflow" / "profiles" / "slurm"
+RECIPE = {"epochs": 12, "lr": 0.05, "batch_size": 64}
+TINY: dict[str, Any] = {
+    **{"suite": "tiny", "datasets": ["digits"], "networks": ["resnet20"], "methods": ["l1"]},
+    **{"macs_reductions": [0.5], "seeds": [0], "train": RECIPE, "finetune": {**RECIPE, "epochs": 2}},
+}
 # a cluster without accounts, whose jobs take seconds
 OPTIONS = (
     "--slurm-status-command", "squeue", "--slurm-no-account", "--slurm-init-seconds-before-status-checks", "2",
@@ -115,3 +121,17 @@ def differences(one: Path, other: Path) -> tuple[int, list[str]]:
     return len(names), [
         n for n in names if not (other / n).exists() or (one / n).read_bytes() != (other / n).read_bytes()
     ]
+
+
+def written(folder: Path) -> str:
+    """What Snakemake has said in a folder."""
+    return (folder / "snakemake.log").read_text()
+
+
+def ended(run: "subprocess.Popen[str]", folder: Path) -> int:
+    """The exit code of a run that must come to an end."""
+    try:
+        return run.wait(timeout=600)
+    except subprocess.TimeoutExpired:
+        run.kill()
+        raise AssertionError(written(folder)) from None

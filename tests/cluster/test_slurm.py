@@ -2,27 +2,19 @@
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from tests.cluster import slurm
-from tests.cluster.slurm import Cluster, ask, differences, on_cluster, snakemake, wait
+from tests.cluster.slurm import TINY, Cluster, ask, differences, ended, on_cluster, snakemake, wait, written
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(slurm.missing() is not None, reason=slurm.missing() or ""),
 ]
-
-RECIPE = {"epochs": 12, "lr": 0.05, "batch_size": 64}
-SUITE: dict[str, Any] = {
-    **{"suite": "tiny", "datasets": ["digits"], "networks": ["resnet20"], "methods": ["l1"]},
-    **{"macs_reductions": [0.5], "seeds": [0], "train": RECIPE, "finetune": {**RECIPE, "epochs": 2}},
-}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +26,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("suite") / "tiny.yaml"
-    path.write_text(yaml.safe_dump(SUITE))
+    path.write_text(yaml.safe_dump(TINY))
     return path
 
 
@@ -46,10 +38,6 @@ def one(suite: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "results"
 
 
-def written(folder: Path) -> str:
-    return (folder / "snakemake.log").read_text()
-
-
 def train_log(folder: Path) -> str:
     """What the training of the dense network has said so far."""
     return "".join(path.read_text() for path in folder.glob("results/dense/digits/resnet20/*/seed0/train.log"))
@@ -58,15 +46,6 @@ def train_log(folder: Path) -> str:
 def training(folder: Path, epoch: int) -> None:
     """Wait until the dense network has had so many epochs."""
     wait(lambda: f"epoch {epoch}/" in train_log(folder), 180, f"epoch {epoch}")
-
-
-def ended(run: "subprocess.Popen[str]", folder: Path) -> int:
-    """The exit code of a run that must come to an end."""
-    try:
-        return run.wait(timeout=600)
-    except subprocess.TimeoutExpired:
-        run.kill()
-        raise AssertionError(written(folder)) from None
 
 
 def test_a_job_that_makes_room_and_a_controller_that_restarts(
@@ -153,37 +132,12 @@ def test_a_partition_that_would_not_take_it(suite: Path, tmp_path: Path, change:
     assert words in written(tmp_path).rstrip().splitlines()[-1]
 
 
-def test_nodes_that_do_not_see_the_folder(
-    suite: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """The node's daemon has an empty file system where the run's folder lies."""
-    if ask("unshare", "-m", "true") is None:
-        pytest.skip("no mount namespaces here")
-    folder = tmp_path_factory.mktemp("blind")
-    with slurm.cluster(folder, nodes=1) as running:
-        running.do("lose", "n0")
-        wait(lambda: running.state("n0").startswith("down"), 120, "n0 to be down")
-        hidden = f"mount -t tmpfs none {tmp_path} && exec slurmd -N n0 -D"
-        node = subprocess.Popen(
-            ["unshare", "-m", "sh", "-c", hidden], env={**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
-        )
-        try:
-            wait(lambda: running.state("n0") == "idle", 60, "n0 to be back")
-            assert ended(on_cluster(tmp_path, suite), tmp_path) == 2
-        finally:
-            node.kill()
-            node.wait()
-    last = written(tmp_path).rstrip().splitlines()[-1]
-    assert "a node does not see" in last
-    assert "on a file system that all nodes share" in last
-
-
 def test_a_lost_rank_ends_the_training_at_once_and_the_retry_goes_on(
     cluster: Cluster, suite: Path, tmp_path: Path
 ) -> None:
     """Two nodes, two processes on each; the same bits as four processes on one machine."""
     several = tmp_path / "several.yaml"
-    several.write_text(yaml.safe_dump({**SUITE, "distributed": {"processes": 4, "nodes": 2}}))
+    several.write_text(yaml.safe_dump({**TINY, "distributed": {"processes": 4, "nodes": 2}}))
     alone = tmp_path / "alone"
     assert snakemake(alone, several, "--cores", "2").wait() == 0
     folder = tmp_path / "nodes"
