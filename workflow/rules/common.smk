@@ -85,7 +85,9 @@ COSTS = Path(RESULTS, "costs.json")
 GPUS = workflow.global_resources["gpu"].value > 0
 # a retry asks for more, but for no more than there is; in a job nothing is asked for any more
 PARTITION = (workflow.resource_settings.default_resources or {}).get("slurm_partition")
-CEILING = slurm.ceiling(PARTITION and PARTITION.raw) if workflow.nodes else (None, None)
+CEILING = (None, None)
+if ON_CLUSTER and not workflow.remote_exec:
+    CEILING = slurm.ceiling(PARTITION and PARTITION.raw)
 REQUESTS, UNMEASURED = requests.for_suite(SUITE, COSTS, gpus=GPUS, ceiling=CEILING)
 # on one machine all processes run there
 NODES = SUITE.nodes if ON_CLUSTER else 1
@@ -300,7 +302,7 @@ def require_cluster():
 def remote_jobs(dag):
     """Queue entries that a run will submit: groups, and jobs that stand for themselves."""
     found = [dag.get_job_group(job) or job for job in dag.needrun_jobs()]
-    return list(dict.fromkeys(entry for entry in found if not entry.is_local))
+    return list(dict.fromkeys(job for job in found if not job.is_local))
 
 
 onstart:
