@@ -16,7 +16,7 @@ from daar.training import distributed, recipes
 from daar.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    pass
+    from daar.estimate import Estimate
 
 # what tuning does unless told otherwise: the paper suite's, HRankPlus's with Nesterov's momentum
 TUNING = Recipe(epochs=150, lr=0.01, schedule="step", milestones=(50, 100), batch_size=256)
@@ -275,21 +275,21 @@ def check_suite(a: Namespace) -> None:
     cores = a.threads or gpu.count_cores()
     expected = estimate.estimate(found, device, cores, threads=cores if a.cluster else None)
     if a.cluster:
-        _check_cluster(a, found, expected.costs, expected.peak_mb, device.type)
+        _check_cluster(a, found, expected, device.type, cores)
         return
     print(f"it can run here, on {device.type} with --cores {cores}; by a few steps of each kind of work, timed now:")
     print(estimate.to_text(expected))
 
 
-def _check_cluster(a: Namespace, found: suite.Suite, jobs: list[costs.Cost], peak_mb: int, device: str) -> None:
+def _check_cluster(a: Namespace, found: suite.Suite, expected: "Estimate", device: str, threads: int) -> None:
     """Write what jobs cost, and say what so many machines like this one would make of them."""
     from daar import provenance
 
     of, hardware = costs.fingerprint(found), provenance.hardware()
-    words = f"{hardware['gpu'] or hardware['cpu']}, {a.threads or gpu.count_cores()} threads a job"
+    words = f"{hardware['gpu'] or hardware['cpu']}, {threads} threads a job"
     out = a.results / found.name / "costs.json"
-    costs.write(out, costs.Measured(of, device, words, a.threads or gpu.count_cores(), peak_mb, tuple(jobs)))
-    queue = simulation.entries(found, jobs, slurm.components(), a.overhead)
+    costs.write(out, costs.Measured(of, device, words, threads, expected.peak_mb, tuple(expected.costs)))
+    queue = simulation.entries(found, expected.costs, slurm.components(), a.overhead)
     print(f"on machines like this one ({words}), {a.overhead:g} s for an entry to start and to be noticed:")
     print(simulation.to_text(queue, a.machines))
     print(f"{out}: what the jobs will ask a scheduler for follows from it")

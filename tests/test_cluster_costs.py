@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from daar import suite
+from daar import cli, estimate, suite
 from daar.cluster import costs, requests
 from daar.cluster.costs import Cost, Measured
 from daar.errors import InputError
@@ -96,3 +97,29 @@ def test_another_file_is_named_and_not_used(tmp_path: Path, text: str) -> None:
     with pytest.raises(InputError, match=r"Make it anew"):
         costs.read(path)
     assert "Make it anew" in str(requests.for_suite(made(), path, gpus=False)[1])
+
+
+def test_the_command_measures_writes_and_simulates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(estimate, "_seconds", lambda *_: 1.0)
+    monkeypatch.setattr(estimate, "_start", lambda _: 0.0)
+    content: dict[str, Any] = {"suite": "small", "datasets": ["digits"], "networks": ["resnet20"], "methods": ["l1"]}
+    content |= {"macs_reductions": [0.5], "seeds": [0, 1], "finetune": {"epochs": 1}}
+    file = tmp_path / "small.yaml"
+    file.write_text(yaml.safe_dump(content))
+    told = ["suite", "check", str(file), "--cluster", "--threads", "1", "--machines", "1", "3"]
+    cli.main([*told, "--results", str(tmp_path / "results"), "--device", "cpu"])
+    found = costs.read(tmp_path / "results" / "small" / "costs.json")
+    kinds = {cost.kind: cost.count for cost in found.costs}
+    assert kinds == {
+        "train": 2,
+        "measure": 2,
+        "score": 2,
+        "plan": 2,
+        "finetune": 2,
+        "record": 2,
+        "tables and figures": 3,
+    }
+    assert (found.of, found.threads, found.device) == (costs.fingerprint(suite.load(file)), 1, "cpu")
+    assert "12 jobs in 6 queue entries (2 dense, 2 importance, 2 tuning)" in capsys.readouterr().out
