@@ -12,6 +12,11 @@ if "suite" not in config:
     configfile: f"{workflow.basedir}/workflow/config/paper.yaml"
 
 
+# SIGTERM goes to all processes of a job that a scheduler ends: shell and `tee` must outlive the stage, which saves its
+# state first and says so. Not ignored by the shell, since the stage would inherit that.
+shell.prefix('trap : TERM; tee() {{ trap "" TERM; command tee "$@"; }}; ')
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/dense.smk"

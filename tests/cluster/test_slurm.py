@@ -76,6 +76,29 @@ def test_a_lost_node(cluster: Cluster, suite: Path, one: Path, tmp_path: Path) -
     assert differences(one, tmp_path / "results")[1] == []
 
 
+def test_a_job_that_runs_out_of_time(cluster: Cluster, suite: Path, one: Path, tmp_path: Path) -> None:
+    """It saves its last step before it goes, and asks for more time when it is tried again."""
+    run = on_cluster(tmp_path, suite)
+    training(tmp_path, 3)
+    [(job, asked)] = [line.split() for line in cluster.queue("%A %l", "-t", "RUNNING")]
+    ask("scontrol", "update", f"JobId={job}", "TimeLimit=0:01")
+    wait(lambda: job not in cluster.queue("%A", "-t", "RUNNING"), 120, "Slurm to end the job")
+    assert "SIGTERM: saved after" in train_log(tmp_path)
+    wait(lambda: cluster.queue("%A", "-t", "RUNNING"), 120, "the retry")
+    [(retry, more)] = [line.split() for line in cluster.queue("%A %l", "-t", "RUNNING")]
+    assert retry != job
+    assert minutes(more) > minutes(asked)
+    assert ended(run, tmp_path) == 0, written(tmp_path)
+    assert "continues after" in train_log(tmp_path)
+    assert differences(one, tmp_path / "results")[1] == []
+
+
+def minutes(limit: str) -> int:
+    """Of a time limit as squeue prints it: [hours:]minutes:seconds."""
+    hours, minute, _ = f"0:{limit}".split(":")[-3:]
+    return 60 * int(hours) + int(minute)
+
+
 def test_snakemake_is_killed_and_started_again(cluster: Cluster, suite: Path, one: Path, tmp_path: Path) -> None:
     run = on_cluster(tmp_path, suite)
     training(tmp_path, 3)

@@ -36,6 +36,21 @@ def trainings(folder: Path) -> list[int]:
     return found
 
 
+def around(training: int) -> list[int]:
+    """A training's process, the shell that runs it and the `tee` beside it: what a scheduler ends at one go."""
+    shell = parent(training)
+    assert shell is not None
+    running = [int(process.name) for process in Path("/proc").glob("[0-9]*")]
+    return [shell, *(pid for pid in running if parent(pid) == shell)]
+
+
+def parent(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    except OSError:  # gone
+        return None
+
+
 @pytest.fixture
 def workflow(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Snakemake on its way to the dense network of seed 0."""
@@ -67,7 +82,9 @@ def test_a_job_killed_and_then_pre_empted_is_tried_again_and_ends_bit_identical(
         said.append(line)
         for mark in [mark for mark in signals if mark in line]:
             (job,) = trainings(tmp_path)
-            os.kill(job, signals.pop(mark))
+            number = signals.pop(mark)
+            for pid in around(job) if number == signal.SIGTERM else [job]:
+                os.kill(pid, number)
     text = "".join(said)
     assert workflow.wait() == 0, text
     assert not signals
