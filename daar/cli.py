@@ -21,6 +21,7 @@ from daar import (
 from daar import cli_options as options
 from daar.arguments import silence
 from daar.errors import InputError, first_line, is_out_of_memory
+from daar.reuse import REFERENCE
 from daar.training import distributed
 from daar.training.budget import BUDGETS
 from daar.training.interrupts import Interrupted
@@ -265,6 +266,8 @@ def _add_measuring(subparsers: Any) -> None:
     command.add_argument("--variant", required=True, help="row of the table")
     options.add_method(command)
     command.add_argument("--of", metavar="VARIANT", help="of a control: the variant whose widths it takes")
+    words = "hash of all that the setting follows from, as the workflow knows it"
+    command.add_argument("--made-from", metavar="HASH", help=words)
     words = "STAGE=FILE: Snakemake's benchmark file of a stage"
     command.add_argument("--benchmarks", nargs="*", default=[], metavar="STAGE=FILE", help=words)
     options.add_out(command, "record.json")
@@ -307,9 +310,22 @@ def _add_suites(subparsers: Any) -> None:
     options.add_packs(command)
     options.add_run(command, seed=False)
 
+    words = "copy its finished records, tables, figures and page to results/reference"
+    command = _command(suite, "keep", commands.keep_suite, words)
+    command.add_argument("suite", type=Path, metavar="SUITE.yaml")
+    options.add_results(command)
+    words = "folder of kept results (default: results/reference)"
+    command.add_argument("--reference", type=Path, default=REFERENCE, help=words)
+
     command = _command(suite, "write", commands.write_suite, "write a suite given as JSON, validated")
     command.add_argument("config", metavar="JSON")
     options.add_out(command, "the file")
+
+    words = "take a kept record in place of a run, if it is of the same dense network (the workflow calls it)"
+    command = _command(subparsers, "reuse", commands.reuse_record, words)
+    command.add_argument("record", type=Path, metavar="RECORD.json", help="in results/reference")
+    command.add_argument("--base", required=True, type=Path, help="folder of the dense checkpoint")
+    options.add_out(command, "record.json")
 
     command = _command(
         subparsers,

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daar import arguments, discovery, files, gpu, models, preflight, suite, suite_figures
+from daar import arguments, discovery, files, gpu, models, preflight, reuse, suite, suite_figures
 from daar.cluster import costs, simulation, slurm
 from daar.data import datasets
 from daar.errors import InputError
@@ -247,6 +247,7 @@ def record(a: Namespace) -> None:
         method=a.method,
         control=a.of is not None or bool(discovery.get(a.method, a.methods_dir).info.get("control", False)),
         of=a.of,
+        made_from=a.made_from,
         options=arguments.options(a),
         seed=a.seed,
         images=a.images,
@@ -277,6 +278,8 @@ def check_suite(a: Namespace) -> None:
     if a.cluster:
         _check_cluster(a, found, expected, device.type, cores)
         return
+    if reused := len(reuse.found(found)):
+        print(f"{reused} of its settings have a record in {reuse.REFERENCE} already, and are not run again")
     print(f"it can run here, on {device.type} with --cores {cores}; by a few steps of each kind of work, timed now:")
     print(estimate.to_text(expected))
 
@@ -293,6 +296,19 @@ def _check_cluster(a: Namespace, found: suite.Suite, expected: "Estimate", devic
     print(f"on machines like this one ({words}), {a.overhead:g} s for an entry to start and to be noticed:")
     print(simulation.to_text(queue, a.machines))
     print(f"{out}: what the jobs will ask a scheduler for follows from it")
+
+
+def keep_suite(a: Namespace) -> None:
+    """`daar suite keep`."""
+    found = suite.load(a.suite)
+    kept = reuse.keep(found, a.results, a.reference)
+    print(f"{kept['records']} of {kept['settings']} records are in {a.reference / found.name}")
+
+
+def reuse_record(a: Namespace) -> None:
+    """`daar reuse`."""
+    reuse.take(a.record, a.base, a.out)
+    print(f"taken from {a.record}, which was made of the same")
 
 
 def write_suite(a: Namespace) -> None:

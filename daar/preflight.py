@@ -55,6 +55,7 @@ def problems(suite: Suite, packs: Path, *, elsewhere: bool = False) -> list[str]
         if "torchvision" in dataset.sources and sources.reachable():
             continue
         found.append(str(sources.not_found(dataset, root)).rstrip(".") + " (nor can it be downloaded: no network)")
+    found += [problem for network in suite.base if (problem := _absent_weights(suite, network, root))]
     if not suite.allow_cpu and not elsewhere and not _has_gpu():
         found.append("no GPU: looked for NVIDIA's driver and CUDA_VISIBLE_DEVICES")
     return found
@@ -74,6 +75,16 @@ def require_runnable(suite: Suite, packs: Path, *, elsewhere: bool = False) -> N
             f"{readable(hours(suite))} of training. Run `make demo` for a small suite, or add --config allow_cpu=true "
             "to run this one on the CPU once its data are there."
         )
+
+
+def _absent_weights(suite: Suite, network: str, root: Path | None) -> str | None:
+    """That a network's published weights are not there, where they were looked for and can be had."""
+    base = suite.base[network]
+    if Path(suite.weights(network)).is_file():
+        return None
+    remedy = f"fetch them from {base.url}" if base.url else "put them there"
+    where = f"{base.file} and {sources.resolve_root(root) / base.file}"
+    return f"no weights for {network}: looked for {where}; {remedy}"
 
 
 def _has_gpu() -> bool:

@@ -14,7 +14,10 @@ from daar.schemas import validate
 from daar.suite import setting_path
 
 # what a record says of the run and not of the networks; seconds and memory never repeat
-_AROUND = ("seconds", "peak_memory_mib", "curve", "threads", "hardware", "versions", "commit", "format", "slim_error")
+_AROUND = (
+    "seconds", "peak_memory_mib", "curve", "threads", "hardware", "versions", "commit", "format", "slim_error",
+    "made_from",
+)  # fmt: skip
 
 
 class Compared(NamedTuple):
@@ -68,7 +71,8 @@ def reproduce(
         shutil.copytree(packs, fresh / "data" / record["dataset"])
     if base is not None:
         shutil.copytree(base, fresh / base.relative_to(root))
-    files.write_json(out / "suite.json", config)
+    # a kept record would be compared with itself
+    files.write_json(out / "suite.json", {**config, "reuse": False})
     target = f"results/{record['suite']}/{place}/record.json"
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--cores", str(cores)]
     command += ["--directory", str(out), "--configfile", str(out / "suite.json"), "--", target]
@@ -110,8 +114,9 @@ def _absolute(content: Any, old: Path, key: str = "") -> Any:
     if isinstance(content, list):
         return [_absolute(value, old, key) for value in content]
     is_path = key in ("file", "data_root", "methods_dirs") and isinstance(content, str)
-    # published weights may have a name instead of a path: torchvision:NAME
-    return str(old / content) if is_path and ":" not in content else content
+    # published weights may have a name instead of a path, torchvision:NAME, or lie below the data root
+    elsewhere = is_path and (":" in content or (key == "file" and not (old / content).exists()))
+    return str(old / content) if is_path and not elsewhere else content
 
 
 def _base(record: Mapping[str, Any], record_file: Path, root: Path) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from daar import discovery, suite_checks
+from daar.data import sources
 from daar.errors import InputError, unknown
 from daar.files import digest
 from daar.schemas import schema, validate
@@ -50,16 +51,18 @@ class Base:
     """Published weights that stand in for a dense network of our own training.
 
     Attributes:
-        file: the .pt or .th file.
+        file: the .pt or .th file, as the suite names it; Suite.weights says where it is.
         mean: per channel, of pixels in 0..1, that the weights were trained with; None for the dataset's.
         std: likewise.
         trained_on: splits that they have seen.
+        url: where the file can be had, or None.
     """
 
     file: str
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     trained_on: tuple[str, ...]
+    url: str | None = None
 
     @property
     def hash(self) -> str:
@@ -125,6 +128,7 @@ class Suite:
         slots_per_gpu: how many jobs may share a GPU; None for DAAR_SLOTS_PER_GPU, else 1.
         processes: that share every batch of a training, each on a GPU of its own where there are GPUs.
         nodes: of a cluster that they are spread over.
+        reuse: whether records with an equal hash in results/reference stand for settings (daar/reuse.py).
         methods_dirs: further folders of methods.
         latency: whether every slim network is timed beside its dense one.
         stability: which importances are scored with how many images, or None.
@@ -150,6 +154,7 @@ class Suite:
     slots_per_gpu: int | None = None
     processes: int = 1
     nodes: int = 1
+    reuse: bool = False
 
     @property
     def settings(self) -> list[Setting]:
@@ -187,6 +192,12 @@ class Suite:
     def origin(self, variant: Variant) -> Variant:
         """The variant that a control takes its plan from; any other is its own."""
         return variant if variant.of is None else self.variant(variant.of)
+
+    def weights(self, network: str) -> str:
+        """The file of published weights: from the working directory, else from the data root, as far as it is there."""
+        file = Path(self.base[network].file)
+        below = sources.resolve_root(Path(self.data_root) if self.data_root else None) / file
+        return str(below if below.is_file() and not file.is_file() else file)
 
     def dense_path(self, dataset: str, network: str, seed: int) -> str:
         """Folder of a dense network below `results/dense`; imported weights are one for all seeds."""
@@ -265,6 +276,7 @@ def from_config(content: Any, where: str) -> Suite:
         slots_per_gpu=content.get("slots_per_gpu"),
         processes=content.get("distributed", {}).get("processes", 1),
         nodes=content.get("distributed", {}).get("nodes", 1),
+        reuse=content.get("reuse", False),
     )
     suite_checks.require_consistent(suite, content, where)
     return replace(suite, stability=_stability(suite, content, where))
@@ -357,4 +369,4 @@ def _stability(suite: Suite, content: dict[str, Any], where: str) -> Stability |
 
 def _base(entry: dict[str, Any]) -> Base:
     mean, std = (tuple(entry[key]) if key in entry else None for key in ("mean", "std"))
-    return Base(entry["file"], mean, std, tuple(entry.get("trained_on", ("train", "val"))))
+    return Base(entry["file"], mean, std, tuple(entry.get("trained_on", ("train", "val"))), entry.get("url"))

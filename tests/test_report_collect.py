@@ -27,7 +27,12 @@ RECORD: dict[str, Any] = {
     **{"method": "l1", "options": {}, "policy": "uniform", "scope": "all", "target": 0.5, "control": False, "of": None},
     "base": {"sha256": "1" * 64, "imported": False, "saw_val": False},
     # both would be numbers to a careless CSV reader
-    **{"recipe": "000000000012", "train_recipe": "1234567890e5", "calibration_images": 640},
+    **{
+        "recipe": "000000000012",
+        "train_recipe": "1234567890e5",
+        "made_from": "0123456789ab",
+        "calibration_images": 640,
+    },
     "top1": {"test": ACCURACIES, "val": dict.fromkeys(ACCURACIES)},
     "top5": None,
     "macs": {

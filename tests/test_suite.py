@@ -93,6 +93,21 @@ def test_controls_take_the_policy_of_their_variant_and_titles_that_claim_no_meth
     assert len(make(methods=["l1"], variants={"r": {"random_at": "l1"}}, policies=policies).settings) == 4
 
 
+def test_weights_that_are_not_there_stop_a_run_and_say_where_to_have_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DAAR_DATA_ROOT", "root")
+    entry = {"file": "a.th", "url": "https://example.org/a.th"}
+    [problem] = preflight.problems(make(base={"resnet20": entry}), tmp_path)
+    assert problem == (
+        "no weights for resnet20: looked for a.th and root/a.th; fetch them from https://example.org/a.th"
+    )
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "a.th").touch()
+    assert preflight.problems(make(base={"resnet20": entry}), tmp_path) == []
+
+
 def test_an_imported_base_is_one_for_all_seeds() -> None:
     found = make(base={"resnet20": {"file": "a.th", "mean": [0.5, 0.5, 0.5], "std": [1, 1, 1]}}, seeds=[0, 1])
     paths = {found.dense_path("digits", "resnet20", seed) for seed in (0, 1)}

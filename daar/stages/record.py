@@ -32,6 +32,7 @@ def record(
     device: torch.device,
     benchmarks: dict[str, Path],
     of: str | None = None,
+    made_from: str | None = None,
 ) -> dict[str, Any]:
     """Measure one setting at every point of its way and write record.json.
 
@@ -51,6 +52,7 @@ def record(
         device: where the networks run.
         benchmarks: score, plan and finetune → Snakemake's benchmark file, where there is one.
         of: the variant that a control takes its widths from.
+        made_from: hash of all that the setting follows from (`daar.reuse.made_from`), where a workflow knows it.
 
     Raises:
         InputError: a file is absent or damaged.
@@ -78,6 +80,7 @@ def record(
         "base": {"sha256": base_about["sha256"], "imported": "imported" in base_about, "saw_val": saw_val},
         "recipe": how["recipe_hash"],
         "train_recipe": base_about.get("recipe_hash"),
+        "made_from": made_from,
         "calibration_images": images,
         "top1": _table(dense, points, "top1", saw_val),
         "top5": _table(dense, points, "top5", saw_val) if dense["top5"] is not None else None,

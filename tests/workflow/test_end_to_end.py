@@ -113,6 +113,28 @@ def test_any_record_can_be_reproduced(finished: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "again").rglob("record.json"))) == 1
 
 
+def test_kept_records_stand_for_settings_and_give_the_same_table(finished: Path, tmp_path: Path) -> None:
+    """On another machine: of eight records one was not kept, and that one alone is run."""
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**SUITE, "reuse": True}))
+    there = [sys.executable, "-m", "daar", "suite", "keep", "tiny.yaml"]
+    command = [*there, "--results", str(finished / "results")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "8 of 8 records are in results/reference/tiny\n"
+    (tmp_path / "results/reference/tiny/digits/resnet20/seed1/l1/uniform-all-0.5/record.json").unlink()
+    jobs = dry_run("--configfile", "tiny.yaml", cwd=tmp_path)
+    assert (jobs["reuse"], jobs["finetune"], jobs["record"], jobs["plan"]) == (7, 1, 1, 4)
+    assert "scratch" not in jobs
+    assert dry_run("--configfile", "tiny.yaml", "--config", "reuse=false", cwd=tmp_path)["finetune"] == 6
+    done = snakemake("--configfile", "tiny.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "7 of 8 settings have a record in results/reference/tiny" in done.stderr
+    once, again = (pd.read_csv(folder / "results/tiny/results.csv") for folder in (finished, tmp_path))
+    # what was tuned here took its own time
+    timed = "^(?:seconds|peak_memory_mib)_"
+    once, again = (frame.loc[:, ~frame.columns.str.match(timed)] for frame in (once, again))
+    pd.testing.assert_frame_equal(once, again)
+
+
 def test_changing_the_tuning_retrains_no_dense_network(finished: Path) -> None:
     done = run(finished, "-n", "--quiet", "rules", "--config", "finetune={epochs: 2, lr: 0.02, batch_size: 128}")
     jobs = done.stdout + done.stderr

@@ -12,6 +12,7 @@ from daar import (
     literature,
     preflight,
     provenance,
+    reuse,
     suite as suites,
     suite_figures,
 )
@@ -33,6 +34,7 @@ try:
     SUITE = suites.from_config(config, "suite")
     METHODS = discovery.find(SUITE.methods_dirs)
     SETTINGS = SUITE.settings
+    REUSED = reuse.found(SUITE)
     # sharing is the scheduler's business there
     SLOTS_PER_GPU = gpu.export_slots(1 if ON_CLUSTER else SUITE.slots_per_gpu)
 except InputError as error:
@@ -205,6 +207,17 @@ def all_cores(wildcards):
     return cores_of_a_job(1)
 
 
+@functools.cache
+def settings_by_path():
+    return {setting.path: setting for setting in SETTINGS}
+
+
+def made_from(wildcards):
+    """What `daar.reuse` knows a setting's record by."""
+    folder = Path(SETTING.format(**wildcards)).relative_to(RESULTS)
+    return reuse.made_from(SUITE, settings_by_path()[str(folder)])
+
+
 def threads_of_settings(wildcards):
     return cores_of_a_job(len(SETTINGS))
 
@@ -308,6 +321,12 @@ def remote_jobs(dag):
 onstart:
     try:
         preflight.require_runnable(SUITE, Path(PACKS), elsewhere=ON_CLUSTER)
+        if REUSED:
+            print(
+                f"daar: {len(REUSED)} of {len(SETTINGS)} settings have a record in {reuse.REFERENCE / SUITE.name}, made "
+                f"from the same code and settings; it stands for them. --config reuse=false runs all here",
+                file=sys.stderr,
+            )
         if ON_CLUSTER:
             require_cluster()
     except InputError as error:

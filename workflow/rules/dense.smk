@@ -37,7 +37,7 @@ rule train:
 
 rule import_weights:
     input:
-        lambda wildcards: SUITE.base[wildcards.network].file,
+        lambda wildcards: SUITE.weights(wildcards.network),
     output:
         f"{DENSE}/model.safetensors",
         f"{DENSE}/model.json",

@@ -157,9 +157,34 @@ rule record:
             f"plan={SETTING}/plan.benchmark.tsv",
             f"finetune={SETTING}/finetune.benchmark.tsv",
         ],
+        made_from=made_from,
         code=provenance.code_hash("daar.stages.record"),
     shell:
         "python -m daar record {params.folder} --base {params.base} --base-measured {input.measured}"
         " --suite {params.suite} --variant {wildcards.variant} {params.method} --dataset {wildcards.dataset}"
         " --images {params.images} --seed {wildcards.seed} --benchmarks {params.benchmarks} --out {output}"
-        " --threads {threads} 2>&1 | tee -i {log}"
+        " --made-from {params.made_from} --threads {threads} 2>&1 | tee -i {log}"
+
+
+if REUSED:
+
+    ruleorder: reuse > record > record_scratch
+
+    # in place of tuning and measuring, where that was done before
+    rule reuse:
+        input:
+            lambda wildcards: dense_files(settings_by_path()[wildcards.setting]),
+            kept=lambda wildcards: str(REUSED[wildcards.setting]),
+        output:
+            f"{RESULTS}/{{setting}}/record.json",
+        log:
+            f"{RESULTS}/{{setting}}/record.log",
+        wildcard_constraints:
+            setting="|".join(map(re.escape, REUSED)),
+        localrule: True
+        conda:
+            ENV
+        params:
+            base=subpath(input[0], parent=True),
+        shell:
+            "python -m daar reuse {input.kept} --base {params.base} --out {output} 2>&1 | tee -i {log}"

@@ -1,0 +1,115 @@
+"""Records that were made before: all that a setting's numbers follow from, as one hash, and those kept with it.
+
+A suite that says `reuse` takes such records from `results/reference/<suite>` instead of tuning again. Imported while
+the DAG is built: no torch.
+"""
+
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from daar import discovery, files
+from daar.errors import InputError
+from daar.files import digest
+from daar.provenance import code_hash
+from daar.pruning import policies
+from daar.schemas import validate
+from daar.suite import Setting, Suite
+
+REFERENCE = Path("results/reference")
+_KEPT = ("suite.json", "results.csv", "report.html")
+_KEPT_FOLDERS = ("tables", "figures")
+
+
+def made_from(suite: Suite, setting: Setting) -> str:
+    """Hash of all that a setting's numbers follow from but machine and versions, which its record names; 12 digits.
+
+    The dense network counts by what makes it, since its weights need not be there yet: `take` compares those.
+    """
+    origin, network = suite.origin(setting.variant), setting.network
+    method = discovery.find(suite.methods_dirs)[origin.method]
+    rates = {*method.sources, *policies.sources(setting.policy, suite.methods_dirs)}
+    return digest(
+        {
+            "setting": [setting.dataset, network, setting.seed, setting.policy, setting.scope, setting.target],
+            "importance": [origin.method, dict(origin.options), suite.calibration_images],
+            "control": None if setting.variant.of is None else [setting.variant.method, dict(setting.variant.options)],
+            "dense": _dense(suite, network),
+            "finetune": suite.finetune.to_json(),
+            "processes": suite.processes,
+            "code": [
+                code_hash("daar.stages.score", network=network, files=method.sources),
+                code_hash("daar.stages.plan", network=network, files=rates),
+                code_hash("daar.stages.record", network=network),
+                *(code_hash(module, network=network) for module in _tuning(setting.variant.method)),
+            ],
+        }
+    )[:12]
+
+
+def _dense(suite: Suite, network: str) -> list[Any]:
+    if network not in suite.base:
+        return [suite.train.to_json(), code_hash("daar.stages.train", network=network)]
+    base, file = suite.base[network], suite.weights(network)
+    content = files.sha256(Path(file)) if Path(file).is_file() else file
+    return [content, base.options, code_hash("daar.stages.import_weights", network=network)]
+
+
+def _tuning(method: str) -> Iterable[str]:
+    """Modules of the stages that a variant goes through after its plan is made."""
+    if method == "scratch_of":
+        return ("daar.stages.scratch",)
+    return ("daar.stages.finetune", *(["daar.pruning.random_at"] if method == "random_at" else []))
+
+
+def found(suite: Suite, reference: Path = REFERENCE) -> dict[str, Path]:
+    """Setting's path → the record kept of it, of those with an equal hash; none unless the suite says `reuse`.
+
+    Raises:
+        InputError: a kept record is damaged.
+    """
+    kept = {}
+    for setting in suite.settings if suite.reuse else []:
+        file = reference / suite.name / setting.path / "record.json"
+        if file.exists() and files.read_json(file, "a kept record").get("made_from") == made_from(suite, setting):
+            kept[setting.path] = file
+    return kept
+
+
+def take(file: Path, base: Path, out: Path) -> None:
+    """Copy a kept record into a run's results, if it is of the dense network that the run has.
+
+    Raises:
+        InputError: it is of another one.
+    """
+    record = files.read_json(file, "a kept record")
+    validate(record, "record", str(file), "Delete the file and run the suite again.")
+    here = files.read_json(base / "model.json", "a checkpoint")["weights_sha256"]
+    if record["base"]["sha256"] != here:
+        raise InputError(
+            f"{file} should be of the dense network in {base} (SHA-256 {here[:12]}…), but is of another one "
+            f"({record['base']['sha256'][:12]}…). Run all settings here: --config reuse=false"
+        )
+    files.write_json(out, record)
+
+
+def keep(suite: Suite, results: Path, reference: Path = REFERENCE) -> Mapping[str, int]:
+    """Copy what is finished of a suite to `<reference>/<suite>`: records, and tables, figures and page where there are.
+
+    Returns:
+        How many records were there, and how many the suite has settings.
+
+    Raises:
+        InputError: no setting has a record.
+    """
+    source, target = results / suite.name, reference / suite.name
+    records = [path for s in suite.settings if (path := Path(s.path, "record.json")) and (source / path).exists()]
+    if not records:
+        raise InputError(f"{source} should hold records to keep, but no setting has one. Run the suite first.")
+    there = [Path(name) for name in _KEPT if (source / name).exists()]
+    there += [path.relative_to(source) for name in _KEPT_FOLDERS for path in sorted((source / name).glob("*"))]
+    for path in [*records, *there]:
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / path, target / path)
+    return {"records": len(records), "settings": len(suite.settings)}
