@@ -14,7 +14,10 @@ if "suite" not in config:
 
 # SIGTERM goes to all processes of a job that a scheduler ends: shell and `tee` must outlive the stage, which saves its
 # state first and says so. Not ignored by the shell, since the stage would inherit that.
-shell.prefix('trap : TERM; tee() {{ trap "" TERM; command tee "$@"; }}; ')
+# The first part is Snakemake's own prefix, which this replaces.
+shell.prefix(
+    "set -euo pipefail; trap : TERM; tee() {{ trap '' TERM; command tee \"$@\"; }}; "
+)
 
 
 include: "workflow/rules/common.smk"
