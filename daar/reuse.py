@@ -67,24 +67,34 @@ def found(suite: Suite, reference: Path = REFERENCE) -> dict[str, Path]:
     """Setting's path → the record kept of it, of those with an equal hash; none unless the suite says `reuse`.
 
     Raises:
-        InputError: a kept record is damaged.
+        InputError: a kept record is damaged, or of another form than today's.
     """
     kept = {}
     for setting in suite.settings if suite.reuse else []:
         file = reference / suite.name / setting.path / "record.json"
-        if file.exists() and files.read_json(file, "a kept record").get("made_from") == made_from(suite, setting):
+        if not file.exists():
+            continue
+        record = _read(file)
+        # of another suite or row, where someone has moved it
+        named = (record["suite"], record["variant"]) == (suite.name, setting.variant.name)
+        if named and record["made_from"] == made_from(suite, setting):
             kept[setting.path] = file
     return kept
+
+
+def _read(file: Path) -> Any:
+    record = files.read_json(file, "a kept record")
+    validate(record, "record", str(file), "Delete the file and run the suite again.")
+    return record
 
 
 def take(file: Path, base: Path, out: Path) -> None:
     """Copy a kept record into a run's results, if it is of the dense network that the run has.
 
     Raises:
-        InputError: it is of another one.
+        InputError: it is of another one, or damaged.
     """
-    record = files.read_json(file, "a kept record")
-    validate(record, "record", str(file), "Delete the file and run the suite again.")
+    record = _read(file)
     here = files.read_json(base / "model.json", "a checkpoint")["weights_sha256"]
     if record["base"]["sha256"] != here:
         raise InputError(
@@ -110,6 +120,6 @@ def keep(suite: Suite, results: Path, reference: Path = REFERENCE) -> Mapping[st
     there = [Path(name) for name in _KEPT if (source / name).exists()]
     there += [path.relative_to(source) for name in _KEPT_FOLDERS for path in sorted((source / name).glob("*"))]
     for path in [*records, *there]:
-        (target / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / path, target / path)
+        with files.atomic(target / path) as temporary:
+            shutil.copyfile(source / path, temporary)
     return {"records": len(records), "settings": len(suite.settings)}

@@ -27,6 +27,7 @@ def require_consistent(suite: "Suite", content: dict[str, Any], where: str) -> N
     """
     _check_scratch(suite, content, where)
     _check_processes(suite, where)
+    _check_reuse(suite, where)
     _check_names(suite, where)
 
 
@@ -53,6 +54,15 @@ def _check_processes(suite: "Suite", where: str) -> None:
         raise InputError(
             f"{where}: distributed.processes is {suite.processes}, which {suite.nodes} nodes cannot share equally. "
             f"Choose a multiple of {suite.nodes}."
+        )
+
+
+def _check_reuse(suite: "Suite", where: str) -> None:
+    """A record that is taken over brings no network that could be timed."""
+    if suite.reuse and suite.latency:
+        raise InputError(
+            f"{where}: reuse takes records in place of tuned networks, but latency times those networks. Set one of "
+            "them to false."
         )
 
 

@@ -104,7 +104,8 @@ def test_the_hash_follows_the_method_s_code_and_not_its_comments(tmp_path: Path)
 def keep_one(reference: Path, found: suite.Suite, made_from: str | None) -> Path:
     file = reference / found.name / found.settings[0].path / "record.json"
     file.parent.mkdir(parents=True)
-    file.write_text(json.dumps({**make_record(), "made_from": made_from}))
+    named = {"suite": found.name, "variant": found.settings[0].variant.name}
+    file.write_text(json.dumps({**make_record(), **named, "made_from": made_from}))
     return file
 
 
@@ -119,6 +120,21 @@ def test_a_record_stands_for_a_setting_of_equal_hash_where_the_suite_wants_that(
 def test_a_record_without_a_hash_stands_for_nothing(tmp_path: Path) -> None:
     keep_one(tmp_path, make(), None)
     assert reuse.found(make(), tmp_path) == {}
+
+
+@pytest.mark.parametrize("other", [{"suite": "other"}, {"variant": "other"}])
+def test_a_record_of_another_suite_or_row_stands_for_nothing(tmp_path: Path, other: dict[str, str]) -> None:
+    found = make()
+    file = keep_one(tmp_path, found, first(found))
+    file.write_text(json.dumps({**json.loads(file.read_text()), **other}))
+    assert reuse.found(found, tmp_path) == {}
+
+
+@pytest.mark.parametrize("content", ["[]", "{}"])
+def test_what_is_no_record_is_named(tmp_path: Path, content: str) -> None:
+    keep_one(tmp_path, make(), None).write_text(content)
+    with pytest.raises(InputError, match=r"record\.json"):
+        reuse.found(make(), tmp_path)
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:

@@ -180,6 +180,7 @@ def test_an_imported_base_is_one_for_all_seeds() -> None:
             {"methods": ["l1"], "variants": {"c": {"scratch_of": "l1"}}, "base": {"resnet20": {"file": "a.th"}}},
             "c trains from scratch, but the base of resnet20 is imported",
         ),
+        ({"reuse": True, "latency": True}, "reuse takes records in place of tuned networks, but latency times those"),
     ],
 )
 def test_bad_suites_are_named(changes: dict, said: str) -> None:
