@@ -45,8 +45,6 @@ _EVALUATED = 500
 _SCORED = 64
 # a batch of the calibration loss: fewer images would stay in the caches
 _MASKED = 256
-# how often at most a method's own policy asks for it, as `adaptive` does
-_LOSSES_PER_GROUP = 8
 # Snakemake's own seconds for a job, beside what the job's process takes to start
 _SCHEDULING = 0.3
 # what a job's process imports: torch's optimizers and its counter of FLOPs bring torch's compiler along
@@ -150,7 +148,7 @@ def _add_network(suite: Suite, dataset: Dataset, network: str, device: torch.dev
 def _add_setting(suite: Suite, dataset: Dataset, setting: Setting, timed: "_Timed", add: Callable[..., None]) -> None:
     target, tuning = setting.target, suite.finetune
     brought = setting.policy not in policies.OWN and not setting.policy.startswith("published-")
-    passes = _LOSSES_PER_GROUP * timed.groups + 1 if brought else 0
+    passes = timed.groups + 1 if brought else 0
     add_job = functools.partial(
         add, jobs=len(suite.settings), count=len(suite.seeds), dataset=dataset.name, network=setting.network,
         variant=setting.variant.name, policy=setting.policy, target=target,

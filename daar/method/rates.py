@@ -1,7 +1,7 @@
-"""The adaptive pruning rate: how many filters each group keeps follows from its attention, and from what it costs."""
+"""The adaptive pruning rate: how many filters each group keeps follows from how its attention is spread."""
 
-import bisect
-import itertools
+import math
+import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,37 +12,39 @@ from daar.api import ranking, smallest_ratio, spend_by_worth
 Counts = dict[str, int]
 Macs = Callable[[Counts], int]
 Loss = Callable[[dict[str, list[int]]], float]
-# group → (kept count, what that adds to the calibration loss), the count falling from all channels
-Ladders = dict[str, list[tuple[int, float]]]
-
-RUNGS = 8
 
 
 class Cumulative:
-    """Eq. 10: k_g(t), the fewest channels, best first, whose shares add up to t.
+    """Eq. 10: k_g(t), the fewest channels, best first, whose shares add up to t^(1/w_g).
 
     Args:
         groups: those in scope.
         importance: group → (size,) shares.
+        weights: group → w_g; above 1 it keeps more than others at the same t.
     """
 
-    def __init__(self, groups: Sequence[Any], importance: dict[str, Any]) -> None:
+    def __init__(self, groups: Sequence[Any], importance: dict[str, Any], weights: dict[str, float]) -> None:
         self.groups = groups
+        self.weights = weights
         self.orders = {g.name: ranking(g, importance[g.name]) for g in groups}
         self.sorted = {name: importance[name][order].tolist() for name, order in self.orders.items()}
         self.cumulative = {name: np.cumsum(shares) for name, shares in self.sorted.items()}
 
     def counts(self, t: float) -> Counts:
         """Kept counts for 0 ≤ t ≤ 1; they grow with t."""
+        return {g.name: max(g.min_kept, min(g.size, self._fewest(g.name, t))) for g in self.groups}
+
+    def _fewest(self, name: str, t: float) -> int:
         # 1e-12: the shares of a group add up to 1 only but for rounding
-        fewest = {g.name: 1 + int(np.searchsorted(self.cumulative[g.name], t - 1e-12)) for g in self.groups}
-        return {g.name: max(g.min_kept, min(g.size, fewest[g.name])) for g in self.groups}
+        return 1 + int(np.searchsorted(self.cumulative[name], t ** (1 / self.weights[name]) - 1e-12))
 
     def above_mean(self) -> Counts:
-        """Eq. 9: without a target, the channels whose share is at least the mean, 1/C."""
+        """Eq. 9: without a target, the channels whose share is at least the mean, 1/C; at least (1/C)/w_g."""
         # shares are divided by a rounded sum: those of a group of equals must all count as the mean
         return {
-            g.name: max(g.min_kept, sum(share * g.size >= 1 - 1e-12 for share in self.sorted[g.name]))
+            g.name: max(
+                g.min_kept, sum(share * g.size * self.weights[g.name] >= 1 - 1e-12 for share in self.sorted[g.name])
+            )
             for g in self.groups
         }
 
@@ -66,66 +68,20 @@ def largest(rule: Cumulative, macs: Macs, target: int) -> Counts:
     return spend_by_worth(rule.counts(1 - ratio), rule.sorted, macs, target)
 
 
-def ladders(rule: Cumulative, loss: Loss) -> Ladders:
-    """Eq. 12: what each group adds to the calibration loss, pruned alone to k_g(t), t = 1, 7/8 … 0.
-
-    Where a step costs more than the next ones would on average, it is left out: of the curve its lower convex hull.
+def sensitivities(rule: Cumulative, counts: Counts, loss: Loss) -> dict[str, float]:
+    """Eq. 12: w_g from what each group, pruned alone, adds to the calibration loss.
 
     Args:
-        rule: from t to counts, and the orders in which channels go.
+        rule: the orders in which channels go.
+        counts: how far each group is pruned.
         loss: calibration loss of the masked network.
+
+    Returns:
+        group → w_g, from 0.5 to 2; all 1 where half of the groups add nothing.
     """
     dense = loss({})
-    rungs = [rule.counts(1 - step / RUNGS) for step in range(RUNGS + 1)]
-    found = {}
-    for group in rule.groups:
-        counts = sorted({counts[group.name] for counts in rungs}, reverse=True)
-        added = [loss(rule.removed(group.name, k)) - dense if k < group.size else 0.0 for k in counts]
-        found[group.name] = _hull(list(zip(counts, added, strict=True)))
-    return found
-
-
-def _hull(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """The corners of the lower convex hull of points whose count falls, from first to last."""
-    hull: list[tuple[int, float]] = []
-    for point in points:
-        while len(hull) > 1 and _price(*hull[-2:]) >= _price(hull[-1], point):
-            hull.pop()
-        hull.append(point)
-    return hull
-
-
-def _price(here: tuple[int, float], there: tuple[int, float]) -> float:
-    """Loss that is added by each channel that goes."""
-    return (there[1] - here[1]) / (here[0] - there[0])
-
-
-def descend(rule: Cumulative, ladders: Ladders, macs: Macs, target: int) -> Counts:
-    """Eq. 13: down the ladders, the step first that adds the least loss per MAC that it saves; then as `largest`.
-
-    Args:
-        rule: of the ladders.
-        ladders: as the function of that name finds them.
-        macs: MACs of one image for given counts.
-        target: the most allowed, within reach.
-    """
-    counts = {name: steps[0][0] for name, steps in ladders.items()}
-    rest = {name: list(itertools.pairwise(steps)) for name, steps in ladders.items()}
-    used = macs(counts)
-
-    def saved(name: str, count: int) -> int:
-        return used - macs({**counts, name: count})
-
-    def per_mac(name: str) -> float:
-        (_, before), (count, after) = rest[name][0]
-        return (after - before) / max(1, saved(name, count))
-
-    while used > target:
-        name = min((name for name, steps in rest.items() if steps), key=per_mac)
-        _, (least, _) = rest[name].pop(0)
-        # of the last step only what is needed
-        enough = range(counts[name] - 1, least - 1, -1)
-        step = bisect.bisect_left(enough, used - target, key=lambda count: saved(name, count))
-        counts[name] = enough[step] if step < len(enough) else least
-        used = macs(counts)
-    return spend_by_worth(counts, rule.sorted, macs, target)
+    added = {g.name: max(0.0, loss(rule.removed(g.name, counts[g.name])) - dense) for g in rule.groups}
+    usual = statistics.median(added.values())
+    if usual == 0:
+        return dict.fromkeys(added, 1.0)
+    return {name: min(2.0, max(0.5, math.sqrt(value / usual))) for name, value in added.items()}
