@@ -14,7 +14,7 @@ from daar.api import Batch, InputError, MethodInfo, feature_maps, outgoing, shar
 
 from .attention import MAPS, MEASURES, Measure
 from .boundary import by_classes, by_depth, by_side, eta_squared
-from .rates import Cumulative, largest, sensitivities
+from .rates import Cumulative, descend, largest
 
 INFO = MethodInfo(
     name="daar",
@@ -152,15 +152,16 @@ def plan(
     loss: Callable[[dict[str, list[int]]], float],
     adjust: bool = True,
 ) -> dict[str, int]:
-    """The adaptive pruning rate, Eq. 9 to 12: no rate is set by hand.
+    """The adaptive pruning rate, Eq. 9 to 13: no rate is set by hand.
 
     Args:
         groups: the groups in scope.
         importance: group → (size,) shares.
-        macs_target: the most MACs allowed, or None for the mean threshold.
+        macs_target: the most MACs allowed, or None for as many as the mean threshold leaves.
         macs: MACs of one image for given counts.
-        loss: calibration loss of the masked network; asked once for each group if `adjust` is on.
-        adjust: prune sensitive groups less: one round of adjustment by the loss that each group adds alone.
+        loss: calibration loss of the masked network; asked some five times for each group, eight at most, if `adjust`
+            is on.
+        adjust: give each group a rate of its own, by the loss that it adds alone per MAC that it saves.
 
     Returns:
         group → kept count.
@@ -168,11 +169,10 @@ def plan(
     Raises:
         InputError: the target cannot be reached; says how much can be removed.
     """
-
-    def counts(weights: dict[str, float]) -> dict[str, int]:
-        rule = Cumulative(groups, importance, weights)
-        return rule.above_mean() if macs_target is None else largest(rule, macs, macs_target)
-
-    even = {g.name: 1.0 for g in groups}
-    first = counts(even)
-    return counts(sensitivities(Cumulative(groups, importance, even), first, loss)) if adjust else first
+    rule = Cumulative(groups, importance)
+    if macs_target is None:
+        kept = rule.above_mean()
+        macs_target = macs(kept)
+    else:
+        kept = largest(rule, macs, macs_target)
+    return descend(rule, loss, macs, macs_target) if adjust else kept

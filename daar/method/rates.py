@@ -1,8 +1,9 @@
-"""The adaptive pruning rate: how many filters each group keeps follows from how its attention is spread."""
+"""The adaptive pruning rate: how many filters each group keeps follows from its attention, and from what it costs."""
 
+import bisect
+import functools
 import math
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,39 +13,34 @@ from daar.api import ranking, smallest_ratio, spend_by_worth
 Counts = dict[str, int]
 Macs = Callable[[Counts], int]
 Loss = Callable[[dict[str, list[int]]], float]
+STEPS = 8
 
 
 class Cumulative:
-    """Eq. 10: k_g(t), the fewest channels, best first, whose shares add up to t^(1/w_g).
+    """Eq. 10: k_g(t), the fewest channels, best first, whose shares add up to t.
 
     Args:
         groups: those in scope.
         importance: group → (size,) shares.
-        weights: group → w_g; above 1 it keeps more than others at the same t.
     """
 
-    def __init__(self, groups: Sequence[Any], importance: dict[str, Any], weights: dict[str, float]) -> None:
+    def __init__(self, groups: Sequence[Any], importance: dict[str, Any]) -> None:
         self.groups = groups
-        self.weights = weights
         self.orders = {g.name: ranking(g, importance[g.name]) for g in groups}
         self.sorted = {name: importance[name][order].tolist() for name, order in self.orders.items()}
         self.cumulative = {name: np.cumsum(shares) for name, shares in self.sorted.items()}
 
     def counts(self, t: float) -> Counts:
         """Kept counts for 0 ≤ t ≤ 1; they grow with t."""
-        return {g.name: max(g.min_kept, min(g.size, self._fewest(g.name, t))) for g in self.groups}
-
-    def _fewest(self, name: str, t: float) -> int:
         # 1e-12: the shares of a group add up to 1 only but for rounding
-        return 1 + int(np.searchsorted(self.cumulative[name], t ** (1 / self.weights[name]) - 1e-12))
+        fewest = {g.name: 1 + int(np.searchsorted(self.cumulative[g.name], t - 1e-12)) for g in self.groups}
+        return {g.name: max(g.min_kept, min(g.size, fewest[g.name])) for g in self.groups}
 
     def above_mean(self) -> Counts:
-        """Eq. 9: without a target, the channels whose share is at least the mean, 1/C; at least (1/C)/w_g."""
+        """Eq. 9: without a target, the channels whose share is at least the mean, 1/C."""
         # shares are divided by a rounded sum: those of a group of equals must all count as the mean
         return {
-            g.name: max(
-                g.min_kept, sum(share * g.size * self.weights[g.name] >= 1 - 1e-12 for share in self.sorted[g.name])
-            )
+            g.name: max(g.min_kept, sum(share * g.size >= 1 - 1e-12 for share in self.sorted[g.name]))
             for g in self.groups
         }
 
@@ -68,20 +64,62 @@ def largest(rule: Cumulative, macs: Macs, target: int) -> Counts:
     return spend_by_worth(rule.counts(1 - ratio), rule.sorted, macs, target)
 
 
-def sensitivities(rule: Cumulative, counts: Counts, loss: Loss) -> dict[str, float]:
-    """Eq. 12: w_g from what each group, pruned alone, adds to the calibration loss.
+def steps(rule: Cumulative, group: Any, loss: Loss, dense: float) -> Iterator[tuple[int, float]]:
+    """Eq. 12: down by eighths of the channels, least attention first, and what one costs on each step, pruned alone.
+
+    No channel counts for less than those that went before it: once a network guesses its loss hardly grows, and what
+    is left of a group would seem to cost nothing. A loss is asked for when its step is.
 
     Args:
         rule: the orders in which channels go.
-        counts: how far each group is pruned.
+        group: of the rule's.
         loss: calibration loss of the masked network.
+        dense: the loss with nothing masked.
 
-    Returns:
-        group → w_g, from 0.5 to 2; all 1 where half of the groups add nothing.
+    Yields:
+        (count behind the step, loss that is added by each channel that goes), neither smaller than 0, nor the second
+        than before.
+    """
+    before, low, price = group.size, 0.0, 0.0
+    for left in range(STEPS - 1, -1, -1):
+        count = max(group.min_kept, math.ceil(group.size * left / STEPS))
+        if count < before:
+            high = loss(rule.removed(group.name, count)) - dense
+            price = max(price, (high - low) / (before - count))
+            yield count, price
+            before, low = count, high
+
+
+def descend(rule: Cumulative, loss: Loss, macs: Macs, target: int) -> Counts:
+    """Eq. 13: from the dense network down, the step first that adds the least loss per MAC saved; then as `largest`.
+
+    Args:
+        rule: the orders in which channels go.
+        loss: calibration loss of the masked network.
+        macs: MACs of one image for given counts.
+        target: the most allowed, within reach.
     """
     dense = loss({})
-    added = {g.name: max(0.0, loss(rule.removed(g.name, counts[g.name])) - dense) for g in rule.groups}
-    usual = statistics.median(added.values())
-    if usual == 0:
-        return dict.fromkeys(added, 1.0)
-    return {name: min(2.0, max(0.5, math.sqrt(value / usual))) for name, value in added.items()}
+    ladders = {g.name: steps(rule, g, loss, dense) for g in rule.groups}
+    ahead = {name: step for name, ladder in ladders.items() if (step := next(ladder, None))}
+    counts = {g.name: g.size for g in rule.groups}
+    used = macs(counts)
+
+    def saved(name: str, count: int) -> int:
+        return used - macs({**counts, name: count})
+
+    def per_mac(name: str) -> float:
+        count, price = ahead[name]
+        return price * (counts[name] - count) / max(1, saved(name, count))
+
+    while used > target:
+        name = min(ahead, key=per_mac)
+        least, _ = ahead.pop(name)
+        # of the last step only what is needed
+        enough = range(counts[name] - 1, least - 1, -1)
+        index = bisect.bisect_left(enough, used - target, key=functools.partial(saved, name))
+        counts[name] = enough[index] if index < len(enough) else least
+        used = macs(counts)
+        if used > target and (step := next(ladders[name], None)):
+            ahead[name] = step
+    return spend_by_worth(counts, rule.sorted, macs, target)
