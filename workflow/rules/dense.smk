@@ -71,6 +71,8 @@ rule measure:
         f"{DENSE}/measure.log",
     group:
         training_entry("dense", "dataset", "network")
+    # every record waits for it
+    priority: 1
     conda:
         ENV
     threads: threads_of_dense

@@ -136,6 +136,8 @@ rule record:
         f"{SETTING}/record.log",
     wildcard_constraints:
         variant=variants_but("scratch_of"),
+    # before further tunings: what is finished can be kept and reported while the rest runs
+    priority: 1
     group:
         training_entry("tuning", "dataset", "network", "seed")
     conda:
