@@ -53,6 +53,13 @@ def expected(found: suite.Suite) -> dict[str, int]:
     return {**jobs, "total": sum(jobs.values())}
 
 
+def test_what_is_tuned_is_measured_before_more_is_tuned(tmp_path: Path) -> None:
+    done = snakemake("-n", "--configfile", str(CONFIG / "demo.yaml"), cwd=tmp_path)
+    jobs = re.findall(r"^(?:local)?rule (\w+):\n((?: {4}.+\n)*)", done.stdout, re.MULTILINE)
+    first = {rule for rule, about in jobs if "priority: 1\n" in about}
+    assert first == {"measure", "record"}, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("name", ["demo", "paper"])
 def test_the_dag_is_what_the_file_says(tmp_path: Path, name: str) -> None:
     file = CONFIG / f"{name}.yaml"
