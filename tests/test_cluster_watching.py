@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 from snakemake_executor_plugin_slurm import Executor as SlurmExecutor
@@ -16,10 +17,15 @@ def executor() -> Any:
         def __init__(self, answers: dict[str, str] | None) -> None:
             self.answers = answers
             self.ended: list[str] = []
+            settings = SimpleNamespace(seconds_between_status_checks=15)
+            self.workflow = SimpleNamespace(remote_execution_settings=settings)
+            self.next_seconds_between_status_checks = 15
 
         async def check_active_jobs(self, active_jobs: list[str]) -> AsyncIterator[str]:
             if self.answers is None:
                 return
+            ended = "success" in self.answers.values()
+            self.next_seconds_between_status_checks = 2 if ended else self.next_seconds_between_status_checks + 10
             for job in active_jobs:
                 if self.answers[job] == "running":
                     yield job
@@ -59,6 +65,21 @@ def test_what_has_ended_is_reported_once_and_not_watched() -> None:
     assert not {"report_job_success", "report_job_error"} & set(vars(running))
 
 
+def test_jobs_are_asked_for_as_often_as_was_set() -> None:
+    kind = executor()
+    forgetful = kind({"a": "running"})
+    assert (asked(forgetful, ["a"]), forgetful.next_seconds_between_status_checks) == (["a"], 25)  # as the executor is
+    keep_watching(kind)
+    running = kind({"a": "running"})
+    for _ in range(3):
+        assert asked(running, ["a"]) == ["a"]
+        assert running.next_seconds_between_status_checks == 15
+    running.answers = {"a": "success"}
+    assert asked(running, ["a"]) == []
+    assert running.next_seconds_between_status_checks == 2  # sooner, once a job has ended, as the executor has it
+
+
 def test_the_executor_has_what_is_relied_on() -> None:
     for name in ("check_active_jobs", "report_job_success", "report_job_error"):
         assert callable(getattr(SlurmExecutor, name))
+    assert isinstance(SlurmExecutor.next_seconds_between_status_checks, property)

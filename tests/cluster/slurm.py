@@ -21,7 +21,7 @@ TINY: dict[str, Any] = {
 # a cluster without accounts, whose jobs take seconds
 OPTIONS = (
     "--slurm-status-command", "squeue", "--slurm-no-account", "--slurm-init-seconds-before-status-checks", "2",
-    "--max-threads", "1", "--nocolor",
+    "--seconds-between-status-checks", "2", "--max-threads", "1", "--nocolor",
 )  # fmt: skip
 
 

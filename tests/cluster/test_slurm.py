@@ -10,6 +10,7 @@ import yaml
 
 from tests.cluster import slurm
 from tests.cluster.slurm import TINY, Cluster, ask, differences, ended, on_cluster, snakemake, wait, written
+from tests.workflow.test_preemption import trainings
 
 pytestmark = [
     pytest.mark.slow,
@@ -81,8 +82,13 @@ def test_a_job_that_runs_out_of_time(cluster: Cluster, suite: Path, one: Path, t
     run = on_cluster(tmp_path, suite)
     training(tmp_path, 3)
     [(job, asked)] = [line.split() for line in cluster.queue("%A %l", "-t", "RUNNING")]
-    ask("scontrol", "update", f"JobId={job}", "TimeLimit=0:01")
+    # Slurm looks at limits twice a minute: held, lest it be done by then
+    held = trainings(tmp_path)
+    signal_all(held, signal.SIGSTOP)
+    ask("scontrol", "update", f"JobId={job}", "EndTime=now+1")
     wait(lambda: job not in cluster.queue("%A", "-t", "RUNNING"), 120, "Slurm to end the job")
+    signal_all(held, signal.SIGCONT)
+    wait(lambda: job not in cluster.queue("%A", "-t", "COMPLETING"), 60, "the job to end")
     assert "SIGTERM: saved after" in train_log(tmp_path)
     wait(lambda: cluster.queue("%A", "-t", "RUNNING"), 120, "the retry")
     [(retry, more)] = [line.split() for line in cluster.queue("%A %l", "-t", "RUNNING")]
@@ -91,6 +97,12 @@ def test_a_job_that_runs_out_of_time(cluster: Cluster, suite: Path, one: Path, t
     assert ended(run, tmp_path) == 0, written(tmp_path)
     assert "continues after" in train_log(tmp_path)
     assert differences(one, tmp_path / "results")[1] == []
+
+
+def signal_all(processes: list[int], number: signal.Signals) -> None:
+    assert processes
+    for process in processes:
+        os.kill(process, number)
 
 
 def minutes(limit: str) -> int:

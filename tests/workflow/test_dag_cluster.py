@@ -91,6 +91,33 @@ def test_on_one_machine_there_are_no_groups_and_no_turns(tmp_path: Path) -> None
     assert 'Resource("turn"' not in done.stdout + done.stderr
 
 
+def test_a_job_works_out_no_hash_of_code_that_only_its_submitter_compares(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(SUITE))
+    packs = tmp_path / "results" / "data" / "digits"
+    packs.mkdir(parents=True)
+    for name in ("train.safetensors", "val.safetensors", "test.safetensors", "source.json"):
+        (packs / name).touch()
+    recipe = suite.load(tmp_path / "tiny.yaml").dense_path("digits", "resnet20", 0).split("/")[2]
+    jobs = [f"{rule}:dataset=digits,network=resnet20,recipe={recipe},seed=0" for rule in ("train", "measure")]
+    job = ["--mode", "remote", "--nolock", "--force", "--allowed-rules", "train", "measure", "--target-jobs", *jobs]
+    assert hashed(tmp_path, *job) == set()
+    assert {"daar.stages.train", "daar.stages.measure"} <= hashed(tmp_path)
+
+
+def hashed(folder: Path, *arguments: str) -> set[str]:
+    """Modules whose code is hashed while Snakemake reads the workflow."""
+    spying = "from daar import provenance as p; found = p.code_hash; "
+    spying += (
+        "p.code_hash = lambda *a, **k: (print('HASHED', *a), found(*a, **k))[1]; import snakemake.cli as c; c.main()"
+    )
+    command = [sys.executable, "-c", spying, "--snakefile", str(ROOT / "Snakefile"), "--configfile", "tiny.yaml"]
+    done = subprocess.run(
+        [*command, "-n", "--cores", "1", *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return set(re.findall(r"^HASHED (\S+)", done.stdout, re.MULTILINE))
+
+
 def test_measured_costs_decide_the_time_of_a_job(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(SUITE))
     found = suite.load(tmp_path / "tiny.yaml")

@@ -106,6 +106,15 @@ wildcard_constraints:
     target=r"own|0\.\d+(e-\d+)?",
 
 
+def code_hash(*module, **given):
+    """Of the code behind a result, as `daar.provenance` has it, for a param: after an edit the result is made anew.
+
+    In a job it is not worked out, which takes longer than all else that is read there: only the Snakemake that
+    submits jobs compares params and notes them down.
+    """
+    return "" if workflow.remote_exec else provenance.code_hash(*module, **given)
+
+
 def variants_of(method):
     """Regular expression of the suite's variants that use a method; matches nothing where there are none."""
     return (

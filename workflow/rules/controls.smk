@@ -21,7 +21,7 @@ rule random_at:
         runtime=minutes("random_at"),
     params:
         base=dense_of,
-        code=lambda wildcards: provenance.code_hash(
+        code=lambda wildcards: code_hash(
             "daar.pruning.random_at", network=wildcards.network
         ),
     shell:
@@ -63,7 +63,7 @@ rule scratch:
             "budget"
         ],
         images=SUITE.calibration_images,
-        code=lambda wildcards: provenance.code_hash(
+        code=lambda wildcards: code_hash(
             "daar.stages.scratch", network=wildcards.network
         ),
     shell:

@@ -12,7 +12,7 @@ rule pack:
     params:
         folder=subpath(output[0], parent=True),
         root=f"--data-root '{SUITE.data_root}'" if SUITE.data_root else "",
-        code=provenance.code_hash("daar.data.packed"),
+        code=code_hash("daar.data.packed"),
     shell:
         "python -m daar data prepare {wildcards.dataset} --out {params.folder} --download {params.root}"
         " 2>&1 | tee -i {log}"

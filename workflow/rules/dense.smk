@@ -26,9 +26,7 @@ rule train:
     params:
         folder=subpath(output[0], parent=True),
         recipe=json.dumps(SUITE.train.to_json()),
-        code=lambda wildcards: provenance.code_hash(
-            "daar.stages.train", network=wildcards.network
-        ),
+        code=lambda wildcards: code_hash("daar.stages.train", network=wildcards.network),
     shell:
         "{resources.launch} train --network {wildcards.network} --dataset {wildcards.dataset} --seed {wildcards.seed}"
         " --recipe {params.recipe:q} --out {params.folder} --threads {resources.threads_each}"
@@ -51,7 +49,7 @@ rule import_weights:
     params:
         folder=subpath(output[0], parent=True),
         options=lambda wildcards: SUITE.base[wildcards.network].options,
-        code=lambda wildcards: provenance.code_hash(
+        code=lambda wildcards: code_hash(
             "daar.stages.import_weights", network=wildcards.network
         ),
     shell:
@@ -83,7 +81,7 @@ rule measure:
         runtime=minutes("measure"),
     params:
         folder=subpath(input[0], parent=True),
-        code=provenance.code_hash("daar.stages.measure"),
+        code=code_hash("daar.stages.measure"),
     shell:
         "python -m daar measure {params.folder} --dataset {wildcards.dataset} --out {output} --threads {threads}"
         " 2>&1 | tee -i {log}"

@@ -22,7 +22,7 @@ rule explain:
         base=dense_of,
         method=method_options,
         images=SUITE.calibration_images,
-        code=lambda wildcards: provenance.code_hash(
+        code=lambda wildcards: code_hash(
             "daar.stages.explain",
             network=wildcards.network,
             files=method_of(wildcards).sources,
@@ -45,6 +45,6 @@ rule attention:
     conda:
         ENV
     params:
-        code=provenance.code_hash("daar.report.attention"),
+        code=code_hash("daar.report.attention"),
     shell:
         "python -m daar report {input.suite} --only attention 2>&1 | tee -i {log}"

@@ -20,7 +20,7 @@ rule latency:
     params:
         base=dense_of,
         folder=subpath(output[0], parent=True),
-        code=provenance.code_hash("daar.stages.latency"),
+        code=code_hash("daar.stages.latency"),
     shell:
         "python -m daar latency {params.folder} --against {params.base} --batch-sizes 1 128 --out {output}"
         " --threads {threads} 2>&1 | tee -i {log}"

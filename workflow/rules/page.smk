@@ -17,7 +17,7 @@ rule page:
     conda:
         ENV
     params:
-        code=provenance.code_hash("daar.report.page"),
+        code=code_hash("daar.report.page"),
         templates=[
             files.sha256(path)
             for path in sorted(

@@ -25,7 +25,7 @@ rule score:
         base=dense_of,
         method=method_options,
         images=SUITE.calibration_images,
-        code=lambda wildcards: provenance.code_hash(
+        code=lambda wildcards: code_hash(
             "daar.stages.score",
             network=wildcards.network,
             files=method_of(wildcards).sources,
@@ -65,7 +65,7 @@ rule plan:
             "" if wildcards.target == "own" else f"--macs-reduction {wildcards.target}"
         ),
         images=SUITE.calibration_images,
-        code=lambda wildcards: provenance.code_hash(
+        code=lambda wildcards: code_hash(
             "daar.stages.plan",
             network=wildcards.network,
             files={
@@ -112,7 +112,7 @@ rule finetune:
         folder=subpath(output[0], parent=True),
         recipe=json.dumps(SUITE.finetune.to_json()),
         images=SUITE.calibration_images,
-        code=lambda wildcards: provenance.code_hash(
+        code=lambda wildcards: code_hash(
             "daar.stages.finetune", network=wildcards.network
         ),
     shell:
@@ -160,7 +160,7 @@ rule record:
             f"finetune={SETTING}/finetune.benchmark.tsv",
         ],
         made_from=made_from,
-        code=provenance.code_hash("daar.stages.record"),
+        code=code_hash("daar.stages.record"),
     shell:
         "python -m daar record {params.folder} --base {params.base} --base-measured {input.measured}"
         " --suite {params.suite} --variant {wildcards.variant} {params.method} --dataset {wildcards.dataset}"

@@ -45,7 +45,7 @@ rule collect:
     conda:
         ENV
     params:
-        code=provenance.code_hash("daar.report.collect"),
+        code=code_hash("daar.report.collect"),
     shell:
         "python -m daar report {input.suite} --only collect 2>&1 | tee -i {log}"
 
@@ -73,7 +73,7 @@ rule tables:
     conda:
         ENV
     params:
-        code=provenance.code_hash("daar.report.tables"),
+        code=code_hash("daar.report.tables"),
     shell:
         "python -m daar report {input.suite} --only tables 2>&1 | tee -i {log}"
 
@@ -104,7 +104,7 @@ rule figures:
     conda:
         ENV
     params:
-        code=provenance.code_hash("daar.report.figures"),
+        code=code_hash("daar.report.figures"),
     shell:
         "python -m daar report {input.suite} --only figures 2>&1 | tee -i {log}"
 
@@ -127,7 +127,7 @@ rule ledger:
     conda:
         ENV
     params:
-        code=provenance.code_hash("daar.report.ledger"),
+        code=code_hash("daar.report.ledger"),
         published=files.sha256(literature.FILE),
     shell:
         "python -m daar report {input.suite} --only ledger 2>&1 | tee -i {log}"
@@ -150,7 +150,7 @@ if PUBLISHED:
         conda:
             ENV
         params:
-            code=provenance.code_hash("daar.report.published"),
+            code=code_hash("daar.report.published"),
             published=files.sha256(literature.FILE),
         shell:
             "python -m daar report {input.suite} --only published 2>&1 | tee -i {log}"

@@ -29,7 +29,7 @@ rule stability:
         seeds=SUITE.stability.seeds,
         target=SUITE.stability.macs_reduction,
         scope=SUITE.scope,
-        code=lambda wildcards: provenance.code_hash(
+        code=lambda wildcards: code_hash(
             "daar.stages.stability",
             network=wildcards.network,
             files=method_of(wildcards).sources,
@@ -71,6 +71,6 @@ rule stability_report:
     conda:
         ENV
     params:
-        code=provenance.code_hash("daar.report.stability"),
+        code=code_hash("daar.report.stability"),
     shell:
         "python -m daar report {input.suite} --only stability 2>&1 | tee -i {log}"
