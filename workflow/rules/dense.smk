@@ -67,10 +67,10 @@ rule measure:
         f"{DENSE}/measured.json",
     log:
         f"{DENSE}/measure.log",
-    group:
-        training_entry("dense", "dataset", "network")
     # every record waits for it
     priority: 1
+    group:
+        training_entry("dense", "dataset", "network")
     conda:
         ENV
     threads: threads_of_dense
