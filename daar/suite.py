@@ -38,12 +38,14 @@ class Variant:
         method: whose importance; `random_at` or `scratch_of` for a control at another variant's widths.
         options: of the method or the control.
         of: the variant that such a control takes its plan from.
+        policy: what turns its importance into counts, whatever the suite says; None for the suite's or the method's.
     """
 
     name: str
     method: str
     options: tuple[tuple[str, Any], ...] = ()
     of: str | None = None
+    policy: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Suite:
         datasets: by name.
         networks: by name.
         variants: rows of the tables.
-        policies: what turns importance into counts; None for each method's own.
+        policies: what turns importance into counts, of variants that name none; None for each method's own.
         scope: `inner` or `all`; one for the whole suite, as a table compares within one scope.
         targets: fractions of the dense MACs to be removed; None in it for the policy's own rate.
         seeds: each is one repetition of everything.
@@ -166,7 +168,7 @@ class Suite:
             for network in self.networks
             for target in self.targets
             for variant in self.variants
-            for policy in self.policies or (methods[self.origin(variant).method].policy,)
+            for policy in self._policies(self.origin(variant), methods)
             for seed in self.seeds
         ]
 
@@ -188,6 +190,11 @@ class Suite:
             if variant.name == name:
                 return variant
         raise unknown("variant", name, [v.name for v in self.variants])
+
+    def _policies(self, variant: Variant, methods: dict[str, discovery.Method]) -> tuple[str, ...]:
+        if variant.policy is not None:
+            return (variant.policy,)
+        return self.policies or (methods[variant.method].policy,)
 
     def origin(self, variant: Variant) -> Variant:
         """The variant that a control takes its plan from; any other is its own."""
@@ -349,12 +356,13 @@ def _variant(name: str, entry: dict[str, Any], where: str) -> Variant:
     kinds = [key for key in ("method", *CONTROLS) if key in entry]
     if len(kinds) != 1:
         raise InputError(f"{where} has {' and '.join(kinds) or 'none'} of method, random_at, scratch_of. Give one.")
-    allowed = {"method": "options", "scratch_of": "budget"}.get(kinds[0])
+    allowed = {"method": ("options", "policy"), "scratch_of": ("budget",)}.get(kinds[0], ())
     for key in entry:
-        if key not in (kinds[0], allowed):
+        if key not in (kinds[0], *allowed):
             raise InputError(f"{where} has {key!r}, which {kinds[0]} does not take. Take it out.")
     if kinds[0] == "method":
-        return Variant(name, entry["method"], tuple(sorted(entry.get("options", {}).items())))
+        options = tuple(sorted(entry.get("options", {}).items()))
+        return Variant(name, entry["method"], options, policy=entry.get("policy"))
     options = (("budget", entry.get("budget", "epochs")),) if kinds[0] == "scratch_of" else ()
     return Variant(name, kinds[0], options, entry[kinds[0]])
 

@@ -57,6 +57,14 @@ def test_a_variant_is_compared_under_its_own_policy() -> None:
     assert [row[1] for row in lines(DAAR, SPATIAL, *uniform)[2:]] == ["adaptive", "uniform"] * 2
 
 
+def test_a_variant_whose_policy_the_plain_one_lacks_is_compared_with_the_plain_one() -> None:
+    other = change(SPATIAL, policy="uniform", top1_tuned=92.4)
+    _, numbers = ablations.ablation(frame(DAAR, other), "daar", CONTEXT)
+    found = numbers.set_index("variant").loc["daar-spatial"]
+    assert (found["reference_variant"], found["reference_policy"]) == ("daar", "adaptive")
+    assert found["difference_mean"] == pytest.approx(92.4 - 93.4)
+
+
 def test_failed_and_unequal_targets() -> None:
     own = change(SPATIAL, target=float("nan"), macs_reduction=0.3)
     found = lines(DAAR, [lost(SPATIAL[0]), *SPATIAL[1:]], own, change(DAAR, target=float("nan"), macs_reduction=0.3))

@@ -93,6 +93,17 @@ def test_controls_take_the_policy_of_their_variant_and_titles_that_claim_no_meth
     assert len(make(methods=["l1"], variants={"r": {"random_at": "l1"}}, policies=policies).settings) == 4
 
 
+def test_a_variant_may_have_a_policy_of_its_own_which_its_controls_share() -> None:
+    variants = {"l1-adaptive": {"method": "l1", "policy": "adaptive"}, "r": {"random_at": "l1-adaptive"}}
+    found = make(methods=["daar", "l1"], variants=variants, seeds=[0], macs_reductions=[0.5])
+    rates = {setting.variant.name: setting.policy for setting in found.settings}
+    assert rates == {"daar": "adaptive", "l1": "uniform", "l1-adaptive": "adaptive", "r": "adaptive"}
+    policies = ["uniform", "global"]
+    both = make(methods=["l1"], variants=variants, seeds=[0], macs_reductions=[0.5], policies=policies).settings
+    names = [(setting.variant.name, setting.policy) for setting in both]
+    assert names == [("l1", "uniform"), ("l1", "global"), ("l1-adaptive", "adaptive"), ("r", "adaptive")]
+
+
 def test_weights_that_are_not_there_stop_a_run_and_say_where_to_have_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +136,8 @@ def test_an_imported_base_is_one_for_all_seeds() -> None:
         ({"networks": ["resnet21"]}, "unknown network 'resnet21'; there are: densenet40"),
         ({"datasets": ["mnist"]}, "unknown dataset 'mnist'"),
         ({"policies": ["greedy"]}, "unknown policy in here 'greedy'; there are: "),
+        ({"variants": {"x": {"method": "l1", "policy": "greedy"}}}, "unknown policy in here 'greedy'; there are: "),
+        ({"variants": {"x": {"random_at": "l1", "policy": "uniform"}}}, "has 'policy', which random_at does not take"),
         ({"macs_reductions": [1.2]}, "macs_reductions[0]: 1.2"),
         ({"macs_reductions": [0]}, "macs_reductions[0]: 0"),
         ({"macs_reductions": [None]}, "policy 'uniform' has no rate of its own"),

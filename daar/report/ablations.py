@@ -96,9 +96,12 @@ def _text(value: Any) -> str:
 
 
 def _compared(row: Mapping[Any, Any], tuned: Mapping[Key, Mapping[int, float]], reference: Key) -> dict[str, Any]:
-    """The difference to the plain variant under the same policy; of that variant itself, to its own policy."""
+    """The difference to the plain variant under the same policy; of that variant itself, or where it was not run, to
+    its own policy."""
     key = (row["variant"], row["policy"])
-    other = reference if key[0] == reference[0] else (reference[0], key[1])
+    other = (reference[0], key[1])
+    if key[0] == reference[0] or other not in tuned:
+        other = reference
     found = between(tuned.get(key, {}), {} if key == other else tuned.get(other, {}))
     names = (None, None) if key == other else other
     return {
@@ -139,7 +142,7 @@ def _notes(own: pd.DataFrame, reference: Key) -> Iterator[str]:
     if (finished(own)["epochs"] == 0).all():
         yield "Nothing was tuned (0 epochs): tuned top-1 is that after BN recalibration."
     several = own["policy"].nunique() > 1
-    under = f" under the same policy; other policies of {reference[0]} itself are compared with {reference[1]}"
+    under = f" under the same policy; what has none such, and {reference[0]} itself, is compared with {reference[1]}"
     yield f"Difference: tuned top-1 minus that of {reference[0]}{under if several else ''}."
     yield on_intervals(own["seed"].nunique())
     if (own["method"] == "daar").any():
