@@ -96,8 +96,7 @@ def _text(value: Any) -> str:
 
 
 def _compared(row: Mapping[Any, Any], tuned: Mapping[Key, Mapping[int, float]], reference: Key) -> dict[str, Any]:
-    """The difference to the plain variant under the same policy; of that variant itself, or where it was not run, to
-    its own policy."""
+    """The difference to the plain variant: under the same policy, or to its own where that is not another row."""
     key = (row["variant"], row["policy"])
     other = (reference[0], key[1])
     if key[0] == reference[0] or other not in tuned:
