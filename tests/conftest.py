@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from daar.data import datasets, packed
 from daar.stages.train import train
 from daar.training.recipe import Recipe
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# how long an example takes says what else runs on the machine
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)
