@@ -1,8 +1,10 @@
-// Glue between the page and its two libraries, which lie in it as base64.
-const source = (name) => atob(document.getElementById(`library-${name}`).textContent);
-const decoded = (name) =>
-  new TextDecoder().decode(Uint8Array.from(source(name), (letter) => letter.charCodeAt(0)));
-const blob = (name) => URL.createObjectURL(new Blob([decoded(name)], { type: "text/javascript" }));
+// Glue between the page and its two libraries, which lie in it compressed, as base64.
+async function blob(name) {
+  const letters = atob(document.getElementById(`library-${name}`).textContent);
+  const packed = new Blob([Uint8Array.from(letters, (letter) => letter.charCodeAt(0))]);
+  const text = await new Response(packed.stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  return URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+}
 const dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
 document.documentElement.classList.toggle("dark", dark);
 
@@ -19,7 +21,7 @@ function filter() {
 document.querySelector(".filters").addEventListener("change", filter);
 
 async function sortable() {
-  const { ITable } = await import(blob("tables"));
+  const { ITable } = await import(await blob("tables"));
   const plain = { paging: false, info: false, searching: false, order: [], autoWidth: false };
   for (const table of document.querySelectorAll("table.main, table.more")) new ITable(table, plain);
   for (const table of document.querySelectorAll("table.records")) {
@@ -44,7 +46,7 @@ function plots() {
 }
 
 const script = document.createElement("script");
-script.src = blob("plotly");
+script.src = await blob("plotly");
 script.onload = plots;
 document.head.append(script);
 await sortable();
