@@ -13,8 +13,8 @@ random numbers declares an option `seed` and gets the setting's. A method with a
 
     explain(model, batch, layers, **options) -> iterator of (layer name, shares (n, c_out), attention (n, H, W) or None)
 
-some images at a time, in their order, on the CPU: what `score` averages over the images, and where the layer looks on
-each, ≥ 0, summing to 1 over the places; `options` are all those of `score`. For policies there are `ranking`,
+some images at a time, in their order, on the CPU: parts whose mean over the images is `score`, and where the layer
+looks on each, ≥ 0, summing to 1 over the places; `options` are all those of `score`. For policies there are `ranking`,
 `smallest_ratio` and `spend_by_worth`. What is wrong with its input a method says by raising `InputError`, in one line.
 docs/adding-a-method.md walks through it all.
 """

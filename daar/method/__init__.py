@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from daar.api import Batch, InputError, MethodInfo, feature_maps, outgoing, sharing
 
-from .attention import MAPS, MEASURES, Measure
+from .attention import MEASURES, Measure
 from .boundary import by_classes, by_depth, by_side, eta_squared
 from .rates import Cumulative, descend, largest
 
@@ -35,12 +35,12 @@ def score(
     layers: Sequence[str],
     *,
     attention: Literal["dual", "spatial", "channel", "swapped"] = "dual",
-    score: Literal["share", "consistency", "cbam_sigmoid"] = "share",
+    score: Literal["variation", "share", "consistency", "cbam_sigmoid"] = "variation",
     weighting: Literal["none", "outgoing"] = "none",
     boundary: Literal["side", "auto"] | float = "side",
     stream: Literal["last", "mean"] = "last",
 ) -> dict[str, Tensor]:
-    """Eq. 1: a filter's share of its layer's attention, averaged over the calibration images.
+    """Eq. 1: a filter's share of its layer's attention over the calibration images.
 
     Args:
         model: the dense network.
@@ -61,12 +61,13 @@ def score(
     Raises:
         InputError: an unknown value, or boundary `auto` with too few images.
     """
-    source, measures = _chosen(model, batch, layers, attention=attention, score=score, boundary=boundary, stream=stream)
-    means = _means(model, batch, sorted(measures), measures.__getitem__)
-    found = {layer: means[source[layer]] for layer in layers}
+    options = {"attention": attention, "score": score, "boundary": boundary, "stream": stream}
+    source, measures = _measured(model, batch, layers, **options)
+    shares = {layer: measure.shares().float().cpu() for layer, measure in measures.items()}
+    found = {layer: shares[source[layer]] for layer in layers}
     if weighting == "outgoing":
         norms = outgoing(model, batch.images, layers)
-        found = {layer: shares * norms[layer] for layer, shares in found.items()}
+        found = {layer: mine * norms[layer] for layer, mine in found.items()}
     return found
 
 
@@ -86,15 +87,24 @@ def explain(
         Some images at a time, (layer, (n, c_out) shares, (n, H, W) the layer's attention map, summing to 1, or None
         where channels are compared instead of places), on the CPU.
     """
-    source, measures = _chosen(model, batch, layers, **options)
-    spatial, where = MEASURES[options["score"]][0], MAPS[options["score"]]
+    source, measures = _measured(model, batch, layers, **options)
     norms = outgoing(model, batch.images, layers) if weighting == "outgoing" else {}
     for measured, maps in feature_maps(model, batch.images, sorted(measures)):
-        shares = measures[measured](maps).cpu()
-        places = where(maps).cpu() if measures[measured] is spatial else None
+        measure = measures[measured]
+        shares, places = measure.of_images(maps).float().cpu(), measure.places(maps)
         for layer in layers:
             if source[layer] == measured:
-                yield layer, shares * norms.get(layer, 1), places
+                yield layer, shares * norms.get(layer, 1), None if places is None else places.float().cpu()
+
+
+def _measured(
+    model: nn.Module, batch: Batch, layers: Sequence[str], **options: Any
+) -> tuple[dict[str, str], dict[str, Measure]]:
+    """As `_chosen`, its measures having seen the maps of all images, in one forward pass."""
+    source, measures = _chosen(model, batch, layers, **options)
+    for layer, maps in feature_maps(model, batch.images, sorted(measures)):
+        measures[layer].add(maps)
+    return source, measures
 
 
 def _chosen(
@@ -115,18 +125,7 @@ def _chosen(
     }[attention]
     last = {layer: family[-1] for family in sharing(model, batch.images, layers) for layer in family}
     source = last if stream == "last" else {layer: layer for layer in layers}
-    return source, {layer: in_shallow if layer in shallow else in_deep for layer in set(source.values())}
-
-
-def _means(
-    model: nn.Module, batch: Batch, layers: Sequence[str], measure_of: Callable[[str], Measure]
-) -> dict[str, Tensor]:
-    """Run the network once over all images and keep only the running sums of each layer's shares."""
-    sums: dict[str, Tensor] = {}
-    for layer, maps in feature_maps(model, batch.images, layers):
-        shares = measure_of(layer)(maps).sum(dim=0, dtype=torch.float64)
-        sums[layer] = sums.get(layer, torch.zeros_like(shares)) + shares
-    return {layer: (total / len(batch.images)).float().cpu() for layer, total in sums.items()}
+    return source, {layer: (in_shallow if layer in shallow else in_deep)() for layer in set(source.values())}
 
 
 def _told_apart(model: nn.Module, batch: Batch, layers: Sequence[str]) -> set[str]:
@@ -152,7 +151,7 @@ def plan(
     loss: Callable[[dict[str, list[int]]], float],
     adjust: bool = True,
 ) -> dict[str, int]:
-    """The adaptive pruning rate, Eq. 9 to 13: no rate is set by hand.
+    """The adaptive pruning rate, Eq. 11 to 15: no rate is set by hand.
 
     Args:
         groups: the groups in scope.

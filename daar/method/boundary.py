@@ -9,7 +9,7 @@ from daar.api import InputError
 
 
 def by_side(areas: dict[str, int]) -> set[str]:
-    """Eq. 7: a layer is shallow if its maps' side is at least √(S_first · S_last).
+    """Eq. 9: a layer is shallow if its maps' side is at least √(S_first · S_last).
 
     CIFAR ResNets: 32 and 16 are shallow, 8 is deep.
 
@@ -37,7 +37,7 @@ def by_depth(areas: dict[str, int], fraction: float) -> set[str]:
 
 
 def by_classes(separation: dict[str, float]) -> set[str]:
-    """Eq. 8: the split of the layers into two runs, in depth, with the least squared error of η² about their means.
+    """Eq. 10: the split of the layers into two runs, in depth, with the least squared error of η² about their means.
 
     Args:
         separation: layer → η², in the order of execution; see `eta_squared`.

@@ -17,7 +17,7 @@ STEPS = 8
 
 
 class Cumulative:
-    """Eq. 10: k_g(t), the fewest channels, best first, whose shares add up to t.
+    """Eq. 12: k_g(t), the fewest channels, best first, whose shares add up to t.
 
     Args:
         groups: those in scope.
@@ -37,7 +37,7 @@ class Cumulative:
         return {g.name: max(g.min_kept, min(g.size, fewest[g.name])) for g in self.groups}
 
     def above_mean(self) -> Counts:
-        """Eq. 9: without a target, the channels whose share is at least the mean, 1/C."""
+        """Eq. 11: without a target, the channels whose share is at least the mean, 1/C."""
         # shares are divided by a rounded sum: those of a group of equals must all count as the mean
         return {
             g.name: max(g.min_kept, sum(share * g.size >= 1 - 1e-12 for share in self.sorted[g.name]))
@@ -65,7 +65,7 @@ def largest(rule: Cumulative, macs: Macs, target: int) -> Counts:
 
 
 def steps(rule: Cumulative, group: Any, loss: Loss, dense: float) -> Iterator[tuple[int, float]]:
-    """Eq. 12: down by eighths of the channels, least attention first, and what one costs on each step, pruned alone.
+    """Eq. 14: down by eighths of the channels, least attention first, and what one costs on each step, pruned alone.
 
     No channel counts for less than those that went before it: once a network guesses its loss hardly grows, and what
     is left of a group would seem to cost nothing. A loss is asked for when its step is.
@@ -91,7 +91,7 @@ def steps(rule: Cumulative, group: Any, loss: Loss, dense: float) -> Iterator[tu
 
 
 def descend(rule: Cumulative, loss: Loss, macs: Macs, target: int) -> Counts:
-    """Eq. 13: from the dense network down, the step first that adds the least loss per MAC saved; then as `largest`.
+    """Eq. 15: from the dense network down, the step first that adds the least loss per MAC saved; then as `largest`.
 
     Args:
         rule: the orders in which channels go.

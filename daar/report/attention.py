@@ -106,7 +106,7 @@ def _draw_map(panel: Axes, values: Any, most: float | None, colours: str = "gray
 
 
 def _draw_filter(panel: Axes, layer: Seen, row: int, index: int, most: float) -> None:
-    """A feature map in its frame, its filter's number above and its share of this image's attention below."""
+    """A feature map in its frame, its filter's number above and what this image adds to its share below."""
     number = int(layer.filters[index])
     kept = bool(layer.kept[number])
     colour, line = _FRAMES[kept]
@@ -118,7 +118,7 @@ def _draw_filter(panel: Axes, layer: Seen, row: int, index: int, most: float) ->
 
 
 def _draw_bars(panel: Axes, shares: Any, kept: Any) -> None:
-    """Every filter's share on one image, the largest first, in the colour of what happens to it."""
+    """What one image adds to every filter's share, the largest first, in the colour of what happens to it."""
     order = np.argsort(-shares, kind="stable")
     for stays, (colour, _) in _FRAMES.items():
         at = np.flatnonzero(kept[order] == stays)
@@ -136,6 +136,6 @@ def _notes(found: Explanation) -> list[str]:
     return [
         f"{many}; seed {about['seed']}, policy {about['policy']}, {target}.",
         "Framed: feature maps of the filters kept with the largest mean share (solid) and of those removed with the "
-        "smallest (dashed), one grey scale in a row; above, the filter's number, below, its share of the layer's "
-        "attention on this image.",
+        "smallest (dashed), one grey scale in a row; above, the filter's number, below, what this image adds to its "
+        "share of the layer's attention, the mean over all calibration images.",
     ]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,6 +127,102 @@ def test_what_is_not_finite_does_not_become_a_share(name: str, bad: float) -> No
     assert not torch.isfinite(found[1]).all()
 
 
+# variation, over all images at once
+
+
+def varying(maps: np.ndarray, *, deep: bool) -> np.ndarray:
+    """Eq. 2 or 3 by numpy: (N, C, H, W) to (C,)."""
+    squeezed = [maps.mean(axis=(2, 3)), maps.max(axis=(2, 3))] if deep else [maps.transpose(0, 2, 3, 1)]
+    deviations = [values.reshape(-1, maps.shape[1]).std(axis=0) for values in squeezed]
+    return np.mean([part / part.sum() for part in deviations], axis=0)
+
+
+def variation(*, deep: bool) -> Any:
+    return attention().MEASURES["variation"][deep]()
+
+
+def seen(measure: Any, *batches: Tensor) -> Any:
+    for maps in batches:
+        measure.add(maps)
+    return measure
+
+
+def test_the_worked_example_of_variation() -> None:
+    """Deviations are √3, 1 and 0 over the places of one image (docs/method.md)."""
+    found = seen(variation(deep=False), EXAMPLE).shares()
+    whole = math.sqrt(3) + 1
+    assert found.tolist() == pytest.approx([math.sqrt(3) / whole, 1 / whole, 0])
+    assert seen(variation(deep=True), EXAMPLE).shares().tolist() == pytest.approx([1 / 3] * 3), (
+        "one image varies nowhere"
+    )
+    # beside an image without anything, averages of 1, 1, 1 and maxima of 4, 2, 1 halve as deviations
+    pair = torch.cat([EXAMPLE, torch.zeros_like(EXAMPLE)])
+    halves = [(1 / 3 + top / 7) / 2 for top in (4, 2, 1)]
+    assert seen(variation(deep=True), pair).shares().tolist() == pytest.approx(halves)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@given(
+    maps=arrays(np.float64, (6, 4, 3, 2), elements=st.just(0.0) | st.floats(-100, 100, width=16)),
+    cut=st.integers(1, 5),
+)
+def test_variation_is_its_definition_whatever_the_batches(maps: np.ndarray, cut: int, deep: bool) -> None:
+    """Of what varies at all: ≥ 0, summing to 1; parts of images average to it; dead layers have equals."""
+    images = torch.from_numpy(maps)
+    measure = seen(variation(deep=deep), images[:cut], images[cut:])
+    found = measure.shares()
+    assert bool((found >= 0).all())
+    assert float(found.sum()) == pytest.approx(1)
+    assert torch.allclose(measure.of_images(images).mean(dim=0), found, atol=1e-9)
+    squeezed = [maps.mean(axis=(2, 3)), maps.max(axis=(2, 3))] if deep else [maps]
+    if all(float(values.std(axis=0).max()) > 1e-3 for values in squeezed):
+        assert np.allclose(found.numpy(), varying(maps, deep=deep), atol=1e-6)
+    if not maps.any():
+        assert found.tolist() == [0.25] * 4
+
+
+@given(levels=arrays(np.float64, 4, elements=st.floats(-8, 8, width=16)))
+def test_a_constant_changes_no_variation(levels: np.ndarray) -> None:
+    """The next BN takes it up, so a channel is worth as much with it as without."""
+    maps = torch.rand(5, 4, 3, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    for deep in (False, True):
+        plain = seen(variation(deep=deep), maps).shares()
+        moved = seen(variation(deep=deep), maps + torch.from_numpy(levels)[:, None, None]).shares()
+        assert torch.allclose(plain, moved)
+
+
+def test_what_pooling_loses_is_the_variance_within_images() -> None:
+    """The variance over images and places is that of the average pool and the mean of that over an image's places."""
+    maps = torch.rand(7, 4, 5, 2, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    whole = seen(attention().Spread(), maps.flatten(2)).deviation().square()
+    pooled = seen(attention().Spread(), attention().average_pool(maps)).deviation().square()
+    assert torch.allclose(whole, pooled + maps.var(dim=(2, 3), correction=0).mean(dim=0))
+
+
+def test_on_flat_maps_both_attentions_are_one() -> None:
+    maps = torch.rand(7, 4, 1, 1, generator=torch.Generator().manual_seed(6)).expand(7, 4, 3, 3)
+    assert torch.allclose(*(seen(variation(deep=deep), maps).shares() for deep in (False, True)))
+
+
+def test_where_a_varying_layer_looks_adds_up_to_the_variation() -> None:
+    """Over all images and channels the places' parts are (A − μ)² / σ, by numpy."""
+    maps = torch.rand(3, 4, 5, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    measure = seen(variation(deep=False), maps)
+    rows = maps.numpy()
+    mean, deviation = rows.mean(axis=(0, 2, 3), keepdims=True), rows.std(axis=(0, 2, 3), keepdims=True)
+    places = ((rows - mean) ** 2 / deviation).sum(axis=1)
+    assert np.allclose(measure.places(maps).numpy(), places / places.sum(axis=(1, 2), keepdims=True))
+    assert seen(variation(deep=True), maps).places(maps) is None
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_variation_of_what_is_not_finite_is_no_share(bad: float, deep: bool) -> None:
+    maps = torch.rand(2, 3, 2, 2)
+    maps[1, 1, 0, 0] = bad
+    assert not torch.isfinite(seen(variation(deep=deep), maps).shares()).all()
+
+
 # the whole score
 
 
@@ -143,10 +240,23 @@ def layers(model: nn.Module) -> list[str]:
     return channel_graph(model, torch.zeros(1, 3, 32, 32)).scored_layers()
 
 
-def test_a_score_is_the_mean_over_images_of_the_measure_of_its_depth() -> None:
+def test_a_score_is_the_variation_at_its_depth() -> None:
     """Stages of 32 and 16 places are shallow, that of 8 is deep; 130 images are more than one forward pass takes."""
     model, data = network(), batch(130)
     found = daar().score(model, data, layers(model), stream="mean")
+    gathered: dict[str, list[np.ndarray]] = {}
+    for layer, maps in feature_maps(model, data.images, layers(model)):
+        gathered.setdefault(layer, []).append(maps.double().numpy())
+    for layer, parts in gathered.items():
+        whole = np.concatenate(parts)
+        expected = varying(whole, deep=layer.startswith("layer3"))
+        assert np.allclose(found[layer].numpy(), expected, rtol=1e-4), layer
+        assert float(found[layer].sum()) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_share_is_the_mean_over_images_of_the_measure_of_its_depth() -> None:
+    model, data = network(), batch(130)
+    found = daar().score(model, data, layers(model), stream="mean", score="share")
     expected: dict[str, list[Tensor]] = {}
     for layer, maps in feature_maps(model, data.images, layers(model)):
         measure = "channel_share" if layer.startswith("layer3") else "spatial_share"
@@ -256,6 +366,7 @@ def test_where_a_layer_looks_by_hand() -> None:
     ("changes", "looks"),
     [
         ({}, {True, False}),
+        ({"score": "share"}, {True, False}),
         ({"attention": "spatial", "score": "cbam_sigmoid"}, {True}),
         ({"attention": "channel"}, {False}),
         ({"attention": "swapped", "weighting": "outgoing"}, {True, False}),
