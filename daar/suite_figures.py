@@ -3,7 +3,7 @@
 Imported while the DAG is built: neither torch nor numpy.
 """
 
-from daar import discovery
+from daar import discovery, files
 from daar.discovery import Method
 from daar.suite import Setting, Suite
 
@@ -15,9 +15,15 @@ def controls(suite: Suite) -> tuple[str, ...]:
 
 
 def scored(suite: Suite) -> tuple[str, ...]:
-    """Its variants that have an importance.safetensors for sure: those of methods with a score()."""
+    """Its variants that have an importance.safetensors for sure, by a score(); of equal scores the first."""
     methods = discovery.find(suite.methods_dirs)
-    return tuple(v.name for v in suite.variants if v.of is None and methods[v.method].scores is not None)
+    first: dict[str, str] = {}
+    for variant in suite.variants:
+        method = methods[variant.method] if variant.of is None else None
+        if method is not None and method.scores is not None:
+            options, _ = discovery.split_options(method, dict(variant.options))
+            first.setdefault(files.digest([method.name, options]), variant.name)
+    return tuple(first.values())
 
 
 def kinds(suite: Suite) -> tuple[str, ...]:

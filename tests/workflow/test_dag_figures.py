@@ -75,6 +75,17 @@ def test_controls_and_scored_variants() -> None:
     assert (suite_figures.controls(usual), suite_figures.scored(usual)) == (("random",), ("l1", "random"))
 
 
+def test_equal_scores_stand_once() -> None:
+    """Rates change no score: neither another policy nor an option of plan() does; an option of score() does."""
+    variants = {
+        "l1-adaptive": {"method": "l1", "policy": "adaptive"},
+        "daar-unadjusted": {"method": "daar", "options": {"adjust": False}},
+        "daar-spatial": {"method": "daar", "options": {"attention": "spatial"}},
+    }
+    found = suite.from_config({**PLAIN, "methods": ["l1", "daar"], "variants": variants}, "here")
+    assert suite_figures.scored(found) == ("l1", "daar", "daar-spatial")
+
+
 @pytest.mark.parametrize("name", ["one scored variant beside controls", "timed"])
 def test_the_rule_names_its_files(tmp_path: Path, name: str) -> None:
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(SUITES[name]))
