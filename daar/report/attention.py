@@ -86,7 +86,7 @@ def _draw_block(block: Any, found: Explanation, layer: Seen) -> None:
             _draw_filter(panel, layer, row, index, most)
         if row == 0:
             first.set_title("image", fontsize=5.5, pad=2)
-            second.set_title("attention" if wide == 1 else "shares, sorted", fontsize=5.5, pad=2)
+            second.set_title("attention" if wide == 1 else "added to shares, sorted", fontsize=5.5, pad=2)
 
 
 def _shown(layer: Seen, room: int) -> list[int]:
