@@ -44,7 +44,7 @@ RECORD: dict[str, Any] = {
     },
     **{"params": {"dense": 272474, "slim": 136237}, "macs_reduction": 0.5, "params_reduction": 0.5},
     "slim_error": {"max_relative": 1.1e-16, "dtype": "float64", "images": 16},
-    "seconds": {"score": 0.1, "plan": 0.2, "finetune": 1 / 3, "measure": 0.4},
+    "seconds": {"score": 0.1, "plan": 0.2, "finetune": 4 / 3, "measure": 0.4},
     "peak_memory_mib": {"finetune": 812.5},
     "curve": [{"epoch": 1, "lr": 0.01, "loss": 0.5, "train_top1": 90.0, "val_top1": None, "seconds": 1.0}],
     "hardware": {"cpu": 'A, "fast" CPU', "cores": 2, "gpu": None},
@@ -109,9 +109,20 @@ def test_columns() -> None:
     assert list(row.index) == list(COLUMNS)
     assert (row["top1_tuned"], row["val_top1_tuned"], row["delta_top1"]) == (97.3, 96.5, 97.3 - 98.0)
     assert (row["base_sha256"], row["epochs"], row["options"]) == ("1" * 64, 1, '{"a": 2, "b": 1}')
-    assert (row["seconds_finetune"], row["peak_memory_mib_finetune"]) == (1 / 3, 812.5)
+    assert (row["seconds_finetune"], row["peak_memory_mib_finetune"]) == (4 / 3, 812.5)
     for blank in ("peak_memory_mib_score", "macs_dense_thop", "hardware_gpu", "top5_tuned", "top1_best_val"):
         assert pd.isna(row[blank]), blank
+
+
+def test_tuning_that_was_resumed_costs_what_all_its_tries_took() -> None:
+    epochs = [RECORD["curve"][0] | {"epoch": e, "seconds": s} for e, s in ((1, 300.0), (2, 310.0))]
+    resumed, whole, unknown, untuned = (
+        record(curve=curve, seconds=seconds)
+        for curve, seconds in ((epochs, {"finetune": 43.0}), (epochs, {"finetune": 615.5}), (epochs, {}), ([], {}))
+    )
+    found = [results_frame([one])["seconds_finetune"].iloc[0] for one in (resumed, whole, unknown, untuned)]
+    assert found[:3] == [610.0, 615.5, 610.0]
+    assert pd.isna(found[3])
 
 
 def test_order_of_rows_is_that_of_the_settings() -> None:

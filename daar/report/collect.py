@@ -5,10 +5,11 @@ A column is named by its key path in the record, joined by underscores: `base.sh
 workflow/schemas/record.schema.yaml. The exceptions: accuracies drop the split where it is
 test (`top1.test.tuned` is `top1_tuned`) and put it first where it is not (`val_top1_tuned`);
 `saw_val` and `imported` drop `base`; `options` and `versions` are JSON; `epochs` is the length of
-the curve; `delta_top1` is tuned − dense, in points. `latency_…` are torch's medians in the latency.json
-beside the record (workflow/schemas/latency.schema.yaml), blank where the suite asks for none: `latency_ms_slim_b128`
-in milliseconds of a batch of 128 images, `latency_ratio_b128` dense over slim. `failed` is blank; a setting that has no
-record (`daar report --partial`) has there the reason, and beside it only what the suite says of the setting.
+the curve; `delta_top1` is tuned − dense, in points; `seconds_finetune` is that of all tries. `latency_…` are torch's
+medians in the latency.json beside the record (workflow/schemas/latency.schema.yaml), blank where the suite asks for
+none: `latency_ms_slim_b128` in milliseconds of a batch of 128 images, `latency_ratio_b128` dense over slim. `failed` is
+blank; a setting that has no record (`daar report --partial`) has there the reason, and beside it only what the suite
+says of the setting.
 """
 
 import json
@@ -127,6 +128,12 @@ def _lookup(record: Mapping[str, Any], path: str) -> Any:
     return value
 
 
+def _seconds_of_tuning(record: Mapping[str, Any]) -> float | None:
+    """Of all tries: after a resumed run `seconds` is its last process alone, but its epochs count on from the first."""
+    last, epochs = record["seconds"].get("finetune"), sum(epoch["seconds"] for epoch in record["curve"])
+    return epochs or None if last is None else max(last, epochs)
+
+
 def results_frame(records: list[dict[str, Any]], failures: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
     """Flatten records that `load_records` gave to the columns that the module's head describes.
 
@@ -141,6 +148,7 @@ def results_frame(records: list[dict[str, Any]], failures: Sequence[Mapping[str,
     values |= {
         "delta_top1": [tuned - dense for tuned, dense in zip(values["top1_tuned"], values["top1_dense"], strict=True)],
         "epochs": [len(record["curve"]) for record in records],
+        "seconds_finetune": [_seconds_of_tuning(record) for record in records],
         **{key: [json.dumps(record[key], sort_keys=True) for record in records] for key in ("options", "versions")},
         "failed": [None] * len(records),
     }
