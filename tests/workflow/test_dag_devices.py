@@ -75,6 +75,12 @@ def test_every_job_that_computes_is_told_its_threads_and_they_fit(tmp_path: Path
     assert found == COMPUTING
 
 
+def test_the_dense_network_is_measured_on_no_more_cores_than_a_tuning_has(tmp_path: Path) -> None:
+    """Records wait for it: it would have to wait for all cores at once, which tunings of one core never leave free."""
+    threads = {job.rule: job.threads for job in planned(tmp_path, "--cores", "4", methods=["l1", "hrank", "fpgm"])}
+    assert (threads["train"], threads["measure"], threads["finetune"]) == (4, 1, 1)
+
+
 def test_threads_of_a_job_can_be_set(tmp_path: Path) -> None:
     """Two trainings beside each other on two cores, in place of one on both."""
     jobs = planned(tmp_path, "--set-threads", "train=1", "finetune=1")

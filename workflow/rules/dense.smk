@@ -67,13 +67,13 @@ rule measure:
         f"{DENSE}/measured.json",
     log:
         f"{DENSE}/measure.log",
-    # every record waits for it
+    # every record waits for it, and it must not wait until so many cores are free that no tuning is left to start
     priority: 1
     group:
         training_entry("dense", "dataset", "network")
     conda:
         ENV
-    threads: threads_of_dense
+    threads: threads_of_settings
     resources:
         gpu=1,
         turn=1,
