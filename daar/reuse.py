@@ -107,19 +107,34 @@ def take(file: Path, base: Path, out: Path) -> None:
 def keep(suite: Suite, results: Path, reference: Path = REFERENCE) -> Mapping[str, int]:
     """Copy what is finished of a suite to `<reference>/<suite>`: records, and tables, figures and page where there are.
 
+    `environment.json` beside them says on which machines and with which packages and commits the records were made.
+
     Returns:
         How many records were there, and how many the suite has settings.
 
     Raises:
-        InputError: no setting has a record.
+        InputError: no setting has a record, or one is damaged.
     """
     source, target = results / suite.name, reference / suite.name
     records = [path for s in suite.settings if (path := Path(s.path, "record.json")) and (source / path).exists()]
     if not records:
         raise InputError(f"{source} should hold records to keep, but no setting has one. Run the suite first.")
+    environments = _environments(map(_read, (source / path for path in records)))
     there = [Path(name) for name in _KEPT if (source / name).exists()]
     there += [path.relative_to(source) for name in _KEPT_FOLDERS for path in sorted((source / name).glob("*"))]
     for path in [*records, *there]:
         with files.atomic(target / path) as temporary:
             shutil.copyfile(source / path, temporary)
+    files.write_json(target / "environment.json", {"environments": environments})
     return {"records": len(records), "settings": len(suite.settings)}
+
+
+def _environments(records: Iterable[Any]) -> list[dict[str, Any]]:
+    """Each machine and set of packages once: hardware, threads, versions, commits, and how many records it made."""
+    found: dict[str, dict[str, Any]] = {}
+    for record in records:
+        alike = {key: record[key] for key in ("hardware", "threads", "versions")}
+        one = found.setdefault(digest(alike), {**alike, "commits": [], "records": 0})
+        one["commits"] = sorted({*one["commits"], record["commit"] or "outside a checkout"})
+        one["records"] += 1
+    return [found[key] for key in sorted(found)]

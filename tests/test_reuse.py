@@ -160,17 +160,50 @@ def test_a_record_is_taken_if_it_is_of_the_dense_network_that_is_here(tmp_path: 
     assert not out.exists()
 
 
+def finish(found: suite.Suite, results: Path, commits: list[str | None]) -> Path:
+    """Records of the suite's settings in order, one for each commit; returns the suite's folder."""
+    for setting, commit in zip(found.settings, commits, strict=False):
+        path = results / "small" / setting.path / "record.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(make_record(commit=commit)))
+    return results / "small"
+
+
 def test_what_is_finished_is_kept(tmp_path: Path) -> None:
     found = make(seeds=[0, 1])
-    source = tmp_path / "results" / "small"
-    for name in ("suite.json", "tables/a.md", "figures/a.png", f"{found.settings[0].path}/record.json", "collect.log"):
+    source = finish(found, tmp_path / "results", ["1234567"])
+    for name in ("suite.json", "tables/a.md", "figures/a.png", "collect.log"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_text(name)
     kept = reuse.keep(found, tmp_path / "results", tmp_path / "kept")
     assert kept == {"records": 1, "settings": 2}
     there = {str(path.relative_to(tmp_path / "kept" / "small")) for path in (tmp_path / "kept").rglob("*.*")}
     there = {name for name in there if (tmp_path / "kept" / "small" / name).is_file()}
-    assert there == {"suite.json", "tables/a.md", "figures/a.png", f"{found.settings[0].path}/record.json"}
+    assert there == {
+        *("suite.json", "tables/a.md", "figures/a.png", "environment.json"),
+        f"{found.settings[0].path}/record.json",
+    }
+
+
+def test_where_kept_records_were_made_is_said_once_for_each_machine(tmp_path: Path) -> None:
+    found = make(seeds=[0, 1, 2, 3])
+    finish(found, tmp_path / "results", ["b", "a", "b", None])
+    other = tmp_path / "results" / "small" / found.settings[3].path / "record.json"
+    hardware = {"cpu": "another", "cores": 8, "gpu": "H100"}
+    other.write_text(json.dumps({**json.loads(other.read_text()), "hardware": hardware}))
+    reuse.keep(found, tmp_path / "results", tmp_path / "kept")
+    said = json.loads((tmp_path / "kept" / "small" / "environment.json").read_text())["environments"]
+    by_cores = {one["hardware"]["cores"]: (one["records"], one["commits"]) for one in said}
+    assert by_cores == {make_record()["hardware"]["cores"]: (3, ["a", "b"]), 8: (1, ["outside a checkout"])}
+    assert all(one["versions"] == make_record()["versions"] for one in said)
+
+
+def test_a_damaged_record_is_not_kept(tmp_path: Path) -> None:
+    found = make()
+    (finish(found, tmp_path / "results", ["a"]) / found.settings[0].path / "record.json").write_text("{")
+    with pytest.raises(InputError, match=r"record\.json"):
+        reuse.keep(found, tmp_path / "results", tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
 
 
 def test_nothing_finished_is_nothing_to_keep(tmp_path: Path) -> None:
