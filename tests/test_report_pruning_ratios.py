@@ -160,16 +160,41 @@ def test_of_many_each_stands_before_the_others(tmp_path: Path) -> None:
         np.testing.assert_allclose(sorted(faint), sorted(100 * (1 - (j + 1) / 16) for j in range(8) if j != k))
 
 
+def at(group: list[dict[str, Any]], target: float) -> list[dict[str, Any]]:
+    return change(group, target=target, macs_reduction=target)
+
+
+def test_of_many_at_few_targets_each_target_is_a_column(tmp_path: Path) -> None:
+    results = tmp_path / "results.csv"
+    groups = [
+        at(rows(f"v{k}", (92.0, 92.0)), target) for target in (0.5, 0.7) for k in range(8 if target == 0.5 else 7)
+    ]
+    for k, group in enumerate(groups):
+        for row in group:
+            write_plan(folder(results, row), {**EVEN, "conv1": k % 8 + 1 + (row["target"] == 0.7)})
+    panels = draw(results, frame(*groups)).axes
+    said = [" ".join(panel.get_title(loc="left").split()) for panel in panels]
+    left = [panel.get_window_extent().x0 for panel in panels]
+    for target, place in ((50, min(left)), (70, max(left))):
+        shown = [title for title, x0 in zip(said, left, strict=True) if x0 == pytest.approx(place, abs=1)]
+        assert shown == [f"v{k}, {target}% of the MACs removed" for k in range(8 if target == 50 else 7)]
+    named = [panel for panel in panels if any(label.get_text() for label in panel.get_xticklabels())]
+    assert {said[panels.index(panel)] for panel in named} == {
+        "v7, 50% of the MACs removed",
+        "v6, 70% of the MACs removed",
+    }
+
+
 @pytest.mark.parametrize(
     "title", ["L1 <$x$> & \\textbf{y}", "A long title of a method (with many authors et al. 2017)" * 2]
 )
-@pytest.mark.parametrize("count", [2, 8])
-def test_nothing_is_clipped(tmp_path: Path, title: str, count: int) -> None:
+@pytest.mark.parametrize(("count", "targets"), [(2, [0.5]), (8, [0.5]), (8, [0.5, 0.7])])
+def test_nothing_is_clipped(tmp_path: Path, title: str, count: int, targets: list[float]) -> None:
     results = tmp_path / "results.csv"
-    groups = [rows(f"v{k}", (92.0, 92.0)) for k in range(count)]
+    groups = [at(rows(f"v{k}", (92.0, 92.0)), target) for k in range(count) for target in targets]
     for k, group in enumerate(groups):
         for row in group:
-            write_plan(folder(results, row), {**EVEN, "conv1": k + 1})
+            write_plan(folder(results, row), {**EVEN, "conv1": k // len(targets) + 1})
     figure = draw(results, frame(*groups), {f"v{k}": f"{k} {title}" for k in range(count)})
     parts = [panel.get_tightbbox() for panel in figure.axes] + [one.get_window_extent() for one in figure.legends]
     assert all(

@@ -86,9 +86,11 @@ def pruning_ratios(
         panel.set_ylim(0, 100)
         panel.set_yticks([0, 50, 100])
         panel.margins(x=0.02)
-    _name_groups(panels[-1], names)
+    columns = {panel.get_position().x0: panel for panel in panels}  # of each, the last
+    for panel in columns.values():
+        _name_groups(panel, names, _NAMES // len(columns))
     figure.supylabel("Pruning ratio: filters removed (%)", fontsize=7)
-    lines = above + drawing.footnote(figure, _notes(rows, len(names)), rows["method"])
+    lines = above + drawing.footnote(figure, _notes(rows, len(names) <= _NAMES // len(columns)), rows["method"])
     longest = max(map(len, names)) * 0.05
     drawing.set_height(figure, height + longest + 0.5, lines)
     return figure
@@ -155,18 +157,19 @@ def _draw(panel: Axes, percent: Any, one: Series, look: Look) -> None:
     small_multiples.draw_band(panel, np.arange(percent.shape[1]), percent, one, look, markersize=2.6)
 
 
-def _name_groups(panel: Axes, names: Sequence[str]) -> None:
-    """Name the groups below the panel; of very many every second or third."""
-    step = -(-len(names) // _NAMES)
+def _name_groups(panel: Axes, names: Sequence[str], most: int) -> None:
+    """Name the groups below the panel; of more than `most` every second or third."""
+    step = -(-len(names) // most)
     panel.set_xticks(range(0, len(names), step), names[::step], rotation=90, fontsize=5)
     panel.set_xticks(range(len(names)), minor=True)
+    panel.tick_params(axis="x", labelbottom=True)  # a column may end before another
     panel.tick_params(axis="x", which="minor", length=1.5, width=0.4)
 
 
-def _notes(rows: pd.DataFrame, groups: int) -> list[str]:
+def _notes(rows: pd.DataFrame, all_named: bool) -> list[str]:
     seeds = rows["seed"].nunique()
     spread = f"Mean over {seeds} seeds; band: from the least to the most." if seeds > 1 else "One seed."
-    named = "named by" if groups <= _NAMES else "every one a tick, named by"
+    named = "named by" if all_named else "every one a tick, named by"
     return [
         spread,
         f"Channel groups in the order of execution, {named} the first conv that makes their channels; scope "

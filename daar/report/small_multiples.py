@@ -1,5 +1,6 @@
 """How many series share a panel: a few in colour side by side, of many each in a panel of its own before the others."""
 
+import itertools
 import textwrap
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ FAINT = Look("#c8c8c8", "")
 # of a panel: shared, alone, its title's lines
 INCHES = {True: 1.35, False: 0.62}
 TITLE_INCHES = 0.12
+_TITLE = 62
+_COLUMNS = 3  # targets side by side, each panel still wide enough
 
 Key = tuple[float | None, Series]
 
@@ -36,12 +39,13 @@ class Panel(NamedTuple):
     alone: bool
 
 
-def panels(keys: Collection[Key], pair: str) -> list[Panel]:
+def panels(keys: Collection[Key], pair: str, width: int = _TITLE) -> list[Panel]:
     """One panel per target, or one per target and series where a target has more than MOST series.
 
     Args:
         keys: the (target, series) there are, in the order of drawing.
         pair: network and dataset, as a reader should see them.
+        width: characters in a line of a title of one of many.
     """
     found = []
     targets = sorted({target for target, _ in keys}, key=lambda target: (target is None, target))
@@ -51,7 +55,7 @@ def panels(keys: Collection[Key], pair: str) -> list[Panel]:
         if len(own) <= MOST:
             found.append(Panel(f"{pair}, {words}", target, own, False))
         else:
-            found += [Panel(textwrap.fill(f"{one.label}, {words}", 62), target, (one,), True) for one in own]
+            found += [Panel(textwrap.fill(f"{one.label}, {words}", width), target, (one,), True) for one in own]
     return found
 
 
@@ -62,7 +66,9 @@ def draw(
     line: Callable[[Axes, float | None, Series, Look], None],
     below: float = 0,
 ) -> tuple[list[Axes], float, int]:
-    """Make the panels, one above the other, draw the series into them, and put a legend or a title above.
+    """Make the panels, draw the series into them, and put a legend or a title above.
+
+    They stand one above the other; where every panel is of one series and none comes below, a column for each target.
 
     Args:
         figure: without panels yet.
@@ -74,24 +80,38 @@ def draw(
     Returns:
         All panels, their height in inches, and how many lines stand above them.
     """
-    chosen = panels(keys, pair)
-    heights = [INCHES[not panel.alone] for panel in chosen] + ([below] if below else [])
-    axes = list(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0])
-    for panel, ax in zip(chosen, axes, strict=False):
+    rows: list[list[Panel | None]] = [[panel] for panel in panels(keys, pair)] if below else _rows(keys, pair)
+    heights = [max(INCHES[not panel.alone] for panel in row if panel) for row in rows] + ([below] if below else [])
+    grid = figure.subplots(len(heights), len(rows[0]), sharex=True, height_ratios=heights, squeeze=False)
+    places = {panel: grid[r, c] for r, row in enumerate(rows) for c, panel in enumerate(row) if panel}
+    axes = [*places.values(), *([grid[-1, 0]] if below else [])]
+    for unused in {*grid.flat} - {*axes}:
+        unused.remove()
+    for panel, ax in places.items():
         for target, one in keys:
             if target == panel.target and one not in panel.shown:
                 line(ax, target, one, FAINT)
         for one in panel.shown:
             line(ax, panel.target, one, one.look)
         ax.set_title(panel.title, loc="left", fontsize=6.5, pad=3)
-    titles = sum(panel.title.count("\n") + 1 for panel in chosen)
-    shared = [ax for ax, panel in zip(axes, chosen, strict=False) if not panel.alone]
+    titles = sum(max(panel.title.count("\n") + 1 for panel in row if panel) for row in rows)
+    shared = [ax for panel, ax in places.items() if not panel.alone]
     if shared:
         above = drawing.legend(figure, shared)
     else:  # every panel says what it shows, but not of which network
         figure.suptitle(pair, x=0.01, ha="left", fontsize=8)
         above = 1
     return axes, sum(heights) + TITLE_INCHES * titles, above
+
+
+def _rows(keys: Collection[Key], pair: str) -> list[list[Panel | None]]:
+    """The panels row by row: a column for each of few targets if all panels are of one series, else one column."""
+    targets = len({target for target, _ in keys})
+    if 1 < targets <= _COLUMNS and all(panel.alone for panel in panels(keys, pair)):
+        narrow = panels(keys, pair, _TITLE // targets - 4)
+        columns = [list(own) for _, own in itertools.groupby(narrow, key=lambda panel: panel.target)]
+        return [list(row) for row in itertools.zip_longest(*columns)]
+    return [[panel] for panel in panels(keys, pair)]
 
 
 def draw_band(panel: Axes, x: Any, values: Any, one: Series, look: Look, **marks: Any) -> None:
