@@ -25,7 +25,11 @@ def draw(*groups: list[dict[str, Any]], titles: dict[str, str]) -> Any:
     return figure
 
 
-def test_rows_are_for_many_variants_of_one_target() -> None:
+def at(target: float, *groups: list[dict[str, Any]], **changes: Any) -> list[list[dict[str, Any]]]:
+    return [change(group, target=target, macs_reduction=target, **changes) for group in groups]
+
+
+def test_rows_are_for_many_variants_of_one_target_and_very_many_of_few() -> None:
     assert is_better(frame(*MANY))
     assert not is_better(frame(*MANY[:6]))
     assert not is_better(frame(*MANY, change(MANY[0], target=0.7, macs_reduction=0.7)))
@@ -33,6 +37,26 @@ def test_rows_are_for_many_variants_of_one_target() -> None:
     assert not is_better(frame(*own))
     policies = [change(group, policy=policy) for group in MANY[:4] for policy in ("uniform", "adaptive")]
     assert is_better(frame(*policies))
+    more = [change(group, policy=policy) for group in MANY for policy in ("uniform", "adaptive")]
+    assert is_better(frame(*more, *at(0.7, *more)))
+    assert not is_better(frame(*more[:12], *at(0.7, *more[:12])))
+    assert not is_better(frame(*(one for target in (0.2, 0.3, 0.4, 0.6) for one in at(target, *more))))
+
+
+def test_of_several_targets_each_has_a_panel() -> None:
+    high = at(0.7, *(rows(f"v{k}", (79.5 + k, 80.0 + k, 80.5 + k)) for k in range(7)))
+    figure = draw(*high, *MANY, titles={})
+    assert [panel.get_xlabel() for panel in figure.axes] == ["50% removed", "70% removed"]
+    for panel, low in zip(figure.axes, (90.0, 80.0), strict=True):
+        assert [bars[0].get_xydata().tolist() for bars in panel.containers] == [[[low + k, k]] for k in range(7)]
+        assert any((np.asarray(line.get_xdata()) == pytest.approx(93.2)) for line in panel.lines)
+    assert figure.get_suptitle() == "ResNet-56 on CIFAR-10, test top-1, tuned (%)"
+
+
+def test_what_was_not_tuned_has_one_panel_and_says_so() -> None:
+    figure = draw(*at(0.5, *MANY, epochs=0), titles={})
+    assert [panel.get_xlabel() for panel in figure.axes] == ["Recalibrated (%)"]
+    assert any("Nothing was tuned" in text.get_text().replace("\n", " ") for text in figure.texts)
 
 
 def test_a_row_shows_mean_spread_and_seeds() -> None:
@@ -57,14 +81,19 @@ def test_a_network_from_scratch_has_no_accuracy_before_tuning() -> None:
 
 
 @pytest.mark.parametrize("title", ["<$x$> & \\y", "A long title of a method (with many authors et al. 2017): variant"])
-def test_nothing_is_clipped_or_overlaps(title: str) -> None:
-    figure = draw(*MANY, titles={f"v{k}": title for k in range(7)})
+@pytest.mark.parametrize("targets", [(), (0.7,), (0.7, 0.841)])
+def test_nothing_is_clipped_or_overlaps(title: str, targets: tuple[float, ...]) -> None:
+    more = [group for target in targets for group in at(target, *MANY)]
+    figure = draw(*MANY, *more, titles={f"v{k}": title for k in range(7)})
+    words = [panel.xaxis.label.get_window_extent() for panel in figure.axes]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(words))
     boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
     assert all(upper.y0 >= lower.y1 - 0.5 for upper, lower in itertools.pairwise(boxes))
     for panel in figure.axes:
         box = panel.get_tightbbox()
         assert (box.x0 >= 0, box.y0 >= 0) == (True, True)
         assert (box.x1 <= figure.bbox.x1, box.y1 <= figure.bbox.y1) == (True, True)
+    assert all(text.get_window_extent().x1 <= figure.bbox.x1 for text in figure.texts)
 
 
 def test_it_takes_the_place_of_accuracy_versus_macs(tmp_path: Path) -> None:

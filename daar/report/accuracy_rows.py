@@ -1,4 +1,4 @@
-"""The figure of accuracy where a suite has one target and many variants: a row each, named at its left."""
+"""The figure of accuracy where a suite has few targets and many variants: a row each, named at its left."""
 
 import textwrap
 from collections.abc import Mapping
@@ -17,48 +17,70 @@ from daar.report.statistics import dense, summarise
 
 _LABEL = 40  # characters in a line of a row's name
 _LINE_INCHES = 0.105
+_TARGETS = 3  # panels side by side
 
 
 def is_better(rows: pd.DataFrame) -> bool:
-    """Whether rows say more than places on an axis of MACs: many variants, all at one target."""
-    one_target = rows["target"].nunique(dropna=False) == 1 and not fairness.own_ratios(rows).any()
-    return bool(one_target and len(rows[["variant", "policy"]].drop_duplicates()) > MOST)
+    """Whether rows say more than places on an axis of MACs: many variants at one target, very many at two or three."""
+    targets = rows["target"].nunique(dropna=False)
+    variants = len(rows[["variant", "policy"]].drop_duplicates())
+    few = targets <= _TARGETS and not fairness.own_ratios(rows).any()
+    return bool(few and variants > (MOST if targets == 1 else 2 * MOST))
 
 
 def accuracy_rows(rows: pd.DataFrame, titles: Mapping[str, str], given: Mapping[str, Look]) -> Figure:
-    """Accuracy after tuning (left panel) and before it (right panel), a row per variant and policy.
+    """Accuracy, a row per variant and policy; of one target after and before tuning, of more after it, a panel each.
+
+    Where nothing was tuned, all that is shown is after BN recalibration.
 
     Args:
-        rows: rows of results.csv of one (dataset, network) and one target.
+        rows: rows of results.csv of one (dataset, network).
         titles: variant → what a reader should see.
         given: variant → its look.
     """
     series = drawing.series_of(rows, titles, given)
+    columns = _columns(rows)
     names = [textwrap.fill(one.label, _LABEL) for one in series]
     figure = Figure(dpi=drawing.PNG_DPI, layout="constrained")
-    tuned, before = figure.subplots(1, 2, sharey=True)
-    for panel, metric in ((tuned, "top1_tuned"), (before, "top1_recalibrated")):
+    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    for panel, (target, metric, words) in zip(panels, columns, strict=True):
         for place, one in enumerate(series):
-            own = rows[(rows["variant"] == one.variant) & (rows["policy"] == one.policy)]
+            own = rows[(rows["variant"] == one.variant) & (rows["policy"] == one.policy) & (rows["target"] == target)]
             _draw(panel, own[metric].to_numpy(), place, one)
-    tuned.axvline(dense(rows)["top1_dense_mean"], color="black", linestyle=(0, (4, 3)), linewidth=0.8, zorder=1)
-    tuned.set_xlabel("Tuned (%)")
-    before.set_xlabel("Recalibrated (%)")
-    tuned.set_yticks(range(len(series)), names, fontsize=5)
-    tuned.set_ylim(len(series) - 0.4, -0.6)
-    for panel in (tuned, before):
+        if metric == "top1_tuned":
+            panel.axvline(dense(rows)["top1_dense_mean"], color="black", linestyle=(0, (4, 3)), linewidth=0.8, zorder=1)
+        panel.set_xlabel(words, fontsize=7 if len(columns) < _TARGETS else 5)
         panel.tick_params(axis="y", length=0)
         panel.grid(axis="x")
+    panels[0].set_yticks(range(len(series)), names, fontsize=5)
+    panels[0].set_ylim(len(series) - 0.4, -0.6)
     pair = pair_title(rows["network"].iloc[0], rows["dataset"].iloc[0])
-    figure.suptitle(f"{pair}, test top-1, {_removed(rows)}", x=0.01, ha="left", fontsize=8)
+    figure.suptitle(f"{pair}, test top-1, {_what(rows)}", x=0.01, ha="left", fontsize=8)
     lines = drawing.footnote(figure, _notes(rows), rows["method"])
     row = max(0.15, _LINE_INCHES * max(1 + name.count("\n") for name in names))
     drawing.set_height(figure, row * len(series) + 0.65, lines)
     return figure
 
 
-def _removed(rows: pd.DataFrame) -> str:
-    return f"{100 * rows['target'].iloc[0]:g}% of the MACs removed"
+def _columns(rows: pd.DataFrame) -> list[tuple[float, str, str]]:
+    """Of each panel the target, the column of results.csv, and what its axis says."""
+    targets = sorted(rows["target"].unique())
+    if len(targets) > 1:
+        return [(target, "top1_tuned", f"{100 * target:g}% removed") for target in targets]
+    if _untuned(rows):
+        return [(targets[0], "top1_tuned", "Recalibrated (%)")]
+    return [(targets[0], "top1_tuned", "Tuned (%)"), (targets[0], "top1_recalibrated", "Recalibrated (%)")]
+
+
+def _untuned(rows: pd.DataFrame) -> bool:
+    return bool((rows["epochs"] == 0).all())
+
+
+def _what(rows: pd.DataFrame) -> str:
+    """What the title says of all panels."""
+    if rows["target"].nunique() == 1:
+        return f"{100 * rows['target'].iloc[0]:g}% of the MACs removed"
+    return "untuned (%)" if _untuned(rows) else "tuned (%)"
 
 
 def _draw(panel: Axes, values: Any, place: int, one: Series) -> None:
@@ -83,6 +105,11 @@ def _draw(panel: Axes, values: Any, place: int, one: Series) -> None:
 
 def _notes(rows: pd.DataFrame) -> list[str]:
     seeds = rows["seed"].nunique()
-    base = f"; one base, {seeds} tunings" if rows["imported"].any() else ""
+    base = f"; one base, {seeds} {'draws' if _untuned(rows) else 'tunings'}" if rows["imported"].any() else ""
     spread = f"Mean ± sample standard deviation over {seeds} seeds (dots){base}." if seeds > 1 else "One seed."
-    return [spread, "Dashed: the dense network.", "Recalibrated: BN statistics, before tuning."]
+    notes = [spread, "Dashed: the dense network."]
+    if rows["target"].nunique() > 1:
+        notes.append("A panel for each fraction of the MACs removed.")
+    if _untuned(rows):
+        return [*notes, "Nothing was tuned: BN statistics were recalibrated."]
+    return [*notes, "Recalibrated: BN statistics, before tuning."] if rows["target"].nunique() == 1 else notes
