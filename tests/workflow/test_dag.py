@@ -53,11 +53,12 @@ def expected(found: suite.Suite) -> dict[str, int]:
     return {**jobs, "total": sum(jobs.values())}
 
 
-def test_what_is_tuned_is_measured_before_more_is_tuned(tmp_path: Path) -> None:
+def test_filters_are_scored_and_what_is_tuned_measured_before_more_is_tuned(tmp_path: Path) -> None:
     done = snakemake("-n", "--configfile", str(CONFIG / "demo.yaml"), cwd=tmp_path)
     jobs = re.findall(r"^(?:local)?rule (\w+):\n((?: {4}.+\n)*)", done.stdout, re.MULTILINE)
     first = {rule for rule, about in jobs if "priority: 1\n" in about}
-    assert first == {"measure", "record"}, done.stdout + done.stderr
+    scores = {f"score_{variant.method}" for variant in suite.load(CONFIG / "demo.yaml").variants}
+    assert first == {"measure", "record", *scores}, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", ["demo", "paper"])

@@ -12,6 +12,8 @@ rule score:
         f"{VARIANT}/score.benchmark.tsv"
     wildcard_constraints:
         variant="(?!)",
+    # a score on several cores would otherwise wait behind all tunings of one, and its method's settings come last
+    priority: 1
     group:
         entry("importance", "dataset", "network", "seed")
     conda:
