@@ -345,7 +345,7 @@ def _add_suites(subparsers: Any) -> None:
     parts = ["collect", "tables", "figures", "attention", "ledger", "published", "stability", "page"]
     command.add_argument("--only", choices=parts, help="one part; default: all")
     command.add_argument(
-        "--partial", action="store_true", help="settings without a record stand as failed, with the reason"
+        "--partial", action="store_true", help="settings without a record stand as missing, with the reason"
     )
     command.add_argument("--where", action="store_true", help="only say where they lie")
 

@@ -349,6 +349,7 @@ def report(a: Namespace) -> None:
         reports.write_stability(folder, pairs, found.stability.variants, titles, controls)
     if a.only in (None, "attention") and (explained := suite_figures.explained(found)):
         pictures = {pair: folder / setting.path / "attention.safetensors" for pair, setting in explained.items()}
+        pictures = {pair: path for pair, path in pictures.items() if path.exists() or not a.partial}
         name = next(iter(explained.values())).variant.name
         reports.write_attention(pictures, folder / "figures", titles[name])
     if a.only in (None, "page"):

@@ -68,7 +68,7 @@ def test_a_variant_whose_policy_the_plain_one_lacks_is_compared_with_the_plain_o
 def test_failed_and_unequal_targets() -> None:
     own = change(SPATIAL, target=float("nan"), macs_reduction=0.3)
     found = lines(DAAR, [lost(SPATIAL[0]), *SPATIAL[1:]], own, change(DAAR, target=float("nan"), macs_reduction=0.3))
-    assert found[3][3:] == ["93.20 ± 0.14 (2 of 3; seed 0 failed)", "−0.25 [−0.89, +0.39] tied (n = 2)"]
+    assert found[3][3:] == ["93.20 ± 0.14 (2 of 3; seed 0 missing)", "−0.25 [−0.89, +0.39] tied (n = 2)"]
     assert found[4][0] == "**Ratios of their own**"
     assert [row[-1] for row in found[5:]] == ["reference", "–"]
 

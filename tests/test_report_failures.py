@@ -1,6 +1,7 @@
 """Settings without a record: what is known of them, and how they stand in results.csv."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from daar import cli, suite
 from daar.errors import InputError
 from daar.report import fairness, write_results
 from daar.report.collect import read_results, results_frame
-from daar.report.failures import NO_RECORD, reason, split
+from daar.report.failures import NO_RECORD, alike, reason, split
 from daar.report.statistics import by_variant
 from tests.report_files import SIZES, write_importance, write_plan
 from tests.report_rows import DAAR, L1, frame, lost
@@ -152,6 +153,22 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "Leave one of them out" in capsys.readouterr().err
     report(tmp_path, "--partial")
     assert set(read_results(tmp_path / "demo" / "results.csv")["failed"].dropna()) == {"the loss | is nan", NO_RECORD}
+
+
+def test_settings_that_only_seeds_tell_apart_are_named_once() -> None:
+    rows = [lost(L1[0], "a"), lost(DAAR[0], "a"), lost(L1[2], "a"), lost(L1[1], "b")]
+    named = [(row["variant"], seeds, row["failed"]) for row, seeds in alike(frame(rows))]
+    assert named == [("l1", "seeds 0, 2", "a"), ("daar", "seed 0", "a"), ("l1", "seed 1", "b")]
+
+
+def test_a_run_that_was_cut_off_before_its_picture_is_reported_on(tmp_path: Path) -> None:
+    content = {**CONTENT, "methods": ["daar", "l1"], "variants": {}, "policies": ["uniform"]}
+    write(tmp_path / "suite.yaml", yaml.safe_dump(content))
+    write_record(tmp_path, "l1", 0)
+    report(tmp_path, "--partial")
+    text = (tmp_path / "demo" / "tables" / "digits-resnet20.md").read_text()
+    assert re.search(rf"- Missing: DAAR.*, target 50%, seeds 0, 1: {NO_RECORD}\n", text)
+    assert "attention" not in " ".join(path.name for path in (tmp_path / "demo" / "figures").iterdir())
 
 
 def test_partial_changes_nothing_where_nothing_failed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Settings without a record, after a run with `snakemake --keep-going`: which, and why.
+"""Settings without a record, after a run with `snakemake --keep-going` or one that was cut off: which, and why.
 
 A failed job leaves its log and none of its outputs. What it depends on may have failed as well, so the logs are read
 from the record's back to the dense network's, and the first that holds an error tells the reason.
@@ -6,14 +6,16 @@ from the record's back to the dense network's, and the first that holds an error
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from daar import discovery
 from daar.suite import Setting, Suite
 
-NO_RECORD = "no record"
+NO_RECORD = "not run, or stopped before its end"
 
 # what daar says of bad input, and the last line of a Python traceback
 _ERROR = re.compile(r"^daar: error: (?P<said>.+)|^(?P<raised>(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*)")
@@ -48,6 +50,23 @@ def reason(suite: Suite, setting: Setting, results: Path) -> str:
         if log.is_file() and (said := _last_error(log)):
             return said
     return NO_RECORD
+
+
+def alike(failed: pd.DataFrame) -> Iterator[tuple[dict[Any, Any], str]]:
+    """Settings without a record that only their seeds tell apart: a row of them, and the seeds in words.
+
+    Args:
+        failed: rows of results.csv with a reason as `failed`.
+    """
+    same = ["dataset", "network", "variant", "policy", "scope", "target", "failed"]
+    for _, rows in failed.groupby(same, sort=False, dropna=False):
+        yield rows.iloc[0].to_dict(), in_words(rows["seed"])
+
+
+def in_words(seeds: Iterable[int]) -> str:
+    """Write `seed 1`, or `seeds 0, 2`."""
+    listed = [str(seed) for seed in sorted(seeds)]
+    return f"seed{'s' if len(listed) > 1 else ''} {', '.join(listed)}"
 
 
 def _row(suite: Suite, setting: Setting, controls: set[str]) -> dict[str, Any]:

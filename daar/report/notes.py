@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from daar.report import failures
 from daar.report.collect import finished
 from daar.report.context import Context
 from daar.report.differences import plain
@@ -61,7 +62,7 @@ def on_intervals(seeds: int) -> str:
 
 
 def on_failures(rows: pd.DataFrame, context: Context) -> Iterator[str]:
-    """Which settings failed, and why."""
-    for row in rows[rows["failed"].notna()].to_dict("records"):
+    """Which settings have no record, and why."""
+    for row, seeds in failures.alike(rows[rows["failed"].notna()]):
         target = "" if pd.isna(row["target"]) else f", target {100 * row['target']:g}%"
-        yield f"Failed: {context.title(row['variant'])}, {row['policy']}{target}, seed {row['seed']}: {row['failed']}"
+        yield f"Missing: {context.title(row['variant'])}, {row['policy']}{target}, {seeds}: {row['failed']}"

@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from daar.errors import InputError
 from daar.files import write_text
-from daar.report import fairness
+from daar.report import failures, fairness
 from daar.report.accuracies import table
 from daar.report.collect import finished, read_results
 from daar.report.comparison import facts
@@ -255,10 +255,10 @@ def _failures(results: pd.DataFrame, titles: Mapping[str, str]) -> list[dict[str
     return [
         {
             "setting": f"{pair_title(row['network'], row['dataset'])}, {titles.get(row['variant'], row['variant'])}, "
-            f"{row['policy']}, {_target(row)}, seed {row['seed']}",
+            f"{row['policy']}, {_target(row)}, {seeds}",
             "reason": row["failed"],
         }
-        for row in results[results["failed"].notna()].to_dict("records")
+        for row, seeds in failures.alike(results[results["failed"].notna()])
     ]
 
 

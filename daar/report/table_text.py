@@ -47,11 +47,11 @@ def spread(mean: float, std: float, of: str) -> str:
 
 
 def seeds(row: Mapping[Any, Any]) -> str:
-    """How many seeds a `by_variant` row is of: 3, or where some failed, 2 of 3; seed 1 failed."""
+    """How many seeds a `by_variant` row is of: 3, or where some have no record, 2 of 3; seed 1 missing."""
     if not row["failed_seeds"]:
         return str(row["n"])
     several = "s" if "," in row["failed_seeds"] else ""
-    return f"{row['n']} of {row['n_asked']}; seed{several} {row['failed_seeds']} failed"
+    return f"{row['n']} of {row['n_asked']}; seed{several} {row['failed_seeds']} missing"
 
 
 def targeted(target: float) -> str:
