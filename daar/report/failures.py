@@ -6,13 +6,14 @@ from the record's back to the dense network's, and the first that holds an error
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from daar import discovery
+from daar.report.names import seeds_title
 from daar.suite import Setting, Suite
 
 NO_RECORD = "not run, or stopped before its end"
@@ -60,13 +61,7 @@ def alike(failed: pd.DataFrame) -> Iterator[tuple[dict[Any, Any], str]]:
     """
     same = ["dataset", "network", "variant", "policy", "scope", "target", "failed"]
     for _, rows in failed.groupby(same, sort=False, dropna=False):
-        yield rows.iloc[0].to_dict(), in_words(rows["seed"])
-
-
-def in_words(seeds: Iterable[int]) -> str:
-    """Write `seed 1`, or `seeds 0, 2`."""
-    listed = [str(seed) for seed in sorted(seeds)]
-    return f"seed{'s' if len(listed) > 1 else ''} {', '.join(listed)}"
+        yield rows.iloc[0].to_dict(), seeds_title(", ".join(map(str, sorted(rows["seed"]))))
 
 
 def _row(suite: Suite, setting: Setting, controls: set[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from daar.report.differences import Difference
+from daar.report.names import seeds_title
 from daar.report.sheet import NONE
 
 RECONSTRUCTION = "DAAR here is a reconstruction from the abstract; its numbers are not the paper's."
@@ -50,8 +51,7 @@ def seeds(row: Mapping[Any, Any]) -> str:
     """How many seeds a `by_variant` row is of: 3, or where some have no record, 2 of 3; seed 1 missing."""
     if not row["failed_seeds"]:
         return str(row["n"])
-    several = "s" if "," in row["failed_seeds"] else ""
-    return f"{row['n']} of {row['n_asked']}; seed{several} {row['failed_seeds']} missing"
+    return f"{row['n']} of {row['n_asked']}; {seeds_title(row['failed_seeds'])} missing"
 
 
 def targeted(target: float) -> str:
