@@ -133,6 +133,24 @@ def test_the_paper_suite_needs_data_and_a_gpu_to_run_but_not_to_be_planned(tmp_p
     assert not (tmp_path / "results").exists()
 
 
+def test_weights_that_are_not_there_stop_a_run_but_not_a_dry_run(tmp_path: Path, digits: Path) -> None:
+    shutil.copytree(digits, tmp_path / "results" / "data" / "digits")
+    entry = {"file": "a.th", "url": "https://example.org/a.th"}
+    content = {
+        **{"suite": "tiny", "datasets": ["digits"], "networks": ["resnet20"], "methods": ["l1"], "seeds": [0]},
+        **{"macs_reductions": [0.5], "finetune": {"epochs": 1}, "base": {"resnet20": entry}, "allow_cpu": True},
+    }
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+    environment = {"DAAR_DATA_ROOT": "root"}
+    done = snakemake("--configfile", "tiny.yaml", cwd=tmp_path, environment=environment)
+    assert done.returncode == 2, done.stdout + done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "no weights for resnet20: looked for a.th and root/a.th; fetch them from https://example.org/a.th" in last
+    assert last.endswith("Run `make demo` for a small suite, or run this one once its data are there.")
+    assert not (tmp_path / "results" / "dense").exists()
+    assert dry_run("--configfile", "tiny.yaml", cwd=tmp_path)["import_weights"] == 1
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [

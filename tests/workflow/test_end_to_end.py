@@ -101,6 +101,25 @@ def test_touching_the_code_reruns_nothing(finished: Path) -> None:
     assert "Nothing to be done" in (done := run(finished, "-n")).stdout + done.stderr
 
 
+def test_published_weights_are_told_by_what_they_hold_not_by_their_date(dense: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.safetensors"
+    shutil.copy(dense / "model.safetensors", weights)
+    assert weights.stat().st_size > 1_000_000  # of smaller files Snakemake itself compares the content
+    suite = {key: value for key, value in SUITE.items() if key not in ("train", "variants")}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({**suite, "base": {"resnet20": {"file": weights.name}}}))
+    asked = ("--configfile", "tiny.yaml", "--", "results/tiny/digits/resnet20/seed0/l1/importance.safetensors")
+    done = snakemake(*asked, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    weights.touch()
+    assert "Nothing to be done" in (done := snakemake("-n", *asked, cwd=tmp_path)).stdout + done.stderr
+    past = weights.stat()
+    *before, last = weights.read_bytes()
+    weights.write_bytes(bytes([*before, last ^ 1]))
+    os.utime(weights, ns=(past.st_atime_ns, past.st_mtime_ns))
+    assert dry_run(*asked, cwd=tmp_path) == {"import_weights": 1, "score_l1": 1, "total": 2}
+
+
 def test_any_record_can_be_reproduced(finished: Path, tmp_path: Path) -> None:
     record = finished / "results/tiny/digits/resnet20/seed1/l1/uniform-all-0.5/record.json"
     command = [sys.executable, "-m", "daar", "reproduce", str(record), "--keep-base", "--cores", "2", "--out"]

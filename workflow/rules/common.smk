@@ -272,6 +272,11 @@ def dense_files(wildcards):
     return [f"{dense_of(wildcards)}/model.{end}" for end in ("safetensors", "json")]
 
 
+def published_weights(wildcards):
+    """The file to import; none where it is not there, which stops a run (`onstart`) but not a dry run."""
+    return [file for file in [SUITE.weights(wildcards.network)] if Path(file).is_file()]
+
+
 def first_dense_files(wildcards):
     """The dense network of the suite's first seed."""
     path = SUITE.dense_path(wildcards.dataset, wildcards.network, SUITE.seeds[0])
