@@ -41,9 +41,13 @@ if SUITE.latency:
 include: "workflow/rules/page.smk"
 
 
-for method in METHODS.values():
+for name, method in METHODS.items():
 
     include: str(method.rule)
+
+    # a plan that was kept, before any program that makes one
+    if REUSED and workflow.is_rule(f"plan_{name}"):
+        workflow.ruleorder("reuse", f"plan_{name}")
 
 
 rule all:

@@ -321,7 +321,7 @@ def _add_suites(subparsers: Any) -> None:
     command.add_argument("config", metavar="JSON")
     options.add_out(command, "the file")
 
-    words = "take a kept record in place of a run, if it is of the same dense network (the workflow calls it)"
+    words = "take a kept record and plan in place of a run, if of the same dense network (the workflow calls it)"
     command = _command(subparsers, "reuse", commands.reuse_record, words)
     command.add_argument("record", type=Path, metavar="RECORD.json", help="in results/reference")
     command.add_argument("--base", required=True, type=Path, help="folder of the dense checkpoint")

@@ -1,7 +1,7 @@
 """Records that were made before: all that a setting's numbers follow from, as one hash, and those kept with it.
 
-A suite that says `reuse` takes such records from `results/reference/<suite>` instead of tuning again. Imported while
-the DAG is built: no torch.
+A suite that says `reuse` takes such records, and the plans that they are of, from `results/reference/<suite>` instead
+of planning and tuning again. Imported while the DAG is built: no torch.
 """
 
 import shutil
@@ -20,6 +20,7 @@ from daar.suite import Setting, Suite
 REFERENCE = Path("results/reference")
 _KEPT = ("suite.json", "results.csv", "report.html")
 _KEPT_FOLDERS = ("tables", "figures")
+_REMEDY = "Delete the file and run the suite again."
 
 
 def made_from(suite: Suite, setting: Setting) -> str:
@@ -66,13 +67,15 @@ def _tuning(method: str) -> Iterable[str]:
 def found(suite: Suite, reference: Path = REFERENCE) -> dict[str, Path]:
     """Setting's path → the record kept of it, of those with an equal hash; none unless the suite says `reuse`.
 
+    A record without the plan that it is of stands for nothing.
+
     Raises:
         InputError: a kept record is damaged, or of another form than today's.
     """
     kept = {}
     for setting in suite.settings if suite.reuse else []:
         file = reference / suite.name / setting.path / "record.json"
-        if not file.exists():
+        if not all(file.with_name(name).exists() for name in _files(setting)):
             continue
         record = _read(file)
         # of another suite or row, where someone has moved it
@@ -82,17 +85,38 @@ def found(suite: Suite, reference: Path = REFERENCE) -> dict[str, Path]:
     return kept
 
 
+def _files(setting: Setting) -> tuple[str, ...]:
+    """What is kept of a setting; a network from scratch has its plan from another."""
+    return ("record.json",) if setting.variant.method == "scratch_of" else ("record.json", "plan.json")
+
+
 def _read(file: Path) -> Any:
+    """A record, held against the plan beside it, where there is one."""
     record = files.read_json(file, "a kept record")
-    validate(record, "record", str(file), "Delete the file and run the suite again.")
+    validate(record, "record", str(file), _REMEDY)
+    beside = file.with_name("plan.json")
+    if beside.exists():
+        plan = files.read_json(beside, "a kept plan")
+        validate(plan, "plan", str(beside), _REMEDY)
+        macs = record["macs"]["slim_closed_form"]
+        if plan["macs"] != macs:
+            raise InputError(
+                f"{beside} should be the plan of {file.name} beside it, which is of {macs:,} MACs, but leaves "
+                f"{plan['macs']:,}. {_REMEDY}"
+            )
     return record
 
 
 def take(file: Path, base: Path, out: Path) -> None:
-    """Copy a kept record into a run's results, if it is of the dense network that the run has.
+    """Copy a kept record, and its plan, into a run's results, if it is of the dense network that the run has.
+
+    Args:
+        file: the kept record.json.
+        base: the run's dense network.
+        out: record.json to be; plan.json comes to lie beside it.
 
     Raises:
-        InputError: it is of another one, or damaged.
+        InputError: it is of another network, or damaged, or the plan beside it is of something else.
     """
     record = _read(file)
     here = files.read_json(base / "model.json", "a checkpoint")["weights_sha256"]
@@ -101,11 +125,13 @@ def take(file: Path, base: Path, out: Path) -> None:
             f"{file} should be of the dense network in {base} (SHA-256 {here[:12]}…), but is of another one "
             f"({record['base']['sha256'][:12]}…). Run all settings here: --config reuse=false"
         )
+    if (plan := file.with_name("plan.json")).exists():
+        files.write_json(out.with_name("plan.json"), files.read_json(plan, "a kept plan"))
     files.write_json(out, record)
 
 
 def keep(suite: Suite, results: Path, reference: Path = REFERENCE) -> Mapping[str, int]:
-    """Copy what is finished of a suite to `<reference>/<suite>`: records, and tables, figures and page where there are.
+    """Copy what is finished of a suite to `<reference>/<suite>`: records with their plans, tables, figures and page.
 
     `environment.json` beside them says on which machines and with which packages and commits the records were made.
 
@@ -113,20 +139,23 @@ def keep(suite: Suite, results: Path, reference: Path = REFERENCE) -> Mapping[st
         How many records were there, and how many the suite has settings.
 
     Raises:
-        InputError: no setting has a record, or one is damaged.
+        InputError: no setting has a record, or one is damaged or without its plan.
     """
     source, target = results / suite.name, reference / suite.name
-    records = [path for s in suite.settings if (path := Path(s.path, "record.json")) and (source / path).exists()]
-    if not records:
+    finished = [setting for setting in suite.settings if (source / setting.path / "record.json").exists()]
+    if not finished:
         raise InputError(f"{source} should hold records to keep, but no setting has one. Run the suite first.")
-    environments = _environments(map(_read, (source / path for path in records)))
+    settings = [Path(setting.path, name) for setting in finished for name in _files(setting)]
+    if absent := [path for path in settings if not (source / path).exists()]:
+        raise InputError(f"{source / absent[0]} should lie beside its record, but does not. Run the suite again.")
+    environments = _environments(_read(source / setting.path / "record.json") for setting in finished)
     there = [Path(name) for name in _KEPT if (source / name).exists()]
     there += [path.relative_to(source) for name in _KEPT_FOLDERS for path in sorted((source / name).glob("*"))]
-    for path in [*records, *there]:
+    for path in [*settings, *there]:
         with files.atomic(target / path) as temporary:
             shutil.copyfile(source / path, temporary)
     files.write_json(target / "environment.json", {"environments": environments})
-    return {"records": len(records), "settings": len(suite.settings)}
+    return {"records": len(finished), "settings": len(suite.settings)}
 
 
 def _environments(records: Iterable[Any]) -> list[dict[str, Any]]:

@@ -101,11 +101,24 @@ def test_the_hash_follows_the_method_s_code_and_not_its_comments(tmp_path: Path)
     assert first(found, "mine") != before
 
 
+def write_plan(folder: Path, **changes: Any) -> Path:
+    """The plan that `make_record()` is of, as far as its MACs say."""
+    macs = make_record()["macs"]
+    content = {
+        **{"format": 1, "method": "l1", "policy": "uniform", "scope": "all", "target": 0.5, "frozen": {}},
+        **{"macs_dense": macs["dense"], "macs": macs["slim_closed_form"]},
+        "groups": [{"name": "conv1", "size": 16, "kept": [0, 3]}],
+    }
+    (folder / "plan.json").write_text(json.dumps({**content, **changes}))
+    return folder / "plan.json"
+
+
 def keep_one(reference: Path, found: suite.Suite, made_from: str | None) -> Path:
     file = reference / found.name / found.settings[0].path / "record.json"
     file.parent.mkdir(parents=True)
     named = {"suite": found.name, "variant": found.settings[0].variant.name}
     file.write_text(json.dumps({**make_record(), **named, "made_from": made_from}))
+    write_plan(file.parent)
     return file
 
 
@@ -115,6 +128,20 @@ def test_a_record_stands_for_a_setting_of_equal_hash_where_the_suite_wants_that(
     assert reuse.found(found, tmp_path) == {found.settings[0].path: file}
     assert reuse.found(make(reuse=False), tmp_path) == {}
     assert reuse.found(make(finetune={"epochs": 2}), tmp_path) == {}
+
+
+def test_a_record_without_its_plan_stands_for_nothing_but_where_another_setting_has_the_plan(tmp_path: Path) -> None:
+    found = make()
+    keep_one(tmp_path, found, first(found)).with_name("plan.json").unlink()
+    assert reuse.found(found, tmp_path) == {}
+    anew = make(variants={"anew": {"scratch_of": "l1"}})
+    setting = next(s for s in anew.settings if s.variant.name == "anew")
+    file = tmp_path / "small" / setting.path / "record.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        json.dumps({**make_record(), "suite": "small", "variant": "anew", "made_from": first(anew, "anew")})
+    )
+    assert reuse.found(anew, tmp_path) == {setting.path: file}
 
 
 def test_a_record_without_a_hash_stands_for_nothing(tmp_path: Path) -> None:
@@ -151,13 +178,34 @@ def dense(folder: Path, sha256: str) -> Path:
 
 def test_a_record_is_taken_if_it_is_of_the_dense_network_that_is_here(tmp_path: Path) -> None:
     record = make_record()
-    file, out = keep_one(tmp_path, make(), None), tmp_path / "record.json"
+    file, out = keep_one(tmp_path, make(), None), tmp_path / "out" / "record.json"
+    out.parent.mkdir()
     reuse.take(file, dense(tmp_path / "same", record["base"]["sha256"]), out)
-    assert json.loads(out.read_text()) == json.loads(file.read_text())
-    out.unlink()
+    for name in ("record.json", "plan.json"):
+        assert json.loads(out.with_name(name).read_text()) == json.loads(file.with_name(name).read_text())
+        out.with_name(name).unlink()
     with pytest.raises(InputError, match=r"of another one .*--config reuse=false"):
         reuse.take(file, dense(tmp_path / "other", "0" * 64), out)
-    assert not out.exists()
+    assert not list(out.parent.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"macs": 20275903},
+            r"should be the plan of record\.json beside it, which is of 20,275,904 MACs, but leaves 20,275,903",
+        ),
+        ({"groups": 3}, r"plan\.json.*groups"),
+    ],
+)
+def test_a_plan_that_is_not_the_record_s_is_not_taken(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    file, out = keep_one(tmp_path, make(), None), tmp_path / "out" / "record.json"
+    out.parent.mkdir()
+    write_plan(file.parent, **changes)
+    with pytest.raises(InputError, match=said):
+        reuse.take(file, dense(tmp_path / "base", make_record()["base"]["sha256"]), out)
+    assert not list(out.parent.iterdir())
 
 
 def finish(found: suite.Suite, results: Path, commits: list[str | None]) -> Path:
@@ -166,6 +214,7 @@ def finish(found: suite.Suite, results: Path, commits: list[str | None]) -> Path
         path = results / "small" / setting.path / "record.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(make_record(commit=commit)))
+        write_plan(path.parent)
     return results / "small"
 
 
@@ -181,7 +230,7 @@ def test_what_is_finished_is_kept(tmp_path: Path) -> None:
     there = {name for name in there if (tmp_path / "kept" / "small" / name).is_file()}
     assert there == {
         *("suite.json", "tables/a.md", "figures/a.png", "environment.json"),
-        f"{found.settings[0].path}/record.json",
+        *(f"{found.settings[0].path}/{name}" for name in ("record.json", "plan.json")),
     }
 
 
@@ -202,6 +251,16 @@ def test_a_damaged_record_is_not_kept(tmp_path: Path) -> None:
     found = make()
     (finish(found, tmp_path / "results", ["a"]) / found.settings[0].path / "record.json").write_text("{")
     with pytest.raises(InputError, match=r"record\.json"):
+        reuse.keep(found, tmp_path / "results", tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_record_without_its_plan_is_not_kept(tmp_path: Path) -> None:
+    found = make()
+    (finish(found, tmp_path / "results", ["a"]) / found.settings[0].path / "plan.json").unlink()
+    with pytest.raises(
+        InputError, match=r"plan\.json should lie beside its record, but does not. Run the suite again."
+    ):
         reuse.keep(found, tmp_path / "results", tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
 

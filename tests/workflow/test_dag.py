@@ -1,5 +1,6 @@
 """The DAG as Snakemake sees it, without running a job."""
 
+import json
 import os
 import re
 import shutil
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from daar import discovery, literature, suite
+from daar import discovery, literature, reuse, suite
+from tests.test_report_collect import record
+from tests.test_reuse import write_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "workflow" / "config"
@@ -202,8 +205,25 @@ def test_a_method_may_be_any_program_that_writes_a_plan(tmp_path: Path) -> None:
         "rule plan_outsider:\n    input: dense_files\n    output: f'{SETTING}/plan.json'\n"
         "    wildcard_constraints: variant=variants_of('outsider')\n    shell: 'outsider {input} > {output}'\n"
     )
-    jobs = dry_run("--config", f"methods_dirs=[{tmp_path / 'more'}]", "methods=[l1,outsider]", cwd=tmp_path)
-    assert (jobs["score_l1"], jobs["plan"], jobs["plan_outsider"], jobs["finetune"]) == (9, 27, 27, 54)
+    content = {
+        **{"suite": "tiny", "datasets": ["digits"], "networks": ["resnet20"], "macs_reductions": [0.3, 0.5]},
+        **{"seeds": [0, 1], "finetune": {"epochs": 1}, "methods": ["l1", "outsider"], "reuse": True},
+        "methods_dirs": [str(tmp_path / "more")],
+    }
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+    jobs = dry_run("--configfile", "tiny.yaml", cwd=tmp_path)
+    assert (jobs["score_l1"], jobs["plan"], jobs["plan_outsider"], jobs["finetune"]) == (2, 4, 4, 8)
+
+    # a kept plan comes first
+    found = suite.load(tmp_path / "tiny.yaml")
+    setting = next(s for s in found.settings if s.variant.name == "outsider")
+    kept = tmp_path / reuse.REFERENCE / "tiny" / setting.path
+    kept.mkdir(parents=True)
+    named = {"suite": "tiny", "variant": "outsider", "made_from": reuse.made_from(found, setting)}
+    (kept / "record.json").write_text(json.dumps(record(**named)))
+    write_plan(kept)
+    jobs = dry_run("--configfile", "tiny.yaml", cwd=tmp_path)
+    assert (jobs["plan"], jobs["plan_outsider"], jobs["finetune"], jobs["reuse"]) == (4, 3, 7, 1)
 
 
 def test_every_rule_of_a_method_is_named_after_its_folder() -> None:

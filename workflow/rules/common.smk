@@ -227,6 +227,13 @@ def made_from(wildcards):
     return reuse.made_from(SUITE, settings_by_path()[str(folder)])
 
 
+def reused(scratch):
+    """A wildcard's pattern: the settings that a kept record stands for, those of networks from scratch or all others."""
+    of = settings_by_path()
+    paths = [p for p in REUSED if (of[p].variant.method == "scratch_of") == scratch]
+    return "|".join(map(re.escape, paths)) or "(?!)"
+
+
 def threads_of_settings(wildcards):
     return cores_of_a_job(len(SETTINGS))
 

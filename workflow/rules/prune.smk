@@ -172,23 +172,33 @@ rule record:
 
 if REUSED:
 
-    ruleorder: reuse > record > record_scratch
+    ruleorder: reuse > plan > random_at
+    ruleorder: reuse > record
+    ruleorder: reuse_scratch > record_scratch
 
-    # in place of tuning and measuring, where that was done before
+    # in place of planning, tuning and measuring, where that was done before
     rule reuse:
         input:
             lambda wildcards: dense_files(settings_by_path()[wildcards.setting]),
             kept=lambda wildcards: str(REUSED[wildcards.setting]),
         output:
             f"{RESULTS}/{{setting}}/record.json",
+            f"{RESULTS}/{{setting}}/plan.json",
         log:
             f"{RESULTS}/{{setting}}/record.log",
         wildcard_constraints:
-            setting="|".join(map(re.escape, REUSED)),
+            setting=reused(scratch=False),
         localrule: True
         conda:
             ENV
         params:
             base=subpath(input[0], parent=True),
         shell:
-            "python -m daar reuse {input.kept} --base {params.base} --out {output} 2>&1 | tee -i {log}"
+            "python -m daar reuse {input.kept} --base {params.base} --out {output[0]} 2>&1 | tee -i {log}"
+
+    # a network from scratch has its plan from another setting
+    use rule reuse as reuse_scratch with:
+        output:
+            f"{RESULTS}/{{setting}}/record.json",
+        wildcard_constraints:
+            setting=reused(scratch=True),
