@@ -274,12 +274,13 @@ def check_suite(a: Namespace) -> None:
 
     device = arguments.device(a)
     cores = a.threads or gpu.count_cores()
-    expected = estimate.estimate(found, device, cores, threads=cores if a.cluster else None)
     if a.cluster:
-        _check_cluster(a, found, expected, device.type, cores)
+        _check_cluster(a, found, estimate.estimate(found, device, cores, threads=cores), device.type, cores)
         return
-    if reused := len(reuse.found(found)):
-        print(f"{reused} of its settings have a record in {reuse.REFERENCE} already, and are not run again")
+    kept = reuse.found(found)
+    if kept:
+        print(f"{len(kept)} of its settings have a record in {reuse.REFERENCE} already, and are not run again")
+    expected = estimate.estimate(found, device, cores, kept=kept)
     print(f"it can run here, on {device.type} with --cores {cores}; by a few steps of each kind of work, timed now:")
     print(estimate.to_text(expected))
 

@@ -13,8 +13,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -51,6 +51,7 @@ _LOSSES_PER_GROUP = 5
 _SCHEDULING = 0.3
 # what a job's process imports: torch's optimizers and its counter of FLOPs bring torch's compiler along
 _LIGHT = "import daar.cli, daar.stages.score, daar.stages.plan"
+_RECORDS = "import daar.cli, daar.reuse"
 _HEAVY = "import daar.cli, daar.stages.finetune, daar.stages.record, torch._dynamo"
 # of kinds of work, where the rule's name says too little
 _NAMES = {"scratch": "from scratch"}
@@ -89,7 +90,9 @@ class Estimate:
         return sum(self.seconds.values()) / 3600
 
 
-def estimate(suite: Suite, device: torch.device, cores: int, *, threads: int | None = None) -> Estimate:
+def estimate(
+    suite: Suite, device: torch.device, cores: int, *, threads: int | None = None, kept: Collection[str] = ()
+) -> Estimate:
     """Time a little of everything that a suite does.
 
     Args:
@@ -97,6 +100,7 @@ def estimate(suite: Suite, device: torch.device, cores: int, *, threads: int | N
         device: that its jobs will run on.
         cores: of the CPU, as Snakemake will be given.
         threads: of every job; None for its share of the cores.
+        kept: paths of settings that a kept record stands for.
 
     Raises:
         InputError: a target cannot be reached.
@@ -117,23 +121,36 @@ def estimate(suite: Suite, device: torch.device, cores: int, *, threads: int | N
     try:
         for name in suite.datasets:
             for network in suite.networks:
-                _add_network(suite, datasets.get(name), network, device, add)
+                _add_network(suite, datasets.get(name), network, device, kept, add)
     finally:
         torch.set_num_threads(before)
+    found.side_by_side = {kind: min(at_once, found.jobs[kind]) for kind, at_once in found.side_by_side.items()}
+    if kept:
+        found.costs.append(Cost("reuse", "", "", len(kept), _start(_RECORDS) + _SCHEDULING))
+        found.side_by_side["reuse"] = min(cores, len(kept))
     found.costs.append(Cost("tables and figures", "", "", 3, 1.0 + _SCHEDULING))
     found.side_by_side["tables and figures"] = 1
     found.peak_mb = _peak_mb()
     return found
 
 
-def _add_network(suite: Suite, dataset: Dataset, network: str, device: torch.device, add: Callable[..., None]) -> None:
+def _add_network(
+    suite: Suite,
+    dataset: Dataset,
+    network: str,
+    device: torch.device,
+    kept: Collection[str],
+    add: Callable[..., None],
+) -> None:
     timed = _Timed(dataset, network, device)
     dense, cells = suite.dense_count, len(suite.settings)
     bases = 1 if network in suite.base else len(suite.seeds)
     of = {"dataset": dataset.name, "network": network}
     if network not in suite.base:
         add("train", dense, bases, lambda: timed.training(suite.train, None, dataset), **of)
-    add("measure", dense, bases, lambda: timed.evaluation(None, dataset.val + dataset.test), **of)
+    settings = [s for s in suite.settings if (s.dataset, s.network) == (dataset.name, network)]
+    if any(setting.path not in kept for setting in settings):
+        add("measure", dense, bases, lambda: timed.evaluation(None, dataset.val + dataset.test), **of)
     for variant in suite.variants:
         if variant.of is None:
             method = discovery.get(variant.method, suite.methods_dirs)
@@ -141,18 +158,20 @@ def _add_network(suite: Suite, dataset: Dataset, network: str, device: torch.dev
             images = suite.calibration_images
             work = functools.partial(timed.scoring, method, options, images)
             add("score", cells, len(suite.seeds), work, variant=variant.name, **of)
-    for setting in suite.settings:
-        here = (setting.dataset, setting.network) == (dataset.name, network)
-        if here and setting.seed == suite.seeds[0]:  # the others take as long
-            _add_setting(suite, dataset, setting, timed, add)
+    for setting in settings:
+        left = sum(replace(setting, seed=seed).path not in kept for seed in suite.seeds)
+        if left and setting.seed == suite.seeds[0]:  # the others take as long
+            _add_setting(suite, dataset, setting, left, timed, add)
 
 
-def _add_setting(suite: Suite, dataset: Dataset, setting: Setting, timed: "_Timed", add: Callable[..., None]) -> None:
+def _add_setting(
+    suite: Suite, dataset: Dataset, setting: Setting, seeds: int, timed: "_Timed", add: Callable[..., None]
+) -> None:
     target, tuning = setting.target, suite.finetune
     brought = setting.policy not in policies.OWN and not setting.policy.startswith("published-")
     passes = _LOSSES_PER_GROUP * timed.groups + 1 if brought else 0
     add_job = functools.partial(
-        add, jobs=len(suite.settings), count=len(suite.seeds), dataset=dataset.name, network=setting.network,
+        add, jobs=len(suite.settings), count=seeds, dataset=dataset.name, network=setting.network,
         variant=setting.variant.name, policy=setting.policy, target=target,
     )  # fmt: skip
     if setting.variant.method == "scratch_of":

@@ -70,6 +70,21 @@ def test_a_policy_that_asks_for_the_loss_runs_the_network_several_times_for_ever
     assert found.seconds["plan"] == pytest.approx((5 * 12 + 1) * 64 / estimate._MASKED)
 
 
+@pytest.mark.usefixtures("unit")
+def test_settings_with_a_kept_record_are_not_run() -> None:
+    """Of l1 and random, two targets, two seeds: all of random's, and one of l1's."""
+    asked = made()
+    kept = {setting.path for setting in asked.settings if setting.variant.name == "random"}
+    kept.add(next(setting.path for setting in asked.settings if setting.variant.name == "l1"))
+    found = estimate.estimate(asked, CPU, 4, kept=kept)
+    assert {kind: found.jobs[kind] for kind in ("plan", "finetune", "record", "reuse")} == {
+        **{"plan": 3, "finetune": 3, "record": 3, "reuse": 5}
+    }
+    assert found.side_by_side["finetune"] == 3  # of four places
+    everything = estimate.estimate(asked, CPU, 4, kept={setting.path for setting in asked.settings})
+    assert everything.jobs == {"train": 2, "score": 4, "reuse": 8, "tables and figures": 3}
+
+
 def test_the_real_thing_takes_time_for_everything() -> None:
     found = estimate.estimate(made(macs_reductions=[0.5], seeds=[0]), CPU, 1)
     assert all(seconds > 0 for seconds in found.seconds.values())
