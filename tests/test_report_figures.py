@@ -71,6 +71,13 @@ def test_dense_line_and_single_seeds() -> None:
     assert sorted(dots) == sorted([92.5, 92.9, 93.0, 93.3, 93.5, 93.4])
 
 
+def test_where_a_run_was_cut_off_not_all_have_all_seeds() -> None:
+    said = [" ".join(draw(*groups).get_supxlabel().split()) for groups in ([L1, DAAR], [L1, DAAR[:1]], [L1[:1]])]
+    assert [line.split(".")[0].split(";")[0].removeprefix("Mean ± sample standard deviation ") for line in said] == [
+        *("over 3 seeds (dots)", "over up to 3 seeds (dots)", "One seed")
+    ]
+
+
 def test_own_ratios_are_hollow_and_where_they_are() -> None:
     own = change(DAAR, target=float("nan"), macs_reduction=0.3)
     panel = draw(L1, DAAR, own).axes[0]

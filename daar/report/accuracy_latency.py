@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from daar.report import drawing
 from daar.report.drawing import Look, Series
-from daar.report.names import pair_title
+from daar.report.names import pair_title, seeds_counted
 from daar.report.statistics import dense, summarise
 
 _BATCHES = (1, 128)
@@ -115,7 +115,7 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     seeds = rows["seed"].nunique()
     machines = sorted({str(gpu if pd.notna(gpu) else cpu) for cpu, gpu in zip(
         rows["hardware_cpu"], rows["hardware_gpu"], strict=True)})  # fmt: skip
-    spread = f"Mean ± sample standard deviation over {seeds} seeds" if seeds > 1 else "One seed"
+    spread = f"Mean ± sample standard deviation over {seeds_counted(rows)}" if seeds > 1 else "One seed"
     return [
         f"{spread}; a time is the median over interleaved windows, in float32. Hardware: {', '.join(machines)}.",
         "Pareto front: no other variant is both as fast and as accurate.",

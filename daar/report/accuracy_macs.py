@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from daar.report import drawing, fairness
 from daar.report.drawing import Look, Series
-from daar.report.names import pair_title
+from daar.report.names import pair_title, seeds_counted
 from daar.report.statistics import by_variant, dense
 from daar.report.table_text import count
 
@@ -165,7 +165,7 @@ def _notes(rows: pd.DataFrame, series: int) -> list[str]:
     """How to read the panels."""
     seeds, own = rows["seed"].nunique(), fairness.own_ratios(rows)
     base = f"; one base, {seeds} tunings" if rows["imported"].any() else ""
-    notes = [f"Mean ± sample standard deviation over {seeds} seeds (dots){base}." if seeds > 1 else "One seed."]
+    notes = [f"Mean ± sample standard deviation over {seeds_counted(rows)} (dots){base}." if seeds > 1 else "One seed."]
     if series > 1 and not own.all():
         notes.append("Variants of one target are spread sideways.")
     if own.any():

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from daar.report import drawing, fairness
 from daar.report.drawing import Look, Series
-from daar.report.names import pair_title
+from daar.report.names import pair_title, seeds_counted
 from daar.report.small_multiples import MOST
 from daar.report.statistics import dense, summarise
 
@@ -106,7 +106,7 @@ def _draw(panel: Axes, values: Any, place: int, one: Series) -> None:
 def _notes(rows: pd.DataFrame) -> list[str]:
     seeds = rows["seed"].nunique()
     base = f"; one base, {seeds} {'draws' if _untuned(rows) else 'tunings'}" if rows["imported"].any() else ""
-    spread = f"Mean ± sample standard deviation over {seeds} seeds (dots){base}." if seeds > 1 else "One seed."
+    spread = f"Mean ± sample standard deviation over {seeds_counted(rows)} (dots){base}." if seeds > 1 else "One seed."
     notes = [spread, "Dashed: the dense network."]
     if rows["target"].nunique() > 1:
         notes.append("A panel for each fraction of the MACs removed.")

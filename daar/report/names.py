@@ -1,5 +1,7 @@
 """How tables and figures name networks and datasets, by their titles where the registries know them, and seeds."""
 
+import pandas as pd
+
 from daar import models
 from daar.data import datasets
 
@@ -14,3 +16,10 @@ def pair_title(network: str, dataset: str) -> str:
 def seeds_title(listed: str) -> str:
     """For "1" it is "seed 1", for "0, 2" it is "seeds 0, 2"."""
     return f"seed{'s' if ',' in listed else ''} {listed}"
+
+
+def seeds_counted(rows: pd.DataFrame) -> str:
+    """How many seeds rows have: "3 seeds", or "up to 3 seeds" where a run was cut off and some rows have fewer."""
+    counts = rows.groupby(["variant", "policy", "target"], dropna=False)["seed"].nunique()
+    most = counts.max()
+    return f"{'up to ' if counts.min() < most else ''}{most} seed{'s' if most > 1 else ''}"

@@ -14,7 +14,7 @@ from daar.files import read_json
 from daar.report import drawing, small_multiples
 from daar.report.beside import places
 from daar.report.drawing import Look, Series
-from daar.report.names import pair_title
+from daar.report.names import pair_title, seeds_counted
 from daar.report.small_multiples import Key
 
 _NAMES = 36  # of groups that an axis holds, each readable
@@ -168,7 +168,7 @@ def _name_groups(panel: Axes, names: Sequence[str], most: int) -> None:
 
 def _notes(rows: pd.DataFrame, all_named: bool) -> list[str]:
     seeds = rows["seed"].nunique()
-    spread = f"Mean over {seeds} seeds; band: from the least to the most." if seeds > 1 else "One seed."
+    spread = f"Mean over {seeds_counted(rows)}; band: from the least to the most." if seeds > 1 else "One seed."
     named = "named by" if all_named else "every one a tick, named by"
     return [
         spread,

@@ -15,7 +15,7 @@ from daar.files import read_json
 from daar.report import drawing, small_multiples
 from daar.report.beside import places
 from daar.report.drawing import Look, Series
-from daar.report.names import pair_title
+from daar.report.names import pair_title, seeds_counted
 from daar.report.small_multiples import Key
 
 _LR_INCHES = 0.45
@@ -127,7 +127,7 @@ def _draw_lr(panel: Axes, curves: pd.DataFrame) -> None:
 
 def _notes(rows: pd.DataFrame, seen: bool) -> list[str]:
     seeds = rows["seed"].nunique()
-    notes = [f"Mean over {seeds} seeds; band: from the least to the most." if seeds > 1 else "One seed."]
+    notes = [f"Mean over {seeds_counted(rows)}; band: from the least to the most." if seeds > 1 else "One seed."]
     if seen:
         notes.append("Val was seen by the dense network or not measured, so the loss of training is shown.")
     if (rows["method"] == "scratch_of").any():
