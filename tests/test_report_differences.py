@@ -60,6 +60,16 @@ def test_the_best_is_no_control_and_no_daar() -> None:
     assert best_comparison(frame([lost(row) for row in L1]), CONTEXT) is None
 
 
+def test_a_row_cut_off_is_no_reference_beside_whole_ones() -> None:
+    # FPGM has the highest mean, of one seed
+    fpgm = rows("fpgm", (99.0, 99.0, 99.0))
+    one_seed = [fpgm[0], *map(lost, fpgm[1:])]
+    assert best_comparison(frame(one_seed, L1), CONTEXT) == ("l1", "uniform")
+    assert best_comparison(frame(one_seed, DAAR), CONTEXT) == ("fpgm", "uniform")
+    # of rows with as many seeds each the highest mean
+    assert best_comparison(frame(one_seed, [lost(row) for row in L1[1:]] + L1[:1]), CONTEXT) == ("fpgm", "uniform")
+
+
 def test_the_plain_row() -> None:
     both = [*DAAR, *change(DAAR, policy="uniform")]
     assert plain(frame(both), "daar", CONTEXT) == ("daar", "adaptive")

@@ -195,6 +195,7 @@ def test_failed_seeds_are_shown_with_their_reasons() -> None:
     assert lines["fpgm"][6:9] == [f"{NONE} (0 of 3; seeds 0, 1, 2 missing)", NONE, NONE]
     assert r"- Missing: daar, adaptive, target 50%, seed 0: the loss \| is \<nan\>" in text
     assert text.count("- Missing: fpgm, uniform, target 50%, seeds 0, 1, 2: ") == 1
+    assert "at the target (where not all rows have all seeds, of those with the most), controls" in text
 
 
 def test_a_pair_of_which_nothing_finished_still_has_its_page() -> None:

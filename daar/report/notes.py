@@ -38,9 +38,10 @@ def on_differences(rows: pd.DataFrame, context: Context) -> Iterator[str]:
     if not (rows.drop_duplicates(["target", "variant", "policy"])["target"].value_counts() > 1).any():
         return
     daar = plain(rows, "daar", context)
+    fewer = "" if rows["failed"].isna().all() else " (where not all rows have all seeds, of those with the most)"
     yield (
-        "vs best comparison: tuned top-1 minus that of the method with the highest mean at the target, controls and "
-        "variants of DAAR left out; it is the row that says reference."
+        f"vs best comparison: tuned top-1 minus that of the method with the highest mean at the target{fewer}, "
+        "controls and variants of DAAR left out; it is the row that says reference."
         + (f" vs DAAR: minus that of {context.title(daar[0])}, policy {daar[1]}." if daar else "")
     )
     yield on_intervals(usual)
