@@ -84,8 +84,8 @@ def ranked(rows: pd.DataFrame, context: Context) -> list[Key]:
 def best_comparison(rows: pd.DataFrame, context: Context) -> Key | None:
     """Of one target: the comparison method (no control, no variant of DAAR) of the highest mean; None without one.
 
-    Of a run that is not whole only rows with as many seeds as any are asked: against one of a single seed nothing would
-    have an interval.
+    Where some settings did not finish, it is one of those with the most seeds: against a row of a single seed no
+    difference has an interval.
     """
     others = rows[rows["method"] != "daar"]
     order, tuned = ranked(others, context), by_seed(others)
