@@ -1,5 +1,5 @@
 """`python -m daar` is the command `daar`."""
 
-from daar.cli import main
+from daar.cli.main import main
 
 main()

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from daar import discovery
 from daar.api import Batch
-from daar.discovery import Method
+from daar.device.precision import evaluating
 from daar.errors import InputError
-from daar.modes import evaluating
+from daar.methods import discovery
+from daar.methods.discovery import Method
 from daar.pruning import importance, policies
 from daar.pruning.calibration_loss import CalibrationLoss
 from daar.pruning.groups import ChannelGraph, channel_graph

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from daar import files
 from daar.errors import InputError
-from daar.suite import Suite
+from daar.storage import files
+from daar.suite.definition import Suite
 
 FORMAT = 1
 

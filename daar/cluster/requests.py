@@ -11,7 +11,7 @@ from daar.cluster import costs
 from daar.cluster.costs import Measured
 from daar.data import datasets
 from daar.errors import InputError
-from daar.suite import Suite
+from daar.suite.definition import Suite
 from daar.training.recipe import Recipe
 
 # Of a measured time: nodes differ, and others use them. Of one that was only worked out from MACs: much more.

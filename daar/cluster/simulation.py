@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from daar.cluster.costs import Cost
-from daar.suite import Setting, Suite
+from daar.suite.definition import Setting, Suite
 
 # the groups of workflow/rules, in the order in which they become ready
 _GROUPS = ("dense", "importance", "tuning")

@@ -17,8 +17,8 @@ from typing import Any
 
 import yaml
 
-from daar.discovery import REPOSITORY
 from daar.errors import InputError
+from daar.storage.bundled import ROOT
 
 PROFILE = "workflow/profiles/slurm/config.yaml"
 # how long a node may take to look at this folder; where all are busy it is not tried
@@ -33,7 +33,7 @@ _OPTIONS = {
 
 def components() -> dict[str, int]:
     """How many chains of jobs share a queue entry, as the profile says; a group that it does not name has 1."""
-    path = REPOSITORY / PROFILE
+    path = ROOT / PROFILE
     try:
         listed = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("group-components", [])
         return {name: int(count) for name, _, count in (entry.partition("=") for entry in listed)}

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from daar.randomness import generator
+from daar.device.randomness import generator
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from daar.data.loading import Split
+from daar.device.randomness import generator
 from daar.errors import InputError
-from daar.randomness import generator
 
 
 def calibration_indices(dataset_name: str, seed: int, n: int, train_size: int) -> Tensor:

@@ -25,7 +25,7 @@ from torch import Tensor
 from daar.data.datasets import Dataset
 from daar.data.decoding import Decoder, Work, open_image, workers
 from daar.errors import InputError
-from daar.files import atomic, read_json, write_json
+from daar.storage.files import atomic, read_json, write_json
 
 FORMAT_VERSION = 1
 HEADER = "daar_image_folder"

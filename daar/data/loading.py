@@ -9,7 +9,7 @@ from daar.data.datasets import Dataset
 from daar.data.image_folder import ImageFolder
 from daar.data.packed import Pack, Report
 from daar.errors import InputError
-from daar.files import read_json
+from daar.storage.files import read_json
 
 Split = Pack | ImageFolder
 

@@ -26,7 +26,7 @@ from daar.data.fingerprints import compare
 from daar.data.readers import Part
 from daar.data.splits import Images, packed_order, split
 from daar.errors import InputError
-from daar.files import atomic, read_json, write_json
+from daar.storage.files import atomic, read_json, write_json
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "val", "test")

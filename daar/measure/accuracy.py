@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from daar.data.loading import Split
-from daar.modes import evaluating, strict_float32
-from daar.training import distributed
+from daar.device import distributed
+from daar.device.precision import evaluating, strict_float32
 
 
 @dataclass(frozen=True)

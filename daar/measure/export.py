@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from daar import files
+from daar.device.precision import evaluating
 from daar.errors import InputError, unknown
-from daar.modes import evaluating
+from daar.storage import files
 
 IMAGES, LOGITS = "images", "logits"
 ABOUT = "daar.json"  # a .pt2's extra file; in ONNX every key is a metadata property

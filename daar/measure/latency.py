@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from daar.device.precision import evaluating, strict_float32
 from daar.errors import InputError
 from daar.measure.export import FORMATS, export, optional, session
-from daar.modes import evaluating, strict_float32
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 WINDOW_SECONDS = 0.2

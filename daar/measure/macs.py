@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from daar.modes import evaluating
+from daar.device.precision import evaluating
 
 
 def count_macs(model: nn.Module, image: Tensor) -> int:

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from daar.modes import strict_float32
+from daar.device.precision import strict_float32
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.slim import Masked, Removed, tensors
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from daar.errors import InputError
-from daar.files import atomic
 from daar.pruning.groups import Group
+from daar.storage.files import atomic
 
 Importance = dict[str, NDArray[np.float64]]
 

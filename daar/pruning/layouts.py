@@ -7,9 +7,9 @@ import numpy as np
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
+from daar.device.precision import evaluating
 from daar.errors import InputError
 from daar.models.shortcut import PaddedShortcut
-from daar.modes import evaluating
 from daar.pruning import movements
 from daar.pruning.identities import Identities, Layout
 from daar.pruning.trace import ACTIVATIONS, ADDITIONS, CONCATENATIONS, PER_CHANNEL, is_one_of, operation, place, trace

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from daar.errors import InputError
-from daar.files import read_json, write_json
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.slim import Removed
-from daar.schemas import validate
+from daar.storage.files import read_json, write_json
+from daar.storage.schemas import validate
 
 SCOPES = ("inner", "all")
 

@@ -7,7 +7,7 @@ from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.importance import group_importance, ranking
 from daar.pruning.plan import Plan, PlannedGroup
-from daar.pruning.policies import Loss, Policy
+from daar.pruning.policy import Loss, Policy
 from daar.pruning.rounding import round_counts
 
 

@@ -1,16 +1,4 @@
-"""Policies: how many channels each group keeps.
-
-Every policy has the signature of a method's own `plan`, so that any importance can go with any policy:
-
-    plan(groups, importance, macs_target, *, macs, loss, **options) -> {group name: kept count}
-
-    groups: the groups in scope (name, size, min_kept, members).
-    importance: group → (size,), ≥ 0, summing to 1.
-    macs_target: the most MACs allowed, or None for the policy's own rate.
-    macs: MACs of one image for given counts; exact.
-    loss: calibration loss of the masked network, given group → removed indices: cross-entropy to the dense network.
-    returns: group → kept count, from its min_kept to its size. Pure: no state, no files.
-"""
+"""The policies: how many channels each group keeps, by name. What a policy is, see policy.py."""
 
 import bisect
 import heapq
@@ -19,18 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daar import discovery
 from daar.errors import InputError, unknown
-from daar.pruning import published
+from daar.methods import discovery
+from daar.pruning import published_ratios
+from daar.pruning.policy import Counts, Loss, Macs, Policy
 
 if TYPE_CHECKING:  # suites ask for names while the DAG is built: no torch, no numpy
     from daar.pruning.groups import Group
     from daar.pruning.importance import Importance
-
-Counts = dict[str, int]
-Macs = Callable[[Counts], int]
-Loss = Callable[[dict[str, list[int]]], float]
-Policy = Callable[..., Counts]
 
 # a plan within this fraction of the dense MACs below its target is close enough
 SLACK = 0.002
@@ -190,7 +174,7 @@ def names(extra: Sequence[Path] = ()) -> dict[str, str]:
     """
     ours = {name: (policy.__doc__ or "").splitlines()[0] for name, policy in OWN.items()}
     brought = {m.policy: f"brought by method {m.name!r}" for m in discovery.find(extra).values() if m.plans is not None}
-    return {**ours, **{name: ratios.summary for name, ratios in published.find().items()}, **brought}
+    return {**ours, **{name: ratios.summary for name, ratios in published_ratios.find().items()}, **brought}
 
 
 def get(name: str, extra: Sequence[Path] = (), *, network: str | None = None) -> Policy:
@@ -207,8 +191,8 @@ def get(name: str, extra: Sequence[Path] = (), *, network: str | None = None) ->
     """
     if name in OWN:
         return OWN[name]
-    if name in published.find():
-        return published.policy(name, network)
+    if name in published_ratios.find():
+        return published_ratios.policy(name, network)
     for method in discovery.find(extra).values():
         if method.plans is not None and method.policy == name:
             return discovery.load(method).plan
@@ -225,12 +209,12 @@ def problem(name: str, network: str, target: float | None) -> str | None:
     """
     if name in OWN:
         return _no_rate(name) if target is None else None
-    return published.problem(name, network, target) if name in published.find() else None
+    return published_ratios.problem(name, network, target) if name in published_ratios.find() else None
 
 
 def sources(name: str, extra: Sequence[Path] = ()) -> list[Path]:
     """The files, beyond daar's modules, that a policy's counts follow from: a paper's ratios, or a method's code."""
-    if name in published.find():
-        return [published.find()[name].file]
+    if name in published_ratios.find():
+        return [published_ratios.find()[name].file]
     methods = discovery.find(extra).values()
     return [file for m in methods if m.plans is not None and m.policy == name for file in m.sources]

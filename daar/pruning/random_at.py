@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import torch
 
+from daar.device.randomness import generator
 from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.importance import ranking
 from daar.pruning.plan import Plan, PlannedGroup
-from daar.randomness import generator
 
 
 def random_at(plan: Plan, graph: ChannelGraph, seed: int) -> Plan:

@@ -7,7 +7,7 @@ from daar.errors import InputError
 
 if TYPE_CHECKING:
     from daar.pruning.groups import Group
-    from daar.pruning.policies import Counts, Macs
+    from daar.pruning.policy import Counts, Macs
 
 
 def round_counts(

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from daar.device.precision import evaluating
 from daar.errors import InputError
 from daar.models.shortcut import PaddedShortcut
-from daar.modes import evaluating
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.trace import PER_CHANNEL, trace
 

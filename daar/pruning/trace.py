@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from daar.device.precision import evaluating, strict_float32
 from daar.errors import InputError
 from daar.models.shortcut import PaddedShortcut
-from daar.modes import evaluating, strict_float32
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 # layers with parameters of shape (c,) that treat every channel by itself

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from daar import explanation
-from daar.explanation import Explanation, Seen
 from daar.report import drawing
 from daar.report.names import pair_title
+from daar.storage import explanation
+from daar.storage.explanation import Explanation, Seen
 
 _COLUMNS = 8
 _BARS = 3  # columns that bars take, and so many maps less

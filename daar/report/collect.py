@@ -20,8 +20,8 @@ from typing import Any
 import pandas as pd
 
 from daar.errors import InputError
-from daar.files import read_json, write_text
-from daar.schemas import validate
+from daar.storage.files import read_json, write_text
+from daar.storage.schemas import validate
 
 SETTING = ("suite", "dataset", "network", "seed", "variant", "policy", "scope", "target")
 ORDER = ["suite", "dataset", "network", "target", "control", "variant", "policy", "scope", "seed"]

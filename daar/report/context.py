@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from daar import discovery
-from daar.suite import Suite
+from daar.methods import discovery
+from daar.suite.definition import Suite
 from daar.training.recipe import Recipe
 
 

@@ -14,8 +14,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from daar.files import atomic
 from daar.report.table_text import RECONSTRUCTION
+from daar.storage.files import atomic
 
 WIDTH_INCHES = 90 / 25.4  # one column of a journal
 PANELS_INCHES = 3.1

@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from daar import discovery
+from daar.methods import discovery
 from daar.report.names import seeds_title
-from daar.suite import Setting, Suite
+from daar.suite.definition import Setting, Suite
 
 NO_RECORD = "not run, or stopped before its end"
 

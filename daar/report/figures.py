@@ -16,7 +16,7 @@ from daar.report.published import points
 def write_figures(results: Path, folder: Path, titles: Mapping[str, str], scored: Collection[str] = ()) -> list[Path]:
     """Write `<dataset>-<network>-<kind>.png` and `.svg` into `folder` for every pair in results.csv.
 
-    The kinds are those of `daar.suite_figures.kinds`.
+    The kinds are those of `daar.suite.figures.kinds`.
 
     Args:
         results: the results.csv; plans, importances and records lie beside it, in the folders of the settings.

@@ -13,16 +13,15 @@ from typing import NamedTuple
 import pandas as pd
 from scipy import stats
 
-from daar import literature
-from daar.files import write_text
-from daar.literature import Result
-from daar.report import fairness
+from daar.report import fairness, literature
 from daar.report.collect import finished, read_results
+from daar.report.literature import Result
 from daar.report.markdown import escape
 from daar.report.names import pair_title
 from daar.report.published import KINDS, delta, percent, source
 from daar.report.statistics import summarise
 from daar.report.table_text import RECONSTRUCTION, signed
+from daar.storage.files import write_text
 
 NEAR_POINTS = 10.0  # of MACs: beyond it there is no counterpart
 MACS_POINTS = 3.0

@@ -20,7 +20,6 @@ import yaml
 from markupsafe import Markup
 
 from daar.errors import InputError
-from daar.files import write_text
 from daar.report import failures, fairness
 from daar.report.accuracies import table
 from daar.report.collect import finished, read_results
@@ -30,7 +29,8 @@ from daar.report.names import pair_title
 from daar.report.page_plots import accuracy_macs
 from daar.report.page_words import findings, limits, run_facts
 from daar.report.table_text import NONE, RECONSTRUCTION, count, signed
-from daar.suite import Suite, setting_path
+from daar.storage.files import write_text
+from daar.suite.definition import Suite, setting_path
 
 _TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 # endings of the figures' file names; another stands as it is

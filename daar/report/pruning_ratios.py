@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from daar.errors import InputError
-from daar.files import read_json
 from daar.report import drawing, small_multiples
-from daar.report.beside import places
 from daar.report.drawing import Look, Series
 from daar.report.names import pair_title, seeds_counted
+from daar.report.setting_files import places
 from daar.report.small_multiples import Key
+from daar.storage.files import read_json
 
 _NAMES = 36  # of groups that an axis holds, each readable
 _LISTED = 3  # variants that a label names

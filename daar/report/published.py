@@ -6,13 +6,13 @@ from urllib.parse import quote, urlsplit
 
 import pandas as pd
 
-from daar import literature
-from daar.files import write_text
-from daar.literature import Result
+from daar.report import literature
+from daar.report.literature import Result
 from daar.report.markdown import escape
 from daar.report.names import pair_title
 from daar.report.sheet import NONE
 from daar.report.table_text import count, signed
+from daar.storage.files import write_text
 
 KINDS = {"paper": "paper", "official_readme": "official page", "secondary_table": "secondary"}
 COUNTING = {"slim": "slim", "thop": "slim, by thop", "masked": "masked", "double": "2 × MACs"}

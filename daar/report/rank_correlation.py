@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 
 from daar.errors import InputError
 from daar.report import drawing
-from daar.report.beside import places
 from daar.report.names import pair_title
+from daar.report.setting_files import places
 
 _ROW_INCHES = 0.24
 _ROOMY = 8  # variants beside whose labels the numbers have room

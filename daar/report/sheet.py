@@ -5,15 +5,9 @@ Text in here is as a reader should see it. Every form escapes it for itself.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
-
-from daar.files import write_text
-
 NONE = "–"
-ENDINGS = (".md", ".csv", ".tex", ".html")
 
 
 class Cell(NamedTuple):
@@ -84,25 +78,3 @@ def grid(
 
 def _cell(given: Cell | str) -> Cell:
     return Cell(given) if isinstance(given, str) else given
-
-
-def write(stem: Path, sheet: Sheet, numbers: pd.DataFrame) -> list[Path]:
-    """Write a page in its forms, `stem` with each of ENDINGS; the CSV holds the numbers, unrounded.
-
-    Returns:
-        The files written.
-    """
-    # each form knows Sheet
-    from daar.report import html, latex, markdown
-
-    texts = {
-        ".md": markdown.page(sheet),
-        ".csv": numbers.to_csv(index=False, lineterminator="\n"),
-        ".tex": latex.page(sheet),
-        ".html": html.page(sheet),
-    }
-    # not with_suffix: names may hold dots
-    paths = {stem.with_name(stem.name + ending): texts[ending] for ending in ENDINGS}
-    for path, text in paths.items():
-        write_text(path, text)
-    return list(paths)

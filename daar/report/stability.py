@@ -10,12 +10,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from daar.files import read_json, write_text
 from daar.report import drawing
 from daar.report.drawing import Look
 from daar.report.names import pair_title
 from daar.report.tables import RECONSTRUCTION, escape
-from daar.schemas import validate
+from daar.storage.files import read_json, write_text
+from daar.storage.schemas import validate
 
 MEASURES = {"correlation": "Rank correlation", "overlap": "Overlap"}
 _TO_LARGEST = {f"{name}_to_largest": f"{head} to the largest" for name, head in MEASURES.items()}

@@ -6,15 +6,15 @@ epochs and memory. `<pair>-ablation-<method>`: what a method's options do, where
 
 from pathlib import Path
 
-from daar.files import write_text
 from daar.report import ablations, accuracies, costs, fairness
 from daar.report.accuracies import table
 from daar.report.collect import read_results
 from daar.report.context import Context
 from daar.report.differences import differences
 from daar.report.markdown import escape
-from daar.report.sheet import write
+from daar.report.sheet_files import write
 from daar.report.table_text import RECONSTRUCTION, count, signed
+from daar.storage.files import write_text
 
 __all__ = ["RECONSTRUCTION", "count", "escape", "signed", "table", "write_tables"]
 

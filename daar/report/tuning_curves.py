@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from daar.errors import InputError
-from daar.files import read_json
 from daar.report import drawing, small_multiples
-from daar.report.beside import places
 from daar.report.drawing import Look, Series
 from daar.report.names import pair_title, seeds_counted
+from daar.report.setting_files import places
 from daar.report.small_multiples import Key
+from daar.storage.files import read_json
 
 _LR_INCHES = 0.45
 _FEW = 20  # epochs that are marked one by one

@@ -7,16 +7,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from daar import checkpoint, discovery, explanation
 from daar.api import Batch, feature_maps
+from daar.checkpoint import checkpoint
 from daar.data import loading
 from daar.data.calibration import calibration_batch, calibration_indices
-from daar.discovery import Method
 from daar.errors import InputError
-from daar.explanation import Explanation, Seen
+from daar.methods import discovery
+from daar.methods.discovery import Method
 from daar.pruning import plan as plans
 from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.slim import Removed
+from daar.storage import explanation
+from daar.storage.explanation import Explanation, Seen
 
 IMAGES = 3
 FILTERS = 3  # of each kind, kept and removed

@@ -5,11 +5,13 @@ from typing import Any
 
 import torch
 
-from daar import __version__, checkpoint, files
-from daar.checkpoint import Description
+from daar import __version__
+from daar.checkpoint import checkpoint
+from daar.checkpoint.checkpoint import Description
 from daar.measure import macs
 from daar.measure.export import export as write
 from daar.pruning import plan as plans
+from daar.storage import files
 
 
 def export(*, folder: Path, form: str, out: Path | None = None) -> tuple[Path, float]:

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from daar import checkpoint, files, provenance
-from daar.checkpoint import Description
+from daar.checkpoint import checkpoint
+from daar.checkpoint.checkpoint import Description
 from daar.data import datasets, loading
+from daar.device import distributed
 from daar.pruning import plan as plans
 from daar.pruning.slim import CHECKED_IMAGES
 from daar.stages.prune import slim_by_plan
-from daar.training import distributed
+from daar.storage import files, provenance
 from daar.training.batches import Data
 from daar.training.engine import fit
 from daar.training.progress import Progress, curve_to_json

@@ -5,12 +5,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from daar import checkpoint, files, foreign_weights, misfit, models, provenance
-from daar.checkpoint import Description
+from daar import models
+from daar.checkpoint import checkpoint, foreign, mismatch
+from daar.checkpoint.checkpoint import Description
+from daar.checkpoint.foreign import COUNTER, TORCHVISION
 from daar.data import datasets
 from daar.errors import InputError
-from daar.foreign_weights import COUNTER, TORCHVISION
 from daar.models import Network
+from daar.storage import files, provenance
 
 # what most published weights normalise by
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -67,12 +69,12 @@ def _fetch(
 ) -> tuple[dict[str, Tensor], tuple[float, ...], tuple[float, ...], dict[str, Any]]:
     """The published tensors, mean and std, and where they are from."""
     if not str(file).startswith(TORCHVISION):
-        state = foreign_weights.read(Path(file))
+        state = foreign.read(Path(file))
         origin = {"file": Path(file).name, "sha256": files.sha256(Path(file))}
         return state, mean or _IMAGENET_MEAN, std or _IMAGENET_STD, origin
     if mean or std:
         raise InputError(f"{file} brings its own mean and std. Leave --mean and --std out.")
-    published = foreign_weights.from_torchvision(str(file).removeprefix(TORCHVISION), entry)
+    published = foreign.from_torchvision(str(file).removeprefix(TORCHVISION), entry)
     return published.state, published.mean, published.std, published.origin
 
 
@@ -80,11 +82,11 @@ def _load(model: nn.Module, published: dict[str, Tensor], entry: Network, num_cl
     """Put the published weights into the network that they are said to be of."""
     # files older than torch 0.4.1 lack BN's batch counters, which no result depends on
     counters = {name: value for name, value in model.state_dict().items() if name.endswith(COUNTER)}
-    state = counters | foreign_weights.renamed(published, entry)
-    if wrong := misfit.differences(model.state_dict(), state):
-        advice = misfit.advice(published, entry, num_classes)
+    state = counters | foreign.renamed(published, entry)
+    if wrong := mismatch.differences(model.state_dict(), state):
+        advice = mismatch.advice(published, entry, num_classes)
         raise InputError(f"{where} does not fit {entry.name} with {num_classes} classes: {wrong}. {advice}")
-    model.load_state_dict(foreign_weights.to_float32(state, where))
+    model.load_state_dict(foreign.to_float32(state, where))
 
 
 def _types(state: dict[str, Tensor]) -> dict[str, Any]:

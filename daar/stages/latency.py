@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from daar import checkpoint, files, provenance
-from daar.checkpoint import Description
+from daar.checkpoint import checkpoint
+from daar.checkpoint.checkpoint import Description
 from daar.errors import InputError
 from daar.measure import latency as measuring
 from daar.measure import macs
+from daar.storage import files, provenance
 
 FORMAT = 1
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from daar import checkpoint
-from daar.checkpoint import Description
+from daar.checkpoint import checkpoint
+from daar.checkpoint.checkpoint import Description
 from daar.data import loading
 from daar.errors import InputError
 from daar.measure import accuracy, macs

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
-from daar import checkpoint, discovery
+from daar.checkpoint import checkpoint
 from daar.data import loading
 from daar.data.calibration import calibration_batch
-from daar.discovery import Method
+from daar.methods import discovery
+from daar.methods.discovery import Method
 from daar.pruning import importance, policies
 from daar.pruning import plan as plans
 from daar.pruning.calibration_loss import CalibrationLoss

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from daar import checkpoint, files
-from daar.checkpoint import Description
+from daar.checkpoint import checkpoint
+from daar.checkpoint.checkpoint import Description
 from daar.data import loading
 from daar.data.calibration import calibration_batch
 from daar.data.loading import Split
@@ -17,6 +17,7 @@ from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.plan import Plan, PlannedGroup
 from daar.pruning.slim import CHECKED_IMAGES, slim, slim_error
+from daar.storage import files
 
 
 @dataclass(frozen=True)

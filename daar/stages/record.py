@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 
-from daar import checkpoint, files
-from daar.checkpoint import Description
+from daar.checkpoint import checkpoint
+from daar.checkpoint.checkpoint import Description
 from daar.pruning.groups import channel_graph
 from daar.pruning.slim import CHECKED_IMAGES, slim
-from daar.schemas import validate
 from daar.stages.measure import accuracies, sizes
 from daar.stages.scratch import is_from_scratch
+from daar.storage import files
+from daar.storage.schemas import validate
 
 
 def record(
@@ -52,7 +53,7 @@ def record(
         device: where the networks run.
         benchmarks: score, plan and finetune → Snakemake's benchmark file, where there is one.
         of: the variant that a control takes its widths from.
-        made_from: hash of all that the setting follows from (`daar.reuse.made_from`), where a workflow knows it.
+        made_from: hash of all that the setting follows from (`daar.run.reuse.made_from`), where a workflow knows it.
 
     Raises:
         InputError: a file is absent or damaged.

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from daar import checkpoint, discovery
 from daar.api import Batch
+from daar.checkpoint import checkpoint
 from daar.data import loading
 from daar.data.calibration import calibration_batch
-from daar.discovery import Method
+from daar.methods import discovery
+from daar.methods.discovery import Method
 from daar.pruning import importance
 from daar.pruning.groups import channel_graph
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 
-from daar import checkpoint, files
+from daar.checkpoint import checkpoint
 from daar.data import datasets, loading
+from daar.device.randomness import derive
 from daar.models import fresh
 from daar.pruning import plan as plans
-from daar.randomness import derive
 from daar.stages.finetune import tune
 from daar.stages.prune import CHECKED_IMAGES, slim_by_plan
+from daar.storage import files
 from daar.training.batches import Data
 from daar.training.budget import scratch_recipe
 from daar.training.recipe import Recipe

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from tabulate import tabulate
 
-from daar import checkpoint
+from daar.checkpoint import checkpoint
 from daar.data import loading
 from daar.data.calibration import calibration_indices
-from daar.discovery import Method
 from daar.errors import InputError
+from daar.methods.discovery import Method
 from daar.pruning import importance
 from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.importance import Importance, group_importance

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import torch
 
-from daar import checkpoint, models, provenance
-from daar.checkpoint import Description
+from daar import models
+from daar.checkpoint import checkpoint
+from daar.checkpoint.checkpoint import Description
 from daar.data import datasets, loading
+from daar.device import distributed
+from daar.device.randomness import derive
 from daar.errors import InputError
-from daar.randomness import derive
-from daar.training import distributed
+from daar.storage import provenance
 from daar.training.batches import Data
 from daar.training.engine import fit
 from daar.training.progress import curve_to_json

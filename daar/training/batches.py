@@ -12,9 +12,9 @@ from daar.data.image_folder import ImageFolder
 from daar.data.loading import Split
 from daar.data.packed import Pack
 from daar.measure.accuracy import Accuracy, evaluate
+from daar.training.batch_sizes import Steady
 from daar.training.folder_batches import FolderBatches
 from daar.training.recipe import Recipe
-from daar.training.steady import Steady
 
 
 class Batches(Protocol):

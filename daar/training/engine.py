@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from daar.device import distributed
+from daar.device.precision import flushing_denormals, resolve, strict_float32
 from daar.errors import InputError, first_line, is_out_of_memory
-from daar.modes import flushing_denormals, resolve, strict_float32
-from daar.training import capacity, distributed, heap, interrupts, resume
+from daar.training import capacity, interrupts, malloc, resume
 from daar.training.batches import TrainingData
 from daar.training.progress import Epoch, Partial, Progress, duration
 from daar.training.recipe import Recipe
@@ -67,7 +68,7 @@ def fit(
     arithmetic = strict_float32() if loop.precision == "float32" else contextlib.nullcontext()
     with (
         flushing_denormals(device),
-        heap.kept(device),
+        malloc.kept(device),
         arithmetic,
         distributed.naming_the_lost(),
         distributed.once_told(),

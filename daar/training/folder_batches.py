@@ -7,9 +7,9 @@ from torch import Tensor
 
 from daar.data.decoding import Decoder, Work, workers
 from daar.data.image_folder import ImageFolder
-from daar.randomness import derive, generator
+from daar.device.randomness import derive, generator
+from daar.training.batch_sizes import Steady
 from daar.training.recipe import Recipe
-from daar.training.steady import Steady
 
 
 class FolderBatches(Steady):

@@ -5,8 +5,8 @@ import itertools
 import torch
 from torch import Tensor, nn
 
+from daar.device.precision import strict_float32
 from daar.errors import InputError
-from daar.modes import strict_float32
 
 
 def recalibrate(model: nn.Module, images: Tensor, batch_size: int = 128) -> None:

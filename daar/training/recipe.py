@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from daar.errors import InputError
-from daar.files import digest
+from daar.storage.files import digest
 
 SCHEDULES = ("constant", "step", "cosine")
 PRECISIONS = ("auto", "bf16", "float32")

@@ -16,9 +16,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from daar import files
+from daar.device import distributed
 from daar.errors import InputError
-from daar.training import distributed
+from daar.storage import files
 from daar.training.progress import Epoch, Partial, Progress
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from daar.training import distributed
+from daar.device import distributed
 from daar.training.losses import loss as loss_of
 from daar.training.recipe import Recipe
 

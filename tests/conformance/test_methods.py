@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from daar import discovery
 from daar.api import Batch, MethodInfo
-from daar.discovery import Method
+from daar.methods import discovery
+from daar.methods.discovery import Method
 from daar.models.resnet_cifar import ResNet
 from daar.pruning import importance
 from daar.pruning.calibration_loss import CalibrationLoss

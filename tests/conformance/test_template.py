@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from daar import discovery
-from daar.cli import main
+from daar.cli.main import main
+from daar.methods import discovery
+from daar.storage import bundled
 from tests.conformance import test_methods as contract
 from tests.networks import one_thread  # noqa: F401  # one_thread acts on this module
 
-DOC = discovery.REPOSITORY / "docs" / "adding-a-method.md"
-TEMPLATE = discovery.REPOSITORY / "baselines" / "_template"
+DOC = bundled.ROOT / "docs" / "adding-a-method.md"
+TEMPLATE = bundled.ROOT / "baselines" / "_template"
 NAME = "fresh"
 
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor, nn
 
-from daar import discovery, models
+from daar import models
 from daar.api import Batch, InputError, feature_maps, filters
+from daar.methods import discovery
 from daar.models.resnet_cifar import ResNet
 from daar.pruning import importance
 from daar.pruning.groups import channel_graph

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daar import discovery, models
+from daar import models
 from daar.api import InputError, feature_maps
+from daar.methods import discovery
 from daar.pruning.groups import channel_graph
 from tests.networks import one_thread  # noqa: F401  # one_thread acts on this module
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from daar import discovery, models
+from daar import models
 from daar.api import InputError
+from daar.methods import discovery
 from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import Group, channel_graph
 from daar.pruning.importance import Importance, group_importance, ranking

@@ -6,8 +6,9 @@ import torch
 from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 
-from daar import discovery, models
+from daar import models
 from daar.api import Batch
+from daar.methods import discovery
 from daar.pruning.groups import channel_graph
 from tests.networks import enliven
 

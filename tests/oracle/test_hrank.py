@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from daar import discovery
+from benchmarks.scores import hrank_as_published
 from daar.api import Batch
-from daar.bench.scores import hrank_as_published
+from daar.methods import discovery
 from daar.models.resnet_cifar import ResNet
 from daar.models.vgg_cifar import VGG16
 from daar.pruning import policies

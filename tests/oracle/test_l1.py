@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from daar import discovery
 from daar.api import Batch
+from daar.methods import discovery
 from daar.models.resnet_cifar import ResNet
 from daar.pruning.groups import channel_graph
 from daar.pruning.slim import slim

@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from daar import checkpoint, discovery
 from daar.api import Batch
+from daar.checkpoint import checkpoint
 from daar.data import datasets, packed
 from daar.data.calibration import calibration_batch
 from daar.data.packed import Pack
 from daar.measure.accuracy import evaluate
+from daar.methods import discovery
 from daar.pruning import policies
 from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph, channel_graph

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from daar import discovery, literature, reuse, suite
-from tests.test_report_collect import record
-from tests.test_reuse import write_plan
+from daar.methods import discovery
+from daar.report import literature
+from daar.run import reuse
+from daar.suite import definition, reading
+from tests.report.test_collect import record
+from tests.run.test_reuse import write_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "workflow" / "config"
@@ -37,7 +40,7 @@ def dry_run(*arguments: str, cwd: Path, root: Path = ROOT) -> dict[str, int]:
     return {rule: int(count) for rule, count in table}
 
 
-def expected(found: suite.Suite) -> dict[str, int]:
+def expected(found: definition.Suite) -> dict[str, int]:
     """The jobs that a suite stands for, counted from its file."""
     settings, seeds = len(found.settings), len(found.seeds)
     pairs = len(found.datasets) * len(found.networks)
@@ -60,7 +63,7 @@ def test_filters_are_scored_and_what_is_tuned_measured_before_more_is_tuned(tmp_
     done = snakemake("-n", "--configfile", str(CONFIG / "demo.yaml"), cwd=tmp_path)
     jobs = re.findall(r"^(?:local)?rule (\w+):\n((?: {4}.+\n)*)", done.stdout, re.MULTILINE)
     first = {rule for rule, about in jobs if "priority: 1\n" in about}
-    scores = {f"score_{variant.method}" for variant in suite.load(CONFIG / "demo.yaml").variants}
+    scores = {f"score_{variant.method}" for variant in reading.load(CONFIG / "demo.yaml").variants}
     assert first == {"measure", "record", *scores}, done.stdout + done.stderr
 
 
@@ -68,7 +71,7 @@ def test_filters_are_scored_and_what_is_tuned_measured_before_more_is_tuned(tmp_
 def test_the_dag_is_what_the_file_says(tmp_path: Path, name: str) -> None:
     file = CONFIG / f"{name}.yaml"
     arguments = [] if name == "paper" else ["--configfile", str(file)]  # the paper suite is the default
-    assert dry_run(*arguments, cwd=tmp_path) == expected(suite.load(file))
+    assert dry_run(*arguments, cwd=tmp_path) == expected(reading.load(file))
 
 
 def test_only_methods_of_several_variants_have_a_table_of_options(tmp_path: Path) -> None:
@@ -215,7 +218,7 @@ def test_a_method_may_be_any_program_that_writes_a_plan(tmp_path: Path) -> None:
     assert (jobs["score_l1"], jobs["plan"], jobs["plan_outsider"], jobs["finetune"]) == (2, 4, 4, 8)
 
     # a kept plan comes first
-    found = suite.load(tmp_path / "tiny.yaml")
+    found = reading.load(tmp_path / "tiny.yaml")
     setting = next(s for s in found.settings if s.variant.name == "outsider")
     kept = tmp_path / reuse.REFERENCE / "tiny" / setting.path
     kept.mkdir(parents=True)

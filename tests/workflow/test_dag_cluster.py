@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from daar import suite
 from daar.cluster import costs, simulation, slurm
 from daar.cluster.costs import Cost, Measured
+from daar.suite import reading
 from tests.workflow.test_dag import ROOT, snakemake
 from tests.workflow.test_dag_devices import SUITE
 
@@ -70,7 +70,7 @@ def test_every_rule_that_is_submitted_says_what_it_needs(tmp_path: Path) -> None
 def test_jobs_share_queue_entries_as_the_simulation_says(tmp_path: Path) -> None:
     text = dry_run(tmp_path, **SEEDS)
     groups = Counter(name.partition("-")[0] for name in re.findall(r"Group job (\S+) \(", text))
-    found = suite.load(tmp_path / "tiny.yaml")
+    found = reading.load(tmp_path / "tiny.yaml")
     entries = Counter(entry.group for entry in simulation.entries(found, [], slurm.components()))
     assert groups == entries
     assert not set(re.findall(r"^    rule (\w+):", text, re.MULTILINE)) & LOCAL
@@ -97,7 +97,7 @@ def test_a_job_works_out_no_hash_of_code_that_only_its_submitter_compares(tmp_pa
     packs.mkdir(parents=True)
     for name in ("train.safetensors", "val.safetensors", "test.safetensors", "source.json"):
         (packs / name).touch()
-    recipe = suite.load(tmp_path / "tiny.yaml").dense_path("digits", "resnet20", 0).split("/")[2]
+    recipe = reading.load(tmp_path / "tiny.yaml").dense_path("digits", "resnet20", 0).split("/")[2]
     jobs = [f"{rule}:dataset=digits,network=resnet20,recipe={recipe},seed=0" for rule in ("train", "measure")]
     job = ["--mode", "remote", "--nolock", "--force", "--allowed-rules", "train", "measure", "--target-jobs", *jobs]
     assert hashed(tmp_path, *job) == set()
@@ -106,7 +106,7 @@ def test_a_job_works_out_no_hash_of_code_that_only_its_submitter_compares(tmp_pa
 
 def hashed(folder: Path, *arguments: str) -> set[str]:
     """Modules whose code is hashed while Snakemake reads the workflow."""
-    spying = "from daar import provenance as p; found = p.code_hash; "
+    spying = "from daar.storage import provenance as p; found = p.code_hash; "
     spying += (
         "p.code_hash = lambda *a, **k: (print('HASHED', *a), found(*a, **k))[1]; import snakemake.cli as c; c.main()"
     )
@@ -120,7 +120,7 @@ def hashed(folder: Path, *arguments: str) -> set[str]:
 
 def test_measured_costs_decide_the_time_of_a_job(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(SUITE))
-    found = suite.load(tmp_path / "tiny.yaml")
+    found = reading.load(tmp_path / "tiny.yaml")
     tuning = Cost("finetune", "digits", "resnet20", 1, 3540.0, "l1", "uniform", 0.5)
     measured = Measured(costs.fingerprint(found), "cpu", "a machine", 4, 2000, (tuning,))
     costs.write(tmp_path / "results" / "tiny" / "costs.json", measured)

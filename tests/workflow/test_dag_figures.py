@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from daar import suite, suite_figures
-from daar.report import write_figures
-from tests.report_files import write_beside
-from tests.report_rows import frame, rows
+from daar.report.figures import write_figures
+from daar.suite import definition, figures, reading
+from tests.report.report_files import write_beside
+from tests.report.report_rows import frame, rows
 from tests.workflow.test_dag import snakemake
 
 PLAIN: dict[str, Any] = {
@@ -36,7 +36,7 @@ KINDS = {
 }
 
 
-def results(found: suite.Suite) -> pd.DataFrame:
+def results(found: definition.Suite) -> pd.DataFrame:
     """What collect would make of the suite, with invented numbers."""
     blank = {
         f"latency_ms_{which}_b{size}": 1.0 if found.latency else None
@@ -47,15 +47,15 @@ def results(found: suite.Suite) -> pd.DataFrame:
     for variant in found.variants:
         own: dict[str, Any] = {"suite": "tiny", "dataset": "digits", "network": "resnet20", "of": variant.of}
         own["method"] = variant.method
-        own |= {"control": variant.name in suite_figures.controls(found), "epochs": found.finetune.epochs}
+        own |= {"control": variant.name in figures.controls(found), "epochs": found.finetune.epochs}
         made.append(rows(variant.name, (90.0, 91.0), **own, **blank))
     return frame(*made)
 
 
 @pytest.mark.parametrize("name", SUITES)
 def test_what_is_written_is_what_was_announced(tmp_path: Path, name: str) -> None:
-    found = suite.from_config(SUITES[name], "here")
-    assert set(suite_figures.kinds(found)) == KINDS[name]
+    found = reading.from_config(SUITES[name], "here")
+    assert set(figures.kinds(found)) == KINDS[name]
     data = results(found)
     path = tmp_path / "results.csv"
     data.to_csv(path, index=False)
@@ -63,16 +63,16 @@ def test_what_is_written_is_what_was_announced(tmp_path: Path, name: str) -> Non
     if not found.finetune.epochs:
         for record in tmp_path.rglob("record.json"):
             record.write_text(json.dumps({"curve": []}))
-    written = write_figures(path, tmp_path / "figures", found.titles(), suite_figures.scored(found))
+    written = write_figures(path, tmp_path / "figures", found.titles(), figures.scored(found))
     expected = {f"digits-resnet20-{kind}.{ending}" for kind in KINDS[name] for ending in ("svg", "png")}
     assert {path.name for path in written} == expected == {path.name for path in (tmp_path / "figures").iterdir()}
 
 
 def test_controls_and_scored_variants() -> None:
-    found = suite.from_config(SUITES["one scored variant beside controls"], "here")
-    assert (suite_figures.controls(found), suite_figures.scored(found)) == (("at", "anew"), ("l1",))
-    usual = suite.from_config(PLAIN, "here")
-    assert (suite_figures.controls(usual), suite_figures.scored(usual)) == (("random",), ("l1", "random"))
+    found = reading.from_config(SUITES["one scored variant beside controls"], "here")
+    assert (figures.controls(found), figures.scored(found)) == (("at", "anew"), ("l1",))
+    usual = reading.from_config(PLAIN, "here")
+    assert (figures.controls(usual), figures.scored(usual)) == (("random",), ("l1", "random"))
 
 
 def test_equal_scores_stand_once() -> None:
@@ -82,8 +82,8 @@ def test_equal_scores_stand_once() -> None:
         "daar-unadjusted": {"method": "daar", "options": {"adjust": False}},
         "daar-spatial": {"method": "daar", "options": {"attention": "spatial"}},
     }
-    found = suite.from_config({**PLAIN, "methods": ["l1", "daar"], "variants": variants}, "here")
-    assert suite_figures.scored(found) == ("l1", "daar", "daar-spatial")
+    found = reading.from_config({**PLAIN, "methods": ["l1", "daar"], "variants": variants}, "here")
+    assert figures.scored(found) == ("l1", "daar", "daar-spatial")
 
 
 @pytest.mark.parametrize("name", ["one scored variant beside controls", "timed"])

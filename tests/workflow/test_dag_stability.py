@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.test_stability import SMALL
+from tests.stages.test_stability import SMALL
 from tests.workflow.test_dag import dry_run
 
 

@@ -5,17 +5,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-from daar import (
-    discovery,
-    files,
-    gpu,
-    literature,
-    preflight,
-    provenance,
-    reuse,
-    suite as suites,
-    suite_figures,
-)
+from daar.device import gpu
+from daar.methods import discovery
+from daar.report import literature
+from daar.run import preflight, reuse
+from daar.storage import files, provenance
+from daar.suite import figures as suite_figures, reading as suites
 from daar.cluster import launch, requests, slurm, watching
 from daar.errors import InputError
 from daar.pruning import policies
@@ -48,7 +43,7 @@ SETTING = f"{VARIANT}/{{policy}}-{{scope}}-{{target}}"
 KINDS = suite_figures.kinds(SUITE)
 SCORED = suite_figures.scored(SUITE)
 EXPLAINED = suite_figures.explained(SUITE)
-# as readers of the report see them, by the kinds that daar.suite_figures names
+# as readers of the report see them, by the kinds that daar.suite.figures names
 FIGURES = {
     "accuracy-macs": "Accuracy and MACs",
     "pruning-ratios": "Pruning ratios over depth",
@@ -63,7 +58,7 @@ ENV = f"{workflow.basedir}/environment.yml"
 discovery.export_interpreter()
 
 # `gpu` counts slots. Without a limit Snakemake would hand them out without end; `--resources gpu=N` still wins. Which
-# GPU a job gets is its own affair (daar/lease.py). On a cluster the limit is that of one queue entry.
+# GPU a job gets is its own affair (daar/device/lease.py). On a cluster the limit is that of one queue entry.
 if "gpu" not in workflow.global_resources:
     granted = not workflow.remote_exec or gpu.count_gpus() > 0
     workflow.register_resource(
@@ -107,7 +102,7 @@ wildcard_constraints:
 
 
 def code_hash(*module, **given):
-    """Of the code behind a result, as `daar.provenance` has it, for a param: after an edit the result is made anew.
+    """Of the code behind a result, as `daar.storage.provenance` has it, for a param: after an edit the result is made anew.
 
     In a job it is not worked out, which takes longer than all else that is read there: only the Snakemake that
     submits jobs compares params and notes them down.
@@ -222,7 +217,7 @@ def settings_by_path():
 
 
 def made_from(wildcards):
-    """What `daar.reuse` knows a setting's record by."""
+    """What `daar.run.reuse` knows a setting's record by."""
     folder = Path(SETTING.format(**wildcards)).relative_to(RESULTS)
     return reuse.made_from(SUITE, settings_by_path()[str(folder)])
 

@@ -1,0 +1,103 @@
+"""Seconds that pruning takes: from a network to a slim one, and each policy's plan."""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.harness import Benchmark, Options, Side, Sides, under
+from daar import models
+from daar.methods import discovery
+from daar.pruning import policies
+from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning.plan import Plan
+from daar.pruning.planning import make_plan
+from daar.pruning.slim import slim
+
+NETWORK = "resnet110"
+# the most seconds from a network to its slim one
+LIMITS = {"resnet110": 5, "densenet40": 5, "googlenet": 15}
+TARGET = 0.5
+WORDS = f"random importance, {TARGET:.0%} of the MACs removed"
+
+
+def benchmarks() -> list[Benchmark]:
+    """Pruning the networks of most layers and groups, and a plan for ResNet-110 by every policy there is."""
+    pruned = [
+        Benchmark(
+            f"prune-{name}",
+            f"Pruning {models.get(name).title}: trace, groups, plan, slim",
+            functools.partial(_prune, name),
+            under(limit),
+        )
+        for name, limit in LIMITS.items()
+    ]
+    plans = [
+        Benchmark(
+            f"plan-{NETWORK}-{policy}",
+            f"Plan for ResNet-110, policy `{policy}`",
+            functools.partial(_plan, policy),
+            under(5),
+            budget=60,
+        )
+        for policy in _policies()
+    ]
+    return [*pruned, *plans]
+
+
+def _policies() -> list[str]:
+    """Those that plan any network for any target: ours, and those that methods bring."""
+    return [*policies.OWN, *(method.policy for method in discovery.find().values() if method.plans)]
+
+
+@contextmanager
+def _prune(network: str, _: Options) -> Iterator[Sides]:
+    model, image = _built(network)
+    scores = random_scores(channel_graph(model, image))
+
+    def prune() -> None:
+        graph = channel_graph(model, image)
+        slim(model, graph, planned(graph, scores, "uniform").removed(graph))
+
+    yield Sides(Side(f"uniform policy, {WORDS}", prune))
+
+
+@contextmanager
+def _plan(policy: str, _: Options) -> Iterator[Sides]:
+    graph = channel_graph(*_built(NETWORK))
+    scores = random_scores(graph)
+
+    def plan() -> None:
+        planned(graph, scores, policy)
+
+    about = "the calibration loss, where a policy asks for it, is the square of how many channels go and takes no time"
+    yield Sides(Side(f"{WORDS}; {about}", plan))
+
+
+def _built(network: str) -> tuple[nn.Module, Tensor]:
+    entry = models.get(network)
+    return entry.build(entry.classes), torch.zeros(1, *entry.input_shape)
+
+
+def random_scores(graph: ChannelGraph) -> dict[str, Tensor]:
+    """Importance for every layer, the same in each call."""
+    dice = torch.Generator().manual_seed(0)
+    return {layer: torch.rand(len(graph.layers[layer].outputs), generator=dice) for layer in graph.scored_layers()}
+
+
+def planned(graph: ChannelGraph, scores: dict[str, Tensor], policy: str, round_to: int = 1) -> Plan:
+    """A plan for half of the MACs, scope `all`."""
+    return make_plan(
+        graph,
+        scores,
+        policies.get(policy),
+        loss=lambda removed: float(sum(map(len, removed.values())) ** 2),
+        options={},
+        method="random",
+        policy_name=policy,
+        scope="all",
+        target=TARGET,
+        round_to=round_to,
+    )

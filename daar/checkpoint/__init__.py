@@ -1,0 +1,1 @@
+"""Networks on disk: ours, and weights that others have published."""

@@ -1,0 +1,141 @@
+"""A network on disk: a folder with `model.safetensors` (weights) and `model.json` (all that is needed to rebuild it).
+
+Loading builds the dense network, slims it by the plan, and loads the weights. No pickles. Since format 2, model.json
+holds the hash of the weights, so that damage, and files of two checkpoints, are noticed.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from daar import models
+from daar.checkpoint import mismatch
+from daar.errors import InputError
+from daar.pruning import plan as plans
+from daar.pruning.groups import channel_graph
+from daar.pruning.slim import slim
+from daar.storage import files
+from daar.storage.schemas import validate
+
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class Description:
+    """model.json.
+
+    Attributes:
+        network: name in the registry.
+        dataset: name of the dataset it was trained on.
+        num_classes: length of the logits.
+        input_shape: (C, H, W).
+        mean: per channel, of pixels in 0..1; a network is always fed with its own.
+        std: likewise.
+        trained_on: which splits its training has seen, out of train, val, test.
+        plan: how it was slimmed, or None for a dense network.
+        provenance: seed, recipe, base checkpoint, versions and the like.
+    """
+
+    network: str
+    dataset: str
+    num_classes: int
+    input_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    trained_on: tuple[str, ...]
+    plan: plans.Plan | None
+    provenance: dict[str, Any]
+
+
+def save(folder: Path, model: nn.Module, description: Description) -> None:
+    """Write a checkpoint: the weights first, so that where model.json is, they are.
+
+    A crash in between, over an older checkpoint, leaves new weights by the old model.json; `load` refuses the pair by
+    the hash, and running the stage again mends it.
+    """
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_state(folder, state, description)
+
+
+def save_state(folder: Path, state: dict[str, Tensor], description: Description) -> None:
+    """Write a checkpoint from a state dict of contiguous CPU tensors."""
+    folder = Path(folder)
+    with files.atomic(folder / "model.safetensors") as temporary:
+        safetensors.torch.save_file(state, temporary)
+        digest = files.sha256(temporary)
+    plan = description.plan and plans.to_json(description.plan)
+    content = {"format": FORMAT, **asdict(description), "plan": plan, "weights_sha256": digest}
+    files.write_json(folder / "model.json", content)
+
+
+def describe(folder: Path) -> Description:
+    """Read model.json.
+
+    Raises:
+        InputError: it is absent, damaged, or of a newer format.
+    """
+    return _read_description(Path(folder) / "model.json")[0]
+
+
+def _read_description(path: Path) -> tuple[Description, str | None]:
+    """model.json, and the hash of the weights, which format 1 did not keep."""
+    content = files.read_json(path, "the description of a checkpoint")
+    if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] > FORMAT:
+        raise InputError(f"{path} has format {content['format']}; this version reads up to {FORMAT}. Update daar.")
+    validate(content, "model", str(path), "Make the checkpoint anew.")
+    plan = content["plan"] and plans.from_json(content["plan"], f"{path}: plan")
+    lists: dict[str, Any] = {key: tuple(content[key]) for key in ("input_shape", "mean", "std", "trained_on")}
+    plain = {key: content[key] for key in ("network", "dataset", "num_classes", "provenance")}
+    return Description(**plain, **lists, plan=plan), content.get("weights_sha256")
+
+
+def build(description: Description) -> nn.Module:
+    """The network of a description with weights not yet loaded (whatever memory held), slimmed by its plan."""
+    model = build_dense(description)
+    if description.plan is None:
+        return model
+    graph = channel_graph(model, torch.zeros(1, *description.input_shape))
+    return slim(model, graph, description.plan.removed(graph))
+
+
+def build_dense(description: Description) -> nn.Module:
+    """The dense network of a description; torch's random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        return models.get(description.network).build(description.num_classes)
+
+
+def load(folder: Path) -> tuple[nn.Module, Description]:
+    """Read a checkpoint.
+
+    Returns:
+        The network in eval mode on the CPU, and its description.
+
+    Raises:
+        InputError: a file is absent, damaged or of a newer format, or weights and description do not fit.
+    """
+    path = Path(folder) / "model.safetensors"
+    description, expected = _read_description(path.with_name("model.json"))
+    model = build(description)
+    try:
+        content = path.read_bytes()
+        state = safetensors.torch.load(content)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(
+            f"{path} should hold weights, but it cannot be read: {error}. Copy or make it anew."
+        ) from error
+    digest = hashlib.sha256(content).hexdigest()
+    if expected not in (None, digest):
+        raise InputError(
+            f"{path} is not the file that model.json is about: its SHA-256 is {digest[:12]}…, not {expected[:12]}…. "
+            "It is damaged, or another checkpoint's, or its writing was cut short: copy both files anew, or run again "
+            "the command that made them."
+        )
+    if wrong := mismatch.differences(model.state_dict(), state):
+        raise InputError(f"{path} does not fit the {description.network} of its model.json: {wrong}. Copy both anew.")
+    model.load_state_dict(state)
+    return model.eval(), description

@@ -1,0 +1,209 @@
+"""Weights that others have published: state dicts in every usual file, and torchvision's by their name.
+
+Nothing is unpickled but tensors and plain values (`weights_only=True`).
+"""
+
+import http.client
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from daar.errors import InputError
+from daar.models import Network
+from daar.storage import files
+
+TORCHVISION = "torchvision:"
+COUNTER = "num_batches_tracked"
+_NESTINGS = ("state_dict", "model", "net", "model_state_dict")
+# parts of a name that DataParallel and torch.compile put in, and what thop leaves in a state dict
+_WRAPPERS, _THOP = {"module", "_orig_mod"}, {"total_ops", "total_params"}
+
+
+class _Ignored:
+    """Stands in for a numpy scalar, such as a best accuracy beside the weights: no numpy code runs on a file's word."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __setstate__(self, _: Any) -> None: ...
+
+
+_STAND_INS: list[Any] = [
+    (_Ignored, name) for name in ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
+]
+
+
+@dataclass(frozen=True)
+class Published:
+    """Weights of torchvision.
+
+    Attributes:
+        state: their tensors, by name.
+        mean: per channel, of pixels in 0..1, as they want their images normalised.
+        std: likewise.
+        origin: torchvision's name, file, hash, published accuracy (percent) and preprocessing, for provenance.
+    """
+
+    state: dict[str, Tensor]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    origin: dict[str, Any]
+
+
+def read(file: Path) -> dict[str, Tensor]:
+    """The tensors of a foreign file, out of its wrapping and without the prefixes of DataParallel and torch.compile.
+
+    Args:
+        file: of torch.save, in either of its formats, or `.safetensors`.
+
+    Raises:
+        InputError: it is absent, damaged, holds more than tensors and plain values, or no state dict.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise InputError(f"{file} should hold weights, but there is no such file. Check the path.")
+    if file.suffix == ".safetensors":
+        try:
+            return _unwrapped(safetensors.torch.load_file(file), str(file))
+        except (OSError, safetensors.SafetensorError) as error:
+            raise InputError(
+                f"{file} should hold weights, but it cannot be read: {error}. Copy or download it anew."
+            ) from error
+    try:
+        # torch warns of old or foreign forms before it refuses them; one line is enough
+        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_STAND_INS):
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged pickle makes its reader raise
+        raise InputError(
+            f"{file} should be a state dict saved by torch.save, but it cannot be read safely: {_reason(error)}. "
+            "Save it again as a plain state dict of tensors."
+        ) from error
+    return _unwrapped(content, str(file))
+
+
+def _reason(error: Exception) -> str:
+    """What stopped torch.load, in a clause; not its advice to turn safety off."""
+    if (found := re.search(r"GLOBAL (\S+)", str(error))) is not None:
+        return f"it holds more than tensors ({found[1]})"
+    found = re.search(r"WeightsUnpickler error: (.*)", str(error))
+    lines = str(found[1] if found else error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).rstrip(". ")
+
+
+def _unwrapped(content: Any, where: str) -> dict[str, Tensor]:
+    """The state dict inside what a file holds."""
+    for key in _NESTINGS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    if not isinstance(content, dict) or not content or not all(_is_plain(*item) for item in content.items()):
+        raise InputError(
+            f"{where} holds a {type(content).__name__} and no state dict of tensors. Save model.state_dict()."
+        )
+    parts = {name: [part for part in name.split(".") if part not in _WRAPPERS] for name in content}
+    return {".".join(parts[name]): value.detach() for name, value in content.items() if parts[name][-1] not in _THOP}
+
+
+def _is_plain(name: Any, value: Any) -> bool:
+    return isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
+
+
+def from_torchvision(name: str, network: Network) -> Published:
+    """Weights of torchvision, downloaded unless they lie in its cache.
+
+    Args:
+        name: torchvision's, such as IMAGENET1K_V1.
+        network: one that the registry has of torchvision.
+
+    Raises:
+        InputError: torchvision has none of that name for the network, or they cannot be fetched.
+    """
+    weights = _find(name, network)
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    file = folder / Path(urlparse(weights.url).path).name
+    try:
+        content = torch.hub.load_state_dict_from_url(
+            weights.url, model_dir=str(folder), map_location="cpu", check_hash=True, weights_only=True
+        )
+    except Exception as error:  # no network, a broken transfer, a wrong hash, a damaged pickle
+        if not isinstance(error, OSError | http.client.HTTPException) and file.exists():
+            raise InputError(f"{file} in torchvision's cache is damaged. Delete it and import again.") from error
+        raise InputError(
+            f"{file.name} cannot be downloaded: {_reason(error)}. Fetch {weights.url} where there is a network, and "
+            f"give the local file: daar import {file.name} --network {network.name}"
+        ) from error
+    digest = files.sha256(file) if file.exists() else None
+    # torch compares the hash when it downloads, not when it finds the file in its cache
+    if digest is not None and not digest.startswith(file.stem.rpartition("-")[2]):
+        raise InputError(f"{file} in torchvision's cache is damaged (SHA-256 {digest}). Delete it and import again.")
+    transforms, figures = weights.transforms(), weights.meta["_metrics"]["ImageNet-1K"]
+    origin = {
+        **{"torchvision": str(weights), "url": weights.url, "file": file.name, "sha256": digest},
+        **{"published_top1": figures["acc@1"], "published_top5": figures["acc@5"]},
+        **{"resize": transforms.resize_size[0], "crop": transforms.crop_size[0]},
+    }
+    state = _unwrapped(content, file.name)
+    return Published(state, tuple(transforms.mean), tuple(transforms.std), origin)
+
+
+def _find(name: str, network: Network) -> Any:
+    """The entry of torchvision for the weights of a network."""
+    from torchvision.models import get_model_weights
+
+    try:
+        known = get_model_weights(network.name)
+        # torchvision has other networks by the names of some of ours
+        fits = all(weights.transforms().crop_size == list(network.input_shape[2:]) for weights in known)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise InputError(
+            f"torchvision has no weights for {network.name} of {'×'.join(map(str, network.input_shape))} images. "
+            "Import a file, or choose a network for ImageNet (daar list networks)."
+        )
+    if name not in known.__members__:
+        names = ", ".join(weights.name for weights in known)
+        raise InputError(f"torchvision has no weights {name!r} for {network.name}; there are: {names}.")
+    return known[name]
+
+
+def renamed(state: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
+    """The same tensors under the names that the registry's network has."""
+
+    def ours(name: str) -> str:
+        prefix = next((prefix for prefix in network.renamed if name.startswith(prefix)), "")
+        return network.renamed[prefix] + name.removeprefix(prefix) if prefix else name
+
+    return {ours(name): value for name, value in state.items()}
+
+
+def to_float32(state: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """The weights in the type that this project computes in.
+
+    Raises:
+        InputError: a weight is no float (quantised), or not finite; names it.
+    """
+    converted = {}
+    for name, value in state.items():
+        if name.endswith(COUNTER):
+            converted[name] = value
+            continue
+        if not value.is_floating_point():
+            raise InputError(
+                f"{where}: {name!r} is of {value.dtype}, expected a float type. Import the weights before quantisation."
+            )
+        converted[name] = value.float()
+        if not converted[name].isfinite().all():
+            raise InputError(
+                f"{where}: {name!r} has values that are not finite (NaN or infinite in float32). Its training failed "
+                "or the file is damaged: take other weights."
+            )
+    return converted

@@ -1,0 +1,127 @@
+"""What several commands make of their arguments. Heavy modules are imported where they are needed."""
+
+import functools
+import json
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import yaml
+
+from daar.data import datasets
+from daar.device import distributed
+from daar.errors import InputError
+from daar.training import published_recipes
+from daar.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+
+def packs(a: Namespace) -> Path:
+    """The packed dataset's folder; packs it first, or writes the index of its images, where it is not there."""
+    from daar.data import loading
+
+    dataset = datasets.get(a.dataset)
+    folder: Path = a.packs / a.dataset
+    if not (folder / "source.json").exists():
+        loading.prepare(dataset, folder, data_root=a.data_root)
+    return folder
+
+
+def device(a: Namespace) -> "torch.device":
+    """The device of --device, with --threads CPU threads; a GPU is this process's until it ends.
+
+    Under torchrun it meets the other processes first, of which only the first one is heard from here on.
+    """
+    from daar.device.gpu import choose_device, slots_per_gpu
+
+    _set_threads(a.threads)
+    distributed.join()
+    if not distributed.is_first():
+        silence(sys.stdout)
+    return choose_device(a.device, slots_per_gpu(a.slots_per_gpu))
+
+
+def _set_threads(count: int | None) -> None:
+    from daar.device.gpu import count_cores
+
+    if count is not None and count < 1:
+        raise InputError(f"--threads is {count}; it must be 1 or more.")
+    if count is not None:  # for processes that this one starts, and for what numpy may bring later
+        os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(count)))
+    import torch
+
+    torch.set_num_threads(count or max(1, count_cores() // distributed.local_processes()))
+
+
+def say(a: Namespace) -> Callable[[str], None]:
+    """Prints a line at once, behind the label; a training outlives the reader of its lines."""
+    return functools.partial(_print, f"{a.label}: " if a.label else "")
+
+
+def _print(label: str, line: str) -> None:
+    try:
+        print(f"{label}{line}", flush=True)
+    except BrokenPipeError:
+        silence(sys.stdout)
+
+
+def silence(stream: TextIO) -> None:
+    """Send a stream nowhere whose reader has gone, so that Python need not fail on it again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def options(a: Namespace) -> dict[str, Any]:
+    """The method's options, of --options."""
+    found = from_text(a.options, "--options")
+    if not isinstance(found, dict):
+        raise InputError(
+            f'--options must be a JSON object, got {a.options!r}. For example: \'{{"attention": "dual"}}\''
+        )
+    return found
+
+
+def recipe(a: Namespace, default: Recipe, purpose: str = "train") -> Recipe:
+    """The default, under --recipe, under the single options; --recipe alone starts from Recipe's own defaults.
+
+    Args:
+        a: of the command line.
+        default: where there is no --recipe.
+        purpose: `train` or `finetune`, for which a recipe named by --recipe must be.
+    """
+    settings = default.to_json() if a.recipe is None else _said(a.recipe)
+    given = {f.name: value for f in fields(Recipe) if (value := getattr(a, f.name)) is not None}
+    if given.get("schedule", "step") != "step" and "milestones" not in given:
+        settings.pop("milestones", None)
+    return published_recipes.resolve({**settings, **given}, purpose, "recipe")
+
+
+def _said(text: str) -> dict[str, Any]:
+    """What --recipe says: settings as JSON, the name of a published recipe, or a file of settings."""
+    if text.lstrip().startswith("{"):
+        return from_text(text, "--recipe")
+    is_file = "." in text or "/" in text or Path(text).exists()
+    return {"recipe": text} if text in published_recipes.find() or not is_file else _yaml(Path(text))
+
+
+def from_text(text: str, what: str) -> Any:
+    """The value of JSON text; InputError says `what` it should have been."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{what} is not JSON: {error}. Got {text!r}.") from error
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"--recipe is neither JSON nor a readable YAML file: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"recipe {path} must be a mapping of settings, got {type(content).__name__}.")
+    return content

@@ -1,0 +1,72 @@
+"""Datasets: `data prepare` and `data check`.
+
+Heavy modules are imported where they are needed.
+"""
+
+import json
+from argparse import Namespace
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from daar.cli import options
+from daar.data import datasets
+from daar.storage import files
+
+
+def add_commands(subparsers: Any) -> None:
+    """Add the parsers of this family."""
+    data = subparsers.add_parser("data", help="pack a dataset, or check a packed one").add_subparsers(required=True)
+    command = options.command(data, "prepare", prepare_data, "find, check and pack a dataset")
+    command.add_argument("dataset", metavar="DATASET")
+    command.add_argument("--out", type=Path, help="folder of the packed files (default: results/data/DATASET)")
+    command.add_argument("--source", default="auto", help="torchvision, folder or parquet (default: what is there)")
+    command.add_argument("--download", action="store_true", help="fetch it with torchvision where it is not there")
+    words = "decode every file of a folder of images, too (packing always does)"
+    command.add_argument("--verify", action="store_true", help=words)
+    words = "leave out of a folder of images what cannot be decoded, and note it; verifies"
+    command.add_argument("--skip-corrupt", action="store_true", help=words)
+    options.add_data_root(command)
+
+    command = options.command(data, "check", check_data, "verify a packed dataset and say what is in it")
+    command.add_argument("folder", type=Path, metavar="DIR")
+    options.add_json(command)
+
+
+def prepare_data(a: Namespace) -> None:
+    """`daar data prepare`."""
+    from daar.data import loading
+
+    dataset = datasets.get(a.dataset)
+    out = a.out or Path("results/data") / a.dataset
+    loading.prepare(
+        dataset, out, data_root=a.data_root, source=a.source, download=a.download, verify=a.verify,
+        skip_corrupt=a.skip_corrupt,
+    )  # fmt: skip
+    source = files.read_json(out / "source.json", "the source of a packed dataset")
+    how = f"index of the {source['kind']}" if dataset.stays_in_folder else f"packed from {source['kind']}"
+    print(f"{dataset.title}: {how} at {source['where']} into {out}; {source['note']}")
+
+
+def check_data(a: Namespace) -> None:
+    """`daar data check`."""
+    from daar.data import loading
+
+    report = loading.check(a.folder)
+    if a.json:
+        print(json.dumps(asdict(report), indent=2))
+        return
+    print(f"{report.dataset}: {report.comparison}; from {report.source['kind']} at {report.source['where']}")
+    for split, counts in report.counts.items():
+        equal = len(set(counts.values())) == 1
+        listed = [f"{name} {count:,}" for name, count in counts.items()]
+        several = (
+            ", ".join(listed) if len(listed) <= 20 else f"{min(counts.values()):,} to {max(counts.values()):,} each"
+        )
+        per_class = f"{next(iter(counts.values())):,} of each class" if equal else several
+        print(f"{split}: {sum(counts.values()):,} images ({per_class})")
+    print(f"mean {_numbers(report.mean)}, std {_numbers(report.std)} (of pixels in 0..1, train part)")
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.4f}" for value in values)

@@ -1,0 +1,88 @@
+"""The command line: every stage is a subcommand that reads files and writes files.
+
+Bad input exits with code 2 and one line that says what to do.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from daar import __version__
+from daar.cli import analysis, data, deployment, measuring, pruning, reporting, suites, training, views
+from daar.cli.arguments import silence
+from daar.device import distributed
+from daar.errors import InputError, first_line, is_out_of_memory
+from daar.training.interrupts import Interrupted
+
+# in the order of the help
+_FAMILIES = (views, data, training, pruning, measuring, deployment, suites, reporting, analysis)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; exits with 0, 2 for bad input, 130 or 143 after a signal."""
+    execute(_parser().parse_args(arguments))
+
+
+def execute(parsed: argparse.Namespace) -> None:
+    """Run what a command line asks for, with errors and signals told in one line.
+
+    Args:
+        parsed: with `run`, which gets it, and `by_torchrun`, whether several processes can share the command.
+    """
+    try:
+        _require_alone(parsed)
+        parsed.run(parsed)
+        distributed.leave()
+    except InputError as error:
+        sys.exit(_complain(str(error)))
+    except Interrupted as interrupt:
+        if distributed.is_first():
+            _tell(f"daar: {interrupt}.")
+        sys.exit(interrupt.exit_code)
+    except KeyboardInterrupt:
+        _tell("daar: interrupted at once; the same command goes on from what was saved last.")
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone, as in `daar list methods | head -1`
+        silence(sys.stdout)
+    except (MemoryError, RuntimeError) as error:
+        if str(error).startswith("DataLoader worker"):
+            from daar.data import decoding
+
+            sys.exit(_complain(str(decoding.death())))
+        if not is_out_of_memory(error):
+            raise
+        sys.exit(_complain(f"out of memory: {first_line(error)}. {_what_to_lower(parsed)}"))
+
+
+def _require_alone(parsed: argparse.Namespace) -> None:
+    """Commands that several processes cannot share are started once."""
+    if distributed.is_launched() and not parsed.by_torchrun:
+        raise InputError("torchrun starts train, finetune, scratch and measure; start any other command without it.")
+
+
+def _complain(message: str) -> int:
+    _tell(f"daar: error: {' '.join(message.split())}")
+    return 2
+
+
+def _tell(line: str) -> None:
+    try:
+        print(f"{line}\n", end="", file=sys.stderr, flush=True)  # in one piece, beside other processes' lines
+    except BrokenPipeError:  # the exit code still tells
+        silence(sys.stderr)
+
+
+def _what_to_lower(parsed: argparse.Namespace) -> str:
+    options = {"batch_size": "batch_size in the recipe", "batch_sizes": "--batch-sizes", "images": "--images"}
+    found = [words for name, words in options.items() if hasattr(parsed, name)]
+    lower = f"Lower {found[0]}, or close" if found else "Close"
+    return f"{lower} other programs that use this memory; on a GPU that jobs share, lower slots per GPU."
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="daar", description="A reproducible benchmark suite for CNN filter pruning.")
+    parser.add_argument("--version", action="version", version=f"daar {__version__}")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for family in _FAMILIES:
+        family.add_commands(subparsers)
+    return parser

@@ -1,0 +1,88 @@
+"""Measure a network: `measure` and `record`.
+
+Heavy modules are imported where they are needed.
+"""
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from daar.cli import arguments, options
+from daar.device import distributed
+from daar.errors import InputError
+from daar.methods import discovery
+from daar.storage import files
+
+
+def add_commands(subparsers: Any) -> None:
+    """Add the parsers of this family."""
+    command = options.command(
+        subparsers, "measure", measure, "accuracy, MACs and parameters of any checkpoint", by_torchrun=True
+    )
+    options.add_checkpoint(command)
+    command.add_argument("--out", type=Path, help="write the JSON there too")
+    options.add_json(command)
+    options.add_images(command)
+    options.add_run(command, seed=False)
+
+    command = options.command(subparsers, "record", record, "measure one setting of a suite and write record.json")
+    command.add_argument("run_folder", type=Path, metavar="RUN", help="folder that finetune wrote")
+    command.add_argument("--base", required=True, type=Path, help="folder of the dense checkpoint")
+    command.add_argument("--base-measured", required=True, type=Path, help="what measure --out wrote of it")
+    command.add_argument("--suite", required=True, help="name of the suite")
+    command.add_argument("--variant", required=True, help="row of the table")
+    options.add_method(command)
+    command.add_argument("--of", metavar="VARIANT", help="of a control: the variant whose widths it takes")
+    words = "hash of all that the setting follows from, as the workflow knows it"
+    command.add_argument("--made-from", metavar="HASH", help=words)
+    words = "STAGE=FILE: Snakemake's benchmark file of a stage"
+    command.add_argument("--benchmarks", nargs="*", default=[], metavar="STAGE=FILE", help=words)
+    options.add_out(command, "record.json")
+    options.add_images(command, calibration=True)
+    options.add_run(command)
+
+
+def measure(a: Namespace) -> None:
+    """`daar measure`."""
+    from daar.stages.measure import measure as stage
+
+    found = stage(folder=a.checkpoint, packs=arguments.packs(a), device=arguments.device(a))
+    if a.out and distributed.is_first():
+        files.write_json(a.out, found)
+    if a.json:
+        print(json.dumps(found, indent=2))
+        return
+    val = "seen in training" if found["val_seen"] else f"{found['val_top1']:.2f} %"
+    images = f"{found['images']:,} test images"
+    print(f"{found['network']} on {found['dataset']}: top-1 {found['top1']:.2f} % of {images}, val {val}")
+    thop = f"{found['macs_thop']:,}" if found["macs_thop"] is not None else "fails"
+    counters = f"closed form {found['macs_closed_form']:,}; thop, which adds BN: {thop}"
+    print(f"{found['macs']:,} MACs ({counters}), {found['params']:,} parameters")
+
+
+def record(a: Namespace) -> None:
+    """`daar record`."""
+    benchmarks = dict(item.split("=", 1) for item in a.benchmarks if "=" in item)
+    if len(benchmarks) < len(a.benchmarks):
+        raise InputError(f"--benchmarks takes STAGE=FILE, got {a.benchmarks}. Name the stage of each file.")
+    from daar.stages.record import record as stage
+
+    stage(
+        suite=a.suite,
+        variant=a.variant,
+        method=a.method,
+        control=a.of is not None or bool(discovery.get(a.method, a.methods_dir).info.get("control", False)),
+        of=a.of,
+        made_from=a.made_from,
+        options=arguments.options(a),
+        seed=a.seed,
+        images=a.images,
+        base=a.base,
+        base_measured=a.base_measured,
+        run=a.run_folder,
+        packs=arguments.packs(a),
+        out=a.out,
+        device=arguments.device(a),
+        benchmarks={stage_name: Path(file) for stage_name, file in benchmarks.items()},
+    )

@@ -1,0 +1,132 @@
+"""Options that several commands share."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from daar.device.gpu import DEVICES, SLOTS
+from daar.training.recipe import PRECISIONS, SCHEDULES, Recipe
+
+_CHOICES = {"schedule": SCHEDULES, "precision": PRECISIONS}
+
+
+def command(
+    subparsers: Any, name: str, run: Callable[[argparse.Namespace], None], summary: str, *, by_torchrun: bool = False
+) -> Any:
+    """Add a command.
+
+    Args:
+        subparsers: of the command line, or of the command that it belongs to.
+        name: as it is typed.
+        run: what it does.
+        summary: a phrase for the help.
+        by_torchrun: whether several processes can share it.
+    """
+    parser = subparsers.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    parser.set_defaults(run=run, by_torchrun=by_torchrun)
+    return parser
+
+
+def add_json(command: Any) -> None:
+    """Print JSON instead of text."""
+    command.add_argument("--json", action="store_true", help="for scripts: stable keys, see docs/commands.md")
+
+
+def add_out(command: Any, what: str) -> None:
+    """Where to write."""
+    command.add_argument("--out", required=True, type=Path, help=what)
+
+
+def add_checkpoint(command: Any) -> None:
+    """The checkpoint to work on."""
+    command.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="folder with model.safetensors and model.json"
+    )
+
+
+def add_methods_dir(command: Any) -> None:
+    """Where methods are looked for besides."""
+    words = "a further folder of methods, besides baselines/"
+    command.add_argument("--methods-dir", type=Path, action="append", default=[], help=words)
+
+
+def add_data_root(command: Any) -> None:
+    """Where datasets are looked for."""
+    words = "where datasets are looked for (default: DAAR_DATA_ROOT, else data)"
+    command.add_argument("--data-root", type=Path, help=words)
+
+
+def add_results(command: Any) -> None:
+    """Where results lie."""
+    words = "folder of all results (default: results)"
+    command.add_argument("--results", type=Path, default=Path("results"), help=words)
+
+
+def add_packs(command: Any) -> None:
+    """Where packed datasets lie."""
+    words = "folder of the packed datasets (default: results/data)"
+    command.add_argument("--packs", type=Path, default=Path("results/data"), help=words)
+
+
+def add_images(command: Any, *, calibration: bool = False) -> None:
+    """The images: dataset, packs, source; calibration images where they are wanted."""
+    command.add_argument("--dataset", required=True, help="packed first if it is not yet")
+    add_packs(command)
+    add_data_root(command)
+    if calibration:
+        words = "calibration images out of the train part (default: 640)"
+        command.add_argument("--images", type=int, default=640, help=words)
+
+
+def add_method(command: Any) -> None:
+    """A method with its options."""
+    command.add_argument("--method", default="l1", help="see: daar list methods (default: l1)")
+    command.add_argument("--options", default="{}", metavar="JSON", help="keyword options of the method")
+    add_methods_dir(command)
+
+
+def add_target(command: Any) -> None:
+    """Policy, scope and target of a plan."""
+    command.add_argument("--policy", help="see: daar list policies (default: the method's)")
+    command.add_argument("--scope", choices=["inner", "all"], default="all", help="default: all")
+    words = "fraction of the MACs to remove (default: the policy's own rate)"
+    command.add_argument("--macs-reduction", type=float, help=words)
+
+
+def add_rounding(command: Any) -> None:
+    """Widths in multiples."""
+    words = "keep multiples of so many channels in each group, such as 8 (default: 1)"
+    command.add_argument("--round-to", type=int, default=1, metavar="N", help=words)
+
+
+def add_run(command: Any, *, seed: bool = True, shares: bool = True) -> None:
+    """Where and how to compute."""
+    words = f"{', '.join(DEVICES)}, or one GPU as cuda:1 (default: auto)"
+    command.add_argument("--device", default="auto", metavar="DEVICE", help=words)
+    if shares:
+        words = f"jobs that may share a GPU (default: {SLOTS}, else 1)"
+        command.add_argument("--slots-per-gpu", type=int, metavar="N", help=words)
+    else:  # what ran beside it would be measured too
+        command.set_defaults(slots_per_gpu=1)
+    command.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    if seed:
+        command.add_argument("--seed", type=int, default=0, help="default: 0")
+        command.add_argument("--label", default="", help="stands before every line of output")
+
+
+def add_recipe(command: Any) -> None:
+    """A recipe, and an option for each of its settings."""
+    words = "a published recipe (see daar list recipes), settings as JSON, or a YAML or JSON file of them"
+    command.add_argument("--recipe", metavar="NAME|JSON|FILE", help=words)
+    group = command.add_argument_group("recipe", "each overrides --recipe; see daar/training/recipe.py")
+    for field in fields(Recipe):
+        flag = f"--{field.name.replace('_', '-')}"
+        if isinstance(field.default, bool):
+            group.add_argument(flag, action=argparse.BooleanOptionalAction)
+        elif isinstance(field.default, tuple):
+            group.add_argument(flag, type=int, nargs="*")
+        else:
+            kind = float if field.type in (float, "float") else type(field.default)
+            group.add_argument(flag, type=kind, choices=_CHOICES.get(field.name))

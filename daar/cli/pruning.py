@@ -1,0 +1,124 @@
+"""Prune a network: `score`, `plan`, `prune`, `random-at`.
+
+Heavy modules are imported where they are needed.
+"""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from daar.cli import arguments, options
+from daar.methods import discovery
+
+
+def add_commands(subparsers: Any) -> None:
+    """Add the parsers of this family."""
+    command = options.command(subparsers, "score", score, "score every filter of a network by a method")
+    options.add_checkpoint(command)
+    options.add_method(command)
+    options.add_out(command, "importance.safetensors")
+    options.add_images(command, calibration=True)
+    options.add_run(command)
+
+    command = options.command(subparsers, "plan", plan, "choose the channels that stay")
+    options.add_checkpoint(command)
+    command.add_argument("--importance", required=True, type=Path, help="importance.safetensors")
+    options.add_method(command)
+    options.add_target(command)
+    options.add_rounding(command)
+    options.add_out(command, "plan.json")
+    options.add_images(command, calibration=True)
+    options.add_run(command)
+
+    command = options.command(subparsers, "prune", prune, "score, plan and slim in one go")
+    options.add_checkpoint(command)
+    options.add_method(command)
+    options.add_target(command)
+    options.add_rounding(command)
+    options.add_out(command, "folder of the slim checkpoint, with importance.safetensors and plan.json beside it")
+    options.add_images(command, calibration=True)
+    options.add_run(command)
+
+    command = options.command(subparsers, "random-at", random_at, "draw random channels at the widths of a plan")
+    options.add_checkpoint(command)
+    command.add_argument("--plan", required=True, type=Path, help="plan.json that gives the widths")
+    options.add_out(command, "plan.json")
+    command.add_argument("--seed", type=int, default=0, help="default: 0")
+
+
+def score(a: Namespace) -> None:
+    """`daar score`."""
+    _score(a, a.out)
+
+
+def plan(a: Namespace) -> None:
+    """`daar plan`."""
+    _plan(a, a.importance, a.out)
+
+
+def prune(a: Namespace) -> None:
+    """`daar prune`."""
+    scores, plan_file = a.out / "importance.safetensors", a.out / "plan.json"
+    _score(a, scores)
+    _plan(a, scores, plan_file)
+    from daar.stages.prune import prune as stage
+
+    error = stage(
+        base=a.checkpoint, plan_file=plan_file, packs=arguments.packs(a), seed=a.seed, images=a.images, out=a.out
+    )
+    print(f"slim network in {a.out}: it equals the masked one to {error:.1e} of the largest logit (float64)")
+
+
+def random_at(a: Namespace) -> None:
+    """`daar random-at`."""
+    import torch
+
+    from daar.checkpoint import checkpoint
+    from daar.pruning import plan as plans
+    from daar.pruning.groups import channel_graph
+    from daar.pruning.random_at import random_at as draw
+
+    model, about = checkpoint.load(a.checkpoint)
+    graph = channel_graph(model, torch.zeros(1, *about.input_shape))
+    made = draw(plans.load(a.plan), graph, a.seed)
+    plans.save(a.out, made)
+    print(f"random channels at the widths of {a.plan}: {made.macs:,} MACs")
+
+
+def _score(a: Namespace, out: Path) -> None:
+    method, chosen = discovery.get(a.method, a.methods_dir), arguments.options(a)
+    from daar.stages.score import score as stage
+
+    stage(
+        base=a.checkpoint,
+        method=method,
+        options=chosen,
+        packs=arguments.packs(a),
+        seed=a.seed,
+        images=a.images,
+        out=out,
+        device=arguments.device(a),
+    )
+
+
+def _plan(a: Namespace, scores: Path, out: Path) -> None:
+    method, chosen = discovery.get(a.method, a.methods_dir), arguments.options(a)
+    from daar.stages.plan import plan as stage
+
+    made = stage(
+        base=a.checkpoint,
+        scores=scores,
+        method=method,
+        options=chosen,
+        policy=a.policy or method.policy,
+        scope=a.scope,
+        target=a.macs_reduction,
+        packs=arguments.packs(a),
+        seed=a.seed,
+        images=a.images,
+        out=out,
+        device=arguments.device(a),
+        methods_dirs=tuple(a.methods_dir),
+        round_to=a.round_to,
+    )
+    print(f"{made.macs_dense:,} MACs become {made.macs:,}: {100 * (1 - made.macs / made.macs_dense):.2f} % removed")

@@ -1,0 +1,154 @@
+"""A suite: `suite check`, `suite keep`, `suite write`, and what the workflow calls.
+
+Heavy modules are imported where they are needed.
+"""
+
+import sys
+import tempfile
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daar.cli import arguments, options
+from daar.cluster import costs, simulation, slurm
+from daar.device import gpu
+from daar.errors import InputError
+from daar.run import preflight, reuse
+from daar.run import reproduce as reproduction
+from daar.storage import files, provenance
+from daar.suite import reading
+from daar.suite.definition import Suite
+
+if TYPE_CHECKING:
+    from daar.run.estimate import Estimate
+
+
+def add_commands(subparsers: Any) -> None:
+    """Add the parsers of this family."""
+    suite = subparsers.add_parser("suite", help="check a suite, keep its results, or write it out").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    _add_check(suite)
+    _add_keep(suite)
+    _add_write(suite)
+    _add_reuse(subparsers)
+    _add_reproduce(subparsers)
+
+
+def _add_check(suite: Any) -> None:
+    command = options.command(suite, "check", check_suite, "validate a suite, find its data, estimate its hours here")
+    command.add_argument("suite", type=Path, metavar="SUITE.yaml")
+    words = "say what a cluster of machines like this one makes of it, and keep for the workflow what its jobs need"
+    command.add_argument("--cluster", action="store_true", help=words)
+    command.add_argument("--machines", type=int, nargs="+", default=[1, 8, 64], metavar="N", help="default: 1 8 64")
+    words = "seconds that a queue entry takes besides its work (default: 20)"
+    command.add_argument("--overhead", type=float, default=20, metavar="SECONDS", help=words)
+    options.add_results(command)
+    options.add_packs(command)
+    options.add_run(command, seed=False)
+
+
+def _add_keep(suite: Any) -> None:
+    words = "copy its finished records, tables, figures and page to results/reference"
+    command = options.command(suite, "keep", keep_suite, words)
+    command.add_argument("suite", type=Path, metavar="SUITE.yaml")
+    options.add_results(command)
+    words = "folder of kept results (default: results/reference)"
+    command.add_argument("--reference", type=Path, default=reuse.REFERENCE, help=words)
+
+
+def _add_write(suite: Any) -> None:
+    command = options.command(suite, "write", write_suite, "write a suite given as JSON, validated")
+    command.add_argument("config", metavar="JSON")
+    options.add_out(command, "the file")
+
+
+def _add_reuse(subparsers: Any) -> None:
+    words = "take a kept record and plan in place of a run, if of the same dense network (the workflow calls it)"
+    command = options.command(subparsers, "reuse", reuse_record, words)
+    command.add_argument("record", type=Path, metavar="RECORD.json", help="in results/reference")
+    command.add_argument("--base", required=True, type=Path, help="folder of the dense checkpoint")
+    options.add_out(command, "record.json")
+
+
+def _add_reproduce(subparsers: Any) -> None:
+    command = options.command(
+        subparsers,
+        "reproduce",
+        reproduce,
+        "run one record's setting again and compare every number",
+    )
+    command.add_argument("record", type=Path, metavar="RECORD.json", help="in its results folder")
+    command.add_argument("--out", type=Path, help="empty folder for the rerun (default: a temporary one)")
+    command.add_argument("--keep-base", action="store_true", help="take the dense network from the record's results")
+    command.add_argument("--cores", type=int, metavar="N", help="for Snakemake (default: all)")
+
+
+def check_suite(a: Namespace) -> None:
+    """`daar suite check`."""
+    found = reading.load(a.suite)
+    settings = len(found.settings)
+    print(f"suite {found.name!r}: {settings} settings, {', '.join(found.networks)} on {', '.join(found.datasets)}")
+    preflight.require_runnable(found, a.packs, elsewhere=a.cluster)
+    from daar.run import estimate
+
+    device = arguments.device(a)
+    cores = a.threads or gpu.count_cores()
+    if a.cluster:
+        _check_cluster(a, found, estimate.estimate(found, device, cores, threads=cores), device.type, cores)
+        return
+    kept = reuse.found(found)
+    if kept:
+        print(f"{len(kept)} of its settings have a record in {reuse.REFERENCE} already, and are not run again")
+    expected = estimate.estimate(found, device, cores, kept=kept)
+    print(f"it can run here, on {device.type} with --cores {cores}; by a few steps of each kind of work, timed now:")
+    print(estimate.to_text(expected))
+
+
+def _check_cluster(a: Namespace, found: Suite, expected: "Estimate", device: str, threads: int) -> None:
+    """Write what jobs cost, and say what so many machines like this one would make of them."""
+    of, hardware = costs.fingerprint(found), provenance.hardware()
+    words = f"{hardware['gpu'] or hardware['cpu']}, {threads} threads a job"
+    out = a.results / found.name / "costs.json"
+    costs.write(out, costs.Measured(of, device, words, threads, expected.peak_mb, tuple(expected.costs)))
+    queue = simulation.entries(found, expected.costs, slurm.components(), a.overhead)
+    print(f"on machines like this one ({words}), {a.overhead:g} s for an entry to start and to be noticed:")
+    print(simulation.to_text(queue, a.machines))
+    print(f"{out}: what the jobs will ask a scheduler for follows from it")
+
+
+def keep_suite(a: Namespace) -> None:
+    """`daar suite keep`."""
+    found = reading.load(a.suite)
+    kept = reuse.keep(found, a.results, a.reference)
+    print(f"{kept['records']} of {kept['settings']} records are in {a.reference / found.name}")
+
+
+def reuse_record(a: Namespace) -> None:
+    """`daar reuse`."""
+    reuse.take(a.record, a.base, a.out)
+    print(f"taken from {a.record}, which was made of the same")
+
+
+def write_suite(a: Namespace) -> None:
+    """`daar suite write`: the workflow keeps with the results what was run."""
+    content = arguments.from_text(a.config, "the suite")
+    reading.from_config(content, "config")
+    files.write_json(a.out, content)
+
+
+def reproduce(a: Namespace) -> None:
+    """`daar reproduce`; exits with 1 where a number differs."""
+    cores = gpu.count_cores() if a.cores is None else a.cores
+    if cores < 1:
+        raise InputError(f"--cores should be 1 or more, got {cores}.")
+    out = Path(tempfile.mkdtemp(prefix="daar-reproduce-")) if a.out is None else a.out
+    found = reproduction.reproduce(a.record, out, keep_base=a.keep_base, cores=cores)
+    for line in reproduction.around(files.read_json(a.record, "a record of one setting"), provenance.environment()):
+        print(f"around   {line}")
+    for one in found:
+        print(one)
+    same = sum(one.same for one in found)
+    print(f"{same} of {len(found)} numbers are the same. The rerun is in {out}.")
+    if same < len(found):
+        sys.exit(1)

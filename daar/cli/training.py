@@ -1,0 +1,149 @@
+"""Make and tune networks: `train`, `finetune`, `import`, `scratch`.
+
+Heavy modules are imported where they are needed.
+"""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from daar import models
+from daar.cli import arguments, options
+from daar.training.budget import BUDGETS
+from daar.training.recipe import Recipe
+
+# what tuning does unless told otherwise: the paper suite's, HRankPlus's with Nesterov's momentum
+TUNING = Recipe(epochs=150, lr=0.01, schedule="step", milestones=(50, 100), batch_size=256)
+
+
+def add_commands(subparsers: Any) -> None:
+    """Add the parsers of this family."""
+    _add_train(subparsers)
+    _add_finetune(subparsers)
+    _add_import(subparsers)
+    _add_scratch(subparsers)
+
+
+def _add_train(subparsers: Any) -> None:
+    command = options.command(subparsers, "train", train, "train a dense network", by_torchrun=True)
+    command.add_argument("--network", required=True)
+    options.add_out(command, "folder of the checkpoint")
+    options.add_images(command)
+    options.add_recipe(command)
+    options.add_run(command)
+
+
+def _add_finetune(subparsers: Any) -> None:
+    command = options.command(
+        subparsers, "finetune", finetune, "slim a network by a plan, recalibrate BN, and tune it", by_torchrun=True
+    )
+    options.add_checkpoint(command)
+    command.add_argument("--plan", required=True, type=Path, help="plan.json")
+    options.add_out(command, "folder of the checkpoint")
+    options.add_images(command, calibration=True)
+    options.add_recipe(command)
+    options.add_run(command)
+
+
+def _add_import(subparsers: Any) -> None:
+    command = options.command(subparsers, "import", import_weights, "make a checkpoint of published weights")
+    words = "of torch.save (.pt, .pth, .th) or .safetensors; or torchvision:NAME, as torchvision:IMAGENET1K_V1"
+    command.add_argument("file", metavar="FILE", help=words)
+    command.add_argument("--network", required=True)
+    command.add_argument("--dataset", required=True)
+    options.add_out(command, "folder of the checkpoint")
+    for name in ("mean", "std"):
+        words = (
+            "per channel, of pixels in 0..1, as its training normalised (default: torchvision's own, else ImageNet's)"
+        )
+        command.add_argument(f"--{name}", type=float, nargs="+", help=words)
+    words = "splits that its training has seen (default: train val, as published weights have)"
+    command.add_argument(
+        "--trained-on", nargs="+", choices=["train", "val", "test"], default=["train", "val"], help=words
+    )
+
+
+def _add_scratch(subparsers: Any) -> None:
+    command = options.command(
+        subparsers, "scratch", scratch, "train a plan's slim network from scratch", by_torchrun=True
+    )
+    options.add_checkpoint(command)
+    command.add_argument("--plan", required=True, type=Path, help="plan.json")
+    words = "same epochs or same compute as dense training and tuning together (default: epochs)"
+    command.add_argument("--budget", choices=BUDGETS, default="epochs", help=words)
+    command.add_argument("--tuning-epochs", type=int, required=True, help="epochs that the pruned network is tuned")
+    options.add_out(command, "folder of the checkpoint")
+    options.add_images(command, calibration=True)
+    options.add_recipe(command)
+    options.add_run(command)
+
+
+def train(a: Namespace) -> None:
+    """`daar train`."""
+    models.get(a.network)
+    recipe = arguments.recipe(a, Recipe())
+    from daar.stages.train import train as stage
+
+    stage(
+        network=a.network,
+        packs=arguments.packs(a),
+        recipe=recipe,
+        seed=a.seed,
+        out=a.out,
+        device=arguments.device(a),
+        say=arguments.say(a),
+    )
+
+
+def finetune(a: Namespace) -> None:
+    """`daar finetune`."""
+    recipe = arguments.recipe(a, TUNING, "finetune")
+    from daar.stages.finetune import finetune as stage
+
+    stage(
+        base=a.checkpoint,
+        plan_file=a.plan,
+        packs=arguments.packs(a),
+        recipe=recipe,
+        seed=a.seed,
+        images=a.images,
+        out=a.out,
+        device=arguments.device(a),
+        say=arguments.say(a),
+    )
+
+
+def import_weights(a: Namespace) -> None:
+    """`daar import`."""
+    from daar.stages.import_weights import import_weights as stage
+
+    stage(
+        file=a.file,
+        network=a.network,
+        dataset=a.dataset,
+        out=a.out,
+        mean=a.mean and tuple(a.mean),
+        std=a.std and tuple(a.std),
+        trained_on=tuple(a.trained_on),
+    )
+    print(f"imported {a.file} as {a.network} into {a.out}")
+
+
+def scratch(a: Namespace) -> None:
+    """`daar scratch`."""
+    recipe = arguments.recipe(a, Recipe())
+    from daar.stages.scratch import scratch as stage
+
+    stage(
+        base=a.checkpoint,
+        plan_file=a.plan,
+        packs=arguments.packs(a),
+        recipe=recipe,
+        tuning_epochs=a.tuning_epochs,
+        budget=a.budget,
+        seed=a.seed,
+        images=a.images,
+        out=a.out,
+        device=arguments.device(a),
+        say=arguments.say(a),
+    )

@@ -1,0 +1,1 @@
+"""What a run computes on: processors and GPUs, their sharing, precision, random numbers, several processes."""

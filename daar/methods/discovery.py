@@ -1,0 +1,205 @@
+"""Finds the methods by their files: `daar/method` (as `daar`), `baselines/*` and every extra folder.
+
+A folder whose name starts with `_` is none: `baselines/_template` is there to be copied.
+Listing is light: metadata is read from the source as literals, and a method's module is imported only to run it.
+"""
+
+import ast
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from daar.errors import InputError, unknown
+from daar.methods import signatures
+from daar.methods.signatures import Allowed
+from daar.storage.bundled import BASELINES, PACKAGE
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method's files and the metadata that can be had without importing it.
+
+    Attributes:
+        name: the folder's name, or `daar`.
+        code: the module to import.
+        rule: its Snakemake rule.
+        info: the keyword arguments of its INFO, as written.
+        scores: the options of its score(), or None where a rule of its own brings the importance.
+        plans: the options of its plan(), or None without a policy of its own.
+        defaults: option → its default, where it has one that is a literal.
+        explains: whether it has an explain(), for pictures of what its scores see.
+    """
+
+    name: str
+    code: Path
+    rule: Path
+    info: dict[str, Any]
+    scores: dict[str, Allowed] | None
+    plans: dict[str, Allowed] | None
+    defaults: dict[str, Any]
+    explains: bool = False
+
+    @property
+    def policy(self) -> str:
+        """The policy used with it by default."""
+        return str(self.info.get("policy", "uniform"))
+
+    @property
+    def sources(self) -> list[Path]:
+        """Its Python files, sorted: what its result depends on."""
+        return sorted(self.code.parent.glob("*.py"))
+
+
+def export_interpreter() -> None:
+    """Have the jobs of a workflow use this interpreter and this checkout's package, wherever their results go."""
+    paths = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": str(PACKAGE.parent)}
+    for name, first in paths.items():
+        os.environ[name] = os.pathsep.join(filter(None, [first, os.environ.get(name)]))
+
+
+def find(extra: Sequence[Path] = ()) -> dict[str, Method]:
+    """All methods by name, sorted.
+
+    Args:
+        extra: further folders of method folders, as `baselines/` is one.
+
+    Raises:
+        InputError: two folders hold a method of one name, or a method's INFO cannot be read.
+    """
+    found: dict[str, Method] = {}
+    own = PACKAGE / "method"
+    if (own / "rule.smk").exists():
+        found["daar"] = _read("daar", own / "__init__.py")
+    for root in [BASELINES, *map(Path, extra)]:
+        if not root.is_dir():
+            raise InputError(
+                f"methods folder {root} does not exist. Correct --methods-dir or methods_dirs in the suite."
+            )
+        for folder in sorted(root.iterdir()):
+            if folder.name.startswith("_") or not (folder / "rule.smk").exists():
+                continue
+            if folder.name in found:
+                raise InputError(
+                    f"two methods are named {folder.name!r}: {found[folder.name].code} and {folder}. Rename one."
+                )
+            found[folder.name] = _read(folder.name, folder / "method.py")
+    return dict(sorted(found.items()))
+
+
+def get(name: str, extra: Sequence[Path] = ()) -> Method:
+    """Look a method up; InputError lists those there are."""
+    methods = find(extra)
+    if name not in methods:
+        raise unknown("method", name, list(methods), "A method is a folder with method.py and rule.smk in baselines/.")
+    return methods[name]
+
+
+def load(method: Method) -> ModuleType:
+    """Import a method's module by its path.
+
+    Raises:
+        InputError: it fails to import, or lacks INFO or score.
+    """
+    module_name = f"daar_method_{method.name}"
+    spec = importlib.util.spec_from_file_location(
+        module_name, method.code, submodule_search_locations=[str(method.code.parent)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # so that a method of several files can import its own
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(
+            f"method {method.name!r} fails to import: {type(error).__name__}: {error}. See {method.code}."
+        ) from error
+    for needed in ("INFO", "score"):
+        if not hasattr(module, needed):
+            raise InputError(
+                f"{method.code} defines no {needed}. A method has INFO and score(); see docs/adding-a-method.md."
+            )
+    return module
+
+
+def split_options(method: Method, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide a variant's options between the method's score() and its plan().
+
+    Raises:
+        InputError: neither takes an option, or not that value; lists what there is.
+    """
+    for_score, for_plan = method.scores or {}, method.plans or {}
+    if method.scores is not None:  # a program of any language knows its options itself
+        signatures.check(options, for_score | for_plan, method.name)
+    return (
+        {name: value for name, value in options.items() if name in for_score},
+        {name: value for name, value in options.items() if name in for_plan},
+    )
+
+
+def score_options(score: Callable[..., Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    """All options of a score(): its defaults, but for those chosen."""
+    found = {
+        name: parameter.default
+        for name, parameter in inspect.signature(score).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty
+    }
+    return found | chosen
+
+
+def takes_seed(function: Callable[..., Any]) -> bool:
+    """Whether a score() draws random numbers and so wants the setting's seed."""
+    return "seed" in inspect.signature(function).parameters
+
+
+def _read(name: str, code: Path) -> Method:
+    try:
+        tree = ast.parse(code.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError) as error:
+        raise InputError(
+            f"method {name!r}: {code} cannot be read: {error}. It must define INFO and score()."
+        ) from error
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    options = {function: signatures.read(node) for function, node in functions.items()}
+    defaults = {
+        option: default
+        for function in ("score", "plan")
+        if function in functions
+        for option, default in signatures.defaults(functions[function]).items()
+    }
+    info = _info(name, code, tree)
+    return Method(
+        name=name,
+        code=code,
+        rule=code.parent / "rule.smk",
+        info=info,
+        scores=options.get("score"),
+        plans=options.get("plan"),
+        defaults=defaults,
+        explains="explain" in functions,
+    )
+
+
+def _info(name: str, code: Path, tree: ast.Module) -> dict[str, Any]:
+    """The literal keyword arguments of `INFO = MethodInfo(...)`."""
+    for node in tree.body:
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        if any(isinstance(t, ast.Name) and t.id == "INFO" for t in targets) and isinstance(node.value, ast.Call):  # type: ignore[attr-defined]
+            try:
+                info = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.value.keywords if keyword.arg}  # type: ignore[attr-defined]
+            except ValueError as error:
+                raise InputError(f"INFO in {code} must be written in literals, without calls or names.") from error
+            if info.get("name") != name:
+                raise InputError(
+                    f"INFO.name in {code} is {info.get('name')!r}; it must be the folder's name, {name!r}."
+                )
+            return info
+    raise InputError(f"{code} defines no INFO = MethodInfo(...). See docs/adding-a-method.md.")

@@ -1,0 +1,100 @@
+"""Before a suite runs: are the data there, is there a device for it, and how long would it take?
+
+Answers within seconds and without torch, so that a run that cannot succeed stops before it starts.
+"""
+
+import platform
+from pathlib import Path
+
+from daar import models
+from daar.data import datasets, sources
+from daar.device import gpu
+from daar.errors import InputError
+from daar.suite.definition import Suite
+
+# Training throughput to assume, in FLOP/s; rough on purpose (docs/performance.md has measured figures). A forward and
+# a backward pass take 2 · 3 FLOPs for each multiply-accumulate.
+_FLOPS_PER_CORE = 5e10
+_FLOPS_PER_GPU = 1e13
+_FLOPS_PER_MAC = 6
+
+
+def training_flops(suite: Suite) -> float:
+    """FLOPs of all trainings and fine-tunings of a suite; the networks of own-rate plans count as dense."""
+    total = 0.0
+    for dataset in suite.datasets:
+        images = datasets.get(dataset).train
+        for network in suite.networks:
+            dense = models.get(network).macs * images * _FLOPS_PER_MAC
+            if network not in suite.base:
+                total += dense * suite.train.epochs * len(suite.seeds)
+            cells = [s for s in suite.settings if (s.dataset, s.network) == (dataset, network)]
+            total += sum(dense * suite.finetune.epochs * (1 - (cell.target or 0)) for cell in cells)
+    return total
+
+
+def hours(suite: Suite) -> float:
+    """Rough hours of training on this machine, one device."""
+    rate = _FLOPS_PER_GPU if _has_gpu() else _FLOPS_PER_CORE * gpu.count_cores()
+    return training_flops(suite) / rate / 3600
+
+
+def problems(suite: Suite, packs: Path, *, elsewhere: bool = False) -> list[str]:
+    """Why the suite cannot run here, a clause each; empty if it can.
+
+    Args:
+        suite: the experiment.
+        packs: folder of the packed datasets.
+        elsewhere: whether its jobs run on other machines, whose devices are unknown here.
+    """
+    found = []
+    root = Path(suite.data_root) if suite.data_root else None
+    for name in suite.datasets:
+        dataset = datasets.get(name)
+        if (packs / name / "test.safetensors").exists() or sources.locate(dataset, root) is not None:
+            continue
+        if "torchvision" in dataset.sources and sources.reachable():
+            continue
+        found.append(str(sources.not_found(dataset, root)).rstrip(".") + " (nor can it be downloaded: no network)")
+    found += [problem for network in suite.base if (problem := _absent_weights(suite, network, root))]
+    if not suite.allow_cpu and not elsewhere and not _has_gpu():
+        found.append("no GPU: looked for NVIDIA's driver and CUDA_VISIBLE_DEVICES")
+    return found
+
+
+def require_runnable(suite: Suite, packs: Path, *, elsewhere: bool = False) -> None:
+    """Stop a run that cannot succeed; arguments as for `problems`.
+
+    Raises:
+        InputError: says what is missing, where it was looked for, how long it would take here, and what to run instead.
+    """
+    found = problems(suite, packs, elsewhere=elsewhere)
+    if found:
+        where = f"{gpu.count_cores()} CPU cores" if not _has_gpu() else "one GPU"
+        on_cpu = "" if suite.allow_cpu else "add --config allow_cpu=true to "
+        raise InputError(
+            f"suite {suite.name!r} cannot run here: {'; '.join(found)}. On {where} it would take roughly "
+            f"{readable(hours(suite))} of training. Run `make demo` for a small suite, or {on_cpu}run this one "
+            f"{'' if suite.allow_cpu else 'on the CPU '}once its data are there."
+        )
+
+
+def _absent_weights(suite: Suite, network: str, root: Path | None) -> str | None:
+    """That a network's published weights are not there, where they were looked for and can be had."""
+    base = suite.base[network]
+    if Path(suite.weights(network)).is_file():
+        return None
+    remedy = f"fetch them from {base.url}" if base.url else "put them there"
+    where = f"{base.file} and {sources.resolve_root(root) / base.file}"
+    return f"no weights for {network}: looked for {where}; {remedy}"
+
+
+def _has_gpu() -> bool:
+    return gpu.count_gpus() > 0 or (platform.system() == "Darwin" and platform.machine() == "arm64")
+
+
+def readable(value: float) -> str:
+    """Hours in words, rounded as such a rough figure deserves."""
+    if value < 1:
+        return f"{max(1, round(60 * value))} minutes"
+    return f"{value:.0f} hours" if value < 72 else f"{value:,.0f} hours ({value / 24:.0f} days)"

@@ -1,0 +1,228 @@
+"""A suite: one experiment file, validated, as frozen dataclasses, with every setting and path that follows from it.
+
+Imported while the DAG is built: neither torch nor numpy.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daar.data import sources
+from daar.errors import unknown
+from daar.methods import discovery
+from daar.storage.files import digest
+from daar.suite.stability import Stability
+from daar.training.recipe import Recipe
+
+CONTROLS = ("random_at", "scratch_of")
+_CONTROL_TITLES = {
+    ("random_at", None): "random filters at the widths of {}",
+    ("scratch_of", "epochs"): "slim network of {} from scratch (same epochs)",
+    ("scratch_of", "compute"): "slim network of {} from scratch (same compute)",
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the tables: a method with options. By default its name is the method's.
+
+    Attributes:
+        name: its folder and row.
+        method: whose importance; `random_at` or `scratch_of` for a control at another variant's widths.
+        options: of the method or the control.
+        of: the variant that such a control takes its plan from.
+        policy: what turns its importance into counts, whatever the suite says; None for the suite's or the method's.
+    """
+
+    name: str
+    method: str
+    options: tuple[tuple[str, Any], ...] = ()
+    of: str | None = None
+    policy: str | None = None
+
+
+@dataclass(frozen=True)
+class Base:
+    """Published weights that stand in for a dense network of our own training.
+
+    Attributes:
+        file: the .pt or .th file, as the suite names it; Suite.weights says where it is.
+        mean: per channel, of pixels in 0..1, that the weights were trained with; None for the dataset's.
+        std: likewise.
+        trained_on: splits that they have seen.
+        url: where the file can be had, or None.
+    """
+
+    file: str
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    trained_on: tuple[str, ...]
+    url: str | None = None
+
+    @property
+    def hash(self) -> str:
+        """Stands where a dense network of our own has its recipe's hash."""
+        return "import-" + digest([self.file, self.mean, self.std])[:8]
+
+    @property
+    def options(self) -> str:
+        """The options of `daar import` that say the same."""
+        lists = {"mean": self.mean, "std": self.std, "trained-on": self.trained_on}
+        return " ".join(
+            f"--{name} {' '.join(map(str, values))}" for name, values in lists.items() if values is not None
+        )
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One cell of the experiment; `target` is the fraction of MACs to be removed, None for the policy's own rate."""
+
+    dataset: str
+    network: str
+    seed: int
+    variant: Variant
+    policy: str
+    scope: str
+    target: float | None
+
+    @property
+    def path(self) -> str:
+        """Its folder below `results/<suite>`."""
+        return setting_path(
+            self.dataset, self.network, self.seed, self.variant.name, self.policy, self.scope, self.target
+        )
+
+
+def setting_path(
+    dataset: str, network: str, seed: int, variant: str, policy: str, scope: str, target: float | None
+) -> str:
+    """Folder of a setting below `results/<suite>`."""
+    folder = f"{policy}-{scope}-{'own' if target is None else format(target, 'g')}"
+    return f"{dataset}/{network}/seed{seed}/{variant}/{folder}"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One experiment. Keys as in workflow/schemas/suite.schema.yaml.
+
+    Attributes:
+        name: the folder of its results.
+        datasets: by name.
+        networks: by name.
+        variants: rows of the tables.
+        policies: what turns importance into counts, of variants that name none; None for each method's own.
+        scope: `inner` or `all`; one for the whole suite, as a table compares within one scope.
+        targets: fractions of the dense MACs to be removed; None in it for the policy's own rate.
+        seeds: each is one repetition of everything.
+        calibration_images: shown to data-driven methods and to BN recalibration.
+        train: recipe of the dense networks.
+        finetune: recipe of every pruned network.
+        base: network → published weights instead of training.
+        data_root: where the datasets are looked for; None for DAAR_DATA_ROOT or ./data.
+        allow_cpu: whether it may run without a GPU.
+        slots_per_gpu: how many jobs may share a GPU; None for DAAR_SLOTS_PER_GPU, else 1.
+        processes: that share every batch of a training, each on a GPU of its own where there are GPUs.
+        nodes: of a cluster that they are spread over.
+        reuse: whether records with an equal hash in results/reference stand for settings (daar/run/reuse.py).
+        methods_dirs: further folders of methods.
+        latency: whether every slim network is timed beside its dense one.
+        stability: which importances are scored with how many images, or None.
+    """
+
+    name: str
+    datasets: tuple[str, ...]
+    networks: tuple[str, ...]
+    variants: tuple[Variant, ...]
+    policies: tuple[str, ...] | None
+    scope: str
+    targets: tuple[float | None, ...]
+    seeds: tuple[int, ...]
+    calibration_images: int
+    train: Recipe
+    finetune: Recipe
+    base: dict[str, Base]
+    data_root: str | None
+    allow_cpu: bool
+    methods_dirs: tuple[Path, ...]
+    latency: bool = False
+    stability: Stability | None = None
+    slots_per_gpu: int | None = None
+    processes: int = 1
+    nodes: int = 1
+    reuse: bool = False
+
+    @property
+    def settings(self) -> list[Setting]:
+        """Every cell, in the order of the file."""
+        methods = discovery.find(self.methods_dirs)
+        return [
+            Setting(dataset, network, seed, variant, policy, self.scope, target)
+            for dataset in self.datasets
+            for network in self.networks
+            for target in self.targets
+            for variant in self.variants
+            for policy in self._policies(self.origin(variant), methods)
+            for seed in self.seeds
+        ]
+
+    @property
+    def dense_count(self) -> int:
+        """How many dense networks it trains or imports."""
+        own = sum(1 if network in self.base else len(self.seeds) for network in self.networks)
+        return len(self.datasets) * own
+
+    @property
+    def ablations(self) -> tuple[str, ...]:
+        """The methods that it has several variants of, sorted: reports compare their options in a table of its own."""
+        methods = [variant.method for variant in self.variants if variant.of is None]
+        return tuple(sorted({method for method in methods if methods.count(method) > 1}))
+
+    def variant(self, name: str) -> Variant:
+        """Look a variant up; InputError lists those there are."""
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        raise unknown("variant", name, [v.name for v in self.variants])
+
+    def _policies(self, variant: Variant, methods: dict[str, discovery.Method]) -> tuple[str, ...]:
+        if variant.policy is not None:
+            return (variant.policy,)
+        return self.policies or (methods[variant.method].policy,)
+
+    def origin(self, variant: Variant) -> Variant:
+        """The variant that a control takes its plan from; any other is its own."""
+        return variant if variant.of is None else self.variant(variant.of)
+
+    def weights(self, network: str) -> str:
+        """The file of published weights: from the working directory, else from the data root, as far as it is there."""
+        file = Path(self.base[network].file)
+        below = sources.resolve_root(Path(self.data_root) if self.data_root else None) / file
+        return str(below if below.is_file() and not file.is_file() else file)
+
+    def dense_path(self, dataset: str, network: str, seed: int) -> str:
+        """Folder of a dense network below `results/dense`; imported weights are one for all seeds."""
+        if network in self.base:
+            return f"{dataset}/{network}/{self.base[network].hash}/seed0"
+        # batch norm sees the images of its own process, so that weights differ with their number
+        shared = f"-x{self.processes}" if self.processes > 1 else ""
+        return f"{dataset}/{network}/{self.train.hash}{shared}/seed{seed}"
+
+    def titles(self) -> dict[str, str]:
+        """Variant → how tables name it."""
+        methods = discovery.find(self.methods_dirs)
+        titles = {}
+        ordinary = [variant for variant in self.variants if variant.of is None]
+        for variant in ordinary:
+            title = str(methods[variant.method].info.get("title", variant.method))
+            titles[variant.name] = title if variant.name == variant.method else f"{title}: {variant.name}"
+        for variant in self.variants:
+            if variant.of is not None:
+                titles[variant.name] = _CONTROL_TITLES[variant.method, dict(variant.options).get("budget")].format(
+                    titles[variant.of]
+                )
+        return titles
+
+    def deviations(self) -> dict[str, tuple[str, ...]]:
+        """Variant → where its method differs from the paper that it follows, phrases; none for controls."""
+        methods = discovery.find(self.methods_dirs)
+        return {v.name: tuple(methods[v.method].info.get("deviations", ())) for v in self.variants if v.of is None}

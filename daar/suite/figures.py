@@ -1,0 +1,59 @@
+"""Which figures a suite has: decided by its file alone, so that the DAG can name them.
+
+Imported while the DAG is built: neither torch nor numpy.
+"""
+
+from daar.methods import discovery
+from daar.methods.discovery import Method
+from daar.storage import files
+from daar.suite.definition import Setting, Suite
+
+
+def controls(suite: Suite) -> tuple[str, ...]:
+    """Its variants that are controls: those at another's widths, and those of methods that are."""
+    methods = discovery.find(suite.methods_dirs)
+    return tuple(v.name for v in suite.variants if v.of is not None or methods[v.method].info.get("control", False))
+
+
+def scored(suite: Suite) -> tuple[str, ...]:
+    """Its variants that have an importance.safetensors for sure, by a score(); of equal scores the first."""
+    methods = discovery.find(suite.methods_dirs)
+    first: dict[str, str] = {}
+    for variant in suite.variants:
+        method = methods[variant.method] if variant.of is None else None
+        if method is not None and method.scores is not None:
+            options, _ = discovery.split_options(method, dict(variant.options))
+            first.setdefault(files.digest([method.name, options]), variant.name)
+    return tuple(first.values())
+
+
+def kinds(suite: Suite) -> tuple[str, ...]:
+    """The kinds of figures that every (dataset, network) of it has, as in `<dataset>-<network>-<kind>.svg`."""
+    wanted = {
+        "accuracy-macs": True,
+        "pruning-ratios": True,
+        "tuning-curves": suite.finetune.epochs > 0,
+        "rank-correlation": len(scored(suite)) > 1,
+        "accuracy-latency": suite.latency,
+    }
+    return tuple(kind for kind, there in wanted.items() if there)
+
+
+def explained(suite: Suite) -> dict[tuple[str, str], Setting]:
+    """Of which setting every (dataset, network) has attention pictures; none where no method of it has an explain().
+
+    The first variant whose method has one, its own policy if the suite has it, the first seed and the first target.
+    """
+    methods = discovery.find(suite.methods_dirs)
+    found: dict[tuple[str, str], list[Setting]] = {}
+    for setting in suite.settings:
+        if setting.variant.of is None and methods[setting.variant.method].explains:
+            found.setdefault((setting.dataset, setting.network), []).append(setting)
+    return {pair: _preferred(settings, methods) for pair, settings in found.items()}
+
+
+def _preferred(settings: list[Setting], methods: dict[str, Method]) -> Setting:
+    name, seed, target = settings[0].variant.name, settings[0].seed, settings[0].target
+    first = [s for s in settings if (s.variant.name, s.seed, s.target) == (name, seed, target)]
+    own = methods[settings[0].variant.method].policy
+    return min(first, key=lambda setting: setting.policy != own)

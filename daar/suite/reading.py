@@ -1,0 +1,167 @@
+"""Read a suite: YAML, or Snakemake's config, to a checked definition.
+
+Imported while the DAG is built: neither torch nor numpy.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from daar.errors import InputError, unknown
+from daar.methods import discovery
+from daar.storage.schemas import schema, validate
+from daar.suite import checks
+from daar.suite.definition import CONTROLS, Base, Suite, Variant
+from daar.suite.stability import Stability, from_entry
+from daar.training import published_recipes
+
+# keys that Snakemake or its user may add to the config and that are none of the experiment's
+_ENGINE_KEYS = {"pathvars", "config_version"}
+
+
+def load(path: Path) -> Suite:
+    """Read and validate a suite file.
+
+    Raises:
+        InputError: no such file, not YAML, or not a suite.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"suite {path} cannot be read: {error.strerror}. See workflow/config/.") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"suite {path} is not YAML: {' '.join(str(error).split())}") from error
+    return from_config(content, str(path))
+
+
+def from_config(content: Any, where: str) -> Suite:
+    """Make a suite of Snakemake's config or of a suite file's content.
+
+    Args:
+        content: the mapping.
+        where: it comes from, for messages.
+
+    Raises:
+        InputError: a key, a name or a value is wrong; says which and what is allowed.
+    """
+    content = normal_form(content)
+    validate(content, "suite", where, "See workflow/schemas/suite.schema.yaml.")
+    extra = tuple(Path(folder) for folder in content.get("methods_dirs", ()))
+    suite = Suite(
+        name=content["suite"],
+        datasets=_distinct(content["datasets"], f"{where}: datasets"),
+        networks=_distinct(content["networks"], f"{where}: networks"),
+        variants=_variants(content, extra, where),
+        policies=_distinct(content["policies"], f"{where}: policies") if "policies" in content else None,
+        scope=content.get("scope", "all"),
+        targets=_distinct(content["macs_reductions"], f"{where}: macs_reductions"),
+        seeds=_distinct(content["seeds"], f"{where}: seeds"),
+        calibration_images=content.get("calibration_images", 640),
+        train=published_recipes.resolve(content.get("train", {}), "train", f"{where}: train"),
+        finetune=published_recipes.resolve(content["finetune"], "finetune", f"{where}: finetune"),
+        base={name: _base(entry) for name, entry in content.get("base", {}).items()},
+        data_root=content.get("data_root"),
+        allow_cpu=content.get("allow_cpu", True),
+        methods_dirs=extra,
+        latency=content.get("latency", False),
+        slots_per_gpu=content.get("slots_per_gpu"),
+        processes=content.get("distributed", {}).get("processes", 1),
+        nodes=content.get("distributed", {}).get("nodes", 1),
+        reuse=content.get("reuse", False),
+    )
+    checks.require_consistent(suite, content, where)
+    return replace(suite, stability=_stability(suite, content, where))
+
+
+def normal_form(content: Any) -> Any:
+    """A config without Snakemake's own keys, with values of the right type.
+
+    Snakemake hands what comes by `--config` on as text: "true" for true, ["0.5"] for [0.5]. Where the schema wants no
+    text, text is read as YAML.
+    """
+    if not isinstance(content, dict):
+        return content
+    whole = schema("suite")
+    return _typed({key: value for key, value in content.items() if key not in _ENGINE_KEYS}, whole, whole["$defs"])
+
+
+def _typed(value: Any, part: Any, definitions: dict[str, Any]) -> Any:
+    part = part if isinstance(part, dict) else {}
+    if "$ref" in part:
+        part = {**definitions[part["$ref"].rsplit("/", 1)[1]], **part}
+    if isinstance(value, dict):
+        known, other = part.get("properties", {}), part.get("additionalProperties")
+        return {key: _typed(entry, known.get(key, other), definitions) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_typed(entry, part.get("items"), definitions) for entry in value]
+    if isinstance(value, str) and "type" in part and "string" not in part["type"]:
+        return _from_text(value)
+    return value
+
+
+def _from_text(text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+        return float(value) if isinstance(value, str) else value  # YAML 1.1 takes 1e-3 for text
+    except (yaml.YAMLError, ValueError):
+        return text
+
+
+def _distinct(values: Iterable[Any], where: str) -> tuple[Any, ...]:
+    values = tuple(values)
+    if twice := [value for index, value in enumerate(values) if value in values[:index]]:
+        raise InputError(f"{where} names {twice[0]!r} twice. Name it once.")
+    return values
+
+
+def _variants(content: dict[str, Any], extra: tuple[Path, ...], where: str) -> tuple[Variant, ...]:
+    """Those of `variants` and of `methods`; all that are discovered where the suite names neither."""
+    found = discovery.find(extra)
+    listed = content.get("methods", [] if "variants" in content else list(found))
+    variants = [Variant(name, name) for name in _distinct(listed, f"{where}: methods")]
+    for name, entry in content.get("variants", {}).items():
+        variants.append(_variant(name, entry, f"{where}: variants.{name}"))
+    for variant in variants:
+        if variant.of is None and variant.method not in found:
+            hint = "Leave `methods` out to run all there are."
+            raise unknown(f"method in {where}", variant.method, list(found), hint)
+        if variant.of is None:
+            discovery.split_options(found[variant.method], dict(variant.options))
+    _distinct([variant.name for variant in variants], f"{where}: methods and variants")
+    ordinary = [variant.name for variant in variants if variant.of is None]
+    for variant in variants:
+        if variant.of is not None and variant.of not in ordinary:
+            hint = "A control takes its plan from a method's variant, not from another such control."
+            raise unknown(f"variant in {where}: variants.{variant.name}.{variant.method}", variant.of, ordinary, hint)
+    return tuple(variants)
+
+
+def _variant(name: str, entry: dict[str, Any], where: str) -> Variant:
+    kinds = [key for key in ("method", *CONTROLS) if key in entry]
+    if len(kinds) != 1:
+        raise InputError(f"{where} has {' and '.join(kinds) or 'none'} of method, random_at, scratch_of. Give one.")
+    allowed = {"method": ("options", "policy"), "scratch_of": ("budget",)}.get(kinds[0], ())
+    for key in entry:
+        if key not in (kinds[0], *allowed):
+            raise InputError(f"{where} has {key!r}, which {kinds[0]} does not take. Take it out.")
+    if kinds[0] == "method":
+        options = tuple(sorted(entry.get("options", {}).items()))
+        return Variant(name, entry["method"], options, policy=entry.get("policy"))
+    options = (("budget", entry.get("budget", "epochs")),) if kinds[0] == "scratch_of" else ()
+    return Variant(name, kinds[0], options, entry[kinds[0]])
+
+
+def _stability(suite: Suite, content: dict[str, Any], where: str) -> Stability | None:
+    if "stability" not in content:
+        return None
+    methods = discovery.find(suite.methods_dirs)
+    scored = {variant.name: methods[variant.method] for variant in suite.variants if variant.of is None}
+    return from_entry(content["stability"], scored, suite.datasets, where)
+
+
+def _base(entry: dict[str, Any]) -> Base:
+    mean, std = (tuple(entry[key]) if key in entry else None for key in ("mean", "std"))
+    return Base(entry["file"], mean, std, tuple(entry.get("trained_on", ("train", "val"))), entry.get("url"))

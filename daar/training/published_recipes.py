@@ -1,0 +1,125 @@
+"""Published recipes, ready-made under their names, and what a suite or the command line says of a recipe.
+
+They are data, one file each: workflow/resources/recipes/<name>.yaml. Imported while the DAG is built: neither torch nor
+numpy.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from daar.errors import InputError, unknown
+from daar.storage.bundled import RESOURCES
+from daar.storage.schemas import validate
+from daar.training.recipe import Recipe, from_json
+
+FOLDER = RESOURCES / "recipes"
+PURPOSES = ("train", "finetune")
+
+
+@dataclass(frozen=True)
+class Published:
+    """One file.
+
+    Attributes:
+        title: whose recipe it is, for lists.
+        where: URL, or repository@commit: files, that it was read from.
+        purpose: `train` (dense networks) or `finetune` (pruned ones).
+        recipe: all settings; those that the source does not state are Recipe's defaults.
+        deviations: where our engine differs from the source, a sentence each.
+    """
+
+    title: str
+    where: str
+    purpose: str
+    recipe: Recipe
+    deviations: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """One line for lists."""
+        r = self.recipe
+        how = f"{r.epochs} epochs, lr {r.lr:g} {r.schedule}, batch {r.batch_size}, weight decay {r.weight_decay:g}"
+        return f"{self.title}; for {self.purpose}: {how}; from {self.where.split(': ')[0]}"
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it by name, for scripts."""
+        about = {"title": self.title, "for": self.purpose, "source": self.where, "settings": self.recipe.to_json()}
+        return {**about, "hash": self.recipe.hash, "deviations": list(self.deviations)}
+
+
+def find() -> dict[str, Published]:
+    """All published recipes by name, sorted.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+    return {file.stem: load(file) for file in sorted(FOLDER.glob("*.yaml"), key=lambda file: file.stem)}
+
+
+@functools.cache
+def load(file: Path) -> Published:
+    """Read one file.
+
+    Raises:
+        InputError: it cannot be read, is no YAML, breaks its schema, or its settings are no recipe.
+    """
+    remedy = "Restore it from git."
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"published recipe {file} cannot be read: {reason}. {remedy}") from error
+    validate(content, "recipe", str(file), remedy)
+    recipe = from_json(content["settings"], f"{file}: settings")
+    if content["for"] == "train":
+        _require_no_teacher(recipe, f"{file}: settings")
+    return Published(content["title"], content["source"]["where"], content["for"], recipe, tuple(content["deviations"]))
+
+
+def resolve(said: str | Mapping[str, Any], purpose: str, where: str) -> Recipe:
+    """The recipe that a suite or the command line means.
+
+    Args:
+        said: the name of a published recipe; or settings, over those of the published recipe that `recipe` among them
+            names, else over Recipe's defaults. A setting replaces that one alone, but another schedule than the
+            published recipe's drops its milestones.
+        purpose: `train` or `finetune`.
+        where: it comes from, for messages.
+
+    Raises:
+        InputError: there is no such recipe, it is for the other purpose, a setting is unknown or out of range, or dense
+            networks are to be distilled.
+    """
+    settings = {"recipe": said} if isinstance(said, str) else dict(said)
+    if "recipe" in settings:
+        base = _named(str(settings.pop("recipe")), purpose, where).recipe.to_json()
+        if settings.get("schedule", base["schedule"]) != base["schedule"]:
+            base.pop("milestones")
+        settings = {**base, **settings}
+    recipe = from_json(settings, where)
+    if purpose == "train":
+        _require_no_teacher(recipe, where)
+    return recipe
+
+
+def _named(name: str, purpose: str, where: str) -> Published:
+    fitting = {key: published for key, published in find().items() if published.purpose == purpose}
+    if name in fitting:
+        return fitting[name]
+    other = f"{name!r} is for {find()[name].purpose}. " if name in find() else ""
+    hint = f"{other}Or write the settings out, see daar/training/recipe.py."
+    raise unknown(f"{purpose} recipe in {where}", name, list(fitting), hint)
+
+
+def _require_no_teacher(recipe: Recipe, where: str) -> None:
+    """Dense networks, and slim ones trained from scratch by their recipe, have no teacher."""
+    if recipe.distillation > 0:
+        raise InputError(
+            f"{where}: distillation is {recipe.distillation:g}, but what trains from scratch has no teacher. "
+            "Take it out, or give it to the tuning (in a suite: finetune)."
+        )

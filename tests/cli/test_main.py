@@ -1,0 +1,270 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from daar import __version__
+from daar.cli import deployment, measuring, pruning, training
+from daar.cli.main import main
+from daar.methods import discovery
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: Any, code: int = 0) -> str:
+    """Run a command in this process; its output, or its error if it should fail."""
+    try:
+        main([str(argument) for argument in arguments])
+        ended = 0
+    except SystemExit as stop:
+        ended = int(stop.code or 0)
+    out, err = capsys.readouterr()
+    assert ended == code, err
+    return err if code else out
+
+
+def one_line(err: str) -> str:
+    assert err.startswith("daar: error: ")
+    assert err.count("\n") == 1, err
+    return err
+
+
+def commands() -> list[list[str]]:
+    """Every command and subcommand, found by asking --help as a user would."""
+    top = [
+        "list",
+        "describe",
+        "train",
+        "finetune",
+        "import",
+        "score",
+        "plan",
+        "prune",
+        "measure",
+        "record",
+        "export",
+        "latency",
+        "random-at",
+        "scratch",
+        "stability",
+        "explain",
+        "report",
+    ]
+    return [[name] for name in top] + [["data", "prepare"], ["data", "check"], ["suite", "check"], ["suite", "write"]]
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    assert "usage: daar" in run(capsys, *command, "--help")
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = run(capsys, "--help")
+    for command in commands():
+        assert command[0] in listed
+    assert run(capsys, "--version") == f"daar {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("what", "known"),
+    [("methods", "l1"), ("networks", "resnet56"), ("datasets", "digits"), ("policies", "uniform"), ("recipes", "chip")],
+)
+def test_list(capsys: pytest.CaptureFixture[str], what: str, known: str) -> None:
+    assert known in json.loads(run(capsys, "list", what, "--json"))
+    assert any(line.startswith(known) for line in run(capsys, "list", what).splitlines())
+
+
+def test_describe(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(run(capsys, "describe", "resnet20", "--json"))
+    assert (found["macs"], found["params"], len(found["groups"])) == (40_551_040, 269_722, 12)
+    stem = found["groups"][0]
+    assert (stem["name"], stem["size"], len(stem["members"]), stem["scopes"]) == ("conv1", 16, 4, ["all"])
+    assert stem["readers"] == [
+        "layer1.0.conv1",
+        "layer1.1.conv1",
+        "layer1.2.conv1",
+        "layer2.0.conv1",
+        "layer2.0.shortcut",
+    ]
+    assert "layer3.2.conv1" in run(capsys, "describe", "resnet20")
+
+
+def test_importing_daar_and_asking_for_help_is_light() -> None:
+    code = (
+        "import sys; from daar.cli import main; heavy = {'torch', 'numpy', 'pandas', 'snakemake'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_stages_by_hand(capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: Path, dense: Path) -> None:
+    """The way a user walks without Snakemake: score, plan, tune, measure; and prune in one go."""
+    data = ["--dataset", "digits", "--packs", digits.parent, "--threads", 2]
+    scores, plan, tuned = tmp_path / "importance.safetensors", tmp_path / "plan.json", tmp_path / "tuned"
+    run(capsys, "score", dense, "--method", "l1", "--out", scores, *data)
+    said = run(capsys, "plan", dense, "--importance", scores, "--macs-reduction", 0.5, "--out", plan, *data)
+    assert said.startswith("40,551,040 MACs become 20,2")
+    said = run(
+        capsys, "finetune", dense, "--plan", plan, "--out", tuned, "--epochs", 1, "--lr", 0.01, *data, "--label", "me"
+    )
+    assert said.splitlines()[0].startswith("me: slim network equals the masked one: ")
+    assert said.splitlines()[1].startswith("me: cpu, ")  # how steps run
+    assert said.splitlines()[2].startswith("me: epoch 1/1  lr 0.0100")
+    measured = json.loads(run(capsys, "measure", tuned, "--json", "--out", tmp_path / "m.json", *data))
+    assert measured == json.loads((tmp_path / "m.json").read_text())
+    assert measured["macs"] == measured["macs_closed_form"] == json.loads(plan.read_text())["macs"]
+    assert 0 <= measured["top1"] <= 100
+    assert measured["images"] == 360
+    assert "360 test images" in run(capsys, "measure", tuned, *data)
+
+    said = run(capsys, "prune", dense, "--macs-reduction", 0.5, "--out", tmp_path / "pruned", *data)
+    assert "it equals the masked one to" in said
+    assert json.loads((tmp_path / "pruned" / "plan.json").read_text()) == json.loads(plan.read_text())
+
+
+def test_training_options_override_the_recipe(capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("{epochs: 3, lr: 0.02, batch_size: 200, schedule: constant}")
+    run(
+        capsys,
+        *("train", "--network", "resnet20", "--dataset", "digits", "--packs", digits.parent, "--out", tmp_path / "net"),
+        *("--recipe", recipe, "--epochs", 1, "--no-nesterov", "--threads", 2),
+    )
+    kept = json.loads((tmp_path / "net" / "model.json").read_text())["provenance"]["recipe"]
+    assert (kept["epochs"], kept["lr"], kept["batch_size"], kept["nesterov"]) == (1, 0.02, 200, False)
+    assert sorted(path.name for path in (tmp_path / "net").iterdir()) == ["model.json", "model.safetensors"]
+
+
+def bad_commands(dense: Path, digits: Path, tmp: Path) -> list[tuple[list[Any], str]]:
+    data = ["--dataset", "digits", "--packs", digits.parent]
+    plan = ["plan", dense, "--importance", tmp / "i.safetensors", "--out", tmp / "p.json", *data]
+    train = ["train", "--network", "resnet20", "--out", tmp / "o", *data]
+    score = ["score", dense, "--out", tmp / "i.safetensors", *data]
+    return [
+        (["describe", "resnet21"], "unknown network 'resnet21'"),
+        (["describe", "resnet20", "--dataset", "mnist"], "unknown dataset 'mnist'"),
+        ([*score, "--method", "l3"], f"unknown method 'l3'; there are: {', '.join(discovery.find())}."),
+        ([*score, "--options", '{"sides": 6}'], "unknown option of method 'l1' 'sides'"),
+        ([*score, "--options", "[1]"], "must be a JSON object"),
+        ([*score, "--options", "{"], "--options is not JSON"),
+        ([*score, "--images", "9999"], "1,257"),
+        ([*score, "--threads", "0"], "--threads is 0"),
+        (["score", tmp / "none", "--out", tmp / "i", *data], "there is no such file"),
+        ([*plan, "--macs-reduction", "1.2"], "importance"),
+        ([*train, "--epochs", "-3"], "epochs is -3"),
+        ([*train, "--recipe", '{"epocs": 3}'], "unknown key 'epocs'"),
+        ([*train, "--recipe", tmp / "none.yaml"], "neither JSON nor a readable YAML"),
+        ([*train, "--recipe", "fpgm"], "there are: fpgm-train, pfec-train. 'fpgm' is for finetune."),
+        ([*train, "--recipe", "fpgm-trian"], "unknown train recipe in recipe 'fpgm-trian'; there are: fpgm-train,"),
+        ([*train, "--recipe", "fpgm-train", "--distillation", "0.5"], "has no teacher"),
+        ([*train, "--recipe", "fpgm-train", "--epochs", "-1"], "epochs is -1"),
+        (
+            [
+                "train",
+                "--network",
+                "resnet20",
+                "--dataset",
+                "cifar10",
+                "--out",
+                tmp / "o",
+                "--packs",
+                tmp / "packs",
+                "--data-root",
+                tmp,
+            ],
+            "CIFAR-10 is not there",
+        ),
+        (
+            ["measure", dense, "--dataset", "digits", "--packs", digits.parent, "--device", "cuda"],
+            "device 'cuda' is not there",
+        ),
+        (["suite", "check", tmp / "none.yaml"], "cannot be read"),
+        (["suite", "write", "{", "--out", tmp / "s.json"], "is not JSON"),
+        (["report", REPOSITORY / "workflow/config/demo.yaml", "--results", tmp], "no such file"),
+        (["report", REPOSITORY / "workflow/config/demo.yaml", "--results", tmp, "--where"], "has no tables yet"),
+        (["data", "check", tmp], "tmp"),
+    ]
+
+
+@pytest.mark.parametrize("index", range(20))
+def test_bad_input_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: Path, dense: Path, index: int
+) -> None:
+    arguments, said = bad_commands(dense, digits, tmp_path)[index]
+    error = one_line(run(capsys, *arguments, code=2))
+    assert said.replace("tmp", str(tmp_path)) in error
+    assert not list(tmp_path.rglob("*.safetensors")), "something half-written was left"
+
+
+def test_ratios_out_of_range_and_out_of_reach(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: Path, dense: Path
+) -> None:
+    data = ["--dataset", "digits", "--packs", digits.parent]
+    scores = tmp_path / "i.safetensors"
+    run(capsys, "score", dense, "--out", scores, *data)
+    plan = ["plan", dense, "--importance", scores, "--out", tmp_path / "p.json", *data]
+    for ratio in ("1.2", "-0.1", "1", "nan"):
+        assert "it must lie in [0, 1)" in one_line(run(capsys, *plan, f"--macs-reduction={ratio}", code=2))
+    error = one_line(run(capsys, *plan, "--macs-reduction", "0.99", "--scope", "inner", code=2))
+    closest = re.findall(r"The closest macs_reduction is (0\.\d+)", error)
+    assert closest == ["0.905"]
+    assert "has no rate of its own" in one_line(run(capsys, *plan, code=2))
+    assert "unknown policy 'greedy'" in one_line(run(capsys, *plan, "--policy", "greedy", code=2))
+    assert not (tmp_path / "p.json").exists()
+    run(capsys, *plan, "--macs-reduction", closest[0], "--scope", "inner")
+
+
+def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("daar.cli.views.list_names", interrupt)
+    assert "goes on from what was saved last" in run(capsys, "list", "methods", code=130)
+
+
+OUT_OF_MEMORY = (
+    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: 9 bytes\nmore"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    MemoryError(),
+)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    ("command", "lower"),
+    [
+        ("train --network resnet20 --dataset digits --out x", "Lower batch_size in the recipe"),
+        ("finetune c --plan p --dataset digits --out x", "Lower batch_size in the recipe"),
+        ("score c --dataset digits --out x", "Lower --images"),
+        ("latency c", "Lower --batch-sizes"),
+        ("measure c --dataset digits", "Close other programs"),
+    ],
+)
+def test_out_of_memory_says_what_to_lower(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, lower: str, error: Exception
+) -> None:
+    def fail(_: Any) -> None:
+        raise error
+
+    name = command.split(maxsplit=1)[0]
+    for family in (training, pruning, measuring, deployment):
+        if hasattr(family, name):
+            monkeypatch.setattr(family, name, fail)
+    said = one_line(run(capsys, *command.split(), code=2))
+    assert said.startswith("daar: error: out of memory: ")
+    assert lower in said
+
+
+def test_bugs_are_not_dressed_up_as_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Any) -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr("daar.cli.views.list_names", fail)
+    with pytest.raises(RuntimeError, match="a bug of ours"):
+        main(["list", "methods"])

@@ -1,0 +1,76 @@
+"""Which rows may stand in one table."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daar.errors import InputError
+from daar.report import fairness
+from daar.report.figures import write_figures
+from daar.report.tables import write_tables
+from tests.report.report_rows import CONTEXT, DAAR, L1, RANDOM, change, csv, frame, rows
+
+IMPORTED: dict[str, Any] = {"base_sha256": "a" * 64, "imported": True, "top1_dense": 93.1, "train_recipe": None}
+FAIR = {
+    "plain": (L1, DAAR),
+    "a control with a recipe of its own": (L1, DAAR, RANDOM),
+    "half a point of MACs": (L1, change(DAAR, macs_reduction=0.495)),
+    "other MACs at another target": (L1, change(DAAR, target=0.7, macs_reduction=0.7)),
+    "other MACs, published": (L1, change(DAAR, policy="published", macs_reduction=0.3)),
+    "other MACs, no target": (L1, change(DAAR, target=float("nan"), macs_reduction=0.3)),
+    "seeds of another target": (L1, change(DAAR[:2], target=0.7, macs_reduction=0.7)),
+    "one imported base": (change(L1, **IMPORTED), change(DAAR, **IMPORTED)),
+    "another network": (L1, change(DAAR, network="vgg16_bn", scope="inner", recipe="e" * 12, **IMPORTED)),
+}
+
+
+@pytest.mark.parametrize("name", FAIR)
+def test_fair(name: str) -> None:
+    fairness.check(frame(*FAIR[name]))
+
+
+UNFAIR = {
+    "base": (change(DAAR, 1, base_sha256="9" * 64), ("base_sha256", "'daar'", "seed 1", "9" * 64, "1" * 64)),
+    "recipe": (change(DAAR, 2, recipe="e" * 12), ("recipe", "'daar'", "seed 2", "e" * 12, "0123456789ab")),
+    "scope": (change(DAAR, 0, scope="inner"), ("scope", "'daar'", "inner", "all")),
+    "scope of another target": (change(DAAR[:1], target=0.7, scope="inner"), ("scope", "'daar'", "70%", "inner")),
+    "images": (change(DAAR, 0, calibration_images=64), ("calibration_images", "'daar'", "64", "640")),
+    "one trained base for two seeds": (
+        [row | {"seed": 3} for row in DAAR if row["seed"] == 1],
+        ("base_sha256", "seed 3", "as for seed 1", "1" * 64),
+    ),
+    "accuracy of the base": (change(DAAR, 1, top1_dense=93.9), ("top1_dense", "'daar'", "seed 1", "93.9", "93.2")),
+    "source of the bases": (change(DAAR, 2, imported=True), ("imported", "'daar'", "seed 2", "True", "False")),
+    "training of the bases": (change(DAAR, 2, train_recipe="e" * 12), ("train_recipe", "'daar'", "seed 2", "e" * 12)),
+    "dense network": (change(DAAR, macs_dense=1000), ("macs_dense", "'daar'", "1000", "125485696", "run the outdated")),
+    "suite": (change(DAAR, 0, suite="demo"), ("suite", "'daar'", "demo", "paper")),
+    "options": (change(DAAR, 0, options='{"a": 1}'), ("options", "'daar'", '{"a": 1}', "{}")),
+    "macs": (change(DAAR, 1, macs_reduction=0.4949), ("macs_reduction", "'daar'", "seed 1", "49.49%", "50.00%")),
+    "seeds": (DAAR[:2], ("seed", "'daar'", "0, 1,", "0, 1, 2", "Run seed 2")),
+    "seeds, published": (
+        [*change(L1, policy="published"), *change(DAAR[1:], policy="published", macs_reduction=0.3)],
+        ("'daar'", "published", "Run seed 0"),
+    ),
+    "base of a control": (change(RANDOM, 0, base_sha256="9" * 64), ("base_sha256", "'random'")),
+    "scope of a control": (change(RANDOM, scope="inner"), ("scope", "'random'")),
+    "images of a control": (change(RANDOM, calibration_images=64), ("calibration_images", "'random'")),
+    "macs of a control": (change(RANDOM, macs_reduction=0.51), ("macs_reduction", "'random'")),
+    "seeds of a control": (RANDOM[1:], ("'random'", "Run seed 0")),
+}
+
+
+@pytest.mark.parametrize("name", UNFAIR)
+def test_unfair(tmp_path: Path, name: str) -> None:
+    group, expected = UNFAIR[name]
+    path = csv(tmp_path, L1, rows("fpgm", (92.6, 92.7, 92.8)), group)
+    for write in (
+        lambda: write_tables(path, tmp_path / "out", CONTEXT),
+        lambda: write_figures(path, tmp_path / "out", {}),
+    ):
+        with pytest.raises(InputError) as error:
+            write()
+        for part in ("cifar10/resnet56", *expected):
+            assert part in str(error.value)
+        assert "\n" not in str(error.value)
+        assert not (tmp_path / "out").exists()

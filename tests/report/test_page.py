@@ -1,0 +1,224 @@
+"""report.html: what it says, that it needs no network, and that nothing of a user's becomes markup."""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from daar.errors import InputError
+from daar.report import page, page_words
+from daar.report.table_text import RECONSTRUCTION
+from daar.suite import reading
+from daar.suite.definition import Suite, Variant
+from tests.report.report_rows import DAAR, L1, RANDOM, TITLES, change, csv, frame, lost, rows
+
+CONTENT = {
+    **{"suite": "paper", "description": "Words.", "datasets": ["cifar10"], "networks": ["resnet56"]},
+    **{"methods": ["daar", "l1", "random"], "macs_reductions": [0.5], "seeds": [0, 1, 2], "finetune": {"epochs": 150}},
+}
+VERSIONS = '{"daar": "0.1.0", "torch": "2.14.1"}'
+HOSTILE = "</script><img src=x onerror=alert(1)>\"'&"
+
+
+class Page(HTMLParser):
+    """The elements of a page with their attributes, and its text outside of scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: dict[str | None, str] = {}
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        tag, attributes = self.elements[-1] if self.elements else ("", {})
+        if tag == "script" and self.get_starttag_text() and data.strip():
+            self.scripts.setdefault(attributes.get("id"), data)
+        self.text += data
+
+
+def write(
+    folder: Path, *groups: list[dict[str, Any]], suite: Suite | None = None, content: dict[str, Any] = CONTENT
+) -> Page:
+    csv(folder, *(change(group, versions=VERSIONS) for group in groups))
+    (folder / "suite.json").write_text(json.dumps(content))
+    return Page(
+        page.write_page(suite or reading.from_config(CONTENT, "suite"), folder, folder / "suite.json").read_text()
+    )
+
+
+# words
+
+
+def test_who_is_ahead_by_hand() -> None:
+    # per seed 0.8, 0.6, 0.4: mean 0.6, standard deviation 0.2; t(0.975, 2) = 4.3027, so ± 0.4968
+    (text,) = page_words.findings(frame(L1, DAAR, RANDOM), TITLES)
+    assert text.startswith("ResNet-56 on CIFAR-10, 50% of the MACs removed: DAAR (reconstruction) is ahead with 93.40%")
+    assert "0.60 points above L1 (Li et al. 2017) (95% interval +0.10 to +1.10, 3 seeds)" in text
+
+
+def test_ties_are_called_ties() -> None:
+    # per seed 0.8, 0.6, −0.5: mean 0.3, standard deviation 0.7, so ± 1.7389
+    (text,) = page_words.findings(frame(L1, rows("daar", (93.3, 93.5, 92.5))), TITLES)
+    assert "are tied, +0.30 points apart (95% interval −1.44 to +2.04, 3 seeds)" in text
+    assert "ahead" not in text
+
+
+def test_one_seed_or_one_method_claims_nothing() -> None:
+    (text,) = page_words.findings(frame(L1[:1], DAAR[:1]), TITLES)
+    assert "no interval, so this may be chance" in text
+    (text,) = page_words.findings(frame(L1), TITLES)
+    assert "no other method to compare it with" in text
+    assert page_words.findings(frame(RANDOM), TITLES) == []  # a control leads nothing
+
+
+# the file
+
+
+def test_it_shows_the_numbers_and_says_that_daar_is_reconstructed(tmp_path: Path) -> None:
+    whole = write(tmp_path, L1, DAAR, RANDOM)
+    for text in ("Words.", "93.40 ± 0.10", "92.80 ± 0.26", "0" * 64, "50.00% (62.7M left)"):
+        assert text in whole.text
+    # at the top, at the table and at the figure
+    assert whole.text.count(RECONSTRUCTION) == 3
+    assert "daar reproduce results/paper/cifar10/resnet56/seed2/l1/uniform-all-0.5/record.json" in whole.text
+    assert RECONSTRUCTION not in write(tmp_path, L1, RANDOM).text
+
+
+def test_points_are_the_means(tmp_path: Path) -> None:
+    drawn = json.loads(write(tmp_path, L1, DAAR).scripts["plots"])["cifar10-resnet56"]["data"]
+    found = {trace["name"]: (trace["y"], trace["error_y"]["array"], trace["customdata"][0][2]) for trace in drawn}
+    for name, (y, error, macs_left) in found.items():
+        tuned = [row["top1_tuned"] for row in (DAAR if "DAAR" in name else L1)]
+        np.testing.assert_allclose((*y, *error, macs_left), (np.mean(tuned), np.std(tuned, ddof=1), 50.0), atol=1e-6)
+    assert len(found) == 2
+
+
+def test_nothing_is_loaded_from_anywhere(tmp_path: Path) -> None:
+    whole = write(tmp_path, L1, DAAR)
+    for tag, attributes in whole.elements:
+        assert tag not in {"link", "iframe", "object", "embed", "base"}
+        for name in ("src", "href", "srcset", "action", "poster"):
+            assert re.match(r"#|data:", attributes.get(name) or "#"), (tag, attributes)
+    (policy,) = (a["content"] for t, a in whole.elements if t == "meta" and "content" in a and "http-equiv" in a)
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+    assert "http" not in policy
+    styles = (tmp_path / "report.html").read_text().split("</style>")[:2]
+    assert not any(re.search(r"@import|url\(\s*['\"]?(?!data:)", style) for style in styles)
+
+
+def test_hostile_text_is_shown_as_it_is(tmp_path: Path) -> None:
+    base = reading.from_config(CONTENT, "suite")
+    suite = replace(base, variants=(Variant(HOSTILE, "l1"), *base.variants))
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "odd.csv").write_text('"<b>head</b>"\n"<script>alert(1)</script>"\n')
+    odd = change(L1, variant=HOSTILE, commit=HOSTILE, hardware_cpu=HOSTILE)
+    whole = write(tmp_path, DAAR, odd, suite=suite, content=CONTENT | {"description": HOSTILE})
+    plain = write(tmp_path, DAAR, L1)
+    kinds = [tag for tag, _ in whole.elements]
+    assert "img" not in kinds
+    assert kinds.count("script") == [tag for tag, _ in plain.elements].count("script") == 4
+    assert not any(name.startswith("on") for _, attributes in whole.elements for name in attributes)
+    assert whole.text.count(HOSTILE) >= 5
+    assert "<script>alert(1)</script>" in whole.text
+    names = [trace["name"] for trace in json.loads(whole.scripts["plots"])["cifar10-resnet56"]["data"]]
+    assert not any("<" in name for name in names)  # Plotly reads markup in names
+
+
+def test_failed_settings_are_named(tmp_path: Path) -> None:
+    whole = write(tmp_path, L1, DAAR[:2], [lost(DAAR[2], "the loss is <nan>")])
+    assert "policy" not in whole.text
+    assert re.search(r"ResNet-56 on CIFAR-10, DAAR.*, adaptive, 50%, seed 2: the loss is <nan>", whole.text)
+
+
+def test_tables_and_figures_beside_it_are_taken_up(tmp_path: Path) -> None:
+    for name, text in {
+        "tables/cifar10-resnet56-costs.csv": "variant,seconds\nl1,1.23456\n",
+        "tables/ledger.csv": "ours,published\n93.1,93.2\n",
+        "tables/cifar10-resnet56-published.csv": "a,b\n",
+        "tables/ledger.html": "<section><p>of ours</p></section>",
+        "figures/cifar10-resnet56-accuracy-macs.svg": "<svg xmlns='http://www.w3.org/2000/svg'></svg>",
+        "figures/cifar10-resnet56-accuracy-macs.png": "x" * 1000,
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    whole = write(tmp_path, L1)
+    assert "ResNet-56 on CIFAR-10: costs" in whole.text
+    assert "1.235" in whole.text
+    assert "published" not in whole.text  # empty
+    assert "of ours" in whole.text
+    assert "93.1" not in whole.text  # the fragment stands for the CSV
+    (image,) = (attributes["src"] for tag, attributes in whole.elements if tag == "img")
+    assert image is not None
+    assert image.startswith("data:image/svg+xml;base64,")  # once, as the smaller file
+
+
+def test_equal_results_give_equal_bytes(tmp_path: Path) -> None:
+    write(tmp_path, L1, DAAR)
+    first = (tmp_path / "report.html").read_bytes()
+    write(tmp_path, L1, DAAR)
+    assert (tmp_path / "report.html").read_bytes() == first
+    assert len(first) < 10e6
+
+
+def test_every_row_leads_to_its_record() -> None:
+    suite = reading.from_config(CONTENT | {"macs_reductions": [0.5, 0.841]}, "suite")
+    for setting in suite.settings:
+        place = {"dataset": setting.dataset, "network": setting.network, "seed": setting.seed}
+        row = place | {"policy": setting.policy, "scope": "all", "target": setting.target}
+        assert page.record_path(row | {"variant": setting.variant.name}) == f"{setting.path}/record.json"
+
+
+def test_without_results_there_is_no_page(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"results\.csv.*Collect the records anew"):
+        page.write_page(reading.from_config(CONTENT, "suite"), tmp_path, tmp_path / "suite.json")
+    assert not (tmp_path / "report.html").exists()
+
+
+# a browser
+
+_USE = """<script type="module">
+const wait = async (done) => { while (!done()) await new Promise((then) => setTimeout(then, 20)); };
+await wait(() => document.body.dataset.ready && document.querySelector(".plot .main-svg"));
+const column = (index) => [...document.querySelectorAll("table.main tbody tr")]
+  .filter((row) => !row.hidden).map((row) => row.children[index].textContent);
+const head = document.querySelectorAll("table.main thead th")[3];
+head.click();
+await wait(() => head.getAttribute("aria-sort"));
+const sorted = column(3);
+const select = document.getElementById("filter-target");
+select.value = "70%";
+select.dispatchEvent(new Event("change", { bubbles: true }));
+document.body.dataset.found = JSON.stringify({ sorted, filtered: column(1) });
+</script></body>"""
+
+
+@pytest.mark.slow
+def test_in_a_browser_it_sorts_filters_draws_and_complains_of_nothing(tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium here")
+    write(tmp_path, L1, DAAR, *(change(group, target=0.7, macs_reduction=0.7) for group in (L1, DAAR)))
+    used = tmp_path / "used.html"
+    used.write_text((tmp_path / "report.html").read_text().replace("</body>", _USE))
+    quiet = ["gpu", "quic", "background-networking", "component-update", "sync"]
+    command = [browser, "--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--virtual-time-budget=20000"]
+    command += ["--dump-dom", used.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert "CONSOLE" not in done.stderr
+    (body,) = (attributes for tag, attributes in Page(done.stdout).elements if tag == "body")
+    found = json.loads(body["data-found"] or "")
+    assert [text.split()[0] for text in found["sorted"]] == ["92.80", "92.80", "93.20", "93.40", "93.40"]
+    assert found["filtered"] == ["70%", "–", "70%"]  # in the order that was sorted

@@ -1,0 +1,202 @@
+"""The figure of pruning ratios over depth, from plans whose ratios are counted by hand."""
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+import pytest
+
+from daar.errors import InputError
+from daar.report import drawing, pruning_ratios, small_multiples
+from daar.report.drawing import Look, Series
+from tests.report.report_files import folder, write_plan
+from tests.report.report_rows import TITLES, change, frame, rows
+
+DAAR = rows("daar", (93.3, 93.5), policy="adaptive")
+L1 = rows("l1", (92.5, 92.9))
+FPGM = rows("fpgm", (92.5, 92.9))
+# of 16, 16 and 32: removed 50, 25 and 50 %, then 0, 75 and 25 %
+KEPT = (
+    {"conv1": 8, "layer1.0.conv1": 12, "layer2.0.conv1": 16},
+    {"conv1": 16, "layer1.0.conv1": 4, "layer2.0.conv1": 24},
+)
+EVEN = {"conv1": 8, "layer1.0.conv1": 8, "layer2.0.conv1": 16}
+
+
+def placed(tmp_path: Path, *groups: list[dict[str, Any]]) -> tuple[Path, Any]:
+    """A results.csv's path and rows, with plans: DAAR's are KEPT by seed, all others' EVEN."""
+    results = tmp_path / "results.csv"
+    for row in (row for group in groups for row in group):
+        write_plan(folder(results, row), KEPT[row["seed"]] if row["variant"] == "daar" else EVEN)
+    return results, frame(*groups)
+
+
+def draw(results: Path, data: Any, titles: dict[str, str] = TITLES) -> Any:
+    with matplotlib.style.context(["default", drawing.STYLE]):
+        given = drawing.looks_of(data)
+        figure = pruning_ratios.pruning_ratios(data, pruning_ratios.load(results, data), titles, given)
+        figure.draw_without_rendering()
+    return figure
+
+
+def lines(panel: Any) -> dict[str, Any]:
+    return {line.get_label(): line for line in panel.lines if not line.get_label().startswith("_")}
+
+
+def test_ratios_are_what_the_plans_leave_out(tmp_path: Path) -> None:
+    results, data = placed(tmp_path, DAAR, L1)
+    ratios = pruning_ratios.load(results, data)
+    assert len(ratios) == 4 * 3
+    own = ratios[ratios["variant"] == "daar"].sort_values(["seed", "depth"])
+    assert list(own["group"]) == ["conv1", "layer1.0.conv1", "layer2.0.conv1"] * 2
+    assert list(own["ratio"]) == [0.5, 0.25, 0.5, 0.0, 0.75, 0.25]
+
+
+def test_lines_are_means_and_bands_reach_from_least_to_most(tmp_path: Path) -> None:
+    (panel,) = draw(*placed(tmp_path, DAAR, L1)).axes
+    drawn = lines(panel)
+    assert set(drawn) == {"DAAR (reconstruction), adaptive", "L1 (Li et al. 2017), uniform"}
+    assert drawn["DAAR (reconstruction), adaptive"].get_ydata().tolist() == [25.0, 50.0, 37.5]
+    assert drawn["L1 (Li et al. 2017), uniform"].get_ydata().tolist() == [50.0, 50.0, 50.0]
+    band = panel.collections[0].get_paths()[0].vertices
+    for x, low, high in ((0, 0, 50), (1, 25, 75), (2, 25, 50)):
+        at = band[band[:, 0] == x][:, 1]
+        assert (at.min(), at.max()) == (low, high)
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["conv1", "layer1.0.conv1", "layer2.0.conv1"]
+
+
+def test_variants_at_equal_widths_are_one_line_that_names_them(tmp_path: Path) -> None:
+    few = lines(draw(*placed(tmp_path / "few", DAAR, L1, FPGM)).axes[0])
+    assert set(few) == {"DAAR (reconstruction), adaptive", "uniform: fpgm, L1 (Li et al. 2017)"}
+    more = [L1, FPGM, rows("a", (1.0, 1.0)), rows("random", (1.0, 1.0))]
+    many = lines(draw(*placed(tmp_path / "many", *more)).axes[0])
+    assert set(many) == {"uniform: 4 variants at the same widths"}
+    control = change(rows("r", (1.0, 1.0)), method="random_at", of="l1", control=True, policy="adaptive")
+    mixed = lines(draw(*placed(tmp_path / "mixed", L1, control)).axes[0])
+    assert set(mixed) == {"L1 (Li et al. 2017), uniform, r (control), adaptive"}
+
+
+def test_a_network_from_scratch_has_no_plan_of_its_own(tmp_path: Path) -> None:
+    results, data = placed(tmp_path, L1)
+    scratch = change(rows("again", (92.0, 92.0)), method="scratch_of", of="l1", control=True)
+    both = frame(L1, scratch)
+    assert pruning_ratios.load(results, both).equals(pruning_ratios.load(results, data))
+    assert set(lines(draw(results, both).axes[0])) == {"L1 (Li et al. 2017)"}
+    assert pruning_ratios.load(results, frame(scratch)).empty
+
+
+def test_a_panel_per_target_and_one_for_ratios_of_their_own(tmp_path: Path) -> None:
+    own = change(L1, target=math.nan, macs_reduction=0.3)
+    published = change(FPGM, policy="published", macs_reduction=0.3)
+    high = [change(group, target=0.841, macs_reduction=0.841) for group in (DAAR, L1)]
+    figure = draw(*placed(tmp_path, own, published, *high, DAAR, L1))
+    titles = [panel.get_title(loc="left") for panel in figure.axes]
+    assert titles == [
+        f"ResNet-56 on CIFAR-10, {words}"
+        for words in ("50% of the MACs removed", "84.1% of the MACs removed", "at ratios of their own")
+    ]
+    assert set(lines(figure.axes[2])) == {"fpgm, published", "L1 (Li et al. 2017), uniform"}
+
+
+def test_damaged_and_absent_plans_are_named(tmp_path: Path) -> None:
+    results, data = placed(tmp_path, L1)
+    path = folder(results, L1[1]) / "plan.json"
+    for damage in ('{"groups": [{"name": "conv1", "size": 0, "kept": []}]}', '{"groups": 3}', "[]", '{"groups": [1]}'):
+        path.write_text(damage)
+        with pytest.raises(InputError, match=r"seed1/l1/uniform-all-0\.5/plan\.json should be a plan"):
+            pruning_ratios.load(results, data)
+    path.unlink()
+    with pytest.raises(InputError, match="there is no such file"):
+        pruning_ratios.load(results, data)
+    write_plan(path.parent, {"conv1": 8, "layer1.0.conv1": 8})
+    with pytest.raises(InputError, match=r"'l1'.*seed.*same channel groups"):
+        draw(results, data)
+
+
+def test_many_groups_are_named_so_that_names_do_not_touch(tmp_path: Path) -> None:
+    names = [f"layer{1 + k // 27}.{k % 27}.conv1" for k in range(81)]
+    results = tmp_path / "results.csv"
+    for row in L1:
+        write_plan(folder(results, row), dict.fromkeys(names, 8), dict.fromkeys(names, 16))
+    figure = draw(results, frame(L1))
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert 20 < len(boxes) < 81
+    assert all(left.x1 <= right.x0 for left, right in itertools.pairwise(boxes))
+    assert min(box.y0 for box in boxes) >= 0
+
+
+# how many series share a panel
+
+
+def series(count: int) -> list[Series]:
+    return [Series(f"v{k}", "uniform", f"Variant {k}", Look("#000000", "o"), "-", "full") for k in range(count)]
+
+
+def test_few_series_share_a_panel_and_many_have_their_own() -> None:
+    few = small_multiples.panels([(0.5, one) for one in series(6)], "N on D")
+    assert [(panel.title, len(panel.shown), panel.alone) for panel in few] == [
+        ("N on D, 50% of the MACs removed", 6, False)
+    ]
+    many = small_multiples.panels([(0.5, one) for one in series(7)], "N on D")
+    assert [panel.title for panel in many] == [f"Variant {k}, 50% of the MACs removed" for k in range(7)]
+    assert all(panel.alone and len(panel.shown) == 1 for panel in many)
+
+
+def test_of_many_each_stands_before_the_others(tmp_path: Path) -> None:
+    results = tmp_path / "results.csv"
+    groups = [rows(f"v{k}", (92.0, 92.0)) for k in range(8)]
+    for k, group in enumerate(groups):
+        for row in group:
+            write_plan(folder(results, row), {**EVEN, "conv1": k + 1})
+    figure = draw(results, frame(*groups))
+    assert not figure.legends
+    for k, panel in enumerate(figure.axes):
+        (own,) = lines(panel).values()
+        assert own.get_ydata()[0] == 100 * (1 - (k + 1) / 16)
+        faint = [line.get_ydata()[0] for line in panel.lines if line is not own]
+        np.testing.assert_allclose(sorted(faint), sorted(100 * (1 - (j + 1) / 16) for j in range(8) if j != k))
+
+
+def at(group: list[dict[str, Any]], target: float) -> list[dict[str, Any]]:
+    return change(group, target=target, macs_reduction=target)
+
+
+def test_of_many_at_few_targets_each_target_is_a_column(tmp_path: Path) -> None:
+    results = tmp_path / "results.csv"
+    groups = [
+        at(rows(f"v{k}", (92.0, 92.0)), target) for target in (0.5, 0.7) for k in range(8 if target == 0.5 else 7)
+    ]
+    for k, group in enumerate(groups):
+        for row in group:
+            write_plan(folder(results, row), {**EVEN, "conv1": k % 8 + 1 + (row["target"] == 0.7)})
+    panels = draw(results, frame(*groups)).axes
+    said = [" ".join(panel.get_title(loc="left").split()) for panel in panels]
+    left = [panel.get_window_extent().x0 for panel in panels]
+    for target, place in ((50, min(left)), (70, max(left))):
+        shown = [title for title, x0 in zip(said, left, strict=True) if x0 == pytest.approx(place, abs=1)]
+        assert shown == [f"v{k}, {target}% of the MACs removed" for k in range(8 if target == 50 else 7)]
+    named = [panel for panel in panels if any(label.get_text() for label in panel.get_xticklabels())]
+    assert {said[panels.index(panel)] for panel in named} == {
+        "v7, 50% of the MACs removed",
+        "v6, 70% of the MACs removed",
+    }
+
+
+@pytest.mark.parametrize(
+    "title", ["L1 <$x$> & \\textbf{y}", "A long title of a method (with many authors et al. 2017)" * 2]
+)
+@pytest.mark.parametrize(("count", "targets"), [(2, [0.5]), (8, [0.5]), (8, [0.5, 0.7])])
+def test_nothing_is_clipped(tmp_path: Path, title: str, count: int, targets: list[float]) -> None:
+    results = tmp_path / "results.csv"
+    groups = [at(rows(f"v{k}", (92.0, 92.0)), target) for k in range(count) for target in targets]
+    for k, group in enumerate(groups):
+        for row in group:
+            write_plan(folder(results, row), {**EVEN, "conv1": k // len(targets) + 1})
+    figure = draw(results, frame(*groups), {f"v{k}": f"{k} {title}" for k in range(count)})
+    parts = [panel.get_tightbbox() for panel in figure.axes] + [one.get_window_extent() for one in figure.legends]
+    assert all(
+        part.x0 >= 0 and part.x1 <= figure.bbox.x1 and part.y0 >= 0 and part.y1 <= figure.bbox.y1 for part in parts
+    )

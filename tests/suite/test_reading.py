@@ -1,0 +1,297 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from daar.errors import InputError
+from daar.methods import discovery
+from daar.run import preflight
+from daar.storage import schemas
+from daar.suite import definition, reading
+from daar.training.recipe import Recipe
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "workflow" / "config").glob("*.yaml"))
+SMALL: dict[str, Any] = {
+    "suite": "small",
+    "datasets": ["digits"],
+    "networks": ["resnet20"],
+    "macs_reductions": [0.5],
+    "seeds": [0],
+    "finetune": {"epochs": 1},
+}
+
+
+def make(**changes: Any) -> definition.Suite:
+    return reading.from_config({**SMALL, **changes}, "here")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_suite_we_ship_is_valid(path: Path) -> None:
+    found = reading.load(path)
+    assert found.name == path.stem
+    assert found.settings
+
+
+def test_the_paper_suite_is_what_the_design_says() -> None:
+    found = reading.load(next(path for path in CONFIGS if path.stem == "paper"))
+    assert found.datasets == ("cifar10",)
+    assert found.networks == ("resnet56", "resnet110", "vgg16_bn")
+    assert found.targets == (0.5, 0.7, 0.841)
+    assert (found.scope, found.seeds, found.allow_cpu) == ("all", (0, 1, 2), False)
+    assert found.train == Recipe(epochs=200, lr=0.1, schedule="cosine", batch_size=128, weight_decay=5e-4)
+    assert found.finetune == Recipe(
+        epochs=150, lr=0.01, schedule="step", milestones=(50, 100), gamma=0.1, batch_size=256, weight_decay=5e-4
+    )
+
+
+def test_the_cifar100_suite_trains_and_tunes_as_the_paper_suite_does() -> None:
+    paper, other = (reading.load(next(p for p in CONFIGS if p.stem == name)) for name in ("paper", "cifar100"))
+    assert other.datasets == ("cifar100",)
+    assert (other.train.hash, other.finetune.hash) == (paper.train.hash, paper.finetune.hash)
+    assert (other.networks, other.scope, other.allow_cpu) == (paper.networks, paper.scope, False)
+
+
+def test_settings_are_the_whole_grid() -> None:
+    found = make(seeds=[0, 1], macs_reductions=[0.3, 0.5], methods=["l1", "random"], networks=["resnet20", "vgg16_bn"])
+    assert len(found.settings) == 2 * 2 * 2 * 2
+    assert len({setting.path for setting in found.settings}) == 16
+    assert found.settings[0].path == "digits/resnet20/seed0/l1/uniform-all-0.3"
+
+
+def test_methods_absent_means_all_there_are(tmp_path: Path) -> None:
+    assert {"l1", "random"} <= {v.name for v in make().variants}
+    (tmp_path / "third").mkdir()
+    (tmp_path / "third" / "method.py").write_text(
+        'INFO = MethodInfo(name="third", title="Third", citation="x", uses=())'
+    )
+    (tmp_path / "third" / "rule.smk").write_text("")
+    assert "third" in {v.name for v in make(methods_dirs=[str(tmp_path)]).variants}
+
+
+def test_variants_carry_options_and_titles() -> None:
+    found = make(methods=["l1"], variants={"wrong-way": {"method": "daar", "options": {"attention": "swapped"}}})
+    assert [v.name for v in found.variants] == ["l1", "wrong-way"]
+    assert found.variant("wrong-way").options == (("attention", "swapped"),)
+    title = "DAAR, reconstructed (Lian et al. 2025): wrong-way"
+    assert found.titles() == {"l1": "L1 (Li et al. 2017)", "wrong-way": title}
+
+
+def test_controls_take_the_policy_of_their_variant_and_titles_that_claim_no_method() -> None:
+    controls = {
+        "r": {"random_at": "daar"},
+        "s": {"scratch_of": "daar"},
+        "b": {"scratch_of": "daar", "budget": "compute"},
+    }
+    found = make(methods=["daar"], variants=controls)
+    assert len({setting.policy for setting in found.settings}) == 1
+    assert [v.of for v in found.variants] == [None, "daar", "daar", "daar"]
+    title = found.titles()["daar"]
+    assert found.titles()["r"] == f"random filters at the widths of {title}"
+    assert found.titles()["s"] == f"slim network of {title} from scratch (same epochs)"
+    assert found.titles()["b"] == f"slim network of {title} from scratch (same compute)"
+    policies = ["uniform", "global"]
+    assert len(make(methods=["l1"], variants={"r": {"random_at": "l1"}}, policies=policies).settings) == 4
+
+
+def test_a_variant_may_have_a_policy_of_its_own_which_its_controls_share() -> None:
+    variants = {"l1-adaptive": {"method": "l1", "policy": "adaptive"}, "r": {"random_at": "l1-adaptive"}}
+    found = make(methods=["daar", "l1"], variants=variants, seeds=[0], macs_reductions=[0.5])
+    rates = {setting.variant.name: setting.policy for setting in found.settings}
+    assert rates == {"daar": "adaptive", "l1": "uniform", "l1-adaptive": "adaptive", "r": "adaptive"}
+    policies = ["uniform", "global"]
+    both = make(methods=["l1"], variants=variants, seeds=[0], macs_reductions=[0.5], policies=policies).settings
+    names = [(setting.variant.name, setting.policy) for setting in both]
+    assert names == [("l1", "uniform"), ("l1", "global"), ("l1-adaptive", "adaptive"), ("r", "adaptive")]
+
+
+def test_weights_that_are_not_there_stop_a_run_and_say_where_to_have_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DAAR_DATA_ROOT", "root")
+    entry = {"file": "a.th", "url": "https://example.org/a.th"}
+    [problem] = preflight.problems(make(base={"resnet20": entry}), tmp_path)
+    assert problem == (
+        "no weights for resnet20: looked for a.th and root/a.th; fetch them from https://example.org/a.th"
+    )
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "a.th").touch()
+    assert preflight.problems(make(base={"resnet20": entry}), tmp_path) == []
+
+
+def test_an_imported_base_is_one_for_all_seeds() -> None:
+    found = make(base={"resnet20": {"file": "a.th", "mean": [0.5, 0.5, 0.5], "std": [1, 1, 1]}}, seeds=[0, 1])
+    paths = {found.dense_path("digits", "resnet20", seed) for seed in (0, 1)}
+    assert len(paths) == 1
+    assert "/import-" in paths.pop()
+    assert found.base["resnet20"].options == "--mean 0.5 0.5 0.5 --std 1 1 1 --trained-on train val"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"epocs": 3}, "'epocs' was unexpected"),
+        ({"epocs": 3}, "known keys are allow_cpu, base"),
+        ({"methods": ["l1", "l3"]}, f"unknown method in here 'l3'; there are: {', '.join(discovery.find())}."),
+        ({"networks": ["resnet21"]}, "unknown network 'resnet21'; there are: densenet40"),
+        ({"datasets": ["mnist"]}, "unknown dataset 'mnist'"),
+        ({"policies": ["greedy"]}, "unknown policy in here 'greedy'; there are: "),
+        ({"variants": {"x": {"method": "l1", "policy": "greedy"}}}, "unknown policy in here 'greedy'; there are: "),
+        ({"variants": {"x": {"random_at": "l1", "policy": "uniform"}}}, "has 'policy', which random_at does not take"),
+        ({"macs_reductions": [1.2]}, "macs_reductions[0]: 1.2"),
+        ({"macs_reductions": [0]}, "macs_reductions[0]: 0"),
+        ({"macs_reductions": [None]}, "policy 'uniform' has no rate of its own"),
+        ({"macs_reductions": [0.5, 0.5]}, "names 0.5 twice"),
+        ({"seeds": []}, "seeds"),
+        ({"seeds": [-1]}, "seeds[0]"),
+        ({"scope": "outer"}, "scope"),
+        ({"finetune": {"lr": -1}}, "finetune.lr"),
+        (
+            {"finetune": {"epochs": 2, "warmup_epochs": 3}},
+            "here: finetune: warmup_epochs is 3; it must be 0 to epochs (2)",
+        ),
+        (
+            {"finetune": "hrank"},
+            "unknown finetune recipe in here: finetune 'hrank'; there are: chip, fpgm, hrankplus, pfec.",
+        ),
+        ({"train": "hrankplus"}, "unknown train recipe in here: train 'hrankplus'; there are: fpgm-train, pfec-train."),
+        ({"train": "hrankplus"}, "'hrankplus' is for finetune"),
+        ({"finetune": {"recipe": "chip", "epocs": 3}}, "'epocs' was unexpected"),
+        ({"finetune": {"recipe": "chip", "epochs": 3}}, "finetune: warmup_epochs is 5; it must be 0 to epochs (3)"),
+        ({"finetune": {"recipe": ["chip"]}}, "finetune.recipe: ['chip'] is not of type 'string'"),
+        ({"finetune": 3}, "finetune: 3 is not of type 'object', 'string'"),
+        ({"finetune": {"distillation": 1.5}}, "finetune.distillation: 1.5"),
+        ({"train": {"distillation": 0.5}}, "train: distillation is 0.5, but what trains from scratch has no teacher"),
+        ({"train": {"recipe": "fpgm-train", "distillation": 0.5}}, "no teacher. Take it out, or give it to the tuning"),
+        ({"calibration_images": 5000}, "digits has 1,257 train images"),
+        ({"suite": "Über Suite"}, "suite: 'Über Suite'"),
+        ({"variants": {"l1": {"method": "l1"}}, "methods": ["l1"]}, "names 'l1' twice"),
+        ({"base": {"resnet56": {"file": "a.th"}}}, "unknown network in here: base 'resnet56'"),
+        (
+            {"variants": {"dice": {"method": "random", "options": {"sides": 6}}}},
+            "unknown option of method 'random' 'sides'; there are: ",
+        ),
+        (
+            {"variants": {"d": {"method": "daar", "options": {"attention": "both"}}}},
+            "option 'attention' of method 'daar' is 'both'; it takes 'dual', 'spatial', 'channel', 'swapped'.",
+        ),
+        (
+            {"methods": ["l1"], "variants": {"c": {"random_at": "l2"}}},
+            "unknown variant in here: variants.c.random_at 'l2'; there are: l1.",
+        ),
+        (
+            {"methods": ["l1"], "variants": {"c": {"random_at": "l1"}, "d": {"scratch_of": "c"}}},
+            "unknown variant in here: variants.d.scratch_of 'c'; there are: l1.",
+        ),
+        ({"variants": {"c": {"random_at": "l1", "scratch_of": "l1"}}}, "variants.c has random_at and scratch_of"),
+        ({"variants": {"c": {"random_at": "l1", "method": "l1"}}}, "variants.c has method and random_at"),
+        ({"variants": {"c": {}}}, "variants.c has none of method, random_at, scratch_of. Give one."),
+        ({"variants": {"c": {"random_at": "l1", "budget": "epochs"}}}, "'budget', which random_at does not take"),
+        ({"variants": {"c": {"scratch_of": "l1", "options": {}}}}, "'options', which scratch_of does not take"),
+        ({"variants": {"c": {"scratch_of": "l1", "budget": "time"}}}, "variants.c.budget"),
+        (
+            {"methods": ["l1"], "variants": {"c": {"scratch_of": "l1"}}, "base": {"resnet20": {"file": "a.th"}}},
+            "c trains from scratch, but the base of resnet20 is imported",
+        ),
+        ({"reuse": True, "latency": True}, "reuse takes records in place of tuned networks, but latency times those"),
+    ],
+)
+def test_bad_suites_are_named(changes: dict, said: str) -> None:
+    with pytest.raises(InputError) as error:
+        make(**changes)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("missing", ["suite", "datasets", "networks", "macs_reductions", "seeds", "finetune"])
+def test_missing_keys_are_named(missing: str) -> None:
+    with pytest.raises(InputError, match=missing):
+        reading.from_config({key: value for key, value in SMALL.items() if key != missing}, "here")
+
+
+@pytest.mark.parametrize("content", ["a: [", "just text", "- a\n- b", ""])
+def test_files_that_are_no_suite(tmp_path: Path, content: str) -> None:
+    (tmp_path / "s.yaml").write_text(content)
+    with pytest.raises(InputError):
+        reading.load(tmp_path / "s.yaml")
+    with pytest.raises(InputError, match="cannot be read"):
+        reading.load(tmp_path / "none.yaml")
+
+
+def test_schema_and_recipe_agree() -> None:
+    schema = schemas.schema("suite")
+    assert set(schema["$defs"]["recipe"]["properties"]) == {"recipe", *Recipe.__dataclass_fields__}
+    for name, part in schema["properties"].items():
+        assert "description" in part, name
+
+
+def test_loading_a_suite_is_light() -> None:
+    code = (
+        "import sys; from daar.run import preflight; from daar.storage import provenance; from daar.suite import reading;"
+        f"reading.load({str(CONFIGS[0])!r}); heavy = {{'torch', 'numpy', 'pandas'}} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# before a run
+
+
+def test_flops_of_a_small_suite_by_hand() -> None:
+    found = make(train={"epochs": 10}, finetune={"epochs": 3}, methods=["l1"], macs_reductions=[0.5])
+    assert preflight.training_flops(found) == pytest.approx(40_551_040 * 6 * 1257 * (10 + 3 * 0.5))
+
+
+def test_a_suite_that_cannot_run_says_why_where_how_long_and_what_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daar.data.sources.reachable", lambda: False)
+    monkeypatch.setattr("daar.run.preflight._has_gpu", lambda: False)
+    found = make(datasets=["cifar10"], data_root=str(tmp_path), allow_cpu=False)
+    with pytest.raises(InputError) as error:
+        preflight.require_runnable(found, tmp_path / "packs")
+    message = str(error.value)
+    for part in (
+        "CIFAR-10 is not there",
+        str(tmp_path),
+        "no network",
+        "no GPU",
+        "roughly",
+        "hours",
+        "make demo",
+        "allow_cpu",
+    ):
+        assert part in message, part
+    assert "\n" not in message
+
+
+def test_a_suite_that_can_run_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daar.run.preflight._has_gpu", lambda: False)
+    preflight.require_runnable(make(), tmp_path)
+    assert preflight.problems(make(allow_cpu=False), tmp_path) == [
+        "no GPU: looked for NVIDIA's driver and CUDA_VISIBLE_DEVICES"
+    ]
+    monkeypatch.setattr("daar.data.sources.reachable", lambda: True)
+    assert not preflight.problems(make(datasets=["cifar10"], data_root=str(tmp_path)), tmp_path / "packs")
+
+
+def test_suites_are_written_as_read(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump(SMALL))
+    assert reading.load(path) == reading.from_config(SMALL, "here")
+
+
+def test_what_the_command_line_hands_on_as_text_gets_its_type() -> None:
+    """Snakemake parses `--config a=true b=[0.5]` to {"a": "true", "b": ["0.5"]}."""
+    text = {"allow_cpu": "false", "macs_reductions": ["0.5", "0.841"], "seeds": ["0", "1"]}
+    found = make(**text, finetune={"epochs": "2", "lr": "1e-2", "milestones": ["1"], "schedule": "step"})
+    assert (found.allow_cpu, found.targets, found.seeds) == (False, (0.5, 0.841), (0, 1))
+    assert (found.finetune.epochs, found.finetune.lr, found.finetune.milestones) == (2, 0.01, (1,))
+    named = make(finetune={"recipe": "hrankplus", "epochs": "2", "nesterov": "true"})
+    assert named.finetune == make(finetune={"recipe": "hrankplus", "epochs": 2, "nesterov": True}).finetune
+    assert make(suite="2025").name == "2025"  # a name stays text
+    with pytest.raises(InputError, match="allow_cpu"):
+        make(allow_cpu="perhaps")

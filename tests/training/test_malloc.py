@@ -1,0 +1,52 @@
+"""Memory kept between steps, as the operating system counts it."""
+
+import platform
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+
+from daar.training import malloc
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs the GNU C library")
+
+CPU = torch.device("cpu")
+MEBIBYTES = 200
+PAGES = MEBIBYTES * 2**20 // resource.getpagesize()
+
+
+def step() -> None:
+    """Allocate, touch and free."""
+    torch.ones(MEBIBYTES * 2**20, dtype=torch.uint8)
+
+
+def resident() -> int:
+    """MiB of the process in memory."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() // 2**20
+
+
+def test_steps_share_their_memory() -> None:
+    with malloc.kept(CPU):
+        step()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(10):
+            step()
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    # the second block may not lie quite where the first did; without, each of the ten costs PAGES
+    assert faults < 3 * PAGES
+
+
+def test_memory_goes_back_afterwards() -> None:
+    before = resident()
+    with malloc.kept(CPU):
+        step()
+        assert resident() > before + MEBIBYTES / 2
+    assert resident() < before + MEBIBYTES / 2
+
+
+def test_other_devices_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(malloc, "_limit", lambda *_: pytest.fail("the C library was told something"))
+    with malloc.kept(torch.device("cuda")):
+        step()
