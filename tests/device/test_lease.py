@@ -321,7 +321,10 @@ def test_slots_come_from_the_command_then_the_environment(monkeypatch: pytest.Mo
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_one_gpu_under_its_number_and_its_uuid(tmp_path: Path) -> None:
     uuid = str(torch.cuda.get_device_properties(0).uuid)
-    script = "import sys; from daar.device.gpu import choose_device; print(choose_device('auto'), flush=True); sys.stdin.read()"
+    script = (
+        "import sys; from daar.device.gpu import choose_device; "
+        "print(choose_device('auto'), flush=True); sys.stdin.read()"
+    )
     environment = {**os.environ, "DAAR_LOCKS": str(tmp_path), "CUDA_VISIBLE_DEVICES": "0"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     jobs = []

@@ -267,9 +267,7 @@ def test_networks_of_different_images_are_not_compared(
 def test_what_reruns_and_what_does_not() -> None:
     own = provenance._closure("daar.stages.latency")
     assert {"daar.measure.latency", "daar.measure.export", "daar.measure.macs"} <= own
-    assert not [
-        name for name in own if name.startswith(("daar.report", "daar.training", "daar.cli"))
-    ]
+    assert not [name for name in own if name.startswith(("daar.report", "daar.training", "daar.cli"))]
     for other in ("train", "score", "plan", "finetune", "scratch", "measure", "record"):
         assert not {"daar.measure.latency", "daar.stages.latency"} & provenance._closure(f"daar.stages.{other}"), other
 

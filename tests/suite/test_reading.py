@@ -230,7 +230,8 @@ def test_schema_and_recipe_agree() -> None:
 
 def test_loading_a_suite_is_light() -> None:
     code = (
-        "import sys; from daar.run import preflight; from daar.storage import provenance; from daar.suite import reading;"
+        "import sys; from daar.run import preflight; from daar.storage import provenance;"
+        "from daar.suite import reading;"
         f"reading.load({str(CONFIGS[0])!r}); heavy = {{'torch', 'numpy', 'pandas'}} & set(sys.modules);"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
