@@ -64,7 +64,7 @@ def engine(network: str, precision: str, pack: Pack, options: Options) -> Side:
     steps = itertools.chain.from_iterable(loop.train(epoch) for epoch in itertools.count())
 
     def ours(count: int) -> None:
-        with flushing_denormals(options.device), malloc.kept(options.device):
+        with flushing_denormals(options.device), malloc.retain_freed_memory(options.device):
             for _ in itertools.islice(steps, count):
                 pass
         synchronise(options.device)

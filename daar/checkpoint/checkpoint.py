@@ -22,6 +22,7 @@ from daar.pruning.slim import slim
 from daar.storage import files
 from daar.storage.schemas import validate
 
+RESULT_NEUTRAL = "stores and loads networks; what builds and slims them counts by itself"
 FORMAT = 2
 
 

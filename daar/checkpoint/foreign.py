@@ -42,7 +42,7 @@ _STAND_INS: list[Any] = [
 
 
 @dataclass(frozen=True)
-class Published:
+class TorchvisionWeights:
     """Weights of torchvision.
 
     Attributes:
@@ -116,7 +116,7 @@ def _is_plain(name: Any, value: Any) -> bool:
     return isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
 
 
-def from_torchvision(name: str, network: Network) -> Published:
+def from_torchvision(name: str, network: Network) -> TorchvisionWeights:
     """Weights of torchvision, downloaded unless they lie in its cache.
 
     Args:
@@ -151,7 +151,7 @@ def from_torchvision(name: str, network: Network) -> Published:
         **{"resize": transforms.resize_size[0], "crop": transforms.crop_size[0]},
     }
     state = _unwrapped(content, file.name)
-    return Published(state, tuple(transforms.mean), tuple(transforms.std), origin)
+    return TorchvisionWeights(state, tuple(transforms.mean), tuple(transforms.std), origin)
 
 
 def _find(name: str, network: Network) -> Any:

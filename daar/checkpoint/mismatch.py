@@ -10,6 +10,8 @@ from daar.checkpoint.foreign import COUNTER, renamed
 from daar.data import datasets
 from daar.models import Network
 
+RESULT_NEUTRAL = "only words the message for weights that are refused"
+
 # names spelt out in a message before "and N more"
 _SHOWN = 8
 # what published weights are trained on, and the images it has

@@ -8,3 +8,5 @@
 - `packed`: the files: `prepare`, `load`, `check`.
 - `calibration`: the images that data-driven methods score on.
 """
+
+RESULT_NEUTRAL = "only says what the modules of this folder are for"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from daar.errors import unknown
 
+RESULT_NEUTRAL = "facts of a registry; results name the dataset, and a pack carries its checksum"
 _CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 # the fine ones, as its meta file spells them; the twenty coarse classes are not used
 _CIFAR100_CLASSES = (

@@ -7,7 +7,7 @@ import torch
 from daar.data import image_folder, packed, sources
 from daar.data.datasets import Dataset
 from daar.data.image_folder import ImageFolder
-from daar.data.packed import Pack, Report
+from daar.data.packed import DatasetReport, Pack
 from daar.errors import InputError
 from daar.storage.files import read_json
 
@@ -50,7 +50,7 @@ def load(path: Path) -> Split:
     return image_folder.load(path) if image_folder.is_index(path) else packed.load(path)
 
 
-def check(folder: Path) -> Report:
+def check(folder: Path) -> DatasetReport:
     """Verify a prepared data set, all splits of it, and say what is in it; of a folder of images, that all are there.
 
     Raises:
@@ -69,7 +69,7 @@ def check(folder: Path) -> Report:
     train = splits["train"]
     source = read_json(folder / "source.json", "the note on where a data set's images are")
     counts = {name: torch.bincount(part.labels, minlength=len(part.classes)).tolist() for name, part in splits.items()}
-    return Report(
+    return DatasetReport(
         dataset=train.dataset,
         source={key: source[key] for key in ("kind", "where", "note")},
         comparison=source["note"],

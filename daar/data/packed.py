@@ -28,6 +28,7 @@ from daar.data.splits import Images, packed_order, split
 from daar.errors import InputError
 from daar.storage.files import atomic, read_json, write_json
 
+RESULT_NEUTRAL = "a pack carries its checksum, which results name"
 FORMAT_VERSION = 1
 SPLITS = ("train", "val", "test")
 # one key only: safetensors writes several in an order that changes from run to run
@@ -73,7 +74,7 @@ class Pack:
 
 
 @dataclass(frozen=True)
-class Report:
+class DatasetReport:
     """What `check` found in a packed data set.
 
     Attributes:
@@ -161,7 +162,7 @@ def load(path: Path) -> Pack:
     )
 
 
-def check(folder: Path) -> Report:
+def check(folder: Path) -> DatasetReport:
     """Verify a packed data set, all splits of it, and say what is in it.
 
     Raises:
@@ -186,7 +187,7 @@ def check(folder: Path) -> Report:
         name: torch.bincount(pack.labels, minlength=len(dataset.classes)).tolist() for name, pack in packs.items()
     }
     source = _read_source(Path(folder))
-    return Report(
+    return DatasetReport(
         dataset=dataset.name,
         source={key: source[key] for key in ("kind", "where", "note")},
         comparison=_compare(dataset, [Part(pack.images.numpy(), pack.labels.numpy()) for pack in packs.values()]),

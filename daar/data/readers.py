@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from daar.data.datasets import Dataset
-from daar.data.sources import Found
+from daar.data.sources import Source
 from daar.data.splits import Images, Labels
 from daar.errors import InputError
 
@@ -36,7 +36,7 @@ class Part:
     labels: Labels
 
 
-def read(found: Found, dataset: Dataset) -> dict[str, Part]:
+def read(found: Source, dataset: Dataset) -> dict[str, Part]:
     """Read every official part of a data set.
 
     Args:
@@ -58,7 +58,7 @@ def read(found: Found, dataset: Dataset) -> dict[str, Part]:
         ) from error
 
 
-def download(dataset: Dataset, place: Path) -> Found:
+def download(dataset: Dataset, place: Path) -> Source:
     """Fetch a data set with torchvision, which checks its MD5.
 
     Args:
@@ -77,7 +77,7 @@ def download(dataset: Dataset, place: Path) -> Found:
             f"cannot download {dataset.title} to {place}: {error}. "
             "Check the connection, or copy the files there from a machine that has them."
         ) from error
-    return Found("torchvision", place / dataset.torchvision_folder)
+    return Source("torchvision", place / dataset.torchvision_folder)
 
 
 def _read_torchvision(folder: Path, part: str, dataset: Dataset) -> Part:

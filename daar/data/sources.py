@@ -32,7 +32,7 @@ ANSWER_WITHIN_S = 3.0
 
 
 @dataclass(frozen=True)
-class Found:
+class Source:
     """A source that is there.
 
     Attributes:
@@ -55,7 +55,7 @@ def places(dataset: Dataset, data_root: Path | None) -> tuple[Path, Path]:
     return root / dataset.name, root
 
 
-def locate(dataset: Dataset, data_root: Path | None = None, source: str = "auto") -> Found | None:
+def locate(dataset: Dataset, data_root: Path | None = None, source: str = "auto") -> Source | None:
     """Find a data set on this machine, without opening any of its files.
 
     Args:
@@ -81,7 +81,7 @@ def locate(dataset: Dataset, data_root: Path | None = None, source: str = "auto"
                     f"cannot look into {place}: {error.strerror}. Mend it or name another data root."
                 ) from error
             if path is not None:
-                return Found(kind, path)
+                return Source(kind, path)
     return None
 
 

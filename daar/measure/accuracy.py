@@ -45,5 +45,5 @@ def evaluate(
             images = (pixels.to(device) * scale - shift).permute(0, 3, 1, 2)
             best = model(images).topk(ranks).indices
             correct += (best == labels.to(device)[:, None]).sum(0)
-    percent = [100 * int(c) / len(pack.labels) for c in distributed.sum_up(correct).cumsum(0)]
+    percent = [100 * int(c) / len(pack.labels) for c in distributed.all_reduce_sum(correct).cumsum(0)]
     return Accuracy(percent[0], percent[4] if ranks == 5 else None)

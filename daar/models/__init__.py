@@ -10,6 +10,8 @@ from daar.errors import unknown
 if TYPE_CHECKING:
     from torch import nn
 
+RESULT_NEUTRAL = "a registry; the module of the network itself counts"
+
 
 @dataclass(frozen=True)
 class Network:

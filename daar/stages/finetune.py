@@ -99,7 +99,7 @@ def tune(
             checkpoint.save_state(Path(out) / "best", progress.best, tuned)
         checkpoint.save(out, model, tuned)
         resume_file.unlink(missing_ok=True)
-    distributed.agree(0)  # or another process might end the run before all is written
+    distributed.all_reduce_max(0)  # or another process might end the run before all is written
 
 
 def _record(progress: Progress, recipe: Recipe, seed: int) -> dict[str, Any]:

@@ -81,4 +81,4 @@ def train(
     if distributed.is_first():
         checkpoint.save(out, model, about)
         resume_file.unlink(missing_ok=True)
-    distributed.agree(0)  # or another process might end the run before all is written
+    distributed.all_reduce_max(0)  # or another process might end the run before all is written

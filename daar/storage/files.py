@@ -16,6 +16,8 @@ from typing import Any
 
 from daar.errors import InputError
 
+RESULT_NEUTRAL = "says how files are written, not what is in them"
+
 # what a disk says that is full, or full for this user or process
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # a writer that takes longer than this is dead

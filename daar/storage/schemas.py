@@ -11,6 +11,8 @@ from jsonschema.exceptions import best_match
 from daar.errors import InputError
 from daar.storage.bundled import SCHEMAS
 
+RESULT_NEUTRAL = "refuses documents, changes none"
+
 
 @functools.cache
 def schema(name: str) -> dict[str, Any]:
