@@ -1,8 +1,8 @@
 """One training in several processes, as torchrun starts them: ranks, shares of a batch, and reductions.
 
-Every process has the whole network and a share of each batch. Gradients are summed, so a step equals that of one process
-with the whole batch; only batch norm sees the process's own share. Without torchrun there is one process, and nothing
-here does anything. Importing this is light.
+Every process has the whole network and a share of each batch. Gradients are summed, so a step equals that of one
+process with the whole batch; only batch norm sees the process's own share. Without torchrun there is one process, and
+nothing here does anything. Importing this is light.
 """
 
 import contextlib
@@ -158,7 +158,7 @@ def sum_gradients(model: "nn.Module") -> None:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
     whole = all_reduce_sum(torch.cat([_grad(parameter).flatten() for parameter in learned]))
-    for parameter, grad in zip(learned, whole.split([p.numel() for p in learned]), strict=True):
+    for parameter, grad in zip(learned, whole.split([p.numel() for p in learned]), strict=True):  # type: ignore[no-untyped-call]  # torch's
         _grad(parameter).copy_(grad.view(parameter.shape))
 
 
@@ -176,7 +176,7 @@ def average_statistics(model: "nn.Module") -> None:
     floats = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
     if floats:
         whole = all_reduce_sum(torch.cat([buffer.flatten() for buffer in floats])) / processes()
-        for buffer, mean in zip(floats, whole.split([b.numel() for b in floats]), strict=True):
+        for buffer, mean in zip(floats, whole.split([b.numel() for b in floats]), strict=True):  # type: ignore[no-untyped-call]  # torch's
             buffer.copy_(mean.view(buffer.shape))
 
 

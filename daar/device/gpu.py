@@ -72,10 +72,10 @@ def export_granted() -> None:
 def choose_device(name: str, slots: int = 1) -> "torch.device":
     """The device of that name; `auto` takes CUDA, then Apple's MPS, then the CPU.
 
-    On CUDA this waits for a free GPU and keeps it until the process ends; `cuda:1` waits for that one. It becomes torch's
-    current device, so that nothing goes to another GPU by default. Under torchrun the processes of a machine take one GPU
-    each, by local rank. In a job of a scheduler the GPUs are those that it granted, without waiting: if Slurm granted
-    none, `auto` takes the CPU, whatever the node has.
+    On CUDA this waits for a free GPU and keeps it until the process ends; `cuda:1` waits for that one. It becomes
+    torch's current device, so that nothing goes to another GPU by default. Under torchrun the processes of a machine
+    take one GPU each, by local rank. In a job of a scheduler the GPUs are those that it granted, without waiting: if
+    Slurm granted none, `auto` takes the CPU, whatever the node has.
 
     Args:
         name: one of DEVICES, or cuda:INDEX among those that CUDA_VISIBLE_DEVICES shows.

@@ -1,9 +1,9 @@
 """One GPU for each job, by file locks of the operating system, so that jobs share a GPU only if all of them allow it.
 
-Such a lock holds across runs of Snakemake and ends with its process, also after kill -9. Every GPU has a gate and slots,
-all of them empty files in a folder of the user. A job that wants a GPU for itself holds the gate exclusively; one that
-shares holds the gate shared, and one slot exclusively. So a job that does not share is alone, whatever other runs ask
-for. A job holds nothing while it waits, so there is no deadlock.
+Such a lock holds across runs of Snakemake and ends with its process, also after kill -9. Every GPU has a gate and
+slots, all of them empty files in a folder of the user. A job that wants a GPU for itself holds the gate exclusively;
+one that shares holds the gate shared, and one slot exclusively. So a job that does not share is alone, whatever other
+runs ask for. A job holds nothing while it waits, so there is no deadlock.
 """
 
 import contextlib

@@ -93,7 +93,7 @@ class Steps:
         loss = loss_of(logits.float(), labels, taught, self._recipe)
         if share != 1:
             loss = loss * share
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's
         return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 
     def _capture(self, images: Tensor, labels: Tensor) -> None:
@@ -116,7 +116,7 @@ class _Graph:
     def __init__(self, model: nn.Module, optimizer: torch.optim.SGD, step: Any, images: Tensor, labels: Tensor) -> None:
         self._images, self._labels = images.clone(), labels.clone()
         before = _snapshot(model, optimizer)
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP):
