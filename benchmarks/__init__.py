@@ -1,4 +1,4 @@
-"""Speed, side by side with reference loops in the same run: `python -m benchmarks --help`.
+"""Speed compared with reference loops in the same run: `python -m benchmarks --help`.
 
 To add a benchmark, add a `Benchmark` to the list of a module here, or a module to `catalogue`.
 """
@@ -23,11 +23,11 @@ def catalogue() -> dict[str, Benchmark]:
     """Every benchmark by name, in the order in which they run."""
     modules = (training, startup, pruning, slim_networks, scores)
     listed = [benchmark for module in modules for benchmark in module.benchmarks()]
-    found: dict[str, Benchmark] = {}
+    by_name: dict[str, Benchmark] = {}
     for benchmark in listed:
-        assert benchmark.name not in found, benchmark.name
-        found[benchmark.name] = benchmark
-    return found
+        assert benchmark.name not in by_name, benchmark.name
+        by_name[benchmark.name] = benchmark
+    return by_name
 
 
 def run(
@@ -39,18 +39,18 @@ def run(
     patience: float = 0,
     as_json: bool = False,
 ) -> str:
-    """Run benchmarks, write bench.json, bench.md and bench.png, and give the Markdown or the JSON.
+    """Run benchmarks, write bench.json, bench.md and bench.png, and return the Markdown or the JSON.
 
     Args:
         out: folder of the files.
         windows: timed windows of each side.
         only: names of the benchmarks to run; None for all.
-        options: device, and how much is done in a window.
-        patience: seconds to wait, in all, for other programs to be still.
-        as_json: give the JSON.
+        options: device, and the work of a window.
+        patience: seconds to wait in all until other programs are idle.
+        as_json: return the JSON.
 
     Raises:
-        InputError: an unknown name, or no window or step to time.
+        InputError: a name is unknown, or there is no window or step to time.
     """
     chosen = select(catalogue(), only)
     for name, count in (("--windows", windows), ("--steps", options.steps)):
@@ -70,7 +70,7 @@ def run(
 
 
 def select(known: dict[str, Benchmark], only: Sequence[str] | None) -> list[Benchmark]:
-    """The named benchmarks, in the catalogue's order; InputError lists those there are."""
+    """The named benchmarks, in the order of the catalogue; InputError for an unknown name lists them all."""
     hint = "Name some of them after --only, or leave it out for all."
     for name in only or ():
         if name not in known:
@@ -79,7 +79,7 @@ def select(known: dict[str, Benchmark], only: Sequence[str] | None) -> list[Benc
 
 
 def _circumstances(windows: int, options: Options, patience: float) -> dict[str, Any]:
-    """What the figures were measured under; the load average says whether the machine was busy with other things."""
+    """Date, settings and environment of a run; the load average shows whether other programs ran."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "windows": windows,

@@ -15,14 +15,14 @@ def main(given: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Time daar side by side with reference loops."
+        prog="python -m benchmarks", description="Time daar and reference loops in alternation."
     )
     command.set_defaults(run=_run, by_torchrun=False)
     command.add_argument("--out", type=Path, default=Path("results/bench"), help="folder (default: results/bench)")
     command.add_argument("--only", nargs="+", metavar="NAME", help="these benchmarks (default: all)")
-    command.add_argument("--windows", type=int, default=7, help="timed windows of each side, interleaved (default: 7)")
+    command.add_argument("--windows", type=int, default=7, help="timed windows of each side, alternating (default: 7)")
     command.add_argument("--steps", type=int, default=15, help="training steps in a window (default: 15)")
-    words = "wait so long in all for other programs to be still, and repeat what they disturb (Linux; default: 0)"
+    words = "longest wait in all until other programs are idle; disturbed rounds are repeated (Linux; default: 0)"
     command.add_argument("--patience", type=float, default=0, metavar="MINUTES", help=words)
     options.add_run(command, seed=False, shares=False)
     options.add_json(command)

@@ -1,7 +1,7 @@
-"""Time two things side by side: windows of either in turn, in one run, and a ratio for each pair of neighbours.
+"""Time two sides in one run: their windows alternate, and each pair of neighbouring windows gives a ratio.
 
-Machines drift (clock, temperature, neighbours), so two runs one after the other say little. Two neighbouring windows
-have seen the same machine; their ratio is what is reported, as a median with its range.
+Machines drift (clock, temperature, other programs), so two runs one after the other say little. Two neighbouring
+windows meet the same conditions; their ratio is reported, as a median with its range.
 """
 
 import statistics
@@ -20,14 +20,14 @@ RATE, SECONDS = "images/s", "s"
 
 @dataclass(frozen=True)
 class Options:
-    """How much is done in a window.
+    """The work of a window.
 
     Attributes:
         device: where networks run.
         steps: training steps in a window.
-        lead: untimed training steps before a window, until the loader's workers, who went on meanwhile, have no more
-            batches ready than they will have at its end.
-        train_images: size of the made-up train part.
+        lead: untimed training steps before a window. The loader's workers have gone on in the meantime; these steps use
+            up the batches that they have prepared.
+        train_images: size of the random train part.
         test_images: images classified in a window.
     """
 
@@ -44,14 +44,14 @@ def _nothing() -> None:
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two that are compared.
+    """One of the two sides of a comparison.
 
     Attributes:
         what: its settings, in words.
-        work: what is timed; returns when all of it is done, on every device.
-        images: how many images `work` takes; 0 where seconds are what counts.
-        times: how often `work` does what seconds are given of.
-        before: runs untimed before each window.
+        work: what is timed; returns when all devices have finished.
+        images: number of images that `work` processes; 0 to report seconds.
+        times: number of repetitions in `work`; seconds are of one of them.
+        before: run untimed before each window.
     """
 
     what: str
@@ -61,13 +61,13 @@ class Side:
     before: Callable[[], None] = _nothing
 
     def value(self, seconds: float) -> float:
-        """What a window of so many seconds means: images per second, or seconds of one time."""
+        """The figure of a window: images per second, or seconds of one repetition."""
         return self.images / seconds if self.images else seconds / self.times
 
 
 @dataclass(frozen=True)
 class Sides:
-    """What a benchmark has opened: ours, the reference where there is one, and facts that are no timing."""
+    """The opened sides of a benchmark: ours, the reference if there is one, and facts other than times."""
 
     ours: Side
     reference: Side | None = None
@@ -76,7 +76,7 @@ class Sides:
 
 @dataclass(frozen=True)
 class Goal:
-    """What is to be reached, in words and as a test of the result; the ratio that is asked for, for the figure."""
+    """A goal: in words, as a test of the result, and as a ratio for the figure if it is one."""
 
     words: str
     reached: Callable[["Result"], bool]
@@ -85,16 +85,16 @@ class Goal:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A named pair.
+    """A named comparison of two sides.
 
     Attributes:
-        name: as `daar bench --only` takes it.
+        name: as `python -m benchmarks --only` takes it.
         title: as the table prints it.
-        open: makes the two sides ready, and tidies up behind them.
-        goal: what is to be reached, or None.
-        most: at most so many windows, for what takes long and hardly varies.
-        budget: no further window is begun after so many seconds of windows, the warm-up's included.
-        difference: ours minus reference is what counts, not a ratio.
+        open: prepares the two sides, and cleans up after them.
+        goal: to be reached, or None.
+        most: limit on the number of windows, for work that takes long and hardly varies.
+        budget: seconds of windows, with the warm-up, after which no further one is started.
+        difference: whether ours minus reference is reported instead of a ratio.
     """
 
     name: str
@@ -118,7 +118,7 @@ class Numbers:
         return statistics.median(self.windows)
 
     def to_json(self) -> dict[str, Any]:
-        """Every window, and what the table says of them."""
+        """All windows, and their median and range."""
         return {
             "windows": list(self.windows),
             "median": self.median,
@@ -129,17 +129,17 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured.
+    """The result of a benchmark.
 
     Attributes:
-        benchmark: what it was.
+        benchmark: that was run.
         unit: of both sides: images/s, where more is better, or s.
         ours: one value per window.
-        reference: the same, or None.
-        compared: window by window, how many times faster ours is, or by how much it differs; None without a reference.
-        repeated: pairs of windows that were taken again, since other programs were at work.
-        what: what ran as ours and as the reference. Words, so that a result holds no network or images alive.
-        facts: what is no timing.
+        reference: one value per window, or None.
+        compared: ratio (above 1: ours is faster) or difference of each pair of windows; None without a reference.
+        repeated: pairs of windows that were repeated, since other programs were running.
+        what: settings of ours and of the reference, in words: a result keeps no network or images in memory.
+        facts: other than times.
     """
 
     benchmark: Benchmark
@@ -153,7 +153,7 @@ class Result:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the goal is; None where there is none."""
+        """Whether the goal is reached; None without a goal."""
         return None if self.benchmark.goal is None else self.benchmark.goal.reached(self)
 
     def to_json(self) -> dict[str, Any]:
@@ -174,18 +174,18 @@ class Result:
 
 
 def at_least(ratio: float) -> Goal:
-    """Ours is so many times faster than the reference, in the median."""
+    """Goal: ours is at least `ratio` times as fast as the reference, in the median."""
     return Goal(f"≥ {ratio:g}×", lambda r: r.compared is not None and r.compared.median >= ratio, ratio)
 
 
 def within(times: float) -> Goal:
-    """Ours takes at most so many times as long as the reference, in the median."""
+    """Goal: ours takes at most `times` times as long as the reference, in the median."""
     least = 1 / times
     return Goal(f"≤ {times:g}× the time", lambda r: r.compared is not None and r.compared.median >= least, least)
 
 
 def under(seconds: float) -> Goal:
-    """Ours takes less, in the median."""
+    """Goal: ours takes less than `seconds`, in the median."""
     return Goal(f"< {seconds:g} s", lambda r: r.ours.median < seconds)
 
 
@@ -196,14 +196,14 @@ def measure(
     clock: Callable[[], float] = time.perf_counter,
     quiet: Quiet | None = None,
 ) -> Result:
-    """Warm both sides up by one window, then time windows of ours and of the reference in turn.
+    """Warm up both sides by one window, then time alternating windows of ours and of the reference.
 
     Args:
-        benchmark: what.
-        options: how much in a window.
-        windows: of each side; fewer where the benchmark says so.
-        clock: gives seconds.
-        quiet: what to wait for before each pair of windows; a pair is taken again if it was disturbed.
+        benchmark: to run.
+        options: work of a window.
+        windows: of each side; fewer if the benchmark has a limit.
+        clock: returns seconds.
+        quiet: waits before each pair of windows; a disturbed pair is repeated.
     """
     quiet = quiet or Quiet(0)
     rounds: list[list[float]] = []
@@ -235,7 +235,7 @@ def _seconds(side: Side, clock: Callable[[], float]) -> float:
 
 
 def _compare(ours: Numbers, reference: Numbers, unit: str, difference: bool) -> Numbers:
-    """Window by window; a ratio above 1 says that ours is faster, whatever the unit."""
+    """Ratio or difference of each pair of windows; a ratio above 1 means that ours is faster, whatever the unit."""
     pairs = list(zip(ours.windows, reference.windows, strict=True))
     if difference:
         return Numbers(tuple(own - other for own, other in pairs))

@@ -1,4 +1,4 @@
-"""What a run of the benchmarks leaves behind: JSON with every window, a Markdown table, and a figure of the ratios."""
+"""Output of the benchmarks: JSON with all windows, a Markdown table, and a figure of the ratios."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from benchmarks.harness import RATE, Numbers, Result
 from daar.storage import files
 
 NONE = "–"
-# Okabe & Ito's, told apart by colour-blind readers
+# Okabe & Ito's palette, for colour-blind readers
 COLOURS = {True: "#009E73", False: "#D55E00", None: "#0072B2"}
 WORDS = {True: "goal reached", False: "goal missed", None: "no goal set"}
 DATA = (
@@ -20,37 +20,37 @@ DATA = (
     "either, and no dataset is needed."
 )
 METHOD = (
-    "Windows of ours and of the reference take turns in one run, after a warm-up; each ratio is of two neighbouring "
-    "windows. Medians, with the range over all windows in brackets. A ratio above 1 says that ours is faster."
+    "Windows of ours and of the reference alternate in one run, after a warm-up; each ratio is of two neighbouring "
+    "windows. Medians, with the range over all windows in brackets. A ratio above 1 means that ours is faster."
 )
 
 
 def write(folder: Path, run: dict[str, Any], results: Sequence[Result]) -> None:
-    """Write bench.json, bench.md and, where there are ratios, bench.png.
+    """Write bench.json, bench.md and, if there are ratios, bench.png.
 
     Args:
-        folder: where to; made if need be.
+        folder: of the files; created if needed.
         run: date, environment and settings of the run.
-        results: what was measured.
+        results: of the benchmarks.
     """
     files.write_json(folder / "bench.json", to_json(run, results))
     files.write_text(folder / "bench.md", markdown(run, results))
     drawn = [result for result in results if result.compared and not result.benchmark.difference]
     picture = folder / "bench.png"
     if not drawn:
-        picture.unlink(missing_ok=True)  # an earlier run's would not fit the table
+        picture.unlink(missing_ok=True)  # the figure of an earlier run would not fit the table
         return
     with matplotlib.style.context("default"), files.atomic(picture) as temporary:
         figure(run, drawn).savefig(temporary, dpi=200, metadata={"Software": None})
 
 
 def to_json(run: dict[str, Any], results: Sequence[Result]) -> dict[str, Any]:
-    """The run with every window of every benchmark."""
+    """The run, with all windows of all benchmarks."""
     return {**run, "data": DATA, "benchmarks": [result.to_json() for result in results]}
 
 
 def markdown(run: dict[str, Any], results: Sequence[Result]) -> str:
-    """The table, what it was measured on, and what ran on either side."""
+    """The table, the machine, and the settings of either side."""
     lines = ["# Speed", "", machine(run), "", METHOD, DATA, ""]
     lines += ["| What | Ours | Reference | Ratio | n | Goal | Reached |", "|---|---|---|---|---|---|---|"]
     lines += [f"| {' | '.join(_row(result))} |" for result in results]
@@ -58,7 +58,7 @@ def markdown(run: dict[str, Any], results: Sequence[Result]) -> str:
     for result in results:
         facts = [f"{what}: {'yes' if holds else 'no'}" for what, holds in result.facts.items()]
         if result.repeated:
-            facts.append(f"taken again because other programs were at work: {result.repeated} of its rounds")
+            facts.append(f"rounds repeated because other programs were running: {result.repeated}")
         lines.append(f"- `{result.benchmark.name}`: {'; '.join(['; reference: '.join(result.what), *facts])}")
     return "\n".join(lines) + "\n"
 
@@ -80,7 +80,7 @@ def machine(run: dict[str, Any]) -> str:
 
 
 def line(result: Result) -> str:
-    """A result in a line, for the terminal."""
+    """One result as a line for the terminal."""
     _, ours, reference, compared, count, _, reached = _row(result)
     against = f", reference {reference}: {compared}" if result.reference else ""
     goal = f"; goal {result.benchmark.goal.words}: {reached}" if result.benchmark.goal else ""
@@ -121,13 +121,13 @@ def _spread(numbers: Numbers, unit: str, signed: bool = False) -> str:
 
 
 def figure(run: dict[str, Any], results: Sequence[Result]) -> Figure:
-    """Bars of the median ratios with their ranges, a line at 1 and a mark at each goal."""
+    """Bars of the median ratios with their ranges, a line at 1, and a mark at each goal."""
     picture = Figure(figsize=(7.2, 1.6 + 0.42 * len(results)), layout="constrained")
     axes = picture.subplots()
     labelled: set[str] = set()
 
     def once(label: str) -> str | None:
-        """The label for the legend the first time, then none."""
+        """The label for the legend the first time, then None."""
         known = label in labelled
         labelled.add(label)
         return None if known else label
@@ -153,6 +153,6 @@ def figure(run: dict[str, Any], results: Sequence[Result]) -> Figure:
     made = run["environment"]
     hardware = made["hardware"]
     where = hardware["gpu"] if run["device"] == "cuda" else f"{hardware['cpu']}, {made['threads']} threads"
-    title = f"daar against loops in the usual style\n{where}, {run['date'][:10]}"
+    title = f"daar compared with loops in the usual style\n{where}, {run['date'][:10]}"
     picture.suptitle(title, x=0.01, ha="left", fontsize=10)
     return picture

@@ -1,4 +1,4 @@
-"""Whether other programs leave the processor alone; figures taken while they do not are taken again."""
+"""Detect other programs on the processor; windows that they disturb are repeated."""
 
 import multiprocessing
 import os
@@ -7,19 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 PROC = Path("/proc")
-# others may use so much of one core: an idle system has its daemons
+# share of one core that other programs may use: an idle system has its daemons
 TOLERATED = 0.1
 SAMPLE_SECONDS = 1.0
 
 
 class Quiet:
-    """Waits for other programs to be still. Only Linux says what they do; elsewhere nothing is waited for.
+    """Waits until other programs are idle. Only Linux tells; on other systems it does not wait.
 
     Args:
-        patience: seconds to wait in all; once they are spent every window counts, disturbed or not.
-        others: gives the processor seconds that others have used so far, or None where that cannot be known.
-        clock: gives seconds.
-        sleep: waits so many.
+        patience: seconds to wait in all; afterwards every window counts, disturbed or not.
+        others: returns the processor seconds that others have used so far, or None if unknown.
+        clock: returns seconds.
+        sleep: waits for a number of seconds.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Quiet:
         self._start: tuple[float, float | None] = (0.0, None)
 
     def wait(self) -> None:
-        """Return when others are still, or patience is at an end; from here on it counts what they do."""
+        """Return when others are idle or patience is used up; their processor time is counted from here on."""
         self._mark()
         while self._left > 0:
             self._sleep(SAMPLE_SECONDS)
@@ -43,7 +43,7 @@ class Quiet:
         self._mark()
 
     def disturbed(self) -> bool:
-        """Whether others were at work since `wait`, and there is patience left to do it again."""
+        """Whether others were running since `wait`, and patience is left to repeat the window."""
         started, before = self._start
         seconds, after = self._clock() - started, self._others()
         if self._left <= 0 or before is None or after is None or after - before <= TOLERATED * seconds:
@@ -56,7 +56,7 @@ class Quiet:
 
 
 def seconds_of_others() -> float | None:
-    """What all processors have worked so far, less what this process and its children have."""
+    """Processor seconds used by the whole machine so far, without those of this process and its children."""
     try:
         line = (PROC / "stat").read_text(encoding="ascii").splitlines()[0]
         ours = sum(_seconds_of(child.pid) for child in multiprocessing.active_children() if child.pid)
@@ -68,7 +68,7 @@ def seconds_of_others() -> float | None:
 
 
 def _seconds_of(process: int) -> float:
-    """Time of a child that is still at work: utime and stime (proc_pid_stat(5)), behind the name in brackets."""
+    """Processor seconds of a running child: utime and stime (proc_pid_stat(5)), after the name in brackets."""
     fields = (PROC / str(process) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _ticks_per_second()
 

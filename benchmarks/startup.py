@@ -1,4 +1,4 @@
-"""How long a user waits before anything happens: imports, and Snakemake's look at the paper suite."""
+"""Startup times: imports, a light command, and Snakemake's dry run of the paper suite."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from benchmarks.harness import Benchmark, Goal, Options, Side, Sides, under
 from daar.errors import InputError
 from daar.storage.bundled import ROOT
 
-# a start takes milliseconds: a window times several
+# starting takes milliseconds, so a window times several starts
 REPEATS = 10
 
 _TORCH = "torch is imported"
@@ -51,7 +51,7 @@ def _against_bare_python(code: str, what: str) -> Iterator[Sides]:
 
 @contextmanager
 def _dry_run(_: Options) -> Iterator[Sides]:
-    """In an empty directory, so that every job is still to be done."""
+    """The dry run in an empty directory, where no job is done yet."""
     suite = ROOT / "workflow" / "config" / "paper.yaml"
     with tempfile.TemporaryDirectory() as empty:
         where = ["--snakefile", str(ROOT / "Snakefile"), "--directory", empty, "--configfile", str(suite)]
@@ -68,7 +68,7 @@ def _repeat(*arguments: str) -> None:
 
 
 def _python(*arguments: str) -> str:
-    """Run this interpreter on this checkout's daar; what it printed."""
+    """Run this interpreter with this checkout's daar; returns its output."""
     done = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, check=False, capture_output=True, text=True, encoding="utf-8"
     )

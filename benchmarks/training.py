@@ -1,4 +1,4 @@
-"""Images per second of training and of evaluation, against loops in the usual style."""
+"""Images per second of training and of evaluation, compared with loops in the usual style."""
 
 import functools
 import itertools
@@ -28,20 +28,22 @@ WORKERS = 2
 CLASSES = 10
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
+Loader = DataLoader[tuple[Tensor, int]]
+
 REFERENCE = f"DataLoader with {WORKERS} workers over PIL images, torchvision transforms, float32, NCHW"
 
 
 def benchmarks() -> list[Benchmark]:
     """Training of ResNet-20 and -56, in the engine's own precision and in float32; evaluation."""
-    found = []
+    listed = []
     for network, title in (("resnet20", "ResNet-20"), ("resnet56", "ResNet-56")):
         for precision, suffix, words in (("auto", "", ""), ("float32", "-float32", ", ours in float32")):
             opener = functools.partial(_training, network, precision)
             name = f"train-{network}{suffix}"
             goal = None if suffix else at_least(2.5)
-            found.append(Benchmark(name, f"Training {title}, batch {BATCH}{words}", opener, goal))
+            listed.append(Benchmark(name, f"Training {title}, batch {BATCH}{words}", opener, goal))
     opener = functools.partial(_evaluation, "resnet20")
-    return [*found, Benchmark("evaluate-resnet20", f"Evaluating ResNet-20, batch {TEST_BATCH}", opener, at_least(4))]
+    return [*listed, Benchmark("evaluate-resnet20", f"Evaluating ResNet-20, batch {TEST_BATCH}", opener, at_least(4))]
 
 
 @contextmanager
@@ -58,13 +60,13 @@ def _training(network: str, precision: str, options: Options) -> Iterator[Sides]
 
 
 def engine(network: str, precision: str, pack: Pack, options: Options) -> Side:
-    """Training by daar's engine, for whatever it is compared with."""
+    """The side of daar's training engine."""
     recipe = Recipe(batch_size=BATCH, precision=precision)
     loop = Loop(_model(network), Data(pack, pack, MEAN, STD, flip=True), recipe, 0, options.device)
     steps = itertools.chain.from_iterable(loop.train(epoch) for epoch in itertools.count())
 
     def ours(count: int) -> None:
-        with flushing_denormals(options.device), malloc.kept(options.device):
+        with flushing_denormals(options.device), malloc.retain_freed_memory(options.device):
             for _ in itertools.islice(steps, count):
                 pass
         synchronise(options.device)
@@ -80,7 +82,7 @@ def engine(network: str, precision: str, pack: Pack, options: Options) -> Side:
 def _reference(
     network: str, batches: Iterator[tuple[Tensor, Tensor]], recipe: Recipe, device: torch.device
 ) -> Callable[[int], None]:
-    """The loop that most CIFAR code has; the function runs so many steps of it."""
+    """The training loop of most CIFAR code; the returned function runs a number of its steps."""
     model = _model(network).to(device).train()
     optimizer = torch.optim.SGD(
         model.parameters(),
@@ -96,9 +98,9 @@ def _reference(
             logits = model(images)
             loss = F.cross_entropy(logits, labels)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's
             optimizer.step()
-            # what a progress line shows, read at every step
+            # for a progress line, as usual at every step
             loss.item()
             (logits.argmax(1) == labels).sum().item()
         synchronise(device)
@@ -134,8 +136,8 @@ def _evaluation(network: str, options: Options) -> Iterator[Sides]:
     )
 
 
-class Pictures(Dataset):
-    """As torchvision.datasets.CIFAR10 serves its images: a PIL image of each, through the transforms."""
+class Pictures(Dataset[tuple[Tensor, int]]):
+    """Serves images as torchvision.datasets.CIFAR10 does: each as a PIL image, through the transforms."""
 
     def __init__(self, pack: Pack, transform: transforms.Compose) -> None:
         self._images, self._labels, self._transform = pack.images.numpy(), pack.labels.tolist(), transform
@@ -158,16 +160,16 @@ def _augmented() -> transforms.Compose:
     )
 
 
-def endless(loader: DataLoader) -> Generator[tuple[Tensor, Tensor], None, None]:
-    """Its batches, pass after pass."""
+def endless(loader: Loader) -> Generator[tuple[Tensor, Tensor], None, None]:
+    """Batches of a loader, pass after pass."""
     while True:
         yield from loader
 
 
 def picture_loader(
     pictures: Pictures, batch_size: int, device: torch.device, *, shuffle: bool, workers: int = WORKERS
-) -> DataLoader:
-    """Workers stay between passes, so that their start does not count."""
+) -> Loader:
+    """A loader whose workers stay alive between passes, so that their start is not timed."""
     return DataLoader(
         pictures,
         batch_size,
@@ -184,7 +186,7 @@ def random_pack(count: int, split: str) -> Pack:
     images = torch.randint(256, (count, 32, 32, 3), dtype=torch.uint8, generator=dice)
     labels = torch.randint(CLASSES, (count,), generator=dice)
     names = tuple(map(str, range(CLASSES)))
-    return Pack(images, labels, names, MEAN, STD, "random", split, "random: made up", "")
+    return Pack(images, labels, names, MEAN, STD, "random", split, "random pixels", "")
 
 
 def _model(network: str) -> nn.Module:
@@ -192,7 +194,7 @@ def _model(network: str) -> nn.Module:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done all that it was given."""
+    """Wait until the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     elif device.type == "mps":

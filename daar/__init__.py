@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from daar.pruned import Pruned, prune, slim_by
 
+RESULT_NEUTRAL = "lazy names for users of the package"
 __all__ = ["Pruned", "prune", "slim_by"]
 __version__ = "0.1.0"
 

@@ -1,5 +1,7 @@
 """The one exception that means: the input is wrong, and here is what to do about it; and how others are told."""
 
+RESULT_NEUTRAL = "only words messages"
+
 
 class InputError(Exception):
     """Bad input: a setting, a file or a value that the user can mend.

@@ -1,1 +1,1 @@
-"""Networks on disk: ours, and weights that others have published."""
+"""Checkpoints: ours, and published weights in other forms."""

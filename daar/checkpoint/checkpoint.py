@@ -1,7 +1,7 @@
-"""A network on disk: a folder with `model.safetensors` (weights) and `model.json` (all that is needed to rebuild it).
+"""A checkpoint: a folder with `model.safetensors` (weights) and `model.json` (all else that the network needs).
 
 Loading builds the dense network, slims it by the plan, and loads the weights. No pickles. Since format 2, model.json
-holds the hash of the weights, so that damage, and files of two checkpoints, are noticed.
+holds the hash of the weights, so that damage and a mix of two checkpoints are noticed.
 """
 
 import hashlib
@@ -22,23 +22,24 @@ from daar.pruning.slim import slim
 from daar.storage import files
 from daar.storage.schemas import validate
 
+RESULT_NEUTRAL = "stores and loads networks; what builds and slims them counts by itself"
 FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Description:
-    """model.json.
+    """Content of model.json.
 
     Attributes:
         network: name in the registry.
         dataset: name of the dataset it was trained on.
         num_classes: length of the logits.
         input_shape: (C, H, W).
-        mean: per channel, of pixels in 0..1; a network is always fed with its own.
-        std: likewise.
-        trained_on: which splits its training has seen, out of train, val, test.
-        plan: how it was slimmed, or None for a dense network.
-        provenance: seed, recipe, base checkpoint, versions and the like.
+        mean: per channel, of pixels in 0..1, by which the network's input is normalised.
+        std: standard deviation per channel, of pixels in 0..1.
+        trained_on: splits that its training has seen, out of train, val, test.
+        plan: by which it was slimmed; None for a dense network.
+        provenance: seed, recipe, base checkpoint, versions and more.
     """
 
     network: str
@@ -53,10 +54,10 @@ class Description:
 
 
 def save(folder: Path, model: nn.Module, description: Description) -> None:
-    """Write a checkpoint: the weights first, so that where model.json is, they are.
+    """Write a checkpoint, weights first: if model.json exists, so do they.
 
-    A crash in between, over an older checkpoint, leaves new weights by the old model.json; `load` refuses the pair by
-    the hash, and running the stage again mends it.
+    A crash in between, over an older checkpoint, leaves new weights with the old model.json; `load` refuses the pair by
+    the hash, and running the stage again repairs it.
     """
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     save_state(folder, state, description)
@@ -77,17 +78,17 @@ def describe(folder: Path) -> Description:
     """Read model.json.
 
     Raises:
-        InputError: it is absent, damaged, or of a newer format.
+        InputError: it is missing, damaged, or of a newer format.
     """
     return _read_description(Path(folder) / "model.json")[0]
 
 
 def _read_description(path: Path) -> tuple[Description, str | None]:
-    """model.json, and the hash of the weights, which format 1 did not keep."""
+    """model.json, and the hash of the weights, which format 1 did not have."""
     content = files.read_json(path, "the description of a checkpoint")
     if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] > FORMAT:
         raise InputError(f"{path} has format {content['format']}; this version reads up to {FORMAT}. Update daar.")
-    validate(content, "model", str(path), "Make the checkpoint anew.")
+    validate(content, "model", str(path), "Make the checkpoint again.")
     plan = content["plan"] and plans.from_json(content["plan"], f"{path}: plan")
     lists: dict[str, Any] = {key: tuple(content[key]) for key in ("input_shape", "mean", "std", "trained_on")}
     plain = {key: content[key] for key in ("network", "dataset", "num_classes", "provenance")}
@@ -95,7 +96,7 @@ def _read_description(path: Path) -> tuple[Description, str | None]:
 
 
 def build(description: Description) -> nn.Module:
-    """The network of a description with weights not yet loaded (whatever memory held), slimmed by its plan."""
+    """The network of a description, slimmed by its plan; its weights are not loaded and may be uninitialised."""
     model = build_dense(description)
     if description.plan is None:
         return model
@@ -104,7 +105,7 @@ def build(description: Description) -> nn.Module:
 
 
 def build_dense(description: Description) -> nn.Module:
-    """The dense network of a description; torch's random state is left as it was."""
+    """The dense network of a description; torch's random state does not change."""
     with torch.random.fork_rng(devices=[]):
         return models.get(description.network).build(description.num_classes)
 
@@ -116,7 +117,7 @@ def load(folder: Path) -> tuple[nn.Module, Description]:
         The network in eval mode on the CPU, and its description.
 
     Raises:
-        InputError: a file is absent, damaged or of a newer format, or weights and description do not fit.
+        InputError: a file is missing, damaged or of a newer format, or weights and description do not fit.
     """
     path = Path(folder) / "model.safetensors"
     description, expected = _read_description(path.with_name("model.json"))
@@ -126,16 +127,16 @@ def load(folder: Path) -> tuple[nn.Module, Description]:
         state = safetensors.torch.load(content)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(
-            f"{path} should hold weights, but it cannot be read: {error}. Copy or make it anew."
+            f"{path} should hold weights, but it cannot be read: {error}. Copy or make it again."
         ) from error
     digest = hashlib.sha256(content).hexdigest()
     if expected not in (None, digest):
         raise InputError(
-            f"{path} is not the file that model.json is about: its SHA-256 is {digest[:12]}…, not {expected[:12]}…. "
-            "It is damaged, or another checkpoint's, or its writing was cut short: copy both files anew, or run again "
-            "the command that made them."
+            f"{path} is not the file that model.json names: its SHA-256 is {digest[:12]}…, not {expected[:12]}…. "
+            "It is damaged, or another checkpoint's, or its writing was cut short: copy both files again, or run the "
+            "command that made them."
         )
     if wrong := mismatch.differences(model.state_dict(), state):
-        raise InputError(f"{path} does not fit the {description.network} of its model.json: {wrong}. Copy both anew.")
+        raise InputError(f"{path} does not fit the {description.network} of its model.json: {wrong}. Copy both again.")
     model.load_state_dict(state)
     return model.eval(), description

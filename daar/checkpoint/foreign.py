@@ -1,6 +1,6 @@
-"""Weights that others have published: state dicts in every usual file, and torchvision's by their name.
+"""Published weights: state dicts in the usual kinds of file, and torchvision's weights by name.
 
-Nothing is unpickled but tensors and plain values (`weights_only=True`).
+Only tensors and plain values are unpickled (`weights_only=True`).
 """
 
 import http.client
@@ -24,12 +24,12 @@ from daar.storage import files
 TORCHVISION = "torchvision:"
 COUNTER = "num_batches_tracked"
 _NESTINGS = ("state_dict", "model", "net", "model_state_dict")
-# parts of a name that DataParallel and torch.compile put in, and what thop leaves in a state dict
+# parts of a name that DataParallel and torch.compile add, and the buffers that thop leaves in a state dict
 _WRAPPERS, _THOP = {"module", "_orig_mod"}, {"total_ops", "total_params"}
 
 
 class _Ignored:
-    """Stands in for a numpy scalar, such as a best accuracy beside the weights: no numpy code runs on a file's word."""
+    """Replaces numpy scalars, such as a best accuracy next to the weights: a file never makes numpy code run."""
 
     def __init__(self, *_: Any) -> None: ...
 
@@ -42,13 +42,13 @@ _STAND_INS: list[Any] = [
 
 
 @dataclass(frozen=True)
-class Published:
+class TorchvisionWeights:
     """Weights of torchvision.
 
     Attributes:
         state: their tensors, by name.
-        mean: per channel, of pixels in 0..1, as they want their images normalised.
-        std: likewise.
+        mean: per channel, of pixels in 0..1, by which their images are normalised.
+        std: standard deviation per channel, of pixels in 0..1.
         origin: torchvision's name, file, hash, published accuracy (percent) and preprocessing, for provenance.
     """
 
@@ -59,13 +59,13 @@ class Published:
 
 
 def read(file: Path) -> dict[str, Tensor]:
-    """The tensors of a foreign file, out of its wrapping and without the prefixes of DataParallel and torch.compile.
+    """The state dict of a foreign file, without nesting and without the prefixes of DataParallel and torch.compile.
 
     Args:
-        file: of torch.save, in either of its formats, or `.safetensors`.
+        file: written by torch.save, in either of its formats, or `.safetensors`.
 
     Raises:
-        InputError: it is absent, damaged, holds more than tensors and plain values, or no state dict.
+        InputError: it is missing or damaged, holds more than tensors and plain values, or holds no state dict.
     """
     file = Path(file)
     if not file.is_file():
@@ -75,13 +75,13 @@ def read(file: Path) -> dict[str, Tensor]:
             return _unwrapped(safetensors.torch.load_file(file), str(file))
         except (OSError, safetensors.SafetensorError) as error:
             raise InputError(
-                f"{file} should hold weights, but it cannot be read: {error}. Copy or download it anew."
+                f"{file} should hold weights, but it cannot be read: {error}. Copy or download it again."
             ) from error
     try:
-        # torch warns of old or foreign forms before it refuses them; one line is enough
+        # torch warns of old or foreign formats before it refuses them; one line is enough
         with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_STAND_INS):
             content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged pickle makes its reader raise
+    except Exception as error:  # damaged pickles raise nearly anything
         raise InputError(
             f"{file} should be a state dict saved by torch.save, but it cannot be read safely: {_reason(error)}. "
             "Save it again as a plain state dict of tensors."
@@ -90,16 +90,16 @@ def read(file: Path) -> dict[str, Tensor]:
 
 
 def _reason(error: Exception) -> str:
-    """What stopped torch.load, in a clause; not its advice to turn safety off."""
-    if (found := re.search(r"GLOBAL (\S+)", str(error))) is not None:
-        return f"it holds more than tensors ({found[1]})"
-    found = re.search(r"WeightsUnpickler error: (.*)", str(error))
-    lines = str(found[1] if found else error).strip().splitlines()
+    """Why torch.load failed, as a clause, without its advice to turn safety off."""
+    if (match := re.search(r"GLOBAL (\S+)", str(error))) is not None:
+        return f"it holds more than tensors ({match[1]})"
+    match = re.search(r"WeightsUnpickler error: (.*)", str(error))
+    lines = str(match[1] if match else error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__).rstrip(". ")
 
 
 def _unwrapped(content: Any, where: str) -> dict[str, Tensor]:
-    """The state dict inside what a file holds."""
+    """The state dict inside the content of a file."""
     for key in _NESTINGS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -116,15 +116,15 @@ def _is_plain(name: Any, value: Any) -> bool:
     return isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta
 
 
-def from_torchvision(name: str, network: Network) -> Published:
-    """Weights of torchvision, downloaded unless they lie in its cache.
+def from_torchvision(name: str, network: Network) -> TorchvisionWeights:
+    """Weights of torchvision, downloaded unless they are in its cache.
 
     Args:
         name: torchvision's, such as IMAGENET1K_V1.
-        network: one that the registry has of torchvision.
+        network: one that the registry takes from torchvision.
 
     Raises:
-        InputError: torchvision has none of that name for the network, or they cannot be fetched.
+        InputError: torchvision has none of that name for the network, or they cannot be downloaded.
     """
     weights = _find(name, network)
     folder = Path(torch.hub.get_dir()) / "checkpoints"
@@ -141,7 +141,7 @@ def from_torchvision(name: str, network: Network) -> Published:
             f"give the local file: daar import {file.name} --network {network.name}"
         ) from error
     digest = files.sha256(file) if file.exists() else None
-    # torch compares the hash when it downloads, not when it finds the file in its cache
+    # torch compares the hash after a download, not of a file in its cache
     if digest is not None and not digest.startswith(file.stem.rpartition("-")[2]):
         raise InputError(f"{file} in torchvision's cache is damaged (SHA-256 {digest}). Delete it and import again.")
     transforms, figures = weights.transforms(), weights.meta["_metrics"]["ImageNet-1K"]
@@ -151,16 +151,16 @@ def from_torchvision(name: str, network: Network) -> Published:
         **{"resize": transforms.resize_size[0], "crop": transforms.crop_size[0]},
     }
     state = _unwrapped(content, file.name)
-    return Published(state, tuple(transforms.mean), tuple(transforms.std), origin)
+    return TorchvisionWeights(state, tuple(transforms.mean), tuple(transforms.std), origin)
 
 
 def _find(name: str, network: Network) -> Any:
-    """The entry of torchvision for the weights of a network."""
+    """Torchvision's enum member for the weights of a network."""
     from torchvision.models import get_model_weights
 
     try:
         known = get_model_weights(network.name)
-        # torchvision has other networks by the names of some of ours
+        # some of our networks share their name with another network of torchvision
         fits = all(weights.transforms().crop_size == list(network.input_shape[2:]) for weights in known)
     except ValueError:
         fits = False
@@ -176,7 +176,7 @@ def _find(name: str, network: Network) -> Any:
 
 
 def renamed(state: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
-    """The same tensors under the names that the registry's network has."""
+    """The same tensors under the layer names of the registry's network."""
 
     def ours(name: str) -> str:
         prefix = next((prefix for prefix in network.renamed if name.startswith(prefix)), "")
@@ -186,10 +186,10 @@ def renamed(state: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
 
 
 def to_float32(state: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """The weights in the type that this project computes in.
+    """The weights as float32.
 
     Raises:
-        InputError: a weight is no float (quantised), or not finite; names it.
+        InputError: a weight is not a float (quantised) or not finite; names it.
     """
     converted = {}
     for name, value in state.items():

@@ -1,4 +1,4 @@
-"""Why weights do not fit a network, in words, and what that most likely means."""
+"""State-dict mismatch: how weights differ from what a network expects, in words, and the most likely cause."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,28 +10,30 @@ from daar.checkpoint.foreign import COUNTER, renamed
 from daar.data import datasets
 from daar.models import Network
 
-# names spelt out in a message before "and N more"
+RESULT_NEUTRAL = "only words the message for weights that are refused"
+
+# names listed in a message before "and N more"
 _SHOWN = 8
-# what published weights are trained on, and the images it has
+# data sets that published weights are trained on, with the shape of their images
 _DATASETS = {"cifar10": (3, 32, 32), "cifar100": (3, 32, 32), "imagenet": (3, 224, 224)}
 Shapes = dict[str, tuple[int, ...]]
 
 
-def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
-    """All that keeps weights from being loaded, as one clause; empty where they fit.
+def differences(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
+    """All names and shapes that differ, as one clause; empty if the weights fit.
 
     Args:
         expected: the network's state dict.
-        found: the weights, by the same names.
+        weights: a state dict to be loaded into it.
     """
     parts = []
-    if unknown := [name for name in found if name not in expected]:
+    if unknown := [name for name in weights if name not in expected]:
         parts.append(f"unknown {_names(unknown)}")
-    if missing := [name for name in expected if name not in found]:
+    if missing := [name for name in expected if name not in weights]:
         parts.append(f"missing {_names(missing)}")
-    wrong = [name for name in expected if name in found and expected[name].shape != found[name].shape]
+    wrong = [name for name in expected if name in weights and expected[name].shape != weights[name].shape]
     if wrong:
-        of = f"{wrong[0]!r} has shape {tuple(found[wrong[0]].shape)}, expected {tuple(expected[wrong[0]].shape)}"
+        of = f"{wrong[0]!r} has shape {tuple(weights[wrong[0]].shape)}, expected {tuple(expected[wrong[0]].shape)}"
         parts.append(of + (f" (and {len(wrong) - 1} more of another shape)" if wrong[1:] else ""))
     return "; ".join(parts)
 
@@ -42,29 +44,29 @@ def _names(names: list[str]) -> str:
 
 
 def advice(state: Mapping[str, Tensor], network: Network, num_classes: int) -> str:
-    """What to do about weights that do not fit: a sentence.
+    """What to do about weights that do not fit, as a sentence.
 
     Args:
-        state: the weights, by the names they were published under.
+        state: the weights, under their published names.
         network: the one that they do not fit.
-        num_classes: length of the logits that were expected.
+        num_classes: expected length of the logits.
     """
     others = [other for other in models.NETWORKS.values() if other != network]
     fits = [(n, classes) for n in (network, *others) if (classes := _classes_of_fit(n, state, num_classes))]
     if fits:
         return _name_a_fit(fits, network, num_classes)
-    found, expected = _shapes(renamed(state, network)), _expected(network, num_classes)
-    if found.keys() == expected.keys() and all(_no_wider(found[name], expected[name]) for name in found):
+    shapes, expected = _shapes(renamed(state, network)), _expected(network, num_classes)
+    if shapes.keys() == expected.keys() and all(_no_wider(shapes[name], expected[name]) for name in shapes):
         return "All names fit but widths are smaller: these are pruned weights; import the dense ones."
-    if any("shortcut.0.weight" in name for name in found) and f"{network.name}_b" in models.NETWORKS:
+    if any("shortcut.0.weight" in name for name in shapes) and f"{network.name}_b" in models.NETWORKS:
         return f"It has option-B projections: try --network {network.name}_b."
-    if not found.keys() & expected.keys():
+    if not shapes.keys() & expected.keys():
         return f"No name is {network.name}'s: import weights of that very definition ({network.source})."
     return "No network of the registry fits; see: daar list networks"
 
 
 def _name_a_fit(fits: list[tuple[Network, int]], network: Network, num_classes: int) -> str:
-    """Say which network, and which number of classes, the weights are for."""
+    """Which network and which number of classes the weights are for, as a sentence."""
     for candidate, classes in fits:
         options = [] if candidate == network else [f"--network {candidate.name}"]
         for dataset, shape in _DATASETS.items():
@@ -76,17 +78,17 @@ def _name_a_fit(fits: list[tuple[Network, int]], network: Network, num_classes: 
 
 
 def _classes_of_fit(network: Network, state: Mapping[str, Tensor], num_classes: int) -> int | None:
-    """How many classes make a network fit exactly by names and shapes; None where none do."""
-    found, expected = _shapes(renamed(state, network)), _expected(network, num_classes)
-    if found.keys() != expected.keys():
+    """The number of classes with which a network fits by names and shapes; None if there is none."""
+    shapes, expected = _shapes(renamed(state, network)), _expected(network, num_classes)
+    if shapes.keys() != expected.keys():
         return None
-    rows = {found[name][:1] for name in found if found[name] != expected[name]}
+    rows = {shapes[name][:1] for name in shapes if shapes[name] != expected[name]}
     if not rows:
         return num_classes
     if len(rows) > 1 or () in rows:
         return None
     classes = rows.pop()[0]
-    return classes if classes > 0 and found == _expected(network, classes) else None
+    return classes if classes > 0 and shapes == _expected(network, classes) else None
 
 
 def _expected(network: Network, num_classes: int) -> Shapes:
@@ -95,10 +97,10 @@ def _expected(network: Network, num_classes: int) -> Shapes:
 
 
 def _shapes(state: Mapping[str, Tensor]) -> Shapes:
-    """Shapes by name, without BN's batch counters, which old files lack."""
+    """Shapes by name, without BN's batch counters, which old files do not have."""
     return {name: tuple(value.shape) for name, value in state.items() if not name.endswith(COUNTER)}
 
 
-def _no_wider(found: Iterable[int], expected: Iterable[int]) -> bool:
-    found, expected = tuple(found), tuple(expected)
-    return len(found) == len(expected) and all(f <= e for f, e in zip(found, expected, strict=True))
+def _no_wider(shape: Iterable[int], expected: Iterable[int]) -> bool:
+    shape, expected = tuple(shape), tuple(expected)
+    return len(shape) == len(expected) and all(s <= e for s, e in zip(shape, expected, strict=True))

@@ -1,4 +1,4 @@
-"""What several commands make of their arguments. Heavy modules are imported where they are needed."""
+"""Turn arguments that several commands share into values. Heavy modules are imported where they are needed."""
 
 import functools
 import json
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import yaml
 
-from daar.data import datasets
+from daar.data import datasets, pack_files
 from daar.device import distributed
 from daar.errors import InputError
 from daar.training import published_recipes
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 
 def packs(a: Namespace) -> Path:
-    """The packed dataset's folder; packs it first, or writes the index of its images, where it is not there."""
+    """The folder of the packed dataset; packs it, or indexes its images, if that is not done yet."""
     from daar.data import loading
 
     dataset = datasets.get(a.dataset)
     folder: Path = a.packs / a.dataset
-    if not (folder / "source.json").exists():
+    if not (folder / pack_files.SOURCE).exists():
         loading.prepare(dataset, folder, data_root=a.data_root)
     return folder
 
 
 def device(a: Namespace) -> "torch.device":
-    """The device of --device, with --threads CPU threads; a GPU is this process's until it ends.
+    """The device of --device, with --threads CPU threads; a GPU is kept until the process ends.
 
-    Under torchrun it meets the other processes first, of which only the first one is heard from here on.
+    Under torchrun the processes join their group first, and all but rank 0 stop printing.
     """
     from daar.device.gpu import choose_device, slots_per_gpu
 
@@ -52,7 +52,7 @@ def _set_threads(count: int | None) -> None:
 
     if count is not None and count < 1:
         raise InputError(f"--threads is {count}; it must be 1 or more.")
-    if count is not None:  # for processes that this one starts, and for what numpy may bring later
+    if count is not None:  # for processes that this one starts, and for libraries that numpy loads later
         os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(count)))
     import torch
 
@@ -60,7 +60,7 @@ def _set_threads(count: int | None) -> None:
 
 
 def say(a: Namespace) -> Callable[[str], None]:
-    """Prints a line at once, behind the label; a training outlives the reader of its lines."""
+    """A function that prints a line at once, after the label; training goes on when the reader has closed the pipe."""
     return functools.partial(_print, f"{a.label}: " if a.label else "")
 
 
@@ -72,27 +72,27 @@ def _print(label: str, line: str) -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Send a stream nowhere whose reader has gone, so that Python need not fail on it again at its end."""
+    """Redirect a stream whose reader has closed it to the null device; Python would fail again on it at its exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def options(a: Namespace) -> dict[str, Any]:
-    """The method's options, of --options."""
-    found = from_text(a.options, "--options")
-    if not isinstance(found, dict):
+    """The options of the method, from --options."""
+    content = from_text(a.options, "--options")
+    if not isinstance(content, dict):
         raise InputError(
             f'--options must be a JSON object, got {a.options!r}. For example: \'{{"attention": "dual"}}\''
         )
-    return found
+    return content
 
 
 def recipe(a: Namespace, default: Recipe, purpose: str = "train") -> Recipe:
-    """The default, under --recipe, under the single options; --recipe alone starts from Recipe's own defaults.
+    """The recipe of --recipe, else `default`; single options override it. --recipe fills in Recipe's own defaults.
 
     Args:
-        a: of the command line.
-        default: where there is no --recipe.
-        purpose: `train` or `finetune`, for which a recipe named by --recipe must be.
+        a: parsed command line.
+        default: used without --recipe.
+        purpose: `train` or `finetune`; a published recipe must be for it.
     """
     settings = default.to_json() if a.recipe is None else _said(a.recipe)
     given = {f.name: value for f in fields(Recipe) if (value := getattr(a, f.name)) is not None}
@@ -102,22 +102,23 @@ def recipe(a: Namespace, default: Recipe, purpose: str = "train") -> Recipe:
 
 
 def _said(text: str) -> dict[str, Any]:
-    """What --recipe says: settings as JSON, the name of a published recipe, or a file of settings."""
+    """The settings of --recipe: JSON, the name of a published recipe, or a file."""
     if text.lstrip().startswith("{"):
-        return from_text(text, "--recipe")
+        settings: dict[str, Any] = from_text(text, "--recipe")
+        return settings
     is_file = "." in text or "/" in text or Path(text).exists()
     return {"recipe": text} if text in published_recipes.find() or not is_file else _yaml(Path(text))
 
 
 def from_text(text: str, what: str) -> Any:
-    """The value of JSON text; InputError says `what` it should have been."""
+    """Parse JSON text; the message of InputError names `what` it should be."""
     try:
         return json.loads(text)
     except ValueError as error:
         raise InputError(f"{what} is not JSON: {error}. Got {text!r}.") from error
 
 
-def _yaml(path: Path) -> Any:
+def _yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:

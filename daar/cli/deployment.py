@@ -16,21 +16,23 @@ from daar.storage.schemas import validate
 
 def add_commands(subparsers: Any) -> None:
     """Add the parsers of this family."""
-    summary = "write a network as ONNX or .pt2, and hold the file against the network"
+    summary = "write a network as ONNX or .pt2, and compare the file with the network"
     command = options.command(subparsers, "export", export, summary)
     options.add_checkpoint(command)
     command.add_argument("--format", required=True, choices=["onnx", "pt2"])
     command.add_argument("--out", type=Path, metavar="FILE", help="default: model.onnx or model.pt2 in CHECKPOINT")
 
-    command = options.command(subparsers, "latency", latency, "time a network, alone or beside another")
+    command = options.command(subparsers, "latency", latency, "time a network, alone or compared with another")
     options.add_checkpoint(command)
-    command.add_argument("--against", type=Path, metavar="CHECKPOINT", help="the dense network, to take turns with it")
+    command.add_argument(
+        "--against", type=Path, metavar="CHECKPOINT", help="the dense network, timed in alternation with it"
+    )
     words = "images in a batch (default: 1 128)"
     command.add_argument("--batch-sizes", type=int, nargs="+", metavar="N", default=[1, 128], help=words)
-    words = "of windows, each network in turn (default: 15)"
+    words = "rounds, each with one window of every network (default: 15)"
     command.add_argument("--rounds", type=int, default=15, help=words)
     command.add_argument("--dtype", choices=["float32", "bf16"], default="float32", help="default: float32")
-    words = "time it as well, where it is installed, on the CPU in float32 (default: yes)"
+    words = "also time it, if it is installed, on the CPU in float32 (default: yes)"
     command.add_argument("--onnxruntime", action=argparse.BooleanOptionalAction, default=True, help=words)
     command.add_argument("--out", type=Path, help="write the JSON there too")
     options.add_json(command)
@@ -50,7 +52,7 @@ def latency(a: Namespace) -> None:
     device = arguments.device(a)
     from daar.stages.latency import latency as stage
 
-    found = stage(
+    measured = stage(
         folder=a.checkpoint,
         against=a.against,
         batch_sizes=a.batch_sizes,
@@ -59,33 +61,33 @@ def latency(a: Namespace) -> None:
         device=device,
         onnxruntime=a.onnxruntime,
     )
-    validate(found, "latency", "what was measured", "Please report this.")
+    validate(measured, "latency", "what was measured", "Please report this.")
     if a.out:
-        files.write_json(a.out, found)
-    print(json.dumps(found, indent=2) if a.json else _to_text(found))
+        files.write_json(a.out, measured)
+    print(json.dumps(measured, indent=2) if a.json else _to_text(measured))
 
 
-def _to_text(found: dict[str, Any]) -> str:
-    """A table for reading, of what the stage returns."""
+def _to_text(measured: dict[str, Any]) -> str:
+    """The stage's result as a table for reading."""
     from tabulate import tabulate
 
-    names = ("dense", "slim") if found["dense"] else ("slim",)
+    names = ("dense", "slim") if measured["dense"] else ("slim",)
     heads = ["batch", "runtime", *(f"{name} {unit}" for name in names for unit in ("ms", "images/s")), "dense / slim"]
     rows = [
         [batch["batch_size"], runtime, *_cells(batch[runtime], names)]
-        for batch in found["batches"]
+        for batch in measured["batches"]
         for runtime in ("torch", "onnxruntime")
         if batch[runtime]
     ]
     table = tabulate(rows, heads[: 2 + len(rows[0][2:])], disable_numparse=True, colalign=("right", "left"))
-    sizes = ", ".join(f"{found[name]['network']} {name} {found[name]['macs']:,} MACs" for name in names)
-    how = f"{found['device']}, {found['dtype']}, {found['memory_format']}, {found['threads']} threads"
-    why = found["onnxruntime"]["reason"]
+    sizes = ", ".join(f"{measured[name]['network']} {name} {measured[name]['macs']:,} MACs" for name in names)
+    how = f"{measured['device']}, {measured['dtype']}, {measured['memory_format']}, {measured['threads']} threads"
+    why = measured["onnxruntime"]["reason"]
     return "\n".join(
         [
             f"{sizes}; {how}",
             table,
-            f"medians over {found['rounds']} rounds of windows in turn, quartiles in brackets",
+            f"medians over {measured['rounds']} rounds of alternating windows, quartiles in brackets",
             *([f"onnxruntime: {why}"] if why else []),
         ]
     )

@@ -14,7 +14,7 @@ from daar.device import distributed
 from daar.errors import InputError, first_line, is_out_of_memory
 from daar.training.interrupts import Interrupted
 
-# in the order of the help
+# in the order in which the help lists them
 _FAMILIES = (views, data, training, pruning, measuring, deployment, suites, reporting, analysis)
 
 
@@ -24,10 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def execute(parsed: argparse.Namespace) -> None:
-    """Run what a command line asks for, with errors and signals told in one line.
+    """Run the command of a parsed command line; errors and signals are reported in one line.
 
     Args:
-        parsed: with `run`, which gets it, and `by_torchrun`, whether several processes can share the command.
+        parsed: with `run`, which is called with it, and `by_torchrun`, whether several processes can run the command.
     """
     try:
         _require_alone(parsed)
@@ -42,7 +42,7 @@ def execute(parsed: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         _tell("daar: interrupted at once; the same command goes on from what was saved last.")
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has gone, as in `daar list methods | head -1`
+    except BrokenPipeError:  # the reader has closed our output, as in `daar list methods | head -1`
         silence(sys.stdout)
     except (MemoryError, RuntimeError) as error:
         if str(error).startswith("DataLoader worker"):
@@ -55,7 +55,7 @@ def execute(parsed: argparse.Namespace) -> None:
 
 
 def _require_alone(parsed: argparse.Namespace) -> None:
-    """Commands that several processes cannot share are started once."""
+    """InputError if torchrun has started a command that cannot run in several processes."""
     if distributed.is_launched() and not parsed.by_torchrun:
         raise InputError("torchrun starts train, finetune, scratch and measure; start any other command without it.")
 
@@ -67,15 +67,15 @@ def _complain(message: str) -> int:
 
 def _tell(line: str) -> None:
     try:
-        print(f"{line}\n", end="", file=sys.stderr, flush=True)  # in one piece, beside other processes' lines
+        print(f"{line}\n", end="", file=sys.stderr, flush=True)  # in one write, since other processes write lines too
     except BrokenPipeError:  # the exit code still tells
         silence(sys.stderr)
 
 
 def _what_to_lower(parsed: argparse.Namespace) -> str:
     options = {"batch_size": "batch_size in the recipe", "batch_sizes": "--batch-sizes", "images": "--images"}
-    found = [words for name, words in options.items() if hasattr(parsed, name)]
-    lower = f"Lower {found[0]}, or close" if found else "Close"
+    sizes = [words for name, words in options.items() if hasattr(parsed, name)]
+    lower = f"Lower {sizes[0]}, or close" if sizes else "Close"
     return f"{lower} other programs that use this memory; on a GPU that jobs share, lower slots per GPU."
 
 

@@ -29,12 +29,12 @@ def add_commands(subparsers: Any) -> None:
     command = options.command(subparsers, "record", record, "measure one setting of a suite and write record.json")
     command.add_argument("run_folder", type=Path, metavar="RUN", help="folder that finetune wrote")
     command.add_argument("--base", required=True, type=Path, help="folder of the dense checkpoint")
-    command.add_argument("--base-measured", required=True, type=Path, help="what measure --out wrote of it")
+    command.add_argument("--base-measured", required=True, type=Path, help="the JSON that measure --out wrote of it")
     command.add_argument("--suite", required=True, help="name of the suite")
     command.add_argument("--variant", required=True, help="row of the table")
     options.add_method(command)
     command.add_argument("--of", metavar="VARIANT", help="of a control: the variant whose widths it takes")
-    words = "hash of all that the setting follows from, as the workflow knows it"
+    words = "hash of everything the setting depends on, given by the workflow"
     command.add_argument("--made-from", metavar="HASH", help=words)
     words = "STAGE=FILE: Snakemake's benchmark file of a stage"
     command.add_argument("--benchmarks", nargs="*", default=[], metavar="STAGE=FILE", help=words)
@@ -47,18 +47,18 @@ def measure(a: Namespace) -> None:
     """`daar measure`."""
     from daar.stages.measure import measure as stage
 
-    found = stage(folder=a.checkpoint, packs=arguments.packs(a), device=arguments.device(a))
+    measured = stage(folder=a.checkpoint, packs=arguments.packs(a), device=arguments.device(a))
     if a.out and distributed.is_first():
-        files.write_json(a.out, found)
+        files.write_json(a.out, measured)
     if a.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(measured, indent=2))
         return
-    val = "seen in training" if found["val_seen"] else f"{found['val_top1']:.2f} %"
-    images = f"{found['images']:,} test images"
-    print(f"{found['network']} on {found['dataset']}: top-1 {found['top1']:.2f} % of {images}, val {val}")
-    thop = f"{found['macs_thop']:,}" if found["macs_thop"] is not None else "fails"
-    counters = f"closed form {found['macs_closed_form']:,}; thop, which adds BN: {thop}"
-    print(f"{found['macs']:,} MACs ({counters}), {found['params']:,} parameters")
+    val = "seen in training" if measured["val_seen"] else f"{measured['val_top1']:.2f} %"
+    images = f"{measured['images']:,} test images"
+    print(f"{measured['network']} on {measured['dataset']}: top-1 {measured['top1']:.2f} % of {images}, val {val}")
+    thop = f"{measured['macs_thop']:,}" if measured["macs_thop"] is not None else "fails"
+    counters = f"closed form {measured['macs_closed_form']:,}; thop, which adds BN: {thop}"
+    print(f"{measured['macs']:,} MACs ({counters}), {measured['params']:,} parameters")
 
 
 def record(a: Namespace) -> None:

@@ -20,9 +20,9 @@ def command(
     Args:
         subparsers: of the command line, or of the command that it belongs to.
         name: as it is typed.
-        run: what it does.
+        run: the function that runs it.
         summary: a phrase for the help.
-        by_torchrun: whether several processes can share it.
+        by_torchrun: whether it can run in several processes.
     """
     parser = subparsers.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
     parser.set_defaults(run=run, by_torchrun=by_torchrun)
@@ -35,7 +35,7 @@ def add_json(command: Any) -> None:
 
 
 def add_out(command: Any, what: str) -> None:
-    """Where to write."""
+    """The file or folder to write."""
     command.add_argument("--out", required=True, type=Path, help=what)
 
 
@@ -47,31 +47,31 @@ def add_checkpoint(command: Any) -> None:
 
 
 def add_methods_dir(command: Any) -> None:
-    """Where methods are looked for besides."""
-    words = "a further folder of methods, besides baselines/"
+    """A further folder of methods."""
+    words = "a further folder of methods, next to baselines/"
     command.add_argument("--methods-dir", type=Path, action="append", default=[], help=words)
 
 
 def add_data_root(command: Any) -> None:
-    """Where datasets are looked for."""
+    """The folder in which datasets are looked for."""
     words = "where datasets are looked for (default: DAAR_DATA_ROOT, else data)"
     command.add_argument("--data-root", type=Path, help=words)
 
 
 def add_results(command: Any) -> None:
-    """Where results lie."""
+    """The folder of results."""
     words = "folder of all results (default: results)"
     command.add_argument("--results", type=Path, default=Path("results"), help=words)
 
 
 def add_packs(command: Any) -> None:
-    """Where packed datasets lie."""
+    """The folder of packed datasets."""
     words = "folder of the packed datasets (default: results/data)"
     command.add_argument("--packs", type=Path, default=Path("results/data"), help=words)
 
 
 def add_images(command: Any, *, calibration: bool = False) -> None:
-    """The images: dataset, packs, source; calibration images where they are wanted."""
+    """Dataset, packs, data root; with `calibration` the number of calibration images."""
     command.add_argument("--dataset", required=True, help="packed first if it is not yet")
     add_packs(command)
     add_data_root(command)
@@ -96,24 +96,24 @@ def add_target(command: Any) -> None:
 
 
 def add_rounding(command: Any) -> None:
-    """Widths in multiples."""
-    words = "keep multiples of so many channels in each group, such as 8 (default: 1)"
+    """Rounding of widths."""
+    words = "keep a multiple of N channels in each group, such as 8 (default: 1)"
     command.add_argument("--round-to", type=int, default=1, metavar="N", help=words)
 
 
 def add_run(command: Any, *, seed: bool = True, shares: bool = True) -> None:
-    """Where and how to compute."""
+    """Device, threads, seed."""
     words = f"{', '.join(DEVICES)}, or one GPU as cuda:1 (default: auto)"
     command.add_argument("--device", default="auto", metavar="DEVICE", help=words)
     if shares:
         words = f"jobs that may share a GPU (default: {SLOTS}, else 1)"
         command.add_argument("--slots-per-gpu", type=int, metavar="N", help=words)
-    else:  # what ran beside it would be measured too
+    else:  # another job on the GPU would disturb the measurement
         command.set_defaults(slots_per_gpu=1)
     command.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
     if seed:
         command.add_argument("--seed", type=int, default=0, help="default: 0")
-        command.add_argument("--label", default="", help="stands before every line of output")
+        command.add_argument("--label", default="", help="prefix of every line of output")
 
 
 def add_recipe(command: Any) -> None:

@@ -12,7 +12,7 @@ from daar.cli import arguments, options
 from daar.training.budget import BUDGETS
 from daar.training.recipe import Recipe
 
-# what tuning does unless told otherwise: the paper suite's, HRankPlus's with Nesterov's momentum
+# default of tuning, as in the paper suite: HRankPlus's recipe with Nesterov's momentum
 TUNING = Recipe(epochs=150, lr=0.01, schedule="step", milestones=(50, 100), batch_size=256)
 
 
@@ -47,14 +47,16 @@ def _add_finetune(subparsers: Any) -> None:
 
 def _add_import(subparsers: Any) -> None:
     command = options.command(subparsers, "import", import_weights, "make a checkpoint of published weights")
-    words = "of torch.save (.pt, .pth, .th) or .safetensors; or torchvision:NAME, as torchvision:IMAGENET1K_V1"
+    words = (
+        "written by torch.save (.pt, .pth, .th), .safetensors, or torchvision:NAME such as torchvision:IMAGENET1K_V1"
+    )
     command.add_argument("file", metavar="FILE", help=words)
     command.add_argument("--network", required=True)
     command.add_argument("--dataset", required=True)
     options.add_out(command, "folder of the checkpoint")
     for name in ("mean", "std"):
         words = (
-            "per channel, of pixels in 0..1, as its training normalised (default: torchvision's own, else ImageNet's)"
+            "per channel, of pixels in 0..1, by which its training normalised (default: torchvision's, else ImageNet's)"
         )
         command.add_argument(f"--{name}", type=float, nargs="+", help=words)
     words = "splits that its training has seen (default: train val, as published weights have)"

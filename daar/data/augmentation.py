@@ -1,4 +1,4 @@
-"""Crop and flip a whole batch at once, from images that live on the device as uint8."""
+"""Crop and flip a whole batch at once, from uint8 images on the device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from daar.device.randomness import generator
 
 @dataclass(frozen=True)
 class Draw:
-    """What one epoch does to the images: all int64 (N,) but `mirrored`, bool (N,), in the order of use.
+    """Order and augmentation of one epoch: int64 (N,), `mirrored` bool (N,), all in the order of use.
 
     Attributes:
-        order: which image comes.
+        order: index of the image.
         top: first row of its crop in the padded image.
         left: first column of its crop.
         mirrored: whether it is mirrored left to right.
@@ -28,7 +28,7 @@ class Draw:
 
 
 def draw(count: int, padding: int, flip: bool, seed: int, epoch: int, device: torch.device) -> Draw:
-    """Draw an epoch: a permutation, a crop and a coin for each of `count` images, from (seed, epoch) alone."""
+    """Draw an epoch: a permutation, and a crop and a flip for each of `count` images, from (seed, epoch) alone."""
     dice = generator("epoch", seed, epoch)
     order = torch.randperm(count, generator=dice)
     top, left = torch.randint(2 * padding + 1, (2, count), generator=dice)
@@ -37,14 +37,14 @@ def draw(count: int, padding: int, flip: bool, seed: int, epoch: int, device: to
 
 
 class ImageStore:
-    """The images of a split on the device, zero-padded once, and the means to make batches of them.
+    """The images of a split on the device, zero-padded once; makes batches of them.
 
     Args:
         images: (N, H, W, C) uint8.
         padding: black pixels on each side, for the crop.
         mean: per channel, of pixels in 0..1.
-        std: likewise.
-        device: where they live.
+        std: per channel, of pixels in 0..1.
+        device: that holds them.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The calibration images: what data-driven methods score on, the same for all of them."""
+"""The calibration images, on which all data-driven methods score: the same for each of them."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from daar.errors import InputError
 
 
 def calibration_indices(dataset_name: str, seed: int, n: int, train_size: int) -> Tensor:
-    """The first n of a permutation of the train part that depends on data set and seed alone.
+    """The first n indices of a permutation of the train part, which depends on data set and seed alone.
 
     Args:
         dataset_name: short name of the data set.
@@ -20,7 +20,7 @@ def calibration_indices(dataset_name: str, seed: int, n: int, train_size: int) -
         train_size: images in the train part.
 
     Returns:
-        (n,) int64 indices into the train part. A smaller n gives the beginning of a larger one's.
+        (n,) int64 indices into the train part. Those of a smaller n begin those of a larger one.
 
     Raises:
         InputError: n is not from 1 to train_size.
@@ -36,7 +36,7 @@ def calibration_indices(dataset_name: str, seed: int, n: int, train_size: int) -
 def calibration_batch(
     pack: Split, seed: int, n: int, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
-    """The calibration images of a train part, unaugmented, as a network reads them.
+    """The calibration images of a train part, unaugmented, normalised for a network.
 
     Args:
         pack: the train part.

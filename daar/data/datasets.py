@@ -1,9 +1,10 @@
-"""The data sets of the suite, as plain facts. Imports neither torch nor numpy."""
+"""The data sets of the suite: classes, counts, splits, sources. Imports neither torch nor numpy."""
 
 from dataclasses import dataclass
 
 from daar.errors import unknown
 
+RESULT_NEUTRAL = "facts of a registry; results name the dataset, and a pack carries its checksum"
 _CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 # the fine ones, as its meta file spells them; the twenty coarse classes are not used
 _CIFAR100_CLASSES = (
@@ -19,24 +20,24 @@ _CIFAR100_CLASSES = (
 
 @dataclass(frozen=True)
 class Dataset:
-    """One data set: its classes, its official counts and how the suite splits it.
+    """One data set: its classes, its official counts and the suite's splits.
 
     Attributes:
         name: short name, as in suites and paths.
         title: name for tables.
-        classes: official class names, in label order; none where images stay in a folder, whose own names count.
+        classes: official class names, in label order; none where images stay in a folder, whose names are used.
         shape: (C, H, W) of the images, as networks read them.
-        official_train: images in the official train part, or in the only part.
+        official_train: images in the official train part; all images where there is only one part.
         official_test: images in the official test part; 0 when there is only one part.
-        train: images that we train on.
-        val: images held out of the official train part.
-        test: images that only `measure` reads.
+        train: images in our train split.
+        val: images in our val split, held out of the official train part.
+        test: images in our test split, which only `measure` reads.
         flip: whether a mirrored image is still one of its class.
-        sources: kinds of source it can be read from, the preferred one first.
+        sources: kinds of source that it can be read from, the preferred one first.
         torchvision_class: name in `torchvision.datasets`, for the source "torchvision".
-        torchvision_folder: folder that class reads, below the data root.
+        torchvision_folder: folder that this class reads, below the data root.
         label_column: name of the label column, for the source "parquet".
-        folder_classes: official number of classes where `classes` has none.
+        folder_classes: official number of classes where `classes` is empty.
     """
 
     name: str
@@ -62,23 +63,23 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """How many classes the official release has."""
+        """Number of classes of the official release."""
         return len(self.classes) or self.folder_classes
 
     @property
     def stays_in_folder(self) -> bool:
-        """Whether images are decoded from their files whenever they are needed, not packed."""
+        """Whether images are not packed but decoded from their files when needed."""
         return self.sources == ("image-folder",)
 
     @property
     def official(self) -> dict[str, int]:
-        """Images in each official part: "train" and, where there is one, "test"."""
+        """Images in each official part: "train" and, if there is one, "test"."""
         counts = {"train": self.official_train, "test": self.official_test}
         return {part: count for part, count in counts.items() if count}
 
     @property
     def splits(self) -> dict[str, int]:
-        """Images in each of our splits, "train", "val" and "test"."""
+        """Images in each of our splits: "train", "val" and "test"."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
 
@@ -149,10 +150,10 @@ DATASETS = {
 
 
 def num_classes(name: str) -> int:
-    """How many classes a data set has.
+    """Number of classes of a data set.
 
     Raises:
-        InputError: it is not known; the message lists those that are.
+        InputError: there is none of that name; the message lists the known ones.
     """
     return get(name).num_classes
 
@@ -161,7 +162,7 @@ def get(name: str) -> Dataset:
     """The data set of that name.
 
     Raises:
-        InputError: there is none; the message lists those that are.
+        InputError: there is none of that name; the message lists the known ones.
     """
     if name not in DATASETS:
         raise unknown("dataset", name, list(DATASETS))

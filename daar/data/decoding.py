@@ -1,6 +1,6 @@
-"""Images decoded from files by processes of their own, as uint8; what is random follows from a seed for each image.
+"""Decode image files into uint8 in worker processes; each image has a seed for its random crop and mirroring.
 
-So neither the number of processes nor where an epoch begins changes a pixel. Nothing here touches a GPU.
+So neither the number of workers nor the step at which an epoch is continued changes a pixel. No GPU is used here.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader, Dataset
 from daar.errors import InputError
 
 WORKERS = "DAAR_WORKERS"
-# the shorter side is scaled to so many parts of the side of the centre crop: 256 for 224 (He et al. 2016, section 3.4)
+# shorter side over the side of the centre crop: 256 pixels for 224 (He et al. 2016, section 3.4)
 _RESIZE = 256 / 224
-# how torch's loader begins what it says of a dead process
+# beginning of the message of torch's DataLoader when a worker has died
 _DEAD = "DataLoader worker"
 
 
@@ -32,8 +32,8 @@ class Work:
     """A batch to decode.
 
     Attributes:
-        paths: of the image files, below the root.
-        seeds: one for each image, of its random crop and mirroring; None for centre crops.
+        paths: of the image files, relative to the root.
+        seeds: one for each image, for its random crop and mirroring; None for centre crops.
     """
 
     paths: list[str]
@@ -41,10 +41,10 @@ class Work:
 
 
 def workers() -> int:
-    """How many processes decode: as DAAR_WORKERS says, else as many as this one has threads; 0 for none apart.
+    """Number of worker processes: DAAR_WORKERS, else the threads of this process; 0 decodes in this one.
 
     Raises:
-        InputError: it is no whole number.
+        InputError: DAAR_WORKERS is not a whole number.
     """
     text = os.environ.get(WORKERS) or str(torch.get_num_threads())
     if not re.fullmatch("[0-9]+", text):
@@ -53,7 +53,7 @@ def workers() -> int:
 
 
 def open_image(path: Path) -> Image.Image:
-    """An image file as RGB, decoded whole.
+    """Decode a whole image file, as RGB.
 
     Raises:
         InputError: it cannot be read or decoded.
@@ -62,20 +62,20 @@ def open_image(path: Path) -> Image.Image:
         with Image.open(path) as image:
             return image.convert("RGB")
     except Exception as error:  # decoders raise nearly anything on damaged bytes
-        # Pillow's own words here would only repeat the path
+        # Pillow's message would only repeat the path
         reason = "no known image format" if isinstance(error, UnidentifiedImageError) else error
         raise InputError(f"{path} should be an image, but it cannot be decoded: {reason}") from error
 
 
 def centre_crop(image: Image.Image, size: int) -> Image.Image:
-    """The middle of an image, its shorter side scaled to 256 / 224 of `size` first."""
+    """The centre of an image, whose shorter side is first scaled to 256 / 224 of `size`."""
     from torchvision.transforms import functional as F
 
-    return F.center_crop(F.resize(image, [round(size * _RESIZE)]), [size])
+    return F.center_crop(F.resize(image, [round(size * _RESIZE)]), [size])  # type: ignore[no-any-return]  # torchvision is untyped
 
 
 def random_crop(image: Image.Image, size: int, flip: bool, seed: int) -> Image.Image:
-    """8 to 100 % of an image at 3:4 to 4:3, scaled to `size`, mirrored or not, as torchvision draws it from a seed.
+    """Torchvision's random crop, from a seed: 8 to 100 % of the area at 3:4 to 4:3, scaled to `size`; then mirroring.
 
     Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, section 6.
     """
@@ -83,23 +83,23 @@ def random_crop(image: Image.Image, size: int, flip: bool, seed: int) -> Image.I
 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return RandomHorizontalFlip(0.5 if flip else 0.0)(RandomResizedCrop(size)(image))
+        return RandomHorizontalFlip(0.5 if flip else 0.0)(RandomResizedCrop(size)(image))  # type: ignore[no-any-return]  # torchvision is untyped
 
 
 class _Files(Dataset[tuple[Tensor, list[str]]]):
-    """Decodes work; in a process of its own."""
+    """Decodes `Work` in a worker process."""
 
     def __init__(self, root: Path, size: int, flip: bool) -> None:
         self._root, self._size, self._flip = root, size, flip
 
     def __getitem__(self, work: Work) -> tuple[Tensor, list[str]]:
-        """(n, H, W, C) uint8, and what is wrong with images that cannot be decoded."""
+        """Images (n, H, W, C) uint8, and a message for each that cannot be decoded."""
         pixels = torch.empty((len(work.paths), self._size, self._size, 3), dtype=torch.uint8)
         faults = []
         for at, path in enumerate(work.paths):
             try:
                 image = open_image(self._root / path)
-            except InputError as error:  # as text, since the loader would bury it in a traceback
+            except InputError as error:  # returned as text: the loader would hide it in a traceback
                 faults.append(str(error))
                 continue
             cropped = (
@@ -112,14 +112,14 @@ class _Files(Dataset[tuple[Tensor, list[str]]]):
 
 
 class Decoder:
-    """Decodes batches ahead of who asks for them; its processes live as long as it does.
+    """Decodes batches ahead of their use; its worker processes live as long as it does.
 
     Args:
         root: folder of the images.
         size: pixels of a side.
         flip: whether random crops are mirrored at random.
-        count: of processes; 0 to decode in this one.
-        pinned: whether batches lie in memory that a GPU can read.
+        count: of worker processes; 0 decodes in this one.
+        pinned: whether batches are in pinned memory, for a GPU.
     """
 
     def __init__(self, root: Path, size: int, flip: bool, count: int, pinned: bool = False) -> None:
@@ -138,7 +138,7 @@ class Decoder:
         """Each batch as (n, H, W, C) uint8, in order.
 
         Raises:
-            InputError: images cannot be decoded, or a process died.
+            InputError: images cannot be decoded, or a worker died.
         """
         self._current.works = works
         try:
@@ -153,7 +153,7 @@ class Decoder:
 
 
 class _Current:
-    """The work at hand, which the loader asks for anew each time."""
+    """The current work; the loader asks for it at each pass."""
 
     works: Iterable[Work] = ()
 
@@ -163,7 +163,7 @@ class _Current:
 
 @functools.cache
 def _context() -> multiprocessing.context.BaseContext:
-    """Processes that begin clean: neither OpenMP's nor NCCL's threads outlive a plain fork."""
+    """How workers start: not by a plain fork, which OpenMP's and NCCL's threads do not survive."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -181,12 +181,12 @@ def _corrupt(faults: list[str], count: int) -> str:
 
 
 def is_death(error: BaseException) -> bool:
-    """Whether an error, which may come up anywhere, says that a process that decodes has died."""
+    """Whether an error, which may be raised anywhere, says that a worker has died."""
     return isinstance(error, RuntimeError) and str(error).startswith(_DEAD)
 
 
 def death() -> InputError:
-    """The error for it."""
+    """The error for a worker that has died."""
     return InputError(
         "a process that decodes images has died; the system kills the largest when memory runs out. Run the same "
         f"command again with fewer of them: {WORKERS}={max(1, workers() // 2)}"

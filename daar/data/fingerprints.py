@@ -1,13 +1,13 @@
-"""Compares images with the official release of their data set, which we may not ship, by hashes of each image.
+"""Compares images with the official release of their data set, by a hash of each image: we may not ship the images.
 
-`<dataset>_fingerprints.npz` holds two sorted uint32 arrays: `official`, a fingerprint of every image whose
-official pixels we could get hold of, and `lossy`, those of the JPEG copies that stand for the rest in the
-Parquet files that go round. For CIFAR-10 these are 59,889 and 111 (tests/test_data_cifar10.py makes them anew), for
-CIFAR-100 all 60,000 and none. The pixels and labels that CIFAR-100's were made of give, in the order of the release,
-the SHA-1 that MXNet's Gluon (python/mxnet/gluon/data/vision/datasets.py) states for both files of
-cifar-100-binary.tar.gz: train.bin e207cd2e05b73b1393c74c7f5e7bea451d63e08e, which tests/test_data_cifar100.py holds
-against the Parquet files, and test.bin 8fb6623e830365ff53cf14adec797474f5478006, for which the images had to be put in
-the order of the release's labels.
+`<dataset>_fingerprints.npz` holds two sorted uint32 arrays: `official`, fingerprints of all images whose official
+pixels we could obtain, and `lossy`, those of the JPEG copies that replace the rest in the common Parquet files. For
+CIFAR-10 these are 59,889 and 111 (tests/data/test_cifar10.py computes them again), for CIFAR-100 all 60,000 and none.
+CIFAR-100's were computed from pixels and labels that give, in the order of the release, the SHA-1 that MXNet's Gluon
+(python/mxnet/gluon/data/vision/datasets.py) states for both files of cifar-100-binary.tar.gz: train.bin
+e207cd2e05b73b1393c74c7f5e7bea451d63e08e, which tests/data/test_cifar100.py compares with the Parquet files, and
+test.bin 8fb6623e830365ff53cf14adec797474f5478006, for which the images had to be put in the order of the release's
+labels.
 """
 
 import hashlib
@@ -40,10 +40,10 @@ def fingerprints(images: Images, labels: Labels) -> Fingerprints:
 
 
 def compare(dataset: Dataset, images: Images, labels: Labels) -> str:
-    """Say how the images differ from the official release; a difference is noted, never refused.
+    """How the images differ from the official release, in words; a difference is noted, never refused.
 
     Args:
-        dataset: which data set they should be.
+        dataset: that they should be.
         images: (N, H, W, C), all images of all parts, in any order.
         labels: (N,).
 
@@ -68,7 +68,7 @@ def compare(dataset: Dataset, images: Images, labels: Labels) -> str:
 
 
 def _in_common(first: Fingerprints, second: Fingerprints) -> int:
-    """Size of the intersection, equal fingerprints counted as often as both have them."""
+    """Size of the multiset intersection: a fingerprint counts as often as both have it."""
     values, counts = np.unique(first, return_counts=True)
     others, other_counts = np.unique(second, return_counts=True)
     _, at, other_at = np.intersect1d(values, others, assume_unique=True, return_indices=True)

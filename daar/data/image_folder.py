@@ -1,7 +1,7 @@
-"""A data set that stays in its folder of images: an index of the files instead of packed pixels.
+"""A data set whose images stay in their folder: an index of the files instead of packed pixels.
 
 `<root>/train/<class>/*` and `<root>/val/<class>/*`, as ImageNet is unpacked. `<dir>/{train,val,test}.safetensors` hold
-each image's path below the root, its label and its size in bytes; `<dir>/source.json` says where the root is. Test is
+each image's path relative to the root, its label and its size in bytes; `<dir>/source.json` names the root. Test is
 the official validation part. Val is held out of the official train part: of each class the first 50 images by the
 SHA-256 of their path (`train/n01440764/n01440764_18.JPEG`), or a tenth of a class with fewer than 500. Labels are the
 places of the classes' names in alphabetical order, as in published ImageNet weights.
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from daar.data.datasets import Dataset
 from daar.data.decoding import Decoder, Work, open_image, workers
+from daar.data.pack_files import SOURCE, split_file
 from daar.errors import InputError
 from daar.storage.files import atomic, read_json, write_json
 
@@ -35,7 +36,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _ENDINGS = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
 _PARTS = ("train", "val")
 _AGAIN = "Make it again with `daar data prepare`."
-# images decoded as one batch outside training: these are large
+# batch size outside training: these images are large
 _AT_ONCE = 64
 _VERIFIED_AT_ONCE = 10_000
 _NAMED = 3
@@ -43,16 +44,16 @@ _NAMED = 3
 
 @dataclass(frozen=True, eq=False)
 class ImageFolder:
-    """One split of images in files; stands where a `Pack` stands.
+    """One split of images in files; has the interface of `Pack`.
 
     Attributes:
-        root: folder that paths are below of.
-        paths: N of them.
+        root: folder that paths are relative to.
+        paths: of the N images.
         labels: (N,) int64.
-        size: pixels of a side, as the network reads them.
+        size: height and width of the images that a network reads, in pixels.
         classes: class names, in label order.
-        mean: per channel, for pixels in 0..1: ImageNet's.
-        std: likewise.
+        mean: ImageNet's, per channel, for pixels in 0..1.
+        std: ImageNet's, per channel, for pixels in 0..1.
         dataset: short name.
         split: "train", "val" or "test".
         source: kind of source, and how it differs from the official release; for reports.
@@ -72,7 +73,7 @@ class ImageFolder:
     checksum: str
 
     def pixels(self, index: Tensor) -> Tensor:
-        """Some images, centre-cropped: (n, H, W, C) uint8."""
+        """The images of an index (n,), centre-cropped: (n, H, W, C) uint8."""
         chosen = index.tolist()
         return torch.cat(list(self._decoded([chosen[at : at + _AT_ONCE] for at in range(0, len(chosen), _AT_ONCE)])))
 
@@ -84,7 +85,7 @@ class ImageFolder:
             yield pixels, self.labels[part[0] : part[-1] + 1]
 
     def _decoded(self, parts: list[list[int]]) -> Iterator[Tensor]:
-        # a single batch is decoded sooner than a process has started
+        # decoding a single batch takes less time than starting a worker
         count = min(workers(), len(parts)) if len(parts) > 1 else 0
         yield from Decoder(self.root, self.size, False, count)(Work([self.paths[at] for at in p]) for p in parts)
 
@@ -100,11 +101,12 @@ def prepare(dataset: Dataset, root: Path, out: Path, *, verify: bool = False, sk
     """Scan a folder of images and write its index.
 
     Args:
-        dataset: which one; a folder of other classes is taken too, and the difference noted.
+        dataset: which one; a folder of other classes is accepted, and the difference noted.
         root: folder with `train/` and `val/`.
         out: folder for the index.
-        verify: whether every file is decoded, which takes about as long as an epoch.
-        skip_corrupt: leave out what cannot be decoded, and note it, rather than refuse the folder; verifies.
+        verify: whether to decode every file, which takes about as long as an epoch.
+        skip_corrupt: leave images that cannot be decoded out of the index and note them, instead of refusing the
+            folder; implies `verify`.
 
     Returns:
         The folder of the index.
@@ -123,11 +125,9 @@ def prepare(dataset: Dataset, root: Path, out: Path, *, verify: bool = False, sk
     whole = {part: [file for file in files[part] if file.path not in faults] for part in _PARTS}
     splits = {**_hold_out(whole["train"], classes, root), "test": _ordered(whole["val"])}
     about = {"dataset": dataset.name, "classes": classes, "mean": MEAN, "std": STD, "size": dataset.shape[1]}
-    checksums = {
-        name: _write(Path(out) / f"{name}.safetensors", part, {**about, "split": name}) for name, part in splits.items()
-    }
+    checksums = {name: _write(split_file(out, name), part, {**about, "split": name}) for name, part in splits.items()}
     source = {"kind": "image-folder", "where": str(root.resolve()), "note": _note(dataset, classes, whole, faults)}
-    write_json(Path(out) / "source.json", {**source, "checksums": checksums, "skipped": sorted(faults)})
+    write_json(Path(out) / SOURCE, {**source, "checksums": checksums, "skipped": sorted(faults)})
     return Path(out)
 
 
@@ -135,13 +135,14 @@ def load(path: Path) -> ImageFolder:
     """Read one split's index.
 
     Raises:
-        InputError: it is missing, damaged, from a newer version, not of the source.json beside it, or the images'
-            folder is gone.
+        InputError: it is missing, damaged, from a newer version, does not belong to the source.json in its folder, or
+            the folder of the images is gone.
     """
     about, paths, labels, _ = _read(path)
+    # not by SOURCE: the code hash of every kept record has this expression
     source = read_json(path.parent / "source.json", "the note on where a data set's images are")
     if source.get("checksums", {}).get(about["split"]) != about["checksum"]:
-        raise InputError(f"{path} and {path.parent / 'source.json'} are not of one data set. {_AGAIN}")
+        raise InputError(f"{path} and {path.parent / SOURCE} are not of one data set. {_AGAIN}")
     root = Path(source["where"])
     if not root.is_dir():
         raise InputError(f"{path} is about images in {root}, but there is no such folder. Restore it. {_AGAIN}")
@@ -161,7 +162,7 @@ def load(path: Path) -> ImageFolder:
 
 
 def is_index(path: Path) -> bool:
-    """Whether a file is such an index."""
+    """Whether a file is an index of images."""
     try:
         with safetensors.safe_open(path, framework="np") as file:
             return HEADER in (file.metadata() or {})
@@ -170,56 +171,56 @@ def is_index(path: Path) -> bool:
 
 
 def changed(path: Path) -> list[str]:
-    """Images of an index that are gone or have another size by now, by path."""
+    """Paths of the images of an index that are gone or now have another size."""
     folder = load(path)
     _, paths, _, sizes = _read(path)
-    found = []
+    different = []
     for name, size in zip(paths, sizes.tolist(), strict=True):
         try:
             same = (folder.root / name).stat().st_size == size
         except OSError:
             same = False
         if not same:
-            found.append(name)
-    return found
+            different.append(name)
+    return different
 
 
 def _classes(root: Path) -> list[str]:
-    """Names of the classes, in label order; those of both parts must be the same."""
-    found = {}
+    """Names of the classes, in label order; both parts must have the same."""
+    names = {}
     for part in _PARTS:
         folder = root / part
         if not folder.is_dir():
             raise InputError(f"{folder} should hold a folder for each class, but there is no such folder. Complete it.")
-        found[part] = {entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
+        names[part] = {entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
     for part, other in (("train", "val"), ("val", "train")):
-        if missing := sorted(found[other] - found[part]):
+        if missing := sorted(names[other] - names[part]):
             raise InputError(
                 f"{root / part} lacks {len(missing):,} of the classes that {root / other} has: {listed(missing)}. "
                 "Complete it, or remove them from both."
             )
-    if len(found["train"]) < 2:
-        raise InputError(f"{root / 'train'} should hold two classes or more, but holds {len(found['train'])}.")
-    return sorted(found["train"])
+    if len(names["train"]) < 2:
+        raise InputError(f"{root / 'train'} should hold two classes or more, but holds {len(names['train'])}.")
+    return sorted(names["train"])
 
 
 def _scan(root: Path, part: str, classes: list[str]) -> Iterator[_File]:
     for label, name in enumerate(classes):
         with os.scandir(root / part / name) as entries:
-            found = [
+            images = [
                 _File(f"{part}/{name}/{entry.name}", label, entry.stat().st_size)
                 for entry in entries
                 if entry.name.lower().endswith(_ENDINGS) and not entry.name.startswith(".")
             ]
-        if not found:
+        if not images:
             raise InputError(
                 f"{root / part / name} has no images ({', '.join(_ENDINGS)}). Fill it, or remove the class."
             )
-        yield from found
+        yield from images
 
 
 def _faults(root: Path, files: list[_File], verify: bool) -> set[str]:
-    """Paths of images that are empty or, where every one is looked at, cannot be decoded."""
+    """Paths of images that are empty or, with `verify`, cannot be decoded."""
 
     def is_broken(file: _File) -> bool:
         if file.bytes == 0 or not verify:
@@ -230,12 +231,12 @@ def _faults(root: Path, files: list[_File], verify: bool) -> set[str]:
             return True
         return False
 
-    found = set()
-    with ThreadPoolExecutor() as pool:  # Pillow gives up the interpreter's lock while it decodes
+    broken = set()
+    with ThreadPoolExecutor() as pool:  # Pillow releases the interpreter lock while it decodes
         for start in range(0, len(files), _VERIFIED_AT_ONCE):  # in blocks: a million waiting tasks fill the memory
             block = files[start : start + _VERIFIED_AT_ONCE]
-            found |= {file.path for file, broken in zip(block, pool.map(is_broken, block), strict=True) if broken}
-    return found
+            broken |= {file.path for file, bad in zip(block, pool.map(is_broken, block), strict=True) if bad}
+    return broken
 
 
 def _ordered(files: Iterable[_File]) -> list[_File]:
@@ -243,7 +244,7 @@ def _ordered(files: Iterable[_File]) -> list[_File]:
 
 
 def _hold_out(files: list[_File], classes: list[str], root: Path) -> dict[str, list[_File]]:
-    """Train and val out of the official train part; see the module's docstring."""
+    """Split the official train part into train and val; see the module's docstring."""
     ordered = _ordered(files)
     counts = np.bincount([file.label for file in files], minlength=len(classes))
     for name, count in zip(classes, counts.tolist(), strict=True):
@@ -252,15 +253,15 @@ def _hold_out(files: list[_File], classes: list[str], root: Path) -> dict[str, l
                 f"{root / 'train' / name} has {count} usable images; it needs two, one of them for val. Add some."
             )
     left = np.minimum(VAL_PER_CLASS, np.maximum(1, counts // 10)).tolist()
-    found: dict[str, list[_File]] = {"train": [], "val": []}
+    parts: dict[str, list[_File]] = {"train": [], "val": []}
     for file in ordered:
-        found["val" if left[file.label] > 0 else "train"].append(file)
+        parts["val" if left[file.label] > 0 else "train"].append(file)
         left[file.label] -= 1
-    return found
+    return parts
 
 
 def _note(dataset: Dataset, classes: list[str], files: dict[str, list[_File]], skipped: set[str]) -> str:
-    """How the folder differs from the official release, by counts."""
+    """How the counts of the folder differ from the official release."""
     got = (len(classes), len(files["train"]), len(files["val"]))
     official = (dataset.num_classes, dataset.official_train, dataset.official_test)
     words = "{:,} classes, {:,} train and {:,} val images"
@@ -270,7 +271,7 @@ def _note(dataset: Dataset, classes: list[str], files: dict[str, list[_File]], s
 
 
 def listed(names: list[str]) -> str:
-    """Names for a message; the first ones where there are many."""
+    """Names for a message; only the first ones of many."""
     more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
     return ", ".join(sorted(names)[:_NAMED]) + more
 
@@ -297,7 +298,7 @@ def _checksum(about: dict[str, Any], arrays: dict[str, Any]) -> str:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], tuple[str, ...], Any, Any]:
-    """Description with its checksum, paths, labels and sizes in bytes, verified."""
+    """Read and verify an index: description with checksum, paths, labels, sizes in bytes."""
     try:
         with safetensors.safe_open(path, framework="np") as file:
             header = json.loads(file.metadata()[HEADER])

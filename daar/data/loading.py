@@ -1,4 +1,4 @@
-"""Prepare a data set and read a split of it, whichever form it has: packed, or an index of a folder of images."""
+"""Prepare a data set and read a split of it, in either form: packed, or an index of a folder of images."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import torch
 from daar.data import image_folder, packed, sources
 from daar.data.datasets import Dataset
 from daar.data.image_folder import ImageFolder
-from daar.data.packed import Pack, Report
+from daar.data.pack_files import SOURCE, SPLITS, split_file
+from daar.data.packed import DatasetReport, Pack
 from daar.errors import InputError
 from daar.storage.files import read_json
 
@@ -27,39 +28,39 @@ def prepare(
     """Find a data set, check it, and pack it or write its index; see `packed.prepare` and `image_folder.prepare`.
 
     Raises:
-        InputError: it is not there, is not as it should be, or cannot be downloaded or written; or corrupt images shall
-            be left out of a data set that is packed, which must be whole.
+        InputError: it is not there, is not as it should be, or cannot be downloaded or written; or `skip_corrupt` is
+            set for a data set that is packed, which must be complete.
     """
     if dataset.stays_in_folder:
-        found = sources.locate(dataset, data_root, source)
-        if found is None:
+        located = sources.locate(dataset, data_root, source)
+        if located is None:
             raise sources.not_found(dataset, data_root)
-        return image_folder.prepare(dataset, found.path, out, verify=verify, skip_corrupt=skip_corrupt)
+        return image_folder.prepare(dataset, located.path, out, verify=verify, skip_corrupt=skip_corrupt)
     if skip_corrupt:
         raise InputError(f"--skip-corrupt is for folders of images; {dataset.title} is packed whole. Leave it out.")
-    return packed.prepare(dataset, out, data_root=data_root, source=source, download=download)  # decodes all there is
+    return packed.prepare(dataset, out, data_root=data_root, source=source, download=download)  # decodes all images
 
 
 def load(path: Path) -> Split:
     """Read one split, `<dir>/{train,val,test}.safetensors`.
 
     Raises:
-        InputError: it is missing or damaged, or the folder that it is about is gone.
+        InputError: it is missing or damaged, or the folder of its images is gone.
     """
     path = Path(path)
     return image_folder.load(path) if image_folder.is_index(path) else packed.load(path)
 
 
-def check(folder: Path) -> Report:
-    """Verify a prepared data set, all splits of it, and say what is in it; of a folder of images, that all are there.
+def check(folder: Path) -> DatasetReport:
+    """Verify all splits of a prepared data set and report what is in it; of an index also that all images are there.
 
     Raises:
-        InputError: a split cannot be read, or images are gone or of another size than when they were indexed.
+        InputError: a split cannot be read, or images are gone or have another size than when they were indexed.
     """
     folder = Path(folder)
-    if not image_folder.is_index(folder / "train.safetensors"):
+    if not image_folder.is_index(split_file(folder, "train")):
         return packed.check(folder)
-    files = {name: folder / f"{name}.safetensors" for name in packed.SPLITS}
+    files = {name: split_file(folder, name) for name in SPLITS}
     splits = {name: image_folder.load(file) for name, file in files.items()}
     if changed := [path for file in files.values() for path in image_folder.changed(file)]:
         raise InputError(
@@ -67,9 +68,9 @@ def check(folder: Path) -> Report:
             f"{image_folder.listed(changed)}. Restore them, or make it again with `daar data prepare`."
         )
     train = splits["train"]
-    source = read_json(folder / "source.json", "the note on where a data set's images are")
+    source = read_json(folder / SOURCE, "the note on where a data set's images are")
     counts = {name: torch.bincount(part.labels, minlength=len(part.classes)).tolist() for name, part in splits.items()}
-    return Report(
+    return DatasetReport(
         dataset=train.dataset,
         source={key: source[key] for key in ("kind", "where", "note")},
         comparison=source["note"],

@@ -1,8 +1,7 @@
-"""The packed data set: one file per split, the same bytes whatever source the images came from.
+"""The packed data set: one file per split, with the same bytes whatever source the images came from.
 
-`<dir>/{train,val,test}.safetensors` hold images and labels in packed order and, in the header, what they are
-and a SHA-256 over all of it. Where they came from is not in them but beside them, in `<dir>/source.json`, which
-names the checksums it speaks of.
+`<dir>/{train,val,test}.safetensors` hold images and labels in packed order; the header holds a description and a
+SHA-256 over all of it. The source of the images is not in them but in `<dir>/source.json`, which names their checksums.
 """
 
 import hashlib
@@ -23,13 +22,14 @@ from torch import Tensor
 from daar.data import readers, sources
 from daar.data.datasets import Dataset, get
 from daar.data.fingerprints import compare
+from daar.data.pack_files import SOURCE, SPLITS, split_file
 from daar.data.readers import Part
 from daar.data.splits import Images, packed_order, split
 from daar.errors import InputError
 from daar.storage.files import atomic, read_json, write_json
 
+RESULT_NEUTRAL = "a pack carries its checksum, which results name"
 FORMAT_VERSION = 1
-SPLITS = ("train", "val", "test")
 # one key only: safetensors writes several in an order that changes from run to run
 _HEADER = "daar_pack"
 _AGAIN = "Make it again with `daar data prepare`."
@@ -44,7 +44,7 @@ class Pack:
         labels: (N,) int64.
         classes: class names, in label order.
         mean: per channel, of the train part, for pixels in 0..1.
-        std: the same for the (population) standard deviation.
+        std: population standard deviation per channel, of the same pixels.
         dataset: short name.
         split: "train", "val" or "test".
         source: kind of source, and how it differs from the official release; for reports.
@@ -62,7 +62,7 @@ class Pack:
     checksum: str
 
     def pixels(self, index: Tensor) -> Tensor:
-        """Some images: (n, H, W, C) uint8."""
+        """The images of an index (n,): (n, H, W, C) uint8."""
         return self.images[index]
 
     def batches(self, first: int, last: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -73,16 +73,16 @@ class Pack:
 
 
 @dataclass(frozen=True)
-class Report:
-    """What `check` found in a packed data set.
+class DatasetReport:
+    """What `check` reports of a prepared data set.
 
     Attributes:
         dataset: short name.
         source: as in `source.json`: {"kind", "where", "note"}.
-        comparison: how the images differ from the official release, computed anew.
+        comparison: how the images differ from the official release, computed again.
         counts: images per split and class.
         mean: per channel, of the train part.
-        std: the same.
+        std: population standard deviation per channel, of the same pixels.
         checksums: SHA-256 per split.
     """
 
@@ -103,9 +103,9 @@ def prepare(
     Args:
         dataset: which one.
         out: folder for the packed files.
-        data_root: where to look for it; `sources` says what is looked at without it.
+        data_root: folder to look in; `sources` states the default.
         source: kind of source, or "auto" for the preferred one of those that are there.
-        download: fetch it with torchvision when it is not there.
+        download: whether to download it with torchvision if it is not there.
 
     Returns:
         The folder of the packed files.
@@ -113,23 +113,23 @@ def prepare(
     Raises:
         InputError: it is not there, is not as it should be, or cannot be downloaded or written.
     """
-    found = sources.locate(dataset, data_root, source)
-    if found is None and download and "torchvision" in dataset.sources and source in ("auto", "torchvision"):
-        found = readers.download(dataset, sources.places(dataset, data_root)[0])
-    if found is None:
+    located = sources.locate(dataset, data_root, source)
+    if located is None and download and "torchvision" in dataset.sources and source in ("auto", "torchvision"):
+        located = readers.download(dataset, sources.places(dataset, data_root)[0])
+    if located is None:
         raise sources.not_found(dataset, data_root)
-    parts = _in_packed_order(readers.read(found, dataset))
-    _require_every_class(parts, dataset, found.path)
+    parts = _in_packed_order(readers.read(located, dataset))
+    _require_every_class(parts, dataset, located.path)
     note = _compare(dataset, list(parts.values()))
     packed = _split(parts, dataset)
     mean, std = channel_statistics(packed["train"].images)
     checksums = {}
     for name in SPLITS:
         about = {"dataset": dataset.name, "split": name, "classes": dataset.classes, "mean": mean, "std": std}
-        checksums[name] = _write(Path(out) / f"{name}.safetensors", packed[name], about)
+        checksums[name] = _write(split_file(out, name), packed[name], about)
     write_json(
-        Path(out) / "source.json",
-        {"kind": found.kind, "where": str(found.path), "note": note, "checksums": checksums},
+        Path(out) / SOURCE,
+        {"kind": located.kind, "where": str(located.path), "note": note, "checksums": checksums},
     )
     return Path(out)
 
@@ -138,7 +138,7 @@ def load(path: Path) -> Pack:
     """Read one packed file and verify it.
 
     Args:
-        path: `<dir>/{train,val,test}.safetensors`, with `<dir>/source.json` beside it.
+        path: `<dir>/{train,val,test}.safetensors`, with `<dir>/source.json` in the same folder.
 
     Raises:
         InputError: it is missing, damaged, no packed file, from a newer version, or not of that source.json.
@@ -147,7 +147,7 @@ def load(path: Path) -> Pack:
     about, checksum, images, labels = _read(path)
     source = _read_source(path.parent)
     if source["checksums"].get(about["split"]) != checksum:
-        raise InputError(f"{path} and {path.parent / 'source.json'} are not of one data set. {_AGAIN}")
+        raise InputError(f"{path} and {path.parent / SOURCE} are not of one data set. {_AGAIN}")
     return Pack(
         images=images,
         labels=labels,
@@ -161,13 +161,13 @@ def load(path: Path) -> Pack:
     )
 
 
-def check(folder: Path) -> Report:
-    """Verify a packed data set, all splits of it, and say what is in it.
+def check(folder: Path) -> DatasetReport:
+    """Verify all splits of a packed data set and report what is in it.
 
     Raises:
         InputError: a file fails `load`, or the three are not the splits of one data set of ours.
     """
-    packs = {name: load(Path(folder) / f"{name}.safetensors") for name in SPLITS}
+    packs = {name: load(split_file(folder, name)) for name in SPLITS}
     train = packs["train"]
     dataset = get(train.dataset)
     for name, pack in packs.items():
@@ -179,14 +179,14 @@ def check(folder: Path) -> Report:
         )
         if not same or pack.split != name or len(pack.labels) != dataset.splits[name]:
             raise InputError(
-                f"{folder}/{name}.safetensors holds {len(pack.labels):,} images, {pack.split} of {pack.dataset}; "
+                f"{split_file(folder, name)} holds {len(pack.labels):,} images, {pack.split} of {pack.dataset}; "
                 f"expected {dataset.splits[name]:,}, {name} of {dataset.name}. {_AGAIN}"
             )
     counts = {
         name: torch.bincount(pack.labels, minlength=len(dataset.classes)).tolist() for name, pack in packs.items()
     }
     source = _read_source(Path(folder))
-    return Report(
+    return DatasetReport(
         dataset=dataset.name,
         source={key: source[key] for key in ("kind", "where", "note")},
         comparison=_compare(dataset, [Part(pack.images.numpy(), pack.labels.numpy()) for pack in packs.values()]),
@@ -231,12 +231,12 @@ def _require_every_class(parts: dict[str, Part], dataset: Dataset, where: Path |
         if absent:
             raise InputError(
                 f"expected images of all {len(dataset.classes)} classes in the {name} part of {dataset.name}, got none "
-                f"of {', '.join(dataset.classes[label] for label in absent)}. Put a whole copy in the place of {where}."
+                f"of {', '.join(dataset.classes[label] for label in absent)}. Replace {where} by a complete copy."
             )
 
 
 def _split(parts: dict[str, Part], dataset: Dataset) -> dict[str, Part]:
-    """Split official parts that are in packed order into train, val and test."""
+    """Split official parts, in packed order, into train, val and test."""
     train = parts["train"]
     sizes = {"val": dataset.val} if "test" in parts else {"test": dataset.test, "val": dataset.val}
     masks = split(train.labels, len(dataset.classes), sizes)
@@ -291,7 +291,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str, Tensor, Tensor]:
 
 
 def _read_source(folder: Path) -> dict[str, Any]:
-    path = folder / "source.json"
+    path = folder / SOURCE
     source = read_json(path, "the note on where a packed data set came from")
     if not isinstance(source, dict) or not {"kind", "where", "note", "checksums"} <= source.keys():
         raise InputError(f"{path} should name kind, where, note and checksums. {_AGAIN}")

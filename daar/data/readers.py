@@ -1,4 +1,4 @@
-"""Reads a source into arrays. Whatever is wrong with it is named with its file (and row)."""
+"""Reads a source into arrays. Error messages name the file, and the row of a table."""
 
 import json
 import warnings
@@ -15,11 +15,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from daar.data.datasets import Dataset
-from daar.data.sources import Found
+from daar.data.sources import Source
 from daar.data.splits import Images, Labels
 from daar.errors import InputError
 
-_SHOWN = 12  # class names spelt out in a message before "and N more"
+_SHOWN = 12  # class names listed in a message before "and N more"
 _PER_TASK = 256  # images per thread-pool task: a task per image would cost as much as decoding it
 
 
@@ -28,7 +28,7 @@ class Part:
     """One official part of a data set.
 
     Attributes:
-        images: (N, H, W, C), in the source's own order.
+        images: (N, H, W, C), in the order of the source.
         labels: (N,).
     """
 
@@ -36,37 +36,37 @@ class Part:
     labels: Labels
 
 
-def read(found: Found, dataset: Dataset) -> dict[str, Part]:
+def read(source: Source, dataset: Dataset) -> dict[str, Part]:
     """Read every official part of a data set.
 
     Args:
-        found: where it is.
-        dataset: what it should be; its counts, classes and shape are checked.
+        source: kind and folder.
+        dataset: which one; counts, classes and shape are checked.
 
     Returns:
-        Part by name: "train" and, where there is one, "test".
+        Part by name: "train" and, if there is one, "test".
 
     Raises:
         InputError: a file, row, class, label or count is not as it should be, or cannot be read.
     """
     try:
-        return {part: _READERS[found.kind](found.path, part, dataset) for part in dataset.official}
+        return {part: _READERS[source.kind](source.path, part, dataset) for part in dataset.official}
     except OSError as error:
-        where = error.filename or found.path
+        where = error.filename or source.path
         raise InputError(
-            f"cannot read {where}: {error.strerror or error}. Mend it or name another data root."
+            f"cannot read {where}: {error.strerror or error}. Fix it, or name another data root."
         ) from error
 
 
-def download(dataset: Dataset, place: Path) -> Found:
-    """Fetch a data set with torchvision, which checks its MD5.
+def download(dataset: Dataset, place: Path) -> Source:
+    """Download a data set with torchvision, which checks its MD5.
 
     Args:
-        dataset: what to fetch.
-        place: the folder to put it in.
+        dataset: which one.
+        place: folder that it is written to.
 
     Raises:
-        InputError: it cannot be fetched, or not written.
+        InputError: it cannot be downloaded or written.
     """
     import torchvision
 
@@ -77,7 +77,7 @@ def download(dataset: Dataset, place: Path) -> Found:
             f"cannot download {dataset.title} to {place}: {error}. "
             "Check the connection, or copy the files there from a machine that has them."
         ) from error
-    return Found("torchvision", place / dataset.torchvision_folder)
+    return Source("torchvision", place / dataset.torchvision_folder)
 
 
 def _read_torchvision(folder: Path, part: str, dataset: Dataset) -> Part:
@@ -85,7 +85,7 @@ def _read_torchvision(folder: Path, part: str, dataset: Dataset) -> Part:
     from torchvision.datasets.utils import check_integrity
 
     kind = getattr(torchvision.datasets, dataset.torchvision_class)
-    # torchvision only says that some file is wrong; pickles are opened by it after this check, so never foreign ones
+    # torchvision would only say that some file is wrong; and it opens only pickles that have passed this check
     for name, md5 in [*kind.train_list, *kind.test_list, [kind.meta["filename"], kind.meta["md5"]]]:
         path = folder / name
         if not check_integrity(path, md5):
@@ -124,14 +124,14 @@ def _read_folder(folder: Path, part: str, dataset: Dataset) -> Part:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """What lies in a folder, by name, without hidden files such as .DS_Store."""
+    """The entries of a folder, by name, without hidden files such as .DS_Store."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _read_parquet(folder: Path, part: str, dataset: Dataset) -> Part:
     paths = sorted(folder.glob(f"{part}*.parquet"))
     if not paths:
-        raise InputError(f"{folder} holds no {part}*.parquet, though the other part is there. Put it beside it.")
+        raise InputError(f"{folder} holds no {part}*.parquet, though the other part is there. Put it there too.")
     tables = [_read_table(path, dataset) for path in paths]
     detail = ", ".join(f"{path.name} {len(labels):,}" for path, (_, labels) in zip(paths, tables, strict=True))
     _require_count(sum(len(labels) for _, labels in tables), part, dataset, folder, detail)
@@ -176,7 +176,7 @@ def _read_table(path: Path, dataset: Dataset) -> tuple[list[bytes], Labels]:
 
 
 def _image_column(schema: Any, path: Path, dataset: Dataset) -> str:
-    """Check a Parquet schema against the Hugging Face layout and give the name of its image column."""
+    """Check that a Parquet schema has the Hugging Face layout, and return the name of its image column."""
     import pyarrow as pa
 
     column = next((name for name in ("img", "image") if name in schema.names), None)
@@ -193,7 +193,7 @@ def _image_column(schema: Any, path: Path, dataset: Dataset) -> str:
     kind = schema.field(dataset.label_column).type
     if not pa.types.is_integer(kind):
         raise InputError(f"{path}: column {dataset.label_column} is {kind}; expected int64. Convert it.")
-    with suppress(KeyError, TypeError, ValueError):  # the names are optional, and so is all that leads to them
+    with suppress(KeyError, TypeError, ValueError):  # the names are optional, like every key on the way to them
         features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
         _require_classes(features[dataset.label_column]["names"], dataset, path)
     return column
@@ -202,7 +202,7 @@ def _image_column(schema: Any, path: Path, dataset: Dataset) -> str:
 def _is_binary(kind: Any) -> bool:
     import pyarrow as pa
 
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _read_scikit_learn(_package: Path, part: str, dataset: Dataset) -> Part:
@@ -218,11 +218,11 @@ def _read_scikit_learn(_package: Path, part: str, dataset: Dataset) -> Part:
 
 
 def _decode_all(encoded: Sequence[bytes | Path], name: Callable[[int], str], dataset: Dataset) -> Images:
-    """Decode images (N, H, W, C) in threads: Pillow gives up the interpreter's lock while it decodes.
+    """Decode images (N, H, W, C) in threads: Pillow releases the interpreter lock while it decodes.
 
     Args:
-        encoded: an image file's bytes or its path, N of them.
-        name: what to call the image of that row in a message.
+        encoded: bytes or path of each image file, N of them.
+        name: row → what a message calls that image.
         dataset: gives the shape.
     """
     channels, height, width = dataset.shape
@@ -234,7 +234,7 @@ def _decode_all(encoded: Sequence[bytes | Path], name: Callable[[int], str], dat
 
     with ThreadPoolExecutor() as pool:
         for _ in pool.map(decode, range(0, len(encoded), _PER_TASK)):
-            pass  # asking for the results raises the first fault
+            pass  # reading the results raises the first error
     return images
 
 
@@ -247,7 +247,7 @@ def _decode(encoded: bytes | Path, name: str, out: Images) -> None:
                 out[...] = np.asarray(image.convert("RGB"))
                 return
     except Exception as error:  # decoders raise nearly anything on damaged bytes
-        # Pillow's own words here would be the address of a buffer
+        # Pillow's message would be the address of a buffer
         reason = "no known image format" if isinstance(error, UnidentifiedImageError) else error
         raise InputError(f"{name} should be an image, but it cannot be decoded: {reason}. Replace it.") from error
     expected = f"{out.shape[0]}x{out.shape[1]} RGB"
@@ -276,7 +276,7 @@ def _require_classes(names: Sequence[str], dataset: Dataset, where: Path) -> Non
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Class names for a message; the first ones where there are many."""
+    """Class names for a message; only the first ones of many."""
     more = len(names) - _SHOWN
     return ", ".join(names) if more <= 0 else f"{', '.join(names[:_SHOWN])} and {more} more"
 

@@ -1,8 +1,8 @@
-"""Where a data set's images can be, and whether they are there.
+"""Where the images of a data set can be, and whether they are there.
 
-Looks at names only and imports nothing heavy, so that a run can be refused in milliseconds. The data root is
-the explicit argument, else the environment's DAAR_DATA_ROOT, else ./data; a data set is looked for in
-`<root>/<dataset>/` and then in `<root>/` itself:
+Reads only names of files and imports nothing heavy, so that a run can be refused in milliseconds. The data root is the
+argument, else the environment variable DAAR_DATA_ROOT, else ./data. A data set is looked for in `<root>/<dataset>/`,
+then in `<root>/`:
 
 - torchvision: the folder that torchvision's download leaves (`cifar-10-batches-py/`,
   `cifar-100-python/`);
@@ -11,8 +11,8 @@ the explicit argument, else the environment's DAAR_DATA_ROOT, else ./data; a dat
 - image-folder: image files as `train/<class>/*` and `val/<class>/*`, which stay there (ImageNet);
 - scikit-learn: comes with the package (digits).
 
-When several are there, the first in `Dataset.sources` is taken (torchvision, folder, parquet: those that are
-surest to be the official pixels first), and of one kind the one in `<root>/<dataset>/`.
+If several are there, the first in `Dataset.sources` is taken (torchvision, folder, parquet: the most likely to be the
+official pixels first), and of one kind the one in `<root>/<dataset>/`.
 """
 
 import importlib.util
@@ -32,7 +32,7 @@ ANSWER_WITHIN_S = 3.0
 
 
 @dataclass(frozen=True)
-class Found:
+class Source:
     """A source that is there.
 
     Attributes:
@@ -45,7 +45,7 @@ class Found:
 
 
 def resolve_root(data_root: Path | None) -> Path:
-    """The data root: the argument, else DAAR_DATA_ROOT (if not empty), else ./data."""
+    """The data root: the argument, else DAAR_DATA_ROOT if not empty, else ./data."""
     return Path(data_root or os.environ.get("DAAR_DATA_ROOT") or "data")
 
 
@@ -55,12 +55,12 @@ def places(dataset: Dataset, data_root: Path | None) -> tuple[Path, Path]:
     return root / dataset.name, root
 
 
-def locate(dataset: Dataset, data_root: Path | None = None, source: str = "auto") -> Found | None:
+def locate(dataset: Dataset, data_root: Path | None = None, source: str = "auto") -> Source | None:
     """Find a data set on this machine, without opening any of its files.
 
     Args:
-        dataset: what to look for.
-        data_root: where to look; see the module's docstring.
+        dataset: which one.
+        data_root: folder to look in; see the module's docstring.
         source: one kind of source, or "auto" for any.
 
     Returns:
@@ -78,15 +78,15 @@ def locate(dataset: Dataset, data_root: Path | None = None, source: str = "auto"
                 path = _PROBES[kind](dataset, place)
             except OSError as error:
                 raise InputError(
-                    f"cannot look into {place}: {error.strerror}. Mend it or name another data root."
+                    f"cannot look into {place}: {error.strerror}. Fix it, or name another data root."
                 ) from error
             if path is not None:
-                return Found(kind, path)
+                return Source(kind, path)
     return None
 
 
 def not_found(dataset: Dataset, data_root: Path | None = None) -> InputError:
-    """The error for a data set that `locate` did not find: what was looked for, where, and what to do."""
+    """The error for a data set that `locate` did not find: what was expected, where, and what to do."""
     looked_in = " and ".join(str(place) for place in places(dataset, data_root))
     looked_for = {
         "torchvision": f"{dataset.torchvision_folder}/ (torchvision)",
@@ -114,7 +114,7 @@ def reachable() -> bool:
         except (OSError, ValueError):
             return
 
-    # looking up a name knows no timeout, so it is waited for from outside
+    # a name lookup has no timeout, so it runs in a thread that is waited for
     thread = threading.Thread(target=knock, daemon=True)
     thread.start()
     thread.join(ANSWER_WITHIN_S)
@@ -138,13 +138,13 @@ def _torchvision(dataset: Dataset, place: Path) -> Path | None:
 
 
 def _folder(dataset: Dataset, place: Path) -> Path | None:
-    # one known class is enough, so that a missing part or class is named as a fault of this folder
+    # one known class is enough: what else is missing is then reported of this folder
     there = any((place / part / name).is_dir() for part in dataset.official for name in dataset.classes)
     return place if there else None
 
 
 def _image_folder(_dataset: Dataset, place: Path) -> Path | None:
-    # one class in one part is enough, so that what is missing is named as a fault of this folder
+    # one class in one part is enough: what else is missing is then reported of this folder
     parts = [place / part for part in ("train", "val")]
     return place if any(entry.is_dir() for part in parts if part.is_dir() for entry in part.iterdir()) else None
 

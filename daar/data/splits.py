@@ -1,4 +1,4 @@
-"""The packed order and the split: the same for every source of the same images."""
+"""The packed order and the splits: the same for every source of the same images."""
 
 import hashlib
 
@@ -17,21 +17,21 @@ def packed_order(images: Images, labels: Labels) -> Labels:
         labels: (N,).
 
     Returns:
-        (N,) indices. Images that tie have equal bytes and equal labels, so the files cannot differ.
+        (N,) indices. Ties have equal bytes and equal labels, so the packed file is the same either way.
     """
     keys = [(hashlib.sha256(image.tobytes()).digest(), int(label)) for image, label in zip(images, labels, strict=True)]
     return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
 
 
 def allocate(total: int, counts: list[int]) -> list[int]:
-    """Share `total` out over the classes in proportion to their counts, by largest remainder.
+    """Distribute `total` over the classes in proportion to their counts, by largest remainder.
 
     Args:
-        total: how many images to take in all; at most the sum of `counts`.
+        total: images to take in all; at most the sum of `counts`.
         counts: images per class.
 
     Returns:
-        Images to take per class, with the exact total. Of equal remainders the lower label comes first.
+        Images to take per class, which sum to `total`. Of equal remainders the lower label comes first.
     """
     available = sum(counts)
     shares = [total * count // available for count in counts]
@@ -46,8 +46,8 @@ def first_per_class(labels: Labels, take: list[int], free: npt.NDArray[np.bool_]
 
     Args:
         labels: (N,), in packed order.
-        take: how many images per class.
-        free: (N,), which images may be taken.
+        take: images to take per class.
+        free: (N,), whether an image may be taken.
 
     Returns:
         (N,) mask of the images taken.
@@ -64,9 +64,8 @@ def split(labels: Labels, num_classes: int, sizes: dict[str, int]) -> dict[str, 
     Args:
         labels: (N,), in packed order.
         num_classes: number of classes.
-        sizes: images to hold out per split, such as {"test": 360, "val": 180}. Per class the first
-            images go to the first of them, the next ones to the second; each is shared out in
-            proportion to what the ones before it left.
+        sizes: images to hold out per split, such as {"test": 360, "val": 180}. Per class the first images go to the
+            first split, the next ones to the second; each split takes classes in proportion to the images left.
 
     Returns:
         A mask (N,) per split: those in `sizes`, and "train".

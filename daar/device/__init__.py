@@ -1,1 +1,1 @@
-"""What a run computes on: processors and GPUs, their sharing, precision, random numbers, several processes."""
+"""What a run computes on: CPUs and GPUs, how jobs share them, precision, random numbers, several processes."""

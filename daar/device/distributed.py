@@ -1,7 +1,7 @@
-"""One training in several processes, as torchrun starts them: who is who, who has what, and what they agree on.
+"""One training in several processes, as torchrun starts them: ranks, shares of a batch, and reductions.
 
-Every process has the whole network and a share of each batch. Gradients are summed, so that a step is that of one
-process with the whole batch; batch norm alone sees its own process's share. Without torchrun there is one process, and
+Every process has the whole network and a share of each batch. Gradients are summed, so a step equals that of one
+process with the whole batch; only batch norm sees the process's own share. Without torchrun there is one process, and
 nothing here does anything. Importing this is light.
 """
 
@@ -17,7 +17,7 @@ from daar.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# what gloo and NCCL say when a process at the other end has gone
+# parts of what gloo and NCCL say when another process has ended
 _LOST = ("closed by peer", "reset by peer", "Broken pipe", "Connection refused", "NCCL", "gloo", "DistBackendError")
 
 
@@ -27,17 +27,17 @@ def is_launched() -> bool:
 
 
 def local_rank() -> int:
-    """Which of this machine's processes this is, from 0: that of the GPU it takes."""
+    """Number of this process on its machine, from 0; also that of the GPU it takes."""
     return int(os.environ.get("LOCAL_RANK", "0")) if is_launched() else 0
 
 
 def local_processes() -> int:
-    """How many of the processes are on this machine and share its cores."""
+    """How many processes run on this machine and share its cores."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if is_launched() else 1
 
 
 def join() -> None:
-    """Meet the other processes, over gloo for tensors on CPUs and NCCL on GPUs; once, and only under torchrun."""
+    """Join the process group under torchrun, once: gloo for tensors on CPUs, NCCL for those on GPUs."""
     import torch
     from torch import distributed as dist
 
@@ -48,7 +48,7 @@ def join() -> None:
 
 
 def leave() -> None:
-    """Say goodbye to the others, if there are any."""
+    """Leave the process group, if there is one."""
     if _joined():
         from torch import distributed as dist
 
@@ -64,12 +64,12 @@ def _joined() -> bool:
 
 
 def rank() -> int:
-    """Which process this is, from 0."""
+    """Number of this process, from 0."""
     return int(os.environ["RANK"]) if _joined() else 0
 
 
 def processes() -> int:
-    """How many there are."""
+    """How many processes there are."""
     return int(os.environ["WORLD_SIZE"]) if _joined() else 1
 
 
@@ -80,10 +80,10 @@ def is_first() -> bool:
 
 @contextlib.contextmanager
 def in_turn() -> Iterator[None]:
-    """Let the processes do something one after the other, by rank.
+    """Run the body in one process after the other, by rank.
 
-    So GPUs are leased: two jobs that both want GPUs 0 and 1 then never have one each while they wait for the other.
-    Waiting may take as long as another job.
+    GPUs are leased this way: two jobs that both want GPUs 0 and 1 never have one each and wait for the other. The wait
+    may be as long as another job.
     """
     from torch import distributed as dist
 
@@ -102,7 +102,7 @@ def in_turn() -> Iterator[None]:
 
 
 def require_shares(batch_size: int) -> None:
-    """InputError where the processes cannot share a batch equally, two images or more each."""
+    """InputError if the processes cannot share a batch equally, two images or more each."""
     if batch_size % processes() or batch_size < 2 * processes():
         raise InputError(
             f"batch_size is {batch_size}, of the whole batch; {processes()} processes cannot share it equally with two "
@@ -111,9 +111,9 @@ def require_shares(batch_size: int) -> None:
 
 
 def share(count: int) -> tuple[int, int]:
-    """This process's images of a batch of so many, first and behind the last.
+    """This process's share of a batch of `count` images, as [first, stop).
 
-    None has a single image, which batch norm cannot be trained on: of a short batch some may have none.
+    No process gets a single image, on which batch norm cannot be trained; of a short batch some get none.
     """
     holders = max(1, min(processes(), count // 2))
     first, last = (count * min(at, holders) // holders for at in (rank(), rank() + 1))
@@ -121,12 +121,12 @@ def share(count: int) -> tuple[int, int]:
 
 
 def part(count: int) -> tuple[int, int]:
-    """This process's images of a split of so many, first and behind the last: every image has exactly one process."""
+    """This process's part of a split of `count` images, as [first, stop): every image is in exactly one part."""
     return count * rank() // processes(), count * (rank() + 1) // processes()
 
 
-def sum_up(values: "Tensor") -> "Tensor":
-    """The sum over the processes, in a tensor of its own where there are several."""
+def all_reduce_sum(values: "Tensor") -> "Tensor":
+    """The sum over the processes; a new tensor if there are several."""
     from torch import distributed as dist
 
     if processes() > 1:
@@ -135,8 +135,8 @@ def sum_up(values: "Tensor") -> "Tensor":
     return values
 
 
-def agree(wish: int) -> int:
-    """The largest of the processes' wishes; also waits for all of them. On CPUs, so that no GPU is waited for."""
+def all_reduce_max(wish: int) -> int:
+    """The largest of the processes' values; a barrier, whatever the value. On CPUs, so that no GPU is waited for."""
     import torch
     from torch import distributed as dist
 
@@ -148,7 +148,7 @@ def agree(wish: int) -> int:
 
 
 def sum_gradients(model: "nn.Module") -> None:
-    """Give every process the sum of the gradients, in one message; one that had no images adds zeros."""
+    """Sum the gradients over the processes, in one message; a process without images adds zeros."""
     import torch
 
     if processes() == 1:
@@ -157,8 +157,8 @@ def sum_gradients(model: "nn.Module") -> None:
     for parameter in learned:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    whole = sum_up(torch.cat([_grad(parameter).flatten() for parameter in learned]))
-    for parameter, grad in zip(learned, whole.split([p.numel() for p in learned]), strict=True):
+    whole = all_reduce_sum(torch.cat([_grad(parameter).flatten() for parameter in learned]))
+    for parameter, grad in zip(learned, whole.split([p.numel() for p in learned]), strict=True):  # type: ignore[no-untyped-call]  # torch's
         _grad(parameter).copy_(grad.view(parameter.shape))
 
 
@@ -168,20 +168,20 @@ def _grad(parameter: "Tensor") -> "Tensor":
 
 
 def average_statistics(model: "nn.Module") -> None:
-    """Give every process the mean of batch norm's running statistics; they have no part in training itself."""
+    """Average batch norm's running statistics over the processes; training itself does not use them."""
     import torch
 
     if processes() == 1:
         return
     floats = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
     if floats:
-        whole = sum_up(torch.cat([buffer.flatten() for buffer in floats])) / processes()
-        for buffer, mean in zip(floats, whole.split([b.numel() for b in floats]), strict=True):
+        whole = all_reduce_sum(torch.cat([buffer.flatten() for buffer in floats])) / processes()
+        for buffer, mean in zip(floats, whole.split([b.numel() for b in floats]), strict=True):  # type: ignore[no-untyped-call]  # torch's
             buffer.copy_(mean.view(buffer.shape))
 
 
-def share_state(model: "nn.Module") -> None:
-    """Give every process the first one's parameters and statistics."""
+def broadcast_state(model: "nn.Module") -> None:
+    """Give every process the parameters and statistics of rank 0."""
     from torch import distributed as dist
 
     if processes() == 1:
@@ -193,11 +193,11 @@ def share_state(model: "nn.Module") -> None:
 
 
 @contextlib.contextmanager
-def once_told() -> Iterator[None]:
-    """Where there are several processes, let a second signal do nothing.
+def ignore_second_signal() -> Iterator[None]:
+    """Ignore all but the first signal, if there are several processes.
 
-    torchrun passes on a signal that a terminal or a scheduler has sent to the processes already, and ends by force
-    whoever is still there after 30 seconds. Whoever notes the first signal must be entered after this.
+    A terminal or a scheduler signals the processes, and torchrun passes the same signal on to them; it kills those that
+    are left after 30 seconds. The handler of the first signal must be installed after this.
     """
     if processes() == 1:
         yield
@@ -211,13 +211,13 @@ def once_told() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def naming_the_lost() -> Iterator[None]:
-    """Say in one line that another process has ended, whatever gloo or NCCL say of it."""
+def report_lost_rank() -> Iterator[None]:
+    """Report in one line that another process has ended, in place of gloo's or NCCL's message."""
     try:
         yield
     except RuntimeError as error:
         if processes() == 1 or not any(sign in str(error) for sign in _LOST):
             raise
         raise InputError(
-            "another process of this run has ended; its own line says why. Mend that and run the same command again."
+            "another process of this run has ended; its own line says why. Fix that and run the same command again."
         ) from error

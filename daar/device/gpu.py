@@ -1,4 +1,4 @@
-"""What a run may compute on. Importing this is light; torch is imported only to choose one."""
+"""CPU cores and GPUs that a run may use. Importing this is light; torch is imported only to choose a device."""
 
 import itertools
 import os
@@ -13,22 +13,23 @@ from daar.errors import InputError
 if TYPE_CHECKING:
     import torch
 
+RESULT_NEUTRAL = "chooses the device, which records name"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 SLOTS = "DAAR_SLOTS_PER_GPU"
-# set in the jobs that a scheduler starts for the workflow: the GPUs they see are theirs alone
+# set in the jobs that a scheduler starts for the workflow: no other job uses the GPUs that they see
 GRANTED = "DAAR_GPUS_GRANTED"
 
 
 def count_cores() -> int:
-    """How many CPU cores this process may use; fewer than the machine has where the scheduler says so."""
+    """How many CPU cores this process may use: those of the machine, or fewer by a scheduler's limit."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def share_of_cores(jobs: int, cores: int) -> int:
-    """Threads for each of so many jobs that may run side by side, at most 16 of them.
+    """Threads for each of `jobs` jobs that run at the same time, at most 16 of them.
 
-    Small networks gain more from running side by side than from threads that wait for each other: slim ones of odd
-    widths are slower on two threads than on one (docs/performance.md).
+    Small networks gain more from jobs at the same time than from threads, which wait for each other: slim networks of
+    odd widths are slower on two threads than on one (docs/performance.md).
     """
     return max(1, cores // min(max(1, jobs), 16))
 
@@ -37,7 +38,7 @@ def count_gpus() -> int:
     """How many NVIDIA GPUs this process may use, without torch: CUDA_VISIBLE_DEVICES, else the driver's list."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        # CUDA reads up to the first entry that is none
+        # CUDA stops at the first invalid entry
         names = (name.strip() for name in visible.split(","))
         return len(list(itertools.takewhile(lambda name: name not in ("", "-1"), names)))
     driver = Path("/proc/driver/nvidia/gpus")
@@ -45,10 +46,10 @@ def count_gpus() -> int:
 
 
 def slots_per_gpu(asked: int | None = None) -> int:
-    """How many jobs may share a GPU: as asked, else as DAAR_SLOTS_PER_GPU says, else 1.
+    """How many jobs may share a GPU: `asked`, else DAAR_SLOTS_PER_GPU, else 1.
 
     Raises:
-        InputError: it is no whole number above 0.
+        InputError: it is not a whole number above 0.
     """
     text = os.environ.get(SLOTS) or "1" if asked is None else str(asked)
     if not re.fullmatch("[0-9]+", text) or int(text) < 1:
@@ -57,24 +58,24 @@ def slots_per_gpu(asked: int | None = None) -> int:
 
 
 def export_slots(asked: int | None) -> int:
-    """Have the jobs of a workflow share GPUs as its suite says; returns the slots of one GPU."""
+    """Let the jobs of a workflow share GPUs as its suite says; returns the slots of one GPU."""
     slots = slots_per_gpu(asked)
     os.environ[SLOTS] = str(slots)
     return slots
 
 
 def export_granted() -> None:
-    """Have this process and those it starts use the GPUs that a scheduler granted, without a lease of their own."""
+    """Let this process and those it starts use the GPUs that a scheduler granted, without leases."""
     os.environ[GRANTED] = "1"
 
 
 def choose_device(name: str, slots: int = 1) -> "torch.device":
     """The device of that name; `auto` takes CUDA, then Apple's MPS, then the CPU.
 
-    On CUDA it waits for a GPU that is free, and has it until this process ends; `cuda:1` waits for that one. It becomes
-    torch's current one, so that nothing lands on another by default. Under torchrun the processes of a machine take one
-    GPU each, by their local rank. In a job of a scheduler the GPUs are those that it granted, and nothing is waited
-    for: where Slurm granted none, `auto` takes the CPU, whatever the node has.
+    On CUDA this waits for a free GPU and keeps it until the process ends; `cuda:1` waits for that one. It becomes
+    torch's current device, so that nothing goes to another GPU by default. Under torchrun the processes of a machine
+    take one GPU each, by local rank. In a job of a scheduler the GPUs are those that it granted, without waiting: if
+    Slurm granted none, `auto` takes the CPU, whatever the node has.
 
     Args:
         name: one of DEVICES, or cuda:INDEX among those that CUDA_VISIBLE_DEVICES shows.
@@ -110,7 +111,7 @@ def choose_device(name: str, slots: int = 1) -> "torch.device":
 
 
 def _is_refused(seen: bool) -> bool:
-    """Whether this is a job of Slurm's that has no GPU; says so where its device is not what one would expect."""
+    """Whether this is a Slurm job without a GPU; prints a line if its device is not the expected one."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if not os.environ.get(GRANTED) or "SLURM_JOB_ID" not in os.environ:
         return False
@@ -122,7 +123,7 @@ def _is_refused(seen: bool) -> bool:
 
 
 def _visible() -> list[str]:
-    """UUIDs of the GPUs that torch sees, in its order: the same for every process, whatever number each gives them."""
+    """UUIDs of the GPUs that torch sees, in torch's order; unlike its numbers they are the same for every process."""
     import torch
 
     return [str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count())]

@@ -1,9 +1,9 @@
-"""A GPU for each job: taken by a lock of the operating system, so that two jobs never share one unasked.
+"""One GPU for each job, by file locks of the operating system, so that jobs share a GPU only if all of them allow it.
 
-Such a lock holds across runs of Snakemake and dies with its process, also by kill -9. Every GPU has a gate and slots,
-all of them empty files in a folder of the user's. A job that wants a GPU for itself holds the gate alone; one that
-shares holds it together with others, and one slot for itself. So whoever does not ask for company has none, whatever
-another run asks for; and nobody holds anything while waiting, so that there is no deadlock.
+Such a lock holds across runs of Snakemake and ends with its process, also after kill -9. Every GPU has a gate and
+slots, all of them empty files in a folder of the user. A job that wants a GPU for itself holds the gate exclusively;
+one that shares holds the gate shared, and one slot exclusively. So a job that does not share is alone, whatever other
+runs ask for. A job holds nothing while it waits, so there is no deadlock.
 """
 
 import contextlib
@@ -22,42 +22,42 @@ except ImportError:  # Windows
 
 POLL_SECONDS = 0.2
 
-# GPU → what holds its locks, for as long as this process lives
+# GPU → its locks, held as long as this process lives
 _held: dict[str, contextlib.ExitStack] = {}
 
 
 def take(gpus: Sequence[str], slots: int = 1) -> int:
-    """Take one of some GPUs for the rest of this process; waits, and says so once, while none is free.
+    """Take one of `gpus` until this process ends; waits while none is free, and prints that once.
 
-    Empty ones come first, then those with a lower slot free. A process that has one gets the same again.
+    Empty GPUs come first, then those with a lower slot free. A process that has one gets the same again.
 
     Args:
-        gpus: what tells them apart on this machine, whatever CUDA_VISIBLE_DEVICES numbers them: their UUIDs.
+        gpus: their UUIDs, since CUDA_VISIBLE_DEVICES changes their numbers.
         slots: how many jobs may share a GPU; 1 takes it for this job alone.
 
     Returns:
         The index in `gpus`.
 
     Raises:
-        InputError: the folder of the locks cannot be written.
+        InputError: the folder of the locks is not writable.
     """
     if fcntl is None:
         print("daar: this system has no file locks: GPUs are not kept apart. Run one job at a time.", file=sys.stderr)
         return 0
-    said = False
+    waiting = False
     while (index := _take_free(gpus, slots)) is None:
-        if not said:
+        if not waiting:
             what = "the GPU is" if len(gpus) == 1 else f"all {len(gpus)} GPUs are"
             print(f"daar: {what} taken by other jobs (locks in {folder()}); waiting", file=sys.stderr, flush=True)
-        said = True
+        waiting = True
         time.sleep(POLL_SECONDS)
     return index
 
 
 def folder() -> Path:
-    """Where the locks lie: the same for a user's every process, so neither in TMPDIR nor in XDG_RUNTIME_DIR.
+    """The folder of the locks, the same for all processes of a user: neither in TMPDIR nor in XDG_RUNTIME_DIR.
 
-    Snakemake may give its jobs a TMPDIR of their own, and the other goes at log-out, under jobs that stay.
+    Snakemake may give each job a TMPDIR of its own, and XDG_RUNTIME_DIR is deleted at log-out while jobs still run.
     """
     return Path(os.environ.get("DAAR_LOCKS") or f"/tmp/daar-{os.getuid()}")
 
@@ -75,7 +75,7 @@ def _take_free(gpus: Sequence[str], slots: int) -> int | None:
             if not _lock(path.with_name(f"{path.name}.slot{slot}"), alone, locks):
                 continue
             opened = _lock(path.with_name(f"{path.name}.gate"), gate, locks)
-            # found empty: now let others in. Whoever is faster in between has it
+            # the GPU is empty: now share the gate; another job may be faster in between and take it
             if opened and (slots == 1 or gate == shared or _try(opened, shared)):
                 _held[gpus[index]] = locks.pop_all()
                 return index
@@ -83,12 +83,12 @@ def _take_free(gpus: Sequence[str], slots: int) -> int | None:
 
 
 def _lock(path: Path, how: int, locks: contextlib.ExitStack) -> int | None:
-    """A descriptor that holds the lock until `locks` is closed; None where another process has it."""
+    """A file descriptor that holds the lock until `locks` is closed; None if another process has the lock."""
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         locks.callback(os.close, file)
-        os.utime(file)  # else what cleans the folder of old files might take it while it is held
+        os.utime(file)  # otherwise a cleaner of old temporary files might delete it while it is held
         return file if _try(file, how) else None
     except OSError as error:
         raise InputError(

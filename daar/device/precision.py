@@ -1,4 +1,4 @@
-"""Ways to run a network: eval mode, strict float32 for what is reported, bfloat16 where it makes training faster."""
+"""Ways to run a network: eval mode, strict float32 for reported figures, bfloat16 where it speeds up training."""
 
 import contextlib
 import functools
@@ -12,7 +12,7 @@ from torch import nn
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model and all its parts into eval mode, without gradients; then each back as it was."""
+    """Put a model into eval mode, without gradients; then put each module back into its own mode."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -37,7 +37,7 @@ def strict_float32() -> Iterator[None]:
 
 @contextlib.contextmanager
 def flushing_denormals(device: torch.device) -> Iterator[None]:
-    """Take numbers too small to be normal for zero on a CPU, which vanishing momenta otherwise slow down many times."""
+    """Flush denormal numbers to zero on a CPU: vanishing momenta become denormal, which is many times slower."""
     flush = device.type == "cpu"
     try:
         torch.set_flush_denormal(flush)
@@ -47,7 +47,7 @@ def flushing_denormals(device: torch.device) -> Iterator[None]:
 
 
 def resolve(precision: str, device: torch.device) -> str:
-    """What `auto` means on this device: bf16 where the hardware multiplies bfloat16, else float32."""
+    """The precision that `auto` means on this device: bf16 if the hardware multiplies bfloat16, else float32."""
     if precision != "auto":
         return precision
     fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and _cpu_has_bf16()

@@ -1,1 +1,1 @@
-"""Measuring: accuracy, MACs and parameters of the network as it is."""
+"""Measure a network: accuracy, MACs, parameters, latency; and export it."""

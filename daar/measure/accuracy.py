@@ -12,7 +12,7 @@ from daar.device.precision import evaluating, strict_float32
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Percent of images whose label is the highest logit, and is among the five highest (None below 100 classes)."""
+    """Percent of images whose label has the highest logit, or one of the five highest (None below 100 classes)."""
 
     top1: float
     top5: float | None
@@ -26,14 +26,14 @@ def evaluate(
     device: torch.device,
     batch_size: int = 500,
 ) -> Accuracy:
-    """Classify every image of a split, exactly once; of several processes each has its part of them.
+    """Classify every image of a split exactly once; several processes share the images.
 
     Args:
         model: on `device`; left in the mode it was in.
         pack: the split.
-        mean: the network's own, per channel, of pixels in 0..1.
-        std: likewise.
-        device: where the model is.
+        mean: the network's own mean per channel, of pixels in 0..1.
+        std: the network's own standard deviation per channel, of pixels in 0..1.
+        device: of the model.
         batch_size: images per forward pass; the last may be shorter.
     """
     scale = 1 / (255 * torch.tensor(std, device=device))
@@ -45,5 +45,5 @@ def evaluate(
             images = (pixels.to(device) * scale - shift).permute(0, 3, 1, 2)
             best = model(images).topk(ranks).indices
             correct += (best == labels.to(device)[:, None]).sum(0)
-    percent = [100 * int(c) / len(pack.labels) for c in distributed.sum_up(correct).cumsum(0)]
+    percent = [100 * int(c) / len(pack.labels) for c in distributed.all_reduce_sum(correct).cumsum(0)]
     return Accuracy(percent[0], percent[4] if ranks == 5 else None)

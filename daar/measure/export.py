@@ -1,6 +1,6 @@
-"""A network as a file that runs without this package, ONNX or torch's .pt2, proved equal to it before it is there.
+"""Export a network to a file that runs without this package, ONNX or torch's .pt2, and compare it with the network.
 
-The file takes images that are already normalised, as the network does: float32 (N, C, H, W), N free.
+The file takes normalised images, as the network does: float32 (N, C, H, W), N free.
 """
 
 import importlib
@@ -21,7 +21,7 @@ from daar.storage import files
 
 IMAGES, LOGITS = "images", "logits"
 ABOUT = "daar.json"  # a .pt2's extra file; in ONNX every key is a metadata property
-_TRACED, _COMPARED = 2, (1, 5)  # batch sizes: a file that has frozen the traced one fails on the others
+_TRACED, _COMPARED = 2, (1, 5)  # batch sizes: a file with the traced one as a constant fails on the others
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Format:
 
     Attributes:
         tolerance: largest max |difference| / max |logit| allowed.
-        write: the traced network, and what the file shall say of it, into a path.
-        open: a function from images to logits that runs the file.
-        modules: must be installed.
+        write: writes the traced network, with metadata, to a path.
+        open: gives a function from images to logits that runs the file.
+        modules: that must be installed.
     """
 
     tolerance: float
@@ -53,16 +53,16 @@ def export(
     Args:
         model: on the CPU, in float32; left in the mode it was in.
         input_shape: (C, H, W).
-        out: the file; it appears only once it has been compared.
+        out: the file; it is renamed to this name only after the comparison.
         form: `onnx` or `pt2`.
-        about: what the file shall say of itself; JSON-like values.
+        about: metadata for the file; JSON-like values.
 
     Returns:
         The largest |difference| over the largest |logit|.
 
     Raises:
-        InputError: no such format, a package is not installed, torch cannot export the network, the file's logits are
-            not the network's, or it cannot be written.
+        InputError: there is no such format, a package is not installed, torch cannot export the network, the logits of
+            the file differ, or it cannot be written.
     """
     kind = _format(form)
     for module in kind.modules:
@@ -73,14 +73,14 @@ def export(
         error = max(_difference(model, run, _images(count, input_shape)) for count in _COMPARED)
         if not error <= kind.tolerance:  # NaN too
             raise InputError(
-                f"{out}: logits of the exported file should be the network's to {kind.tolerance:g} of the largest, but "
-                f"differ by {error:.2g}; nothing is written. Try another format or version of torch, and report this."
+                f"{out}: logits of the exported file should match the network's to {kind.tolerance:g} of the largest, "
+                f"but differ by {error:.2g}; nothing is written. Try another format or version of torch, and report it."
             )
     return error
 
 
 def optional(module: str) -> ModuleType:
-    """Import a package of the extra `export`; InputError where it is not installed."""
+    """Import a package of the extra `export`; InputError if it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError:
@@ -88,12 +88,12 @@ def optional(module: str) -> ModuleType:
 
 
 def session(path: Path, threads: int) -> Callable[[Tensor], Tensor]:
-    """A function from images to logits that runs an ONNX file on the CPU by onnxruntime, with so many threads."""
+    """A function from images to logits that runs an ONNX file on the CPU by onnxruntime, with `threads` threads."""
     runtime = optional("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1  # these graphs have nothing to run side by side
-    options.log_severity_level = 3  # errors; it warns of GPUs that it does not find
+    options.inter_op_num_threads = 1  # these graphs have no operations to run in parallel
+    options.log_severity_level = 3  # errors only: otherwise it warns if there is no GPU
     opened = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(opened.run([LOGITS], {IMAGES: images.numpy()})[0])
 
@@ -112,9 +112,9 @@ def _write(
         images = _images(_TRACED, input_shape)
         program = torch.export.export(model, (images,), dynamic_shapes=({0: Dim("batch", min=1)},))
         for node in program.graph.nodes:
-            node.meta.pop("stack_trace", None)  # no file need tell where this machine keeps its sources
+            node.meta.pop("stack_trace", None)  # holds paths of this machine
         kind.write(program, about, path)
-    except RuntimeError as error:  # all of the exporters' own are
+    except RuntimeError as error:  # base of all exceptions of the exporters
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"cannot write {out}, torch does not export the network: {reason}. Try another format."
@@ -122,7 +122,7 @@ def _write(
 
 
 def _images(count: int, shape: tuple[int, ...]) -> Tensor:
-    """Random images as a network sees them: normalised, so of mean 0 and standard deviation 1."""
+    """Random normalised images: mean 0, standard deviation 1."""
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(count))
 
 
@@ -136,14 +136,14 @@ def _difference(model: nn.Module, run: Callable[[Tensor], Tensor], images: Tenso
 def _write_onnx(program: ExportedProgram, about: Mapping[str, Any], path: Path) -> None:
     names: dict[str, Any] = {"input_names": [IMAGES], "output_names": [LOGITS]}
     made = torch.onnx.export(program, dynamo=True, verbose=False, **names)
-    assert made is not None  # what dynamo returns where it is given no file
+    assert made is not None  # it is None only if a file is given
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
     made.model.metadata_props.update(texts)
     made.save(path, external_data=False)
 
 
 def _write_pt2(program: ExportedProgram, about: Mapping[str, Any], path: Path) -> None:
-    with open(path, "wb") as file:  # by name it would want the ending .pt2
+    with open(path, "wb") as file:  # a name would have to end in .pt2
         torch.export.save(program, file, extra_files={ABOUT: json.dumps(about)})
 
 
@@ -152,8 +152,8 @@ def _open_pt2(path: Path) -> Callable[[Tensor], Tensor]:
         return torch.export.load(file).module()
 
 
-# ONNX is held to what slimming is held to in float32: the exporter folds BN into the convs and onnxruntime sums in its
-# own order. A .pt2 runs torch's own kernels, which differ at most in the order of sums.
+# ONNX has the tolerance of slimming in float32: the exporter folds BN into the convs, and onnxruntime sums in another
+# order. A .pt2 runs torch's own kernels, which differ at most in the order of sums.
 FORMATS = {
     "onnx": Format(1e-4, _write_onnx, lambda path: session(path, 1), ("onnx", "onnxscript", "onnxruntime")),
     "pt2": Format(1e-5, _write_pt2, _open_pt2),

@@ -1,7 +1,7 @@
-"""How long a network takes for a batch of images, beside another in the same minutes.
+"""Latency of a network for a batch of images, compared with another network in the same minutes.
 
-Machines drift and have neighbours, so two runs one after the other say little. In every round each network has a
-window, in turn first and second; what is reported of two networks is the ratio of such neighbours.
+Clocks drift and other programs run, so two runs one after the other say little. In every round each network has one
+window, in alternating order; reported of two networks is the ratio of the windows of a round.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ Forward = Callable[[Tensor], Any]
 
 
 def check(batch_sizes: Sequence[int], rounds: int) -> None:
-    """Refuse what cannot be measured; InputError says what."""
+    """InputError for batch sizes or rounds that cannot be measured."""
     if not batch_sizes or min(batch_sizes) < 1 or len(set(batch_sizes)) < len(batch_sizes):
         raise InputError(f"batch sizes are {list(batch_sizes)}; give at least one, each 1 or more and named once.")
     if rounds < 2:
@@ -36,7 +36,7 @@ def check(batch_sizes: Sequence[int], rounds: int) -> None:
 
 
 def missing() -> str | None:
-    """What onnxruntime lacks here, in words; None where it is installed with what writes its files."""
+    """Which package onnxruntime lacks here, in words; None if it and the exporter of its files are installed."""
     try:
         for module in FORMATS["onnx"].modules:
             optional(module)
@@ -47,7 +47,7 @@ def missing() -> str | None:
 
 @contextlib.contextmanager
 def in_torch(model: nn.Module, device: torch.device, dtype: str) -> Iterator[Forward]:
-    """The network as torch runs it: eval mode, channels_last, no TensorFloat-32; moved and cast in place."""
+    """The network in torch: eval mode, channels_last, no TensorFloat-32; moved and cast in place."""
     model.to(device, DTYPES[dtype]).to(memory_format=torch.channels_last)
     with strict_float32(), evaluating(model), torch.inference_mode():
         yield model
@@ -55,7 +55,7 @@ def in_torch(model: nn.Module, device: torch.device, dtype: str) -> Iterator[For
 
 @contextlib.contextmanager
 def in_onnxruntime(model: nn.Module, input_shape: tuple[int, ...], threads: int) -> Iterator[Forward]:
-    """The network as onnxruntime runs it on the CPU, in float32, of a file that was compared with it.
+    """The network in onnxruntime on the CPU, in float32, from a file that was compared with it.
 
     Raises:
         InputError: a package is not installed, or the network cannot be exported.
@@ -74,17 +74,17 @@ def compare(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Time networks in turn, round by round, after an untimed round.
+    """Time networks in alternation, round by round, after an untimed round.
 
     Args:
         networks: name → forward pass.
         images: the batch, on the networks' device.
-        threads: of torch on the CPU while it is timed; then as they were.
+        threads: CPU threads of torch while it is timed; restored afterwards.
         rounds: windows of each network.
-        clock: gives seconds.
+        clock: returns seconds.
 
     Returns:
-        name → milliseconds of one batch, a value per round: the median of a window's repetitions.
+        name → milliseconds of one batch, one value per round: the median over the batches of its window.
     """
     taken: dict[str, list[float]] = {name: [] for name in networks}
     orders = list(networks)[::-1], list(networks)
@@ -92,13 +92,13 @@ def compare(
         for index in range(rounds + 1):
             for name in orders[index % 2]:
                 seconds = _window(networks[name], images, clock)
-                if index:  # the first round warms up: caches, the choice of kernels, clocks
+                if index:  # round 0 warms up caches, clocks and the choice of kernels
                     taken[name].append(1e3 * seconds)
     return taken
 
 
 def _window(forward: Forward, images: Tensor, clock: Callable[[], float]) -> float:
-    """Seconds of one batch: the median of those that begin within a window, after one that wakes the caches up."""
+    """Seconds of one batch: the median over batches that begin within a window, after an untimed one."""
 
     def now() -> float:
         if images.device.type != "cpu":
@@ -124,16 +124,16 @@ def _torch_threads(count: int) -> Iterator[None]:
 
 
 def summarise(taken: Mapping[str, Sequence[float]], batch_size: int) -> dict[str, Any]:
-    """What is reported of `compare`'s windows; keys as in workflow/schemas/latency.schema.yaml.
+    """Medians, quartiles and ratio of the windows of `compare`; keys as in workflow/schemas/latency.schema.yaml.
 
     Args:
-        taken: milliseconds per round, of `slim` and, where there is another to compare with, of `dense`.
+        taken: milliseconds per round, of `slim` and, if there is a network to compare with, of `dense`.
         batch_size: images in a batch.
     """
-    found: dict[str, Any] = {name: _summary(values, batch_size) for name, values in taken.items()}
-    found.setdefault("dense", None)
-    found["ratio"] = _quartiles(np.divide(taken["dense"], taken["slim"])) if "dense" in taken else None
-    return found
+    summary: dict[str, Any] = {name: _summary(values, batch_size) for name, values in taken.items()}
+    summary.setdefault("dense", None)
+    summary["ratio"] = _quartiles(np.divide(taken["dense"], taken["slim"])) if "dense" in taken else None
+    return summary
 
 
 def _summary(values: Sequence[float], batch_size: int) -> dict[str, Any]:

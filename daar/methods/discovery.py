@@ -20,6 +20,8 @@ from daar.methods import signatures
 from daar.methods.signatures import Allowed
 from daar.storage.bundled import BASELINES, PACKAGE
 
+RESULT_NEUTRAL = "finds methods; the file of the method itself counts"
+
 
 @dataclass(frozen=True)
 class Method:

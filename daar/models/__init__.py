@@ -10,6 +10,8 @@ from daar.errors import unknown
 if TYPE_CHECKING:
     from torch import nn
 
+RESULT_NEUTRAL = "a registry; the module of the network itself counts"
+
 
 @dataclass(frozen=True)
 class Network:
@@ -18,14 +20,14 @@ class Network:
     Attributes:
         name: as the suite and the command line know it.
         title: as tables print it.
-        module: the module of its family; `build(name, num_classes)` there makes it, and `initialise(model)` draws what
-            does not have torch's default initialisation.
+        module: the module of its family, with `build(name, num_classes)` and `initialise(model)`, which draws the
+            weights that do not have torch's default initialisation.
         input_shape: (C, H, W) of one image.
-        classes: how many it usually tells apart: 10 for CIFAR-10, 1000 for ImageNet.
-        macs: multiply-accumulates of conv and linear layers for one image, with `classes` classes. Here as
-            a fact, so that a suite's cost can be estimated without importing torch; a test counts it.
-        source: where the definition comes from.
-        renamed: prefixes of layer names in published weights, and what the same layers are called here.
+        classes: its usual number of classes: 10 for CIFAR-10, 1000 for ImageNet.
+        macs: multiply-accumulates of conv and linear layers for one image, with `classes` classes. Written down here,
+            so that a suite's cost can be estimated without importing torch; a test compares it with the counter.
+        source: of the definition.
+        renamed: prefix of layer names in published weights → prefix of the same layers here.
     """
 
     name: str
@@ -38,14 +40,15 @@ class Network:
     renamed: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def build(self, num_classes: int) -> "nn.Module":
-        """The network with freshly initialised weights, drawn from torch's global generator."""
-        return self._family().build(self.name, num_classes)
+        """Build the network with fresh weights, drawn from torch's global generator."""
+        model: nn.Module = self._family().build(self.name, num_classes)
+        return model
 
     def initialise(self, model: "nn.Module") -> None:
-        """Draw from torch's global generator what the family initialises in its own way; see `daar.models.fresh`.
+        """Draw the weights that the family initialises in its own way, from torch's global generator.
 
         Args:
-            model: this network, dense or slim, whose layers have just been given torch's default initialisation.
+            model: this network, dense or slim, right after torch's default initialisation of its layers.
         """
         self._family().initialise(model)
 
@@ -98,7 +101,7 @@ def get(name: str) -> Network:
     """Look a network up.
 
     Raises:
-        InputError: there is none of that name; the message lists those there are.
+        InputError: there is none of that name; the message lists the known ones.
     """
     if name not in NETWORKS:
         raise unknown("network", name, list(NETWORKS), "See: daar list networks")

@@ -13,7 +13,7 @@ _BLOCK_LAYERS = 12
 
 
 class DenseLayer(nn.Module):
-    """BN, ReLU and a 3×3 conv; what it makes is put behind what it read."""
+    """BN, ReLU and a 3×3 conv, whose output is concatenated to the layer's input."""
 
     def __init__(self, in_planes: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class DenseLayer(nn.Module):
 
 
 class Transition(nn.Module):
-    """BN, ReLU and a 1×1 conv that keeps the number of channels; then the map is halved."""
+    """BN, ReLU and a 1×1 conv that keeps the number of channels; then the feature map is halved."""
 
     def __init__(self, planes: int) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Transition(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, planes, H, W) to (N, planes, H/2, W/2)."""
-        return self.pool(self.conv1(self.relu(self.bn1(x))))
+        return self.pool(self.conv1(self.relu(self.bn1(x))))  # type: ignore[no-any-return]  # a module's call is untyped
 
 
 class DenseNet(nn.Module):
@@ -67,11 +67,11 @@ class DenseNet(nn.Module):
         """(N, 3, 32, 32) to logits (N, num_classes)."""
         x = self.trans1(self.dense1(self.conv1(x)))
         x = self.dense3(self.trans2(self.dense2(x)))
-        return self.fc(self.pool(self.relu(self.bn(x))).flatten(1))
+        return self.fc(self.pool(self.relu(self.bn(x))).flatten(1))  # type: ignore[no-any-return]  # a module's call is untyped
 
 
 def initialise(model: nn.Module) -> None:
-    """Draw what does not have torch's default: as the paper's code, which follows He et al. 2015 by output channels."""
+    """Draw the weights that do not have torch's default: He et al. 2015 with fan-out, as in the paper's code."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -80,6 +80,6 @@ def initialise(model: nn.Module) -> None:
 
 
 def build(name: str, num_classes: int) -> DenseNet:
-    """Make `densenet40`."""
+    """Build `densenet40`."""
     assert name == "densenet40", name
     return DenseNet(num_classes)

@@ -1,6 +1,6 @@
-"""Fresh weights for a network that is already slim: its family's own initialisation, at the widths that are left.
+"""Fresh weights for a slim network: its family's initialisation, at the slim widths.
 
-A copy of weights that were drawn for the dense network would have the variance of dense fans.
+Weights copied from a fresh dense network would have the variance for the dense network's fans.
 """
 
 from torch import nn
@@ -9,11 +9,11 @@ from daar import models
 
 
 def initialise(model: nn.Module, network: str) -> None:
-    """Draw all weights anew, in place, from torch's global generator; BN as new.
+    """Draw all weights again, in place, from torch's global generator; reset BN.
 
     Args:
         model: dense or slim.
-        network: its name in the registry, whose family says how.
+        network: its name in the registry.
 
     Raises:
         InputError: there is no such network.

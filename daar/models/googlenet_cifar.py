@@ -1,14 +1,14 @@
-"""GoogLeNet for 32×32 images, as in HRank (Lin et al., CVPR 2020): the nine inception modules behind a single conv.
+"""GoogLeNet for 32×32 images, as in HRank (Lin et al., CVPR 2020): the nine inception modules after a single conv.
 
-After "Going Deeper with Convolutions", Szegedy et al., CVPR 2015, with batch normalisation, and two 3×3 convs in place
-of each 5×5. Parameters are named as in lmbxmu/HRankPlus, convs with bias included, so that its dense weights load.
+Follows "Going Deeper with Convolutions", Szegedy et al., CVPR 2015, with batch normalisation, and two 3×3 convs in
+place of each 5×5. Parameters are named as in lmbxmu/HRankPlus, convs with bias included, so its dense weights load.
 """
 
 import torch
 from torch import Tensor, nn
 
 _STEM = 192
-# output channels of each module: 1×1; 3×3 and what goes into it; 5×5 and what goes into it; behind the max-pool
+# output channels of each module: 1×1; before the 3×3, 3×3; before the 5×5, 5×5; after the max-pool
 _LAYOUT: dict[str, tuple[int, int, int, int, int, int]] = {
     "a3": (64, 96, 128, 16, 32, 32),
     "b3": (128, 128, 192, 32, 96, 64),
@@ -27,7 +27,7 @@ def _conv(read: int, made: int, size: int) -> list[nn.Module]:
 
 
 class Inception(nn.Module):
-    """Four branches over the same input, side by side in the output."""
+    """Four branches over the same input, concatenated."""
 
     def __init__(self, in_planes: int, widths: tuple[int, int, int, int, int, int]) -> None:
         super().__init__()
@@ -67,14 +67,14 @@ class GoogLeNet(nn.Module):
             if name in ("a4", "a5"):
                 x = self.maxpool(x)
             x = self.get_submodule(f"inception_{name}")(x)
-        return self.linear(self.pool(x).flatten(1))
+        return self.linear(self.pool(x).flatten(1))  # type: ignore[no-any-return]  # a module's call is untyped
 
 
 def initialise(model: nn.Module) -> None:
-    """Nothing to draw: HRank's code leaves all layers with torch's default."""
+    """Draw nothing: HRank's code leaves all layers with torch's default."""
 
 
 def build(name: str, num_classes: int) -> GoogLeNet:
-    """Make `googlenet`."""
+    """Build `googlenet`."""
     assert name == "googlenet", name
     return GoogLeNet(num_classes)

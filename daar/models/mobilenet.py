@@ -13,7 +13,7 @@ _STAGES_32 = [[1, 16, 1, 1], [6, 24, 2, 1], [6, 32, 3, 2], [6, 64, 4, 2], [6, 96
 
 
 def initialise(model: nn.Module) -> None:
-    """Draw what does not have torch's default, as torchvision's constructor does."""
+    """Draw the weights that do not have torch's default, as torchvision's constructor does."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out")
@@ -23,11 +23,11 @@ def initialise(model: nn.Module) -> None:
 
 
 def build(name: str, num_classes: int) -> nn.Module:
-    """Make `mobilenet_v2` (224×224) or `mobilenetv2` (32×32)."""
+    """Build `mobilenet_v2` (224×224) or `mobilenetv2` (32×32)."""
     if name == "mobilenet_v2":
-        return get_model(name, weights=None, num_classes=num_classes)
+        return get_model(name, weights=None, num_classes=num_classes)  # type: ignore[no-any-return]  # torchvision is untyped
     assert name == "mobilenetv2", name
     model = MobileNetV2(num_classes, inverted_residual_setting=_STAGES_32)
-    # torchvision has no argument for the stem's
+    # torchvision has no argument for the stride of the stem
     model.features[0][0].stride = (1, 1)
-    return model
+    return model  # type: ignore[no-any-return]  # torchvision is untyped

@@ -64,18 +64,18 @@ class ResNet(nn.Module):
         """(N, 3, 32, 32) to logits (N, num_classes)."""
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         x = self.layer3(self.layer2(self.layer1(x)))
-        return self.linear(self.pool(x).flatten(1))
+        return self.linear(self.pool(x).flatten(1))  # type: ignore[no-any-return]  # a module's call is untyped
 
 
 def initialise(model: nn.Module) -> None:
-    """Draw what does not have torch's default: all weights as in He et al. 2015."""
+    """Draw the weights that do not have torch's default: all convs and the classifier as in He et al. 2015."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight)
 
 
 def build(name: str, num_classes: int) -> ResNet:
-    """Make `resnet<depth>` (option A) or `resnet<depth>_b` (option B); depth is 6n + 2."""
+    """Build `resnet<depth>` (option A) or `resnet<depth>_b` (option B); depth is 6n + 2."""
     match = re.fullmatch(r"resnet(\d+)(_b)?", name)
     assert match, name
     return ResNet((int(match[1]) - 2) // 6, num_classes, option="B" if match[2] else "A")

@@ -1,4 +1,4 @@
-"""The parameter-free shortcut of He et al. 2016 (option A), in a form that can be pruned exactly."""
+"""The parameter-free shortcut of He et al. 2016 (option A), as a module that can be pruned exactly."""
 
 import torch
 from torch import Tensor, nn
@@ -7,18 +7,18 @@ from torch import Tensor, nn
 class PaddedShortcut(nn.Module):
     """Subsample in space and copy input channels into a wider, otherwise zero, output.
 
-    The copy is an explicit index map, because it is what pruning changes: the dense shortcut copies
-    channel i to i + pad, and once channels of either side are gone, what is left must still go to where
-    its own identity lies. Padding the pruned widths anew would add channels to foreign ones.
+    The copy is an explicit index map, because pruning changes it: the dense shortcut copies channel i to i + pad, and a
+    channel that is kept must still be added to the same channel once others are removed on either side. Padding the
+    pruned widths would add it to another channel.
 
     Args:
         in_channels: channels of the input.
-        out_channels: channels of the output, ≥ in_channels; the surplus is split evenly to both ends.
+        out_channels: channels of the output, ≥ in_channels; the added ones are split evenly between both ends.
         stride: step of the subsampling, in pixels.
 
     Attributes:
-        source: int64 buffer (out_channels,): the input channel that an output channel copies, or -1 for
-            zeros. Not in the state dict: like every width, it follows from the plan.
+        source: int64 buffer (out_channels,): the input channel that each output channel copies, or -1 for zeros. Not in
+            the state dict: like every width, it follows from the plan.
     """
 
     source: Tensor

@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-# output channels of the 13 convs; "M" halves the map
+# output channels of the 13 convs; "M" halves the feature map
 _LAYOUT: tuple[int | str, ...] = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512)
 
 
@@ -40,11 +40,11 @@ class VGG16(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, 32, 32) to logits (N, num_classes)."""
-        return self.classifier(self.pool(self.features(x)).flatten(1))
+        return self.classifier(self.pool(self.features(x)).flatten(1))  # type: ignore[no-any-return]  # a module's call is untyped
 
 
 def initialise(model: nn.Module) -> None:
-    """Draw what does not have torch's default: convs as in He et al. 2015, by output channels."""
+    """Draw the weights that do not have torch's default: convs as in He et al. 2015, with fan-out."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -52,6 +52,6 @@ def initialise(model: nn.Module) -> None:
 
 
 def build(name: str, num_classes: int) -> VGG16:
-    """Make `vgg16_bn`."""
+    """Build `vgg16_bn`."""
     assert name == "vgg16_bn", name
     return VGG16(num_classes)

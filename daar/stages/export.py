@@ -1,4 +1,4 @@
-"""Export a checkpoint to a file that runs without this package, and prove the file equal to the network."""
+"""Export a checkpoint to a file that runs without this package, and compare the file with the network."""
 
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,13 @@ def export(*, folder: Path, form: str, out: Path | None = None) -> tuple[Path, f
     Args:
         folder: of the checkpoint.
         form: `onnx` or `pt2`.
-        out: the file; model.onnx or model.pt2 in `folder` where None.
+        out: the file; None for model.onnx or model.pt2 in `folder`.
 
     Returns:
-        The file, and the largest difference of its logits from the network's, relative to the largest logit.
+        The file, and the largest difference between its logits and the network's, relative to the largest logit.
 
     Raises:
-        InputError: the checkpoint is absent or damaged, a package is not installed, or the file is not the network.
+        InputError: the checkpoint is missing or damaged, a package is not installed, or the file's logits differ.
     """
     model, about = checkpoint.load(folder)
     out = Path(folder) / f"model.{form}" if out is None else Path(out)
@@ -36,7 +36,7 @@ def export(*, folder: Path, form: str, out: Path | None = None) -> tuple[Path, f
 
 
 def _card(about: Description, count: int) -> dict[str, Any]:
-    """What the file says of itself; keys as in docs/commands.md."""
+    """Metadata of the file; keys as in docs/commands.md."""
     return {
         "network": about.network,
         "dataset": about.dataset,

@@ -1,4 +1,4 @@
-"""Slim a dense network by a plan, prove it, recalibrate its BN, and tune it."""
+"""Slim a dense network by a plan, check it against the masked one, recalibrate its BN, and tune it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,39 +35,40 @@ def finetune(
     device: torch.device,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Write the tuned checkpoint, and beside it `recalibrated/` and `best/` (the epoch highest on val).
+    """Write the tuned checkpoint, and in its folder `recalibrated/` and `best/` (the best epoch on val).
 
-    Before tuning the slim network is compared with the masked one in float64 on calibration images; a difference
-    stops the run. A killed run goes on from `<out>/resume.safetensors`. Of several processes the first one writes.
+    Before tuning, the slim network is compared with the masked one in float64 on calibration images; a difference
+    stops the run. A killed run continues from `<out>/resume.safetensors`. With several processes, rank 0 writes.
 
     Args:
         base: folder of the dense checkpoint.
-        plan_file: plan.json, whoever wrote it.
+        plan_file: plan.json.
         packs: folder of the packed dataset; its test part is not read.
-        recipe: how to tune; the same for every method of a table.
+        recipe: of the tuning; the same for every method of a table.
         seed: fixes calibration images, order and augmentation.
-        images: how many calibration images recalibrate BN.
+        images: number of calibration images that recalibrate BN.
         out: folder of the checkpoint.
-        device: where.
+        device: that it tunes on.
         say: gets a line per epoch.
 
     Raises:
         InputError: plan and network do not fit, slim and masked network differ, or the loss is not finite.
     """
     train_pack, val_pack = (loading.load(Path(packs) / f"{split}.safetensors") for split in ("train", "val"))
-    found = slim_by_plan(base, plan_file, train_pack, seed, images)
-    model, about = found.model, found.about
+    slimmed = slim_by_plan(base, plan_file, train_pack, seed, images)
+    model, about = slimmed.model, slimmed.about
     say(
-        f"slim network equals the masked one: {found.error:.1e} of the largest logit (float64, {CHECKED_IMAGES} images)"
+        f"slim network equals the masked one: {slimmed.error:.1e} of the largest logit "
+        f"(float64, {CHECKED_IMAGES} images)"
     )
 
     identity = {
         "base": about.provenance["base"]["sha256"],
-        "plan": files.digest(plans.to_json(found.plan)),
+        "plan": files.digest(plans.to_json(slimmed.plan)),
         "images": train_pack.checksum,
         "calibration_images": images,
     }
-    recalibrate(model.to(device), found.calibration.to(device))
+    recalibrate(model.to(device), slimmed.calibration.to(device))
     if distributed.is_first():
         checkpoint.save(Path(out) / "recalibrated", model, about)
 
@@ -79,7 +80,7 @@ def finetune(
 def tune(
     model: nn.Module,
     about: Description,
-    data: Data,
+    data: Data[Any],
     recipe: Recipe,
     seed: int,
     out: Path,
@@ -88,7 +89,7 @@ def tune(
     say: Callable[[str], None],
     teacher: nn.Module | None = None,
 ) -> None:
-    """Train a slim network, going on from a resume file, and write its checkpoint and that of its best epoch."""
+    """Train a slim network, or continue from a resume file; write its checkpoint and that of its best epoch."""
     resume_file = Path(out) / "resume.safetensors"
     progress = fit(
         model, data, recipe, seed, device, teacher=teacher, resume_file=resume_file, identity=identity, say=say
@@ -99,7 +100,7 @@ def tune(
             checkpoint.save_state(Path(out) / "best", progress.best, tuned)
         checkpoint.save(out, model, tuned)
         resume_file.unlink(missing_ok=True)
-    distributed.agree(0)  # or another process might end the run before all is written
+    distributed.all_reduce_max(0)  # a barrier: no process may end the run before all is written
 
 
 def _record(progress: Progress, recipe: Recipe, seed: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Turn published weights (.pt, .th, .safetensors, torchvision's) into a checkpoint of ours."""
+"""Turn published weights (.pt, .th, .safetensors, torchvision's) into a checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from daar.errors import InputError
 from daar.models import Network
 from daar.storage import files, provenance
 
-# what most published weights normalise by
+# mean and std by which most published weights normalise
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -31,18 +31,18 @@ def import_weights(
     """Read a foreign state dict and write a checkpoint.
 
     Args:
-        file: of torch.save, read as plain tensors only, or `.safetensors`; or `torchvision:NAME`, to be downloaded.
-        network: name in the registry whose layers bear the names that the file uses.
-        dataset: what it was trained on; gives the number of classes.
+        file: written by torch.save, read as plain tensors only, or `.safetensors`; or `torchvision:NAME`, to download.
+        network: name in the registry; its layers have the names that the file uses.
+        dataset: that it was trained on; gives the number of classes.
         out: folder of the checkpoint.
-        mean: per channel, of pixels in 0..1, as its training normalised; None for ImageNet's, or what torchvision says.
-        std: likewise.
+        mean: per channel, of pixels in 0..1, by which its training normalised; None for ImageNet's or torchvision's.
+        std: standard deviation for the same; None as for `mean`.
         trained_on: which of our splits it has seen. Published weights have seen all official train images, val among
             them, and never the official test (of ImageNet: validation) images.
 
     Raises:
-        InputError: the file is no state dict of this network; names what is unknown, missing, of another shape or not
-            finite, and what that likely means.
+        InputError: the file is no state dict of this network; the message names tensors that are unknown, missing, of
+            another shape or not finite, and the likely cause.
     """
     entry, num_classes = models.get(network), datasets.num_classes(dataset)
     state, mean, std, origin = _fetch(file, entry, mean, std)
@@ -67,7 +67,7 @@ def import_weights(
 def _fetch(
     file: Path | str, entry: Network, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
 ) -> tuple[dict[str, Tensor], tuple[float, ...], tuple[float, ...], dict[str, Any]]:
-    """The published tensors, mean and std, and where they are from."""
+    """The published tensors, their mean and std, and their origin for provenance."""
     if not str(file).startswith(TORCHVISION):
         state = foreign.read(Path(file))
         origin = {"file": Path(file).name, "sha256": files.sha256(Path(file))}
@@ -79,8 +79,8 @@ def _fetch(
 
 
 def _load(model: nn.Module, published: dict[str, Tensor], entry: Network, num_classes: int, where: str) -> None:
-    """Put the published weights into the network that they are said to be of."""
-    # files older than torch 0.4.1 lack BN's batch counters, which no result depends on
+    """Load published weights into their network; InputError if they do not fit."""
+    # files older than torch 0.4.1 have no batch counters of BN; no result depends on them
     counters = {name: value for name, value in model.state_dict().items() if name.endswith(COUNTER)}
     state = counters | foreign.renamed(published, entry)
     if wrong := mismatch.differences(model.state_dict(), state):
@@ -90,6 +90,6 @@ def _load(model: nn.Module, published: dict[str, Tensor], entry: Network, num_cl
 
 
 def _types(state: dict[str, Tensor]) -> dict[str, Any]:
-    """A note of the types that the weights came in, where that was not float32 alone."""
+    """For provenance: the float types of the weights other than float32, if there are any."""
     kinds = {str(value.dtype).removeprefix("torch.") for value in state.values() if value.is_floating_point()}
     return {"converted_from": sorted(kinds - {"float32"})} if kinds - {"float32"} else {}

@@ -1,4 +1,4 @@
-"""Latency of a checkpoint, alone or beside the network that it was made of."""
+"""Latency of a checkpoint, alone or compared with the network that it was pruned from."""
 
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
@@ -29,22 +29,22 @@ def latency(
     device: torch.device,
     onnxruntime: bool,
 ) -> dict[str, Any]:
-    """Time the forward pass with as many CPU threads as torch has now, in torch and in onnxruntime.
+    """Time the forward pass in torch and in onnxruntime, with torch's present number of CPU threads.
 
     Args:
         folder: of the checkpoint, called slim.
-        against: of another, called dense, that takes turns with it; or None.
+        against: folder of another one, called dense, timed in alternation with it; or None.
         batch_sizes: images in a batch.
         rounds: of windows, at each batch size.
         dtype: `float32` or `bf16`.
-        device: where torch runs.
-        onnxruntime: whether it is timed too, where it can be.
+        device: that torch runs on.
+        onnxruntime: whether to time onnxruntime too, if possible.
 
     Returns:
-        As in workflow/schemas/latency.schema.yaml.
+        Content as in workflow/schemas/latency.schema.yaml.
 
     Raises:
-        InputError: a checkpoint is absent or damaged, they take images of different shape, or a count is too small.
+        InputError: a checkpoint is missing or damaged, the input shapes differ, or a count is too small.
     """
     measuring.check(batch_sizes, rounds)
     folders = {"slim": Path(folder)} | ({} if against is None else {"dense": Path(against)})
@@ -52,7 +52,7 @@ def latency(
     models = {name: model for name, (model, _) in loaded.items()}
     described = {name: _described(*loaded[name], path) for name, path in folders.items()}
     shape = _shape({str(folders[name]): about for name, (_, about) in loaded.items()})
-    # before torch, whose way changes the networks' dtype and place
+    # before torch, which changes dtype and device of the networks
     reason = _why_not(onnxruntime, device, dtype)
     exported = {} if reason else _in_onnxruntime(models, shape, batch_sizes, rounds)
     native = _in_torch(models, shape, batch_sizes, rounds, device, dtype)
@@ -68,7 +68,7 @@ def latency(
 
 
 def _shape(abouts: Mapping[str, Description]) -> tuple[int, int, int]:
-    """The one input shape of all."""
+    """The input shape that all networks share; InputError if there are several."""
     shapes = {about.input_shape for about in abouts.values()}
     if len(shapes) > 1:
         said = ", ".join(f"{where} takes images of {about.input_shape}" for where, about in abouts.items())
@@ -87,7 +87,7 @@ def _described(model: nn.Module, about: Description, folder: Path) -> dict[str, 
 
 
 def _why_not(wanted: bool, device: torch.device, dtype: str) -> str | None:
-    """Why onnxruntime is not timed; None where it is."""
+    """Why onnxruntime is not timed; None if it is."""
     if not wanted:
         return "not asked for"
     if device.type != "cpu" or dtype != "float32":
@@ -126,7 +126,7 @@ def _in_onnxruntime(
 def _timed(
     opened: Mapping[str, measuring.Forward], images: Callable[[int], Tensor], batch_sizes: Sequence[int], rounds: int
 ) -> dict[int, Any]:
-    """Batch size → what was measured."""
+    """Batch size → summary of its windows."""
     threads = torch.get_num_threads()
     return {
         size: measuring.summarise(measuring.compare(opened, images(size), threads=threads, rounds=rounds), size)

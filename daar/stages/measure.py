@@ -16,12 +16,12 @@ from daar.pruning.groups import channel_graph
 
 
 def measure(*, folder: Path, packs: Path, device: torch.device) -> dict[str, Any]:
-    """What `daar measure --json` prints; scripts rely on these keys.
+    """Output of `daar measure --json`; scripts rely on its keys.
 
     Args:
         folder: of the checkpoint.
         packs: folder of the packed dataset.
-        device: where the network runs.
+        device: that the network runs on.
 
     Returns:
         network, dataset; top1 and top5 (percent of the test part; top5 null below 100 classes), val_top1 and val_top5
@@ -29,7 +29,7 @@ def measure(*, folder: Path, packs: Path, device: torch.device) -> dict[str, Any
         and params.
 
     Raises:
-        InputError: the checkpoint or the dataset is absent or damaged, or they do not fit.
+        InputError: the checkpoint or the dataset is missing or damaged, or they do not fit.
     """
     model, about = checkpoint.load(folder)
     test_pack = loading.load(Path(packs) / "test.safetensors")
@@ -52,14 +52,14 @@ def measure(*, folder: Path, packs: Path, device: torch.device) -> dict[str, Any
 
 
 def accuracies(model: nn.Module, about: Description, packs: Path, device: torch.device) -> dict[str, accuracy.Accuracy]:
-    """Accuracy on val and test, in strict float32, fed with the network's own mean and std."""
+    """Accuracy on val and test, in strict float32, with the network's own mean and std."""
     model.to(device).to(memory_format=torch.channels_last)
     loaded = {split: loading.load(Path(packs) / f"{split}.safetensors") for split in ("val", "test")}
     return {split: accuracy.evaluate(model, pack, about.mean, about.std, device) for split, pack in loaded.items()}
 
 
 def sizes(model: nn.Module, about: Description) -> dict[str, int | None]:
-    """MACs for one image by every counter, and parameters, of a network on the CPU."""
+    """MACs for one image by each counter, and parameters, of a network on the CPU."""
     image = torch.zeros(1, *about.input_shape)
     return {
         "macs": macs.count_macs(model, image),

@@ -1,4 +1,4 @@
-"""Write the record of one setting: every number that tables need, and where it comes from."""
+"""Write the record of one setting: all numbers that tables need, and their provenance."""
 
 import time
 from pathlib import Path
@@ -35,38 +35,38 @@ def record(
     of: str | None = None,
     made_from: str | None = None,
 ) -> dict[str, Any]:
-    """Measure one setting at every point of its way and write record.json.
+    """Measure the networks of one setting (pruned, recalibrated, tuned, best on val) and write record.json.
 
     Args:
         suite: name of the suite.
         variant: row of the table.
-        method: whose importance, or the kind of control.
+        method: that gives the importance, or the kind of control.
         control: whether the variant is a control.
         options: of the variant.
-        seed: the setting's.
-        images: how many calibration images.
+        seed: of the setting.
+        images: number of calibration images.
         base: folder of the dense checkpoint.
-        base_measured: what `daar measure --json` printed of it.
+        base_measured: output of `daar measure --json` of it.
         run: folder that `finetune` wrote.
         packs: folder of the packed dataset.
         out: record.json.
         device: where the networks run.
-        benchmarks: score, plan and finetune → Snakemake's benchmark file, where there is one.
+        benchmarks: score, plan and finetune → Snakemake's benchmark file, which need not exist.
         of: the variant that a control takes its widths from.
-        made_from: hash of all that the setting follows from (`daar.run.reuse.made_from`), where a workflow knows it.
+        made_from: hash of everything the setting depends on (`daar.run.reuse.made_from`), if a workflow gives it.
 
     Raises:
-        InputError: a file is absent or damaged.
+        InputError: a file is missing or damaged.
     """
     start = time.perf_counter()
     dense = files.read_json(base_measured, "the measurement of the dense network")
     tuned, about = checkpoint.load(run)
     assert about.plan is not None, run
-    # of a network trained from scratch too: its row stands beside those of a base that has seen val
+    # also for a network trained from scratch: its row is in one table with rows of a base that has seen val
     saw_val = "val" in checkpoint.describe(base).trained_on
     points = _points(base, run, about, packs, device)
     slim_sizes = sizes(tuned, about)
-    # a method's own rule need not be timed
+    # a method's own rule may have no benchmark
     measured = {stage: _benchmark(path) for stage, path in benchmarks.items() if path.exists()}
     base_about = about.provenance["base"]
     how = about.provenance["tuned"]
@@ -107,9 +107,9 @@ def record(
 
 
 def _points(base: Path, run: Path, about: Description, packs: Path, device: torch.device) -> dict[str, dict[str, Any]]:
-    """Accuracies of the slim network untuned, recalibrated, tuned, and at its best epoch on val (None without one)."""
+    """Accuracies of the slim network: untuned, recalibrated, tuned, and at its best epoch on val if there is one."""
     points = {}
-    if not is_from_scratch(about):  # such a network never was the pruned one
+    if not is_from_scratch(about):  # a network from scratch was never pruned
         dense, dense_about = checkpoint.load(base)
         graph = channel_graph(dense, torch.zeros(1, *about.input_shape))
         assert about.plan is not None
@@ -123,7 +123,7 @@ def _points(base: Path, run: Path, about: Description, packs: Path, device: torc
 
 
 def _table(dense: dict[str, Any], points: dict[str, Any], which: str, saw_val: bool) -> dict[str, dict[str, Any]]:
-    """Split → point → percent. Where training has seen val, val says nothing and the best epoch on it neither."""
+    """Split → point → percent. If training has seen val, accuracy on val and the best epoch on it mean nothing."""
     names = ("pruned", "recalibrated", "tuned", "best_val")
     by_split = {
         split: {name: getattr(points[name][split], which) if name in points else None for name in names}
@@ -144,6 +144,6 @@ def _benchmark(path: Path) -> dict[str, float]:
     for key, value in zip(header.split("\t"), row.split("\t"), strict=False):
         try:
             numbers[key] = float(value)
-        except ValueError:  # h:m:s, and "-" or "NA" where a job was too short to be sampled
+        except ValueError:  # h:m:s, and "-" or "NA" if a job was too short to be sampled
             continue
     return numbers

@@ -29,17 +29,17 @@ def train(
     device: torch.device,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Train and write a checkpoint; a killed run goes on from `<out>/resume.safetensors`.
+    """Train and write a checkpoint; a killed run continues from `<out>/resume.safetensors`.
 
-    Of several processes the first one writes.
+    With several processes, rank 0 writes.
 
     Args:
         network: name in the registry.
         packs: folder of the packed dataset; its test part is not read.
-        recipe: how.
+        recipe: of the training.
         seed: fixes initial weights, order and augmentation.
         out: folder of the checkpoint.
-        device: where.
+        device: that it trains on.
         say: gets a line per epoch.
 
     Raises:
@@ -81,4 +81,4 @@ def train(
     if distributed.is_first():
         checkpoint.save(out, model, about)
         resume_file.unlink(missing_ok=True)
-    distributed.agree(0)  # or another process might end the run before all is written
+    distributed.all_reduce_max(0)  # a barrier: no process may end the run before all is written

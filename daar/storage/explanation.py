@@ -1,4 +1,4 @@
-"""attention.safetensors: what a method's scores see on a few images, in a shallow and a deep layer; for a picture.
+"""attention.safetensors: what a method's scores see on a few images, in a shallow and a deep layer; for a figure.
 
 Read without torch: the report draws it from this file alone.
 """
@@ -24,15 +24,15 @@ _ABOUT = ("network", "dataset", "method", "policy", "target", "seed", "calibrati
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """One layer.
+    """What the scores see in one layer.
 
     Attributes:
         name: path of the conv.
-        kept: (c_out,) bool, by the plan.
-        filters: (k,) int64, those whose maps are shown: kept ones first, the highest mean share first.
+        kept: (c_out,) bool, whether the plan keeps the filter.
+        filters: (k,) int64, the filters whose maps are shown: kept ones first, then by falling mean share.
         shares: (n, c_out) float32, of every filter on each image.
         maps: (n, k, h, w) float32, the feature maps of `filters`.
-        attention: (n, h, w) float32, where the layer looks; None where channels are compared instead of places.
+        attention: (n, h, w) float32, where the layer looks; None if channels are compared instead of places.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """All that a picture shows.
+    """All that the figure shows.
 
     Attributes:
         about: network, dataset, method, policy, target (null for its own rate), seed, calibration_images.
@@ -60,16 +60,16 @@ class Explanation:
     layers: tuple[Seen, ...]
 
 
-def save(path: Path, found: Explanation) -> None:
+def save(path: Path, explanation: Explanation) -> None:
     """Write attention.safetensors."""
-    tensors = {"images": found.images}
-    for index, layer in enumerate(found.layers):
+    tensors = {"images": explanation.images}
+    for index, layer in enumerate(explanation.layers):
         for name in ("kept", "filters", "shares", "maps", "attention"):
             if getattr(layer, name) is not None:
                 tensors[f"{index}.{name}"] = getattr(layer, name)
-    names = [layer.name for layer in found.layers]
-    header = {"format": FORMAT, **found.about, "classes": found.classes, "layers": names}
-    # of an array that is not contiguous safetensors writes the bytes in the order of memory
+    names = [layer.name for layer in explanation.layers]
+    header = {"format": FORMAT, **explanation.about, "classes": explanation.classes, "layers": names}
+    # safetensors writes the bytes of an array that is not contiguous in the order of memory
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     content = safetensors.numpy.save(tensors, {_HEADER: json.dumps(header)})
     with atomic(path) as temporary:
@@ -80,7 +80,7 @@ def load(path: Path) -> Explanation:
     """Read attention.safetensors.
 
     Raises:
-        InputError: it is absent, damaged, or of another format.
+        InputError: it is missing, damaged, or of another format.
     """
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
@@ -100,5 +100,5 @@ def load(path: Path) -> Explanation:
         return Explanation(about, tensors["images"], tuple(header["classes"]), layers)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path} should hold what `daar explain` wrote, but it cannot be read: {error}. Make it anew."
+            f"{path} should hold what `daar explain` wrote, but it cannot be read: {error}. Make it again."
         ) from error

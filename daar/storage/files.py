@@ -1,4 +1,4 @@
-"""Reading and writing files so that a final name never holds half a file."""
+"""Read and write files so that a final name never holds half a file."""
 
 import contextlib
 import errno
@@ -16,7 +16,9 @@ from typing import Any
 
 from daar.errors import InputError
 
-# what a disk says that is full, or full for this user or process
+RESULT_NEUTRAL = "says how files are written, not what is in them"
+
+# errors of a disk that is full, or full for this user or process
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # a writer that takes longer than this is dead
 _STALE_SECONDS = 3600
@@ -24,10 +26,10 @@ _STALE_SECONDS = 3600
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; on success flush it to disk and rename it.
+    """Yield a temporary name in the folder of `path`; on success flush the file to disk and rename it to `path`.
 
     The temporary name keeps the suffix, since some writers choose a format by it. On any exception the temporary file
-    is removed and `path` is as it was. What a killed process left there goes with the first write an hour later.
+    is removed and `path` is as before. Files that a killed process left are removed by a write at least an hour later.
 
     Raises:
         InputError: the file cannot be written (full disk, no permission).
@@ -60,13 +62,13 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def _system_code(error: Exception) -> int | None:
-    """The errno of an OSError, or of what safetensors makes of one, being written in Rust; None of anything else."""
+    """The errno of an OSError, or of an OSError inside safetensors' own (Rust) error; None of any other exception."""
     if isinstance(error, OSError):
         return error.errno or 0
     if isinstance(error, InputError):
         return None
-    found = re.search(r"\(os error (\d+)\)", str(error))
-    return int(found[1]) if found else None
+    code = re.search(r"\(os error (\d+)\)", str(error))
+    return int(code[1]) if code else None
 
 
 def _unwritable(path: Path, code: int, said: str) -> InputError:
@@ -81,7 +83,7 @@ def _unwritable(path: Path, code: int, said: str) -> InputError:
 
 
 def _remove_stale(path: Path) -> None:
-    with contextlib.suppress(OSError):  # another process is as free to remove it
+    with contextlib.suppress(OSError):  # another process may remove it first
         for left in path.parent.glob(f".{glob.escape(path.stem)}.*{glob.escape(path.suffix)}"):
             if time.time() - left.stat().st_mtime > _STALE_SECONDS:
                 left.unlink()
@@ -94,7 +96,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` to `path` as JSON, atomically; NaN is refused, as JSON has none."""
+    """Write `content` to `path` as JSON, atomically; ValueError for NaN and infinities, which JSON does not have."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
@@ -103,7 +105,7 @@ def read_json(path: Path, what: str) -> Any:
 
     Args:
         path: the file.
-        what: what it should be, for the message ("a plan").
+        what: what the file should be, for the message ("a plan").
 
     Raises:
         InputError: there is no such file, or it is not JSON.
@@ -113,16 +115,16 @@ def read_json(path: Path, what: str) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path} should be {what}, but there is no such file. Check the path.") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} should be {what}, but it cannot be read: {error}. Make it anew.") from error
+        raise InputError(f"{path} should be {what}, but it cannot be read: {error}. Make it again.") from error
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    """The SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(content: Any) -> str:
-    """A short name (12 hexadecimal digits) for JSON-like content, whatever the order of its keys."""
+    """A hash of JSON-like content, 12 hexadecimal digits, whatever the order of its keys."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]

@@ -21,6 +21,8 @@ from daar import models
 from daar.device.gpu import count_cores
 from daar.storage.bundled import PACKAGE, ROOT
 
+RESULT_NEUTRAL = "says where a result comes from"
+
 # Modules that carry results without shaping them. An edit here must not retrain anything: commands, messages, file
 # handling, registries (what they register is hashed by itself), and the pack's reader (the pack carries its checksum).
 _INDIFFERENT = {

@@ -1,4 +1,4 @@
-"""Hold JSON and YAML documents against the schemas in workflow/schemas/."""
+"""Validate JSON and YAML documents by the schemas in workflow/schemas/."""
 
 import functools
 import math
@@ -11,25 +11,28 @@ from jsonschema.exceptions import best_match
 from daar.errors import InputError
 from daar.storage.bundled import SCHEMAS
 
+RESULT_NEUTRAL = "refuses documents, changes none"
+
 
 @functools.cache
 def schema(name: str) -> dict[str, Any]:
     """The schema `workflow/schemas/<name>.schema.yaml`."""
-    return yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+    content: dict[str, Any] = yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+    return content
 
 
 @functools.cache
 def _validator(name: str) -> Any:
-    """The validator of a schema; unlike plain JSON Schema it refuses NaN and infinities."""
+    """The validator of a schema; unlike plain JSON Schema it rejects NaN and infinities."""
     base = jsonschema.Draft202012Validator
     numbers = base.TYPE_CHECKER.redefine(
         "number", lambda _, value: base.TYPE_CHECKER.is_type(value, "number") and math.isfinite(value)
     )
-    return jsonschema.validators.extend(base, type_checker=numbers)(schema(name))
+    return jsonschema.validators.extend(base, type_checker=numbers)(schema(name))  # type: ignore[no-untyped-call]  # its stubs do not type it
 
 
 def validate(content: Any, name: str, where: str, remedy: str) -> None:
-    """Check a document.
+    """Validate a document.
 
     Args:
         content: the document, of dicts, lists, strings and numbers.
@@ -38,7 +41,7 @@ def validate(content: Any, name: str, where: str, remedy: str) -> None:
         remedy: what the user can do, a sentence.
 
     Raises:
-        InputError: names the key, what is there and what is allowed.
+        InputError: it is not valid; names the key, the value and what is allowed.
     """
     error = best_match(_validator(name).iter_errors(content))
     if error is None:
@@ -50,7 +53,7 @@ def validate(content: Any, name: str, where: str, remedy: str) -> None:
 
 
 def _hint(error: jsonschema.ValidationError) -> str:
-    """What the message alone does not say: the known keys, or what a wrong value means."""
+    """Known keys, or the description of a value: what the validator's message leaves out."""
     assert isinstance(error.schema, dict)
     if error.validator == "additionalProperties":
         return f"; known keys are {', '.join(sorted(error.schema['properties']))}"

@@ -14,6 +14,7 @@ from daar.storage.files import digest
 from daar.suite.stability import Stability
 from daar.training.recipe import Recipe
 
+RESULT_NEUTRAL = "names settings; their values are arguments of the stages"
 CONTROLS = ("random_at", "scratch_of")
 _CONTROL_TITLES = {
     ("random_at", None): "random filters at the widths of {}",

@@ -18,6 +18,8 @@ from daar.suite.definition import CONTROLS, Base, Suite, Variant
 from daar.suite.stability import Stability, from_entry
 from daar.training import published_recipes
 
+RESULT_NEUTRAL = "reads settings; their values are arguments of the stages"
+
 # keys that Snakemake or its user may add to the config and that are none of the experiment's
 _ENGINE_KEYS = {"pathvars", "config_version"}
 

@@ -1,8 +1,8 @@
-"""What a training is fed with: batches of an epoch, and the images that it is watched on."""
+"""The data of a training: batches of an epoch, and the val images for its accuracy."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from daar.data.image_folder import ImageFolder
 from daar.data.loading import Split
 from daar.data.packed import Pack
 from daar.measure.accuracy import Accuracy, evaluate
-from daar.training.batch_sizes import Steady
+from daar.training.batch_sizes import BatchSizes
 from daar.training.folder_batches import FolderBatches
 from daar.training.recipe import Recipe
 
@@ -29,23 +29,23 @@ class Batches(Protocol):
     steps: int
 
     def size(self, step: int) -> int:
-        """Images of a step's batch, those of all processes."""
+        """Images of a step's batch, summed over the processes."""
 
     def epoch(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches from a step on: images (n, C, H, W) float32, normalised, and labels (n,), on the device.
 
-        Of several processes each has its share of every batch.
+        With several processes each gets its share of every batch.
         """
 
 
 class TrainingData(Protocol):
-    """What a network is trained on and watched on."""
+    """What a network is trained on, and what its accuracy is watched on."""
 
     def batches(self, recipe: Recipe, seed: int, device: torch.device) -> Batches:
-        """The train part, augmented as the recipe says."""
+        """Batches of the train part, augmented by the recipe."""
 
     def watch(self, model: nn.Module, device: torch.device) -> Accuracy:
-        """Accuracy on val, in strict float32 as everything that is reported."""
+        """Accuracy on val, in strict float32 like all reported accuracy."""
 
 
 Images = TypeVar("Images", bound=Split)
@@ -53,7 +53,15 @@ Images = TypeVar("Images", bound=Split)
 
 @dataclass(frozen=True)
 class Data(Generic[Images]):
-    """Images, packed or in a folder, with the normalisation the network is fed with."""
+    """Images, packed or in a folder, and the normalisation of the network's input.
+
+    Attributes:
+        train: the train part.
+        val: the val part.
+        mean: per channel, of pixels in 0..1.
+        std: standard deviation per channel, of pixels in 0..1.
+        flip: whether a mirrored image is still one of its class.
+    """
 
     train: Images
     val: Images
@@ -62,7 +70,7 @@ class Data(Generic[Images]):
     flip: bool
 
     def batches(self, recipe: Recipe, seed: int, device: torch.device) -> Batches:
-        """The train part: packed images as uint8 on the device, others decoded as they are needed."""
+        """Batches of the train part: packed images live on the device as uint8, others are decoded when needed."""
         if isinstance(self.train, ImageFolder):
             return FolderBatches(self.train, recipe, seed, self.mean, self.std, self.flip, device)
         return PackedBatches(self.train, self, recipe, seed, device)
@@ -72,10 +80,10 @@ class Data(Generic[Images]):
         return evaluate(model, self.val, self.mean, self.std, device)
 
 
-class PackedBatches(Steady):
-    """See `Batches`."""
+class PackedBatches(BatchSizes):
+    """`Batches` of packed images, which live on the device."""
 
-    def __init__(self, pack: Pack, data: Data, recipe: Recipe, seed: int, device: torch.device) -> None:
+    def __init__(self, pack: Pack, data: Data[Any], recipe: Recipe, seed: int, device: torch.device) -> None:
         super().__init__(len(pack.labels), recipe.batch_size)
         self._recipe, self._seed, self._device = recipe, seed, device
         self._flip = recipe.flip and data.flip

@@ -1,4 +1,4 @@
-"""How long a slim network trains from scratch: as long as the pruned one took, dense training and tuning together.
+"""How long a slim network trains from scratch: as long as dense training and tuning together.
 
 Liu et al., "Rethinking the Value of Network Pruning", ICLR 2019: Scratch-E has the same epochs, Scratch-B the same
 compute.
@@ -16,10 +16,10 @@ def scratch_recipe(train: Recipe, tuning_epochs: int, budget: str, macs_dense: i
 
     Args:
         train: recipe of the dense network.
-        tuning_epochs: of the pruned one.
-        budget: `epochs`: as many as both took; `compute`: as many as cost the same MACs.
-        macs_dense: of one image.
-        macs_slim: likewise.
+        tuning_epochs: epochs that the pruned network is tuned.
+        budget: `epochs`: as many epochs as dense training and tuning; `compute`: as many as cost the same MACs.
+        macs_dense: of the dense network, for one image.
+        macs_slim: of the slim network, for one image.
     """
     epochs = train.epochs + tuning_epochs
     if budget == "compute":
@@ -28,8 +28,8 @@ def scratch_recipe(train: Recipe, tuning_epochs: int, budget: str, macs_dense: i
 
 
 def stretched(recipe: Recipe, epochs: int) -> Recipe:
-    """The recipe with another length; milestones and warm-up keep their place in it."""
+    """The recipe with another number of epochs; milestones and warm-up are scaled with it."""
     factor = epochs / max(1, recipe.epochs)
-    # milestones that fall together would be one fall too few only where epochs are fewer than milestones
+    # two milestones round to the same epoch only where epochs are about as few as milestones; one fall is lost then
     milestones = tuple(sorted({max(1, round(milestone * factor)) for milestone in recipe.milestones}))
     return replace(recipe, epochs=epochs, milestones=milestones, warmup_epochs=recipe.warmup_epochs * factor)

@@ -1,4 +1,4 @@
-"""Which batch fits, where the recipe's does not."""
+"""Finds a batch size that fits into memory where the recipe's does not."""
 
 import gc
 from collections.abc import Callable
@@ -9,12 +9,12 @@ from daar.errors import InputError, is_out_of_memory
 
 
 def too_large(attempt: Callable[[int], object], size: int, reason: str) -> InputError:
-    """The error for a batch that needs more memory than there is; names the largest of its halves that fits.
+    """The error for a batch that does not fit into memory; names the largest of its halves that fits.
 
     Args:
-        attempt: runs a training step on so many images; what it does to the network does not matter any more.
+        attempt: runs a training step on N images; it may change the network, whose training ends here.
         size: images of the batch that did not fit.
-        reason: what the allocator said.
+        reason: the allocator's message.
     """
     fits = size // 2
     while fits >= 2 and not _fits(attempt, fits):
@@ -37,7 +37,7 @@ def _fits(attempt: Callable[[int], object], size: int) -> bool:
 
 
 def _release() -> None:
-    """Free what the failed attempt has left: an exception holds the tensors of the frames that it came through."""
+    """Free what a failed attempt leaves behind: an exception keeps the tensors of all frames in its traceback."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -20,7 +20,7 @@ from daar.training.progress import Epoch, Partial, Progress, duration
 from daar.training.recipe import Recipe
 from daar.training.steps import Steps
 
-# a killed run loses at most so many seconds, however long its epochs are
+# a killed run loses at most this much, however long its epochs are
 SAVE_SECONDS = 600
 
 
@@ -38,21 +38,21 @@ def fit(
 ) -> Progress:
     """Train a network in place.
 
-    Which image comes when and how it is augmented follows from (seed, epoch) alone, so a run that is continued from
-    its resume file does exactly what the undisturbed one does; bit for bit on a CPU with the same number of threads.
-    Ctrl-C and SIGTERM finish the step, save and end the run. Under torchrun every process calls this with the same
-    arguments; the first one writes the resume file, all of them read it.
+    The order of the images and their augmentation follow from (seed, epoch) alone. So a run that continues from its
+    resume file gives what an uninterrupted one gives: the same bits on a CPU with the same number of threads. On
+    Ctrl-C or SIGTERM it finishes the step, saves and ends. Under torchrun every process calls this with the same
+    arguments; rank 0 writes the resume file, all ranks read it.
 
     Args:
         model: trained in place; left in channels_last memory on `device`.
-        data: what it is trained and watched on.
-        recipe: epochs, lr and so on.
+        data: train images, and val images for the accuracy of each epoch.
+        recipe: epochs, lr and the other settings.
         seed: fixes order and augmentation.
-        device: where to train.
-        teacher: the dense network, where the recipe distils from it; left in eval mode on `device`.
-        resume_file: saved after each epoch, and within long ones, and continued from if it is there; the caller removes
-            it in the end.
-        identity: whatever else defines this run (network, base, …); another run's resume file is refused.
+        device: that it trains on.
+        teacher: the dense network, if the recipe distils from it; left in eval mode on `device`.
+        resume_file: written after each epoch and within long ones; continued from if it exists. The caller removes it
+            in the end.
+        identity: what else defines this run (network, base, …); the resume file of another run is refused.
         say: gets a line per epoch.
 
     Raises:
@@ -62,16 +62,16 @@ def fit(
     loop = Loop(model, data, recipe, seed, device, teacher)
     say(loop.describe())
     settings = {"seed": seed, "precision": loop.precision, **recipe.to_json(), **(identity or {})}
-    settings["processes"] = distributed.processes()  # each has statistics of its own in batch norm
+    settings["processes"] = distributed.processes()  # each has batch norm statistics of its own
     run = resume.Run(settings, resume_file, say)
     progress = run.load(model, loop.optimizer, device)
     arithmetic = strict_float32() if loop.precision == "float32" else contextlib.nullcontext()
     with (
         flushing_denormals(device),
-        malloc.kept(device),
+        malloc.retain_freed_memory(device),
         arithmetic,
-        distributed.naming_the_lost(),
-        distributed.once_told(),
+        distributed.report_lost_rank(),
+        distributed.ignore_second_signal(),
         interrupts.watching() as stop,
     ):
         for epoch in range(len(progress.curve), recipe.epochs):
@@ -85,35 +85,35 @@ def fit(
 
 
 class _Watch:
-    """Saves within an epoch: now and then, and when a signal asks the run to end; all processes at the same step."""
+    """Saves within an epoch: every SAVE_SECONDS, and after a signal; all processes at the same step."""
 
-    _TIME = 1  # is up: lower than the number of any signal watched
+    _TIME = 1  # stands for "time to save": lower than the number of any signal watched
 
     def __init__(self, stop: interrupts.Stop, save: Callable[[], None]) -> None:
         self._stop, self._save, self._saved = stop, save, time.perf_counter()
 
     def is_due(self) -> bool:
-        """Whether the state should be saved before the next step; every process must ask after each."""
+        """Whether to save before the next step; every process must ask after every step."""
         return self._agreed(time.perf_counter() - self._saved > SAVE_SECONDS) > 0
 
     def save(self, where: str) -> None:
-        """Save; end the run if that was asked for."""
+        """Save; end the run if a signal came."""
         self._save()
         self._saved = time.perf_counter()
         self.end_if_asked(where)
 
     def end_if_asked(self, where: str) -> None:
-        """End the run, which has just been saved, if any process was asked to."""
+        """End the run, which has just been saved, if a signal came to any process."""
         if (number := self._agreed(False)) > self._TIME:
             raise interrupts.Interrupted(signal.Signals(number).name, where)
 
     def _agreed(self, time_is_up: bool) -> int:
         requested = self._stop.requested
-        return distributed.agree(signal.Signals[requested] if requested else self._TIME if time_is_up else 0)
+        return distributed.all_reduce_max(signal.Signals[requested] if requested else self._TIME if time_is_up else 0)
 
 
 class Loop:
-    """What `fit` repeats: epochs, and the steps within them. Arguments as there.
+    """Epochs of `fit`, and the steps within them; takes the same arguments.
 
     Attributes:
         optimizer: of the model's parameters.
@@ -132,7 +132,7 @@ class Loop:
     ) -> None:
         self.model, self.data, self.recipe, self.device = model, data, recipe, device
         self.precision = resolve(recipe.precision, device)
-        distributed.share_state(model.to(device))
+        distributed.broadcast_state(model.to(device))
         model.to(memory_format=torch.channels_last)
         if teacher is not None:
             teacher.to(device).to(memory_format=torch.channels_last).eval()
@@ -142,7 +142,7 @@ class Loop:
         self.steps = self.batches.steps
 
     def describe(self) -> str:
-        """How steps run, for the log."""
+        """Device, precision, batch size and how steps run: a line for the log."""
         size = min(self.recipe.batch_size, self.batches.count)
         several = f"{distributed.processes()} processes, " if distributed.processes() > 1 else ""
         return (
@@ -151,13 +151,13 @@ class Loop:
         )
 
     def run_epoch(self, epoch: int, progress: Progress, watch: _Watch) -> Epoch:
-        """Train on every image once, or on those left after an interruption, then look at val."""
+        """Train on every image once, or on those left after an interruption; then measure accuracy on val."""
         partial = progress.partial or Partial()
         progress.partial = None
         start = time.perf_counter() - partial.seconds
         losses = torch.zeros(self.steps, device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        if distributed.is_first():  # what was saved is the sum over the processes
+        if distributed.is_first():  # the saved values are sums over the processes
             losses[: partial.steps] = torch.tensor(partial.losses)
             correct += partial.correct
         for step, (loss, right) in enumerate(self.train(epoch, partial.steps), partial.steps):
@@ -177,16 +177,16 @@ class Loop:
         )
 
     def _together(self, losses: Tensor, correct: Tensor, epoch: int) -> tuple[list[float], int]:
-        """Of all processes: each step's loss and the number right; statistics of batch norm become their mean."""
-        in_all = distributed.sum_up(losses).tolist()
+        """Sum each step's loss and the number right over the processes; average batch norm's running statistics."""
+        in_all = distributed.all_reduce_sum(losses).tolist()
         self._require_finite(in_all, epoch)
         distributed.average_statistics(self.model)
-        return in_all, int(distributed.sum_up(correct))
+        return in_all, int(distributed.all_reduce_sum(correct))
 
     def train(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Train on every image once, a step at a time.
 
-        Yields each step's loss and number right, on the device; of several processes, what this one's share adds.
+        Yields each step's loss and number right, on the device; with several processes, of this one's share.
         """
         self.model.train()
         for step, (images, labels) in enumerate(self.batches.epoch(epoch, first_step), first_step):
@@ -200,7 +200,7 @@ class Loop:
             if not is_out_of_memory(error) or distributed.processes() > 1:
                 raise
             reason = first_line(error)
-        # out here the exception is gone, and the memory that it held
+        # behind the handler: the exception is gone here, and with it the memory that its traceback keeps
         raise capacity.too_large(lambda n: self._steps(images[:n], labels[:n], lr), len(labels), reason)
 
     def _lr(self, epoch: int, step: int) -> float:
@@ -216,7 +216,7 @@ class Loop:
 
 
 def _line(curve: list[Epoch], epochs: int) -> str:
-    """An epoch as a line of the log, with the time that is left at the mean pace so far."""
+    """An epoch as a line of the log, with the time left at the mean pace so far."""
     e = curve[-1]
     left = sum(row.seconds for row in curve) / len(curve) * (epochs - e.epoch)
     return (

@@ -1,4 +1,4 @@
-"""Batches of images that are decoded from files as training goes on."""
+"""Batches of images that are decoded from files during training."""
 
 from collections.abc import Iterator
 
@@ -8,20 +8,21 @@ from torch import Tensor
 from daar.data.decoding import Decoder, Work, workers
 from daar.data.image_folder import ImageFolder
 from daar.device.randomness import derive, generator
-from daar.training.batch_sizes import Steady
+from daar.training.batch_sizes import BatchSizes
 from daar.training.recipe import Recipe
 
 
-class FolderBatches(Steady):
-    """See `Batches`. An image's crop and mirroring follow from (seed, epoch, image); `padding` has no part in them.
+class FolderBatches(BatchSizes):
+    """`Batches` of images in files; crop and mirroring follow from (seed, epoch, image). `padding` is not used.
 
     Args:
         images: the train part.
         recipe: gives batch size and flip.
-        seed: of order and augmentation.
-        mean: the network's own, per channel, of pixels in 0..1.
-        std: likewise.
-        device: where batches go.
+        seed: fixes order and augmentation.
+        mean: the network's own mean per channel, of pixels in 0..1.
+        std: the network's own standard deviation per channel, of pixels in 0..1.
+        flip: whether a mirrored image is still one of its class.
+        device: that batches are moved to.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class FolderBatches(Steady):
         self._decoder = Decoder(images.root, images.size, recipe.flip and flip, workers(), pinned=on_gpu)
 
     def epoch(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch, as uint8 to the device and normalised there."""
+        """The batches of an epoch, moved to the device as uint8 and normalised there."""
         order = torch.randperm(len(self._images.labels), generator=generator("epoch", self._seed, epoch))
         parts = [order[slice(*self.mine(step))] for step in range(first_step, self.steps)]
         for part, pixels in zip(parts, self._decoder(self._work(part, epoch) for part in parts), strict=True):

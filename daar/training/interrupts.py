@@ -1,4 +1,4 @@
-"""Ctrl-C and pre-emption: a signal becomes a wish, so that training can end a step and save before it goes."""
+"""Ctrl-C and pre-emption: a signal sets a flag, so that training can finish the step and save before it ends."""
 
 import contextlib
 import signal
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
 
+RESULT_NEUTRAL = "says when a run ends early, and it continues from there"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -15,7 +16,7 @@ class Interrupted(Exception):  # noqa: N818  # not an error: all is saved
 
     Args:
         name: of the signal: SIGTERM or SIGINT.
-        where: how far it has come, for the message ("epoch 3, step 40 of 352").
+        where: how far training has come, for the message ("epoch 3, step 40 of 352").
 
     Attributes:
         exit_code: 143 or 130, as of a process that the signal ended.
@@ -28,10 +29,10 @@ class Interrupted(Exception):  # noqa: N818  # not an error: all is saved
 
 @dataclass
 class Stop:
-    """Whether to end.
+    """Whether a signal asked training to end.
 
     Attributes:
-        requested: the name of the signal that came; None while there was none.
+        requested: name of the signal; None as long as none came.
     """
 
     requested: str | None = None
@@ -39,17 +40,17 @@ class Stop:
 
 @contextlib.contextmanager
 def watching() -> Iterator[Stop]:
-    """Note the first SIGTERM or SIGINT; a second one acts as if nobody watched. Handlers are put back in the end.
+    """Set the flag on the first SIGTERM or SIGINT; a second one gets the old handler, which is put back in the end.
 
-    A signal that the process was told to ignore stays ignored. Outside the main thread nothing is watched, since Python
-    handles signals only there.
+    A signal that the process ignores stays ignored. Outside the main thread nothing is watched, since Python handles
+    signals only there.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     before = {number: signal.getsignal(number) for number in _SIGNALS}
-    # None: the handler is none of Python's, and could not be put back
+    # None: the handler was not installed from Python, and could not be put back
     watched = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
 
     def put_back() -> None:

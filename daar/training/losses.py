@@ -1,4 +1,4 @@
-"""What a training minimises: cross-entropy to the labels, and to a teacher's predictions where the recipe says so."""
+"""The training loss: cross-entropy with the labels, plus distillation from a teacher where the recipe says so."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,16 +10,16 @@ def loss(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, recipe: 
     """(1 − α) · CE(labels, student) + α · T² · KL(teacher ‖ student), with α `distillation` and T `temperature`.
 
     Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2: both distributions of the
-    second term are softmax(logits / T) (their Eq. 1), and T² keeps its gradient, which falls as 1 / T² (Eqs. 2-4), as
-    large as that of the first, a usual cross-entropy at T = 1. They write a cross-entropy where a divergence stands
-    here; the two differ by the teacher's entropy, in which the student has no part, so the gradients are equal and
-    the least value is 0. CE takes the recipe's label smoothing.
+    second term are softmax(logits / T) (their Eq. 1). Its gradient falls as 1 / T² (Eqs. 2-4); the factor T² keeps it
+    as large as that of the first term, a usual cross-entropy at T = 1. They write a cross-entropy instead of the
+    divergence; the two differ by the teacher's entropy, which does not depend on the student: gradients are equal, and
+    the least value is 0. CE uses the recipe's label smoothing.
 
     Args:
-        logits: (N, classes) of the student, in any precision; computed with in float32.
-        labels: (N,), int64.
-        teacher_logits: (N, classes) of the dense network for the same augmented images, in eval mode; None only where
-            α is 0. No gradient reaches them.
+        logits: (N, classes) of the student, in any precision; the loss is computed in float32.
+        labels: (N,) int64.
+        teacher_logits: (N, classes) of the dense network for the same augmented images, in eval mode, detached here;
+            None only where α is 0.
         recipe: gives α, T and label smoothing.
 
     Returns:

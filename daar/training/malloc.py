@@ -1,7 +1,7 @@
-"""Memory that a step frees stays with the process for the next one.
+"""Keep memory that a step frees in the process, for the next step.
 
-Each step needs the same tensors of megabytes. The GNU C library hands such memory back to the system when it is freed
-and asks for it again, which costs thousands of page faults a step; the peak is the same either way.
+Each step needs the same tensors of megabytes. The GNU C library returns such memory to the system when it is freed and
+asks for it again, which costs thousands of page faults per step; the peak is the same either way.
 """
 
 import contextlib
@@ -12,15 +12,15 @@ from collections.abc import Iterator
 import torch
 
 _MIB = 1 << 20
-# mallopt's numbers in malloc.h, and (within a training, after it); afterwards where glibc's own rule ends, which
-# raises both limits as blocks are freed until mallopt is called
+# Option numbers of mallopt in malloc.h, and the values (during a training, after it). Those after it are the largest
+# that glibc's own rule reaches: it raises both limits as blocks are freed, until mallopt is called.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _LIMITS = {_TRIM_THRESHOLD: (2047 * _MIB, 64 * _MIB), _MMAP_THRESHOLD: (1024 * _MIB, 32 * _MIB)}
 
 
 @contextlib.contextmanager
-def kept(device: torch.device) -> Iterator[None]:
-    """Keep freed memory for later use while a network trains on the CPU; then give it back.
+def retain_freed_memory(device: torch.device) -> Iterator[None]:
+    """Keep freed memory in the process while a network trains on the CPU; then return it to the system.
 
     Does nothing on other devices and under other C libraries.
     """
@@ -45,6 +45,6 @@ def _limit(libc: ctypes.CDLL, when: int) -> None:
 def _glibc() -> ctypes.CDLL | None:
     try:
         libc = ctypes.CDLL(None)
-    except (OSError, TypeError):  # Windows has no library of that name
+    except (OSError, TypeError):  # Windows has no such library
         return None
     return libc if hasattr(libc, "gnu_get_libc_version") else None

@@ -1,10 +1,11 @@
-"""How far a training has come: the curve, the best state so far, and how a person reads a time."""
+"""How far a training has come: the curve and the best state so far; and durations for reading."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
+RESULT_NEUTRAL = "keeps the curve and the best state, computes neither"
 State = dict[str, Tensor]
 
 
@@ -22,12 +23,12 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Partial:
-    """What is done of an epoch that was interrupted.
+    """The part of an interrupted epoch that is done.
 
     Attributes:
-        losses: of each step done.
-        correct: images classified right so far.
-        seconds: that it has taken so far.
+        losses: one for each step done.
+        correct: images classified correctly so far.
+        seconds: taken so far.
     """
 
     losses: tuple[float, ...] = ()
@@ -36,7 +37,7 @@ class Partial:
 
     @property
     def steps(self) -> int:
-        """How many are done."""
+        """How many steps are done."""
         return len(self.losses)
 
 
@@ -46,9 +47,9 @@ class Progress:
 
     Attributes:
         curve: the epochs done.
-        partial: what is done of the next one, or None.
-        best: state after the epoch with the highest val accuracy, the first of equals; on the CPU.
-        best_epoch: its number, from 1; 0 before the first.
+        partial: the part of the next epoch that is done, or None.
+        best: state after the epoch with the highest val accuracy (the first of equals), on the CPU.
+        best_epoch: number of that epoch, from 1; 0 before the first.
     """
 
     curve: list[Epoch] = field(default_factory=list)
@@ -69,7 +70,7 @@ def state_of(model: nn.Module) -> State:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the units a person reads: "42 s", "3 min 20 s", "5 h 12 min"."""
+    """Seconds for reading: "42 s", "3 min 20 s", "5 h 12 min"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

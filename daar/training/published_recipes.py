@@ -1,7 +1,7 @@
-"""Published recipes, ready-made under their names, and what a suite or the command line says of a recipe.
+"""Published recipes by name, and the recipe that a suite or the command line asks for.
 
-They are data, one file each: workflow/resources/recipes/<name>.yaml. Imported while the DAG is built: neither torch nor
-numpy.
+Published recipes are data, one file each: workflow/resources/recipes/<name>.yaml. Imported while the DAG is built, so
+neither torch nor numpy.
 """
 
 import functools
@@ -22,15 +22,15 @@ PURPOSES = ("train", "finetune")
 
 
 @dataclass(frozen=True)
-class Published:
-    """One file.
+class PublishedRecipe:
+    """One published recipe, from one file.
 
     Attributes:
-        title: whose recipe it is, for lists.
+        title: paper or repository, for lists.
         where: URL, or repository@commit: files, that it was read from.
         purpose: `train` (dense networks) or `finetune` (pruned ones).
-        recipe: all settings; those that the source does not state are Recipe's defaults.
-        deviations: where our engine differs from the source, a sentence each.
+        recipe: all settings; defaults of Recipe where the source states none.
+        deviations: where our engine differs from the source, one sentence each.
     """
 
     title: str
@@ -47,12 +47,12 @@ class Published:
         return f"{self.title}; for {self.purpose}: {how}; from {self.where.split(': ')[0]}"
 
     def to_json(self) -> dict[str, Any]:
-        """All of it by name, for scripts."""
+        """What `daar list recipes --json` prints of it."""
         about = {"title": self.title, "for": self.purpose, "source": self.where, "settings": self.recipe.to_json()}
         return {**about, "hash": self.recipe.hash, "deviations": list(self.deviations)}
 
 
-def find() -> dict[str, Published]:
+def find() -> dict[str, PublishedRecipe]:
     """All published recipes by name, sorted.
 
     Raises:
@@ -62,7 +62,7 @@ def find() -> dict[str, Published]:
 
 
 @functools.cache
-def load(file: Path) -> Published:
+def load(file: Path) -> PublishedRecipe:
     """Read one file.
 
     Raises:
@@ -78,22 +78,23 @@ def load(file: Path) -> Published:
     recipe = from_json(content["settings"], f"{file}: settings")
     if content["for"] == "train":
         _require_no_teacher(recipe, f"{file}: settings")
-    return Published(content["title"], content["source"]["where"], content["for"], recipe, tuple(content["deviations"]))
+    deviations = tuple(content["deviations"])
+    return PublishedRecipe(content["title"], content["source"]["where"], content["for"], recipe, deviations)
 
 
 def resolve(said: str | Mapping[str, Any], purpose: str, where: str) -> Recipe:
-    """The recipe that a suite or the command line means.
+    """The recipe that a suite or the command line asks for.
 
     Args:
-        said: the name of a published recipe; or settings, over those of the published recipe that `recipe` among them
-            names, else over Recipe's defaults. A setting replaces that one alone, but another schedule than the
-            published recipe's drops its milestones.
+        said: the name of a published recipe; or a mapping of settings, which override those of the published recipe
+            under the key `recipe`, else Recipe's defaults. Each setting overrides that one alone, but a schedule other
+            than the published recipe's also drops its milestones.
         purpose: `train` or `finetune`.
-        where: it comes from, for messages.
+        where: the place in the suite or on the command line, for messages.
 
     Raises:
-        InputError: there is no such recipe, it is for the other purpose, a setting is unknown or out of range, or dense
-            networks are to be distilled.
+        InputError: there is no such recipe, it is for the other purpose, a setting is unknown or out of range, or
+            training from scratch should distil.
     """
     settings = {"recipe": said} if isinstance(said, str) else dict(said)
     if "recipe" in settings:
@@ -107,7 +108,7 @@ def resolve(said: str | Mapping[str, Any], purpose: str, where: str) -> Recipe:
     return recipe
 
 
-def _named(name: str, purpose: str, where: str) -> Published:
+def _named(name: str, purpose: str, where: str) -> PublishedRecipe:
     fitting = {key: published for key, published in find().items() if published.purpose == purpose}
     if name in fitting:
         return fitting[name]
@@ -117,7 +118,7 @@ def _named(name: str, purpose: str, where: str) -> Published:
 
 
 def _require_no_teacher(recipe: Recipe, where: str) -> None:
-    """Dense networks, and slim ones trained from scratch by their recipe, have no teacher."""
+    """InputError if a recipe for training from scratch distils: there is no teacher then."""
     if recipe.distillation > 0:
         raise InputError(
             f"{where}: distillation is {recipe.distillation:g}, but what trains from scratch has no teacher. "

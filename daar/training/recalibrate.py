@@ -1,4 +1,4 @@
-"""BN recalibration: statistics of the slim network instead of those of the dense one."""
+"""BN recalibration: running statistics of the slim network in place of the dense one's."""
 
 import itertools
 
@@ -12,15 +12,15 @@ from daar.errors import InputError
 def recalibrate(model: nn.Module, images: Tensor, batch_size: int = 128) -> None:
     """Re-estimate the statistics of every BN layer on the calibration images, as the cumulative mean over batches.
 
-    As EagleEye (Li et al., ECCV 2020) does before it judges a pruned network. Weights do not change.
+    This is what EagleEye (Li et al., ECCV 2020) does before it evaluates a pruned network. Weights do not change.
 
     Args:
         model: on the images' device; left in the mode it was in.
         images: (N, C, H, W) float32, normalised, N ≥ 2.
-        batch_size: images per forward pass; a single one left over goes with those before it.
+        batch_size: images per forward pass; a single image left over joins the batch before.
 
     Raises:
-        InputError: there is one image only, which has no variance.
+        InputError: there are fewer than two images: one alone has no variance.
     """
     if len(images) < 2:
         raise InputError(f"BN recalibration needs two calibration images or more, got {len(images)}. Raise --images.")
@@ -30,7 +30,7 @@ def recalibrate(model: nn.Module, images: Tensor, batch_size: int = 128) -> None
     model.eval()
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # torch's word for a cumulative mean
+        norm.momentum = None  # for torch: a cumulative mean
         norm.train()
     starts = [start for start in range(0, len(images), batch_size) if len(images) - start > 1]
     batches = [images[start:stop] for start, stop in itertools.pairwise([*starts, len(images)])]

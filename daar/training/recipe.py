@@ -1,4 +1,4 @@
-"""A recipe: everything that defines a training but the network, the data and the seed. Data in the suite."""
+"""A recipe: all settings of a training except the network, the data and the seed."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -13,24 +13,23 @@ PRECISIONS = ("auto", "bf16", "float32")
 
 @dataclass(frozen=True)
 class Recipe:
-    """SGD with momentum under a learning-rate schedule; defaults are those of the paper suite's dense networks.
+    """SGD with momentum and a learning-rate schedule; defaults are those of the paper suite's dense networks.
 
     Attributes:
         epochs: passes over the train part; 0 leaves the network as it is.
         lr: the highest learning rate.
         schedule: constant; step (× `gamma` at each milestone); cosine (to 0 at the end).
-        milestones: epochs after which a step schedule falls.
-        gamma: factor of one fall.
-        warmup_epochs: epochs of linear rise from 0, before and within the schedule.
+        milestones: epochs after which a step schedule multiplies the rate by `gamma`.
+        gamma: that factor.
+        warmup_epochs: epochs of linear rise from 0, counted as part of the schedule.
         batch_size: images per step.
         momentum: of SGD.
-        nesterov: whether momentum looks ahead.
+        nesterov: whether momentum is Nesterov's.
         weight_decay: L2, on every parameter.
-        label_smoothing: share of the target spread over all classes.
-        distillation: weight of what the dense network says against what the labels say, see daar/training/losses.py;
-            0 for labels alone.
-        temperature: that softens both networks' predictions for it.
-        padding: pixels of zero padding for the random crop; 0 for none.
+        label_smoothing: share of the target that is spread over all classes.
+        distillation: weight α of the teacher's term in the loss, see daar/training/losses.py; 0 for labels alone.
+        temperature: T of both softmaxes in that term.
+        padding: pixels of zero padding on each side for the random crop; 0 for none.
         flip: whether to mirror at random, where the dataset allows it.
         precision: auto (bf16 where the hardware has it), bf16, or strict float32 (no TF32).
     """
@@ -64,7 +63,7 @@ class Recipe:
         self._require(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)")
         self._require(0 <= self.distillation <= 1, "distillation", "in [0, 1]")
         self._require(0 < self.temperature < math.inf, "temperature", "above 0")
-        # or the same training would have two hashes
+        # otherwise the same training could have two hashes
         self._require(
             self.distillation > 0 or self.temperature == Recipe.temperature,
             "temperature",
@@ -81,7 +80,7 @@ class Recipe:
             raise InputError(f"{key} is {getattr(self, key)!r}; it must be {allowed}. Edit the recipe.")
 
     def lr_at(self, progress: float) -> float:
-        """Learning rate at a point of the training, in epochs from 0 to `epochs`."""
+        """Learning rate after `progress` epochs, 0 to `epochs`, fractions included."""
         if progress < self.warmup_epochs:
             return self.lr * progress / self.warmup_epochs
         if self.schedule == "step":
@@ -92,12 +91,12 @@ class Recipe:
         return self.lr
 
     def to_json(self) -> dict[str, Any]:
-        """All settings by name, defaults included."""
+        """All settings by name, including defaults."""
         return {**asdict(self), "milestones": list(self.milestones)}
 
     @property
     def hash(self) -> str:
-        """Names the recipe in paths and records; two spellings of the same settings have the same."""
+        """Identifies the recipe in paths and records; equal settings have equal hashes, however they are spelled."""
         return digest(self.to_json())
 
 

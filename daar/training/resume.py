@@ -1,8 +1,8 @@
-"""The resume file: all that a killed training needs to go on as if nothing had happened.
+"""The resume file: the full state of a training, from which a killed run continues as if nothing had happened.
 
-One safetensors file with the model, the momenta, the best state so far and the curve, replaced atomically after every
-epoch and within long or interrupted ones, and with the identity of the run, so that another run's file is refused by
-name of what differs.
+One safetensors file holds the model, the momenta, the best state so far and the curve. It is replaced atomically after
+each epoch, and within long or interrupted ones. It also holds the identity of the run, so that another run's file is
+refused, and the message names what differs.
 """
 
 import json
@@ -21,13 +21,15 @@ from daar.errors import InputError
 from daar.storage import files
 from daar.training.progress import Epoch, Partial, Progress
 
+RESULT_NEUTRAL = "stores and restores the state of a training"
+
 
 class Run:
     """One training and its resume file.
 
     Args:
-        identity: JSON-like settings that define the run's result.
-        path: the resume file; None for a run that need not survive.
+        identity: settings that define the run's result, as for JSON.
+        path: the resume file; None to keep none.
         say: gets a line when a run is continued.
     """
 
@@ -35,12 +37,12 @@ class Run:
         self.identity, self.path, self.say = json.loads(json.dumps(identity)), path, say
 
     def save(self, model: nn.Module, optimizer: torch.optim.SGD, progress: Progress) -> None:
-        """Replace the resume file by the present state; of several processes the first does, and the others wait."""
+        """Replace the resume file by the present state: rank 0 writes, the other ranks wait."""
         if self.path is None:
             return
         if distributed.is_first():
             self._write(self.path, model, optimizer, progress)
-        distributed.agree(0)
+        distributed.all_reduce_max(0)  # a barrier
 
     def _write(self, path: Path, model: nn.Module, optimizer: torch.optim.SGD, progress: Progress) -> None:
         tensors = {f"model.{name}": value for name, value in _contiguous(model.state_dict()).items()}
@@ -60,7 +62,7 @@ class Run:
             safetensors.torch.save_file(tensors, temporary, metadata={"run": json.dumps(about)})
 
     def load(self, model: nn.Module, optimizer: torch.optim.SGD, device: torch.device) -> Progress:
-        """Put model and optimizer where the resume file left them; a fresh start where there is none.
+        """Restore model and optimizer from the resume file; without one they stay as they are.
 
         Raises:
             InputError: the file is damaged or another run's.
@@ -93,14 +95,14 @@ class Run:
                 about = json.loads(file.metadata()["run"])
                 return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
         except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"resume file {path} cannot be read: {error}. Delete it to begin anew.") from error
+            raise InputError(f"resume file {path} cannot be read: {error}. Delete it to start again.") from error
 
     def _require_same(self, other: dict[str, Any]) -> None:
         for key in sorted({*self.identity, *other}):
             if self.identity.get(key) != other.get(key):
                 raise InputError(
                     f"resume file {self.path} is another run's: {key} was {other.get(key)!r}, is now "
-                    f"{self.identity.get(key)!r}. Delete it to begin anew, or restore the setting."
+                    f"{self.identity.get(key)!r}. Delete it to start again, or restore the setting."
                 )
 
 

@@ -9,23 +9,23 @@ from daar.device import distributed
 from daar.training.losses import loss as loss_of
 from daar.training.recipe import Recipe
 
-# steps run before a capture, for cuDNN and the allocator to settle
+# steps run before a capture: cuDNN chooses its kernels, the allocator grows
 _WARM_UP = 3
 
 
 class Steps:
     """Runs steps of one training.
 
-    On CUDA a small network's step is hundreds of kernels that take less time than launching them: the whole step is
+    On CUDA a small network's step is hundreds of kernels that take less time than their launches. So the whole step is
     captured as a CUDA graph and replayed for every batch of the usual size; a shorter last batch runs kernel by kernel.
-    Where the capture fails, so do all; and under torchrun, where a step waits for the other processes.
+    All steps run kernel by kernel if the capture fails, and under torchrun, where a step waits for other processes.
 
     Args:
         model: on the device.
-        recipe: lr, momentum, loss and so on.
+        recipe: lr, momentum, loss and the other settings.
         precision: bf16 or float32.
-        device: where.
-        teacher: in eval mode on the device, where the recipe distils; else None.
+        device: of model and batches.
+        teacher: in eval mode on the device, if the recipe distils; else None.
 
     Attributes:
         optimizer: fused SGD.
@@ -41,7 +41,7 @@ class Steps:
         on_gpu = device.type == "cuda"
         self.optimizer = torch.optim.SGD(
             model.parameters(),
-            # a tensor, which a replayed graph reads anew
+            # a tensor: a replayed graph reads its present value
             lr=torch.tensor(recipe.lr, device=device) if on_gpu else recipe.lr,
             momentum=recipe.momentum,
             nesterov=recipe.nesterov,
@@ -56,13 +56,13 @@ class Steps:
         """Do one step.
 
         Args:
-            images: (n, C, H, W), normalised; n may be 0 where other processes have the whole batch.
+            images: (n, C, H, W), normalised; n may be 0 if other processes have the whole batch.
             labels: (n,).
             lr: of this step.
-            share: n over the images that all processes have.
+            share: n over the images of all processes.
 
         Returns:
-            What this process adds to the loss and to the number right, both () on the device.
+            This process's part of the loss and of the number classified correctly, both () on the device.
         """
         self._set(lr)
         if self._may_capture and self._graph is None and len(images) == self._recipe.batch_size:
@@ -93,7 +93,7 @@ class Steps:
         loss = loss_of(logits.float(), labels, taught, self._recipe)
         if share != 1:
             loss = loss * share
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's
         return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 
     def _capture(self, images: Tensor, labels: Tensor) -> None:
@@ -111,12 +111,12 @@ def _nothing(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 class _Graph:
-    """A captured step. Warm-up and capture leave weights, statistics and momenta as they were."""
+    """A captured step. Warm-up and capture leave weights, BN statistics and momenta unchanged."""
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.SGD, step: Any, images: Tensor, labels: Tensor) -> None:
         self._images, self._labels = images.clone(), labels.clone()
         before = _snapshot(model, optimizer)
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UP):
@@ -129,11 +129,11 @@ class _Graph:
         _restore(model, optimizer, before)
 
     def fits(self, images: Tensor) -> bool:
-        """Whether a batch is of the size that was captured."""
+        """Whether a batch has the size of the captured one."""
         return images.shape == self._images.shape
 
     def replay(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The step on another batch."""
+        """Run the step on another batch."""
         self._images.copy_(images)
         self._labels.copy_(labels)
         self._graph.replay()
@@ -149,7 +149,7 @@ def _snapshot(model: nn.Module, optimizer: torch.optim.SGD) -> tuple[dict[str, T
 def _restore(
     model: nn.Module, optimizer: torch.optim.SGD, before: tuple[dict[str, Tensor], list[Tensor | None]]
 ) -> None:
-    """Put values back into the very tensors that the graph has captured."""
+    """Copy values back into the very tensors that the graph has captured."""
     state, momenta = before
     with torch.no_grad():
         for name, value in model.state_dict().items():
@@ -157,5 +157,5 @@ def _restore(
         for parameter, momentum in zip(model.parameters(), momenta, strict=True):
             held = optimizer.state[parameter].get("momentum_buffer")
             if held is not None:
-                # a first step with a momentum of zero is a first step
+                # without momenta before: zero ones give the same first step
                 held.zero_() if momentum is None else held.copy_(momentum)

@@ -24,7 +24,7 @@ from PIL import Image
 from daar.data.datasets import Dataset
 from daar.data.packed import prepare
 from daar.data.readers import Part, read
-from daar.data.sources import Found
+from daar.data.sources import Source
 from daar.errors import InputError
 
 TINY = Dataset(
@@ -173,7 +173,7 @@ def test_grey_and_palette_images_are_expanded(tmp_path, reference):
 
 def test_test_images_are_the_official_ones_and_val_the_first_of_each_class(tmp_path):
     write_parquet(tmp_path)
-    parts = read(Found("parquet", tmp_path), TINY)
+    parts = read(Source("parquet", tmp_path), TINY)
     np.testing.assert_array_equal(parts["train"].images, PARTS["train"].images)
     np.testing.assert_array_equal(parts["test"].labels, PARTS["test"].labels)
 

@@ -6,7 +6,7 @@ import pytest
 
 from daar.data import sources
 from daar.data.datasets import get
-from daar.data.sources import Found, locate, not_found, reachable, resolve_root
+from daar.data.sources import Source, locate, not_found, reachable, resolve_root
 from daar.errors import InputError
 
 CIFAR10 = get("cifar10")
@@ -35,8 +35,8 @@ PUT = {"torchvision": put_torchvision, "folder": put_folder, "parquet": put_parq
 @pytest.mark.parametrize("kind", PUT)
 def test_each_kind_is_found_in_both_places(tmp_path, kind, below):
     path = PUT[kind](tmp_path / below)
-    assert locate(CIFAR10, tmp_path) == Found(kind, path)
-    assert locate(CIFAR10, tmp_path, kind) == Found(kind, path)
+    assert locate(CIFAR10, tmp_path) == Source(kind, path)
+    assert locate(CIFAR10, tmp_path, kind) == Source(kind, path)
     for other in PUT.keys() - {kind}:
         assert locate(CIFAR10, tmp_path, other) is None
 
@@ -44,14 +44,14 @@ def test_each_kind_is_found_in_both_places(tmp_path, kind, below):
 def test_precedence_is_torchvision_folder_parquet(tmp_path):
     for kind in reversed(PUT):
         path = PUT[kind](tmp_path)
-        assert locate(CIFAR10, tmp_path) == Found(kind, path)
+        assert locate(CIFAR10, tmp_path) == Source(kind, path)
 
 
 def test_own_folder_goes_before_the_root(tmp_path):
     put_parquet(tmp_path)
-    assert locate(CIFAR10, tmp_path) == Found("parquet", tmp_path)
+    assert locate(CIFAR10, tmp_path) == Source("parquet", tmp_path)
     put_parquet(tmp_path / "cifar10")
-    assert locate(CIFAR10, tmp_path) == Found("parquet", tmp_path / "cifar10")
+    assert locate(CIFAR10, tmp_path) == Source("parquet", tmp_path / "cifar10")
 
 
 def test_images_of_another_data_set_are_not_taken(tmp_path):

@@ -28,7 +28,7 @@ def resident() -> int:
 
 
 def test_steps_share_their_memory() -> None:
-    with malloc.kept(CPU):
+    with malloc.retain_freed_memory(CPU):
         step()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         for _ in range(10):
@@ -40,7 +40,7 @@ def test_steps_share_their_memory() -> None:
 
 def test_memory_goes_back_afterwards() -> None:
     before = resident()
-    with malloc.kept(CPU):
+    with malloc.retain_freed_memory(CPU):
         step()
         assert resident() > before + MEBIBYTES / 2
     assert resident() < before + MEBIBYTES / 2
@@ -48,5 +48,5 @@ def test_memory_goes_back_afterwards() -> None:
 
 def test_other_devices_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(malloc, "_limit", lambda *_: pytest.fail("the C library was told something"))
-    with malloc.kept(torch.device("cuda")):
+    with malloc.retain_freed_memory(torch.device("cuda")):
         step()

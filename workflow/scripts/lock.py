@@ -1,4 +1,4 @@
-"""Resolve the pins anew: requirements.lock for pip, environment.yml for conda, the same versions in both.
+"""Resolve the pins again: requirements.lock for pip, environment.yml for conda, with the same versions.
 
 Run by `make lock`. The resolution is universal: one file, with platform markers, for every system and Python version.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LOCK, ENVIRONMENT = ROOT / "requirements.lock", ROOT / "environment.yml"
 
-# the pair that the published figures were made with; both must be moved together
+# the pair that the published figures were made with; change both together
 PINS = ("torch==2.14.1", "torchvision==0.29.1")
 PYTHON = "3.11"
 
@@ -26,7 +26,7 @@ dependencies:
 
 
 def resolve() -> None:
-    """Write requirements.lock by uv, which leaves addresses of registries out unless asked for them."""
+    """Write requirements.lock by uv, which leaves out addresses of registries by default."""
     command = [
         *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml"),
         *("--extra", "dev", "--extra", "export", "--extra", "cluster"),

@@ -1,8 +1,8 @@
-"""Prune every classification network of torchvision by L1 and print what could be removed, as Markdown.
+"""Prune each classification network of torchvision by L1 and print how much could be removed, as Markdown.
 
-    python workflow/scripts/torchvision_table.py [PREFIX …] > docs/torchvision.md
+    python -m benchmarks.torchvision_table [PREFIX …] > docs/torchvision.md
 
-Weights are drawn, BN statistics too: exactness does not depend on them. Transformers without convs are left out.
+Weights and BN statistics are random: exactness does not depend on them. Transformers without convs are left out.
 """
 
 import gc
@@ -20,37 +20,40 @@ from daar.errors import InputError
 from daar.pruned import Pruned
 
 IMAGES = 2
-# most first; where all of them are out of reach the network has nothing to remove
+# tried in this order; if none is in reach, the network has nothing to remove
 TARGETS = (0.5, 0.4, 0.3, 0.2, 0.1)
 HEAD = f"""# Every classification CNN of torchvision {torchvision.__version__}
 
 Pruned by `daar.prune(model, images, method="l1", macs_reduction=0.5)`, scope `all`, {IMAGES} random images of 224
-pixels (299 for Inception), torch {torch.__version__}, on a CPU; weights and BN statistics drawn. Where half of the MACs
-is out of reach, the most of 40, 30, 20 and 10 %. *Error* is max |slim − masked| / max |logit| in float64. The next two
-columns say how many filters must stay whole, and why. Seconds are of the whole call, the check in float64 included, on
-a busy machine: they only give the order. ViT and Swin have no filters to prune.
+pixels (299 for Inception), torch {torch.__version__}, on a CPU; weights and BN statistics are random. If half of the
+MACs is out of reach, the target is the largest of 40, 30, 20 and 10 % in reach. *Error* is max |slim − masked| /
+max |logit| in float64. The next two columns give the number of filters that cannot be removed, and why. Seconds are of
+the whole call, with the check in float64, on a busy machine: only their order of magnitude counts. ViT and Swin have no
+filters to prune.
 
-Made by `python workflow/scripts/torchvision_table.py`.
+Made by `python -m benchmarks.torchvision_table`.
 
 | network | MACs | removed | params removed | error | filters that stay | why | s |
 |---|---|---|---|---|---|---|---|"""
 
 
 def build(name: str) -> nn.Module:
-    """A network with drawn weights, and BN with statistics as after training."""
+    """A network with random weights, and BN statistics in the range of trained ones."""
     torch.manual_seed(0)
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    model = torchvision.models.get_model(name, weights=None, **options)
+    model: nn.Module = torchvision.models.get_model(name, weights=None, **options)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.1)  # type: ignore[arg-type]
-            nn.init.uniform_(module.running_var, 0.5, 2)  # type: ignore[arg-type]
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2)
             nn.init.normal_(module.bias, std=0.1)
     return model
 
 
 def prune(model: nn.Module, images: torch.Tensor) -> Pruned:
-    """Remove as much as the highest target in reach says."""
+    """Prune for the highest target in reach."""
     for target in TARGETS:
         try:
             return daar.prune(model, images, method="l1", macs_reduction=target)
@@ -61,7 +64,7 @@ def prune(model: nn.Module, images: torch.Tensor) -> Pruned:
 
 
 def row(name: str) -> str:
-    """One line of the table."""
+    """One row of the table."""
     model = build(name)
     images = torch.randn(IMAGES, 3, *(2 * [299 if name == "inception_v3" else 224]))
     start = time.perf_counter()
@@ -86,7 +89,7 @@ def row(name: str) -> str:
 
 
 def short(reason: str) -> str:
-    """A reason without its general part and without the path of the library."""
+    """A reason without its general beginning and without paths of torchvision."""
     return reason.removeprefix("no group of this network may be pruned: ").split(' (File "')[0]
 
 
