@@ -1,7 +1,7 @@
 """Seconds that pruning takes: from a network to a slim one, and each policy's plan."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from benchmarks.harness import Benchmark, Options, Side, Sides, under
 from daar import models
 from daar.methods import discovery
-from daar.pruning import policies
-from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning import importance, policies
+from daar.pruning.groups import ChannelGraph, graph_of
 from daar.pruning.plan import Plan
 from daar.pruning.planning import make_plan
 from daar.pruning.slim import slim
@@ -54,11 +54,11 @@ def _policies() -> list[str]:
 
 @contextmanager
 def _prune(network: str, _: Options) -> Iterator[Sides]:
-    model, image = _built(network)
-    scores = random_scores(channel_graph(model, image))
+    model, input_shape = _built(network)
+    scores = random_scores(graph_of(model, input_shape))
 
     def prune() -> None:
-        graph = channel_graph(model, image)
+        graph = graph_of(model, input_shape)
         slim(model, graph, planned(graph, scores, "uniform").removed(graph))
 
     yield Sides(Side(f"uniform policy, {WORDS}", prune))
@@ -66,7 +66,7 @@ def _prune(network: str, _: Options) -> Iterator[Sides]:
 
 @contextmanager
 def _plan(policy: str, _: Options) -> Iterator[Sides]:
-    graph = channel_graph(*_built(NETWORK))
+    graph = graph_of(*_built(NETWORK))
     scores = random_scores(graph)
 
     def plan() -> None:
@@ -76,15 +76,15 @@ def _plan(policy: str, _: Options) -> Iterator[Sides]:
     yield Sides(Side(f"{WORDS}; {about}", plan))
 
 
-def _built(network: str) -> tuple[nn.Module, Tensor]:
+def _built(network: str) -> tuple[nn.Module, Sequence[int]]:
     entry = models.get(network)
-    return entry.build(entry.classes), torch.zeros(1, *entry.input_shape)
+    return entry.build(entry.classes), entry.input_shape
 
 
 def random_scores(graph: ChannelGraph) -> dict[str, Tensor]:
     """Importance for every layer, the same in each call."""
     dice = torch.Generator().manual_seed(0)
-    return {layer: torch.rand(len(graph.layers[layer].outputs), generator=dice) for layer in graph.scored_layers()}
+    return {layer: torch.rand(width, generator=dice) for layer, width in importance.widths(graph).items()}
 
 
 def planned(graph: ChannelGraph, scores: dict[str, Tensor], policy: str, round_to: int = 1) -> Plan:

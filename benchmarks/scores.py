@@ -3,19 +3,17 @@
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import Benchmark, Options, Side, Sides, at_least, under, within
 from daar import models
-from daar.api import Batch
 from daar.device.precision import evaluating, strict_float32
 from daar.methods import discovery
 from daar.methods.discovery import Method
-from daar.pruning.groups import channel_graph
-from daar.stages.score import run as run_score
+from daar.pruning.groups import ChannelGraph, graph_of
+from daar.pruning.scoring import Batch, score
 
 CLASSES = 10
 IMAGES = 640
@@ -25,7 +23,7 @@ HRANK_IMAGES = 64
 BATCH_SIZE = 128
 # what reads no images takes so little that these are scored in turn
 NETWORKS = [n.name for n in models.NETWORKS.values() if n.module.endswith(("resnet_cifar", "vgg_cifar"))]
-IMAGE = (1, 3, 32, 32)
+IMAGE = (3, 32, 32)
 GOALS = {"l1": under(1), "fpgm": under(1)}
 
 
@@ -52,24 +50,25 @@ def _own_row(name: str, method: Method) -> Benchmark:
 
 @contextmanager
 def _score(method: Method, networks: list[str], options: Options) -> Iterator[Sides]:
-    module, batch = discovery.load(method), _batch(IMAGES)
+    batch = _batch(IMAGES)
     built = [_network(name, options.device) for name in networks]
 
-    def score() -> None:
-        for model, layers in built:
-            _scored(module, model, batch, layers)
+    def score_each() -> None:
+        for model, graph in built:
+            score(model, batch, graph, method, {}, 0)
 
-    yield Sides(Side(f"{sum(len(layers) for _, layers in built)} layers, on {options.device.type}", score))
+    layers = sum(len(graph.scored_layers()) for _, graph in built)
+    yield Sides(Side(f"{layers} layers, on {options.device.type}", score_each))
 
 
 @contextmanager
 def _hrank(options: Options) -> Iterator[Sides]:
-    module, batch = discovery.load(discovery.get("hrank")), _batch(HRANK_IMAGES)
-    model, layers = _network("resnet56", options.device)
+    method, batch = discovery.get("hrank"), _batch(HRANK_IMAGES)
+    model, graph = _network("resnet56", options.device)
     images = batch.images.to(options.device)
 
     def ours() -> None:
-        _scored(module, model, batch, layers)
+        score(model, batch, graph, method, {}, 0)
 
     def published() -> None:
         hrank_as_published(model, images)
@@ -82,19 +81,22 @@ def _hrank(options: Options) -> Iterator[Sides]:
 
 @contextmanager
 def _daar(options: Options) -> Iterator[Sides]:
-    module, batch = discovery.load(discovery.get("daar")), _batch(IMAGES)
-    model, layers = _network("resnet56", options.device)
+    method, batch = discovery.get("daar"), _batch(IMAGES)
+    model, graph = _network("resnet56", options.device)
     images = batch.images.to(options.device)
+
+    def ours() -> None:
+        score(model, batch, graph, method, {}, 0)
 
     def forward() -> None:
         with strict_float32(), evaluating(model):
-            for part in images.split(BATCH_SIZE):
+            for part in torch.split(images, BATCH_SIZE):
                 model(part)
         if options.device.type == "cuda":
             torch.cuda.synchronize()
 
     yield Sides(
-        Side(f"default options, {len(layers)} layers", lambda: _scored(module, model, batch, layers)),
+        Side(f"default options, {len(graph.scored_layers())} layers", ours),
         Side("the forward pass alone of the same images, strict float32", forward),
     )
 
@@ -144,22 +146,18 @@ def _mean_ranks(
     handle = module.register_forward_hook(add)
     try:
         with evaluating(model):
-            for part in images.split(batch_size):
+            for part in torch.split(images, batch_size):
                 model(part)
     finally:
         handle.remove()
     return mean
 
 
-def _network(name: str, device: torch.device) -> tuple[nn.Module, list[str]]:
-    model = models.get(name).build(CLASSES).to(device)
-    return model, channel_graph(model, torch.zeros(IMAGE, device=device)).scored_layers()
+def _network(name: str, device: torch.device) -> tuple[nn.Module, ChannelGraph]:
+    model = models.get(name).build(CLASSES)
+    return model.to(device), graph_of(model, IMAGE)
 
 
 def _batch(count: int) -> Batch:
     dice = torch.Generator().manual_seed(0)
-    return Batch(torch.randn(count, *IMAGE[1:], generator=dice), torch.randint(CLASSES, (count,), generator=dice))
-
-
-def _scored(module: ModuleType, model: nn.Module, batch: Batch, layers: list[str]) -> None:
-    run_score(module.score, model, batch, layers, {"seed": 0} if discovery.takes_seed(module.score) else {})
+    return Batch(torch.randn(count, *IMAGE, generator=dice), torch.randint(CLASSES, (count,), generator=dice))

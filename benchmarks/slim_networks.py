@@ -11,7 +11,7 @@ from benchmarks.harness import Benchmark, Options, Side, Sides, at_least
 from benchmarks.pruning import planned, random_scores
 from daar import models
 from daar.device.precision import evaluating
-from daar.pruning.groups import channel_graph
+from daar.pruning.groups import graph_of
 from daar.pruning.slim import slim
 
 BATCH = 128
@@ -40,8 +40,7 @@ def benchmarks() -> list[Benchmark]:
 def _sides(network: str, multiple: int, precision: torch.dtype, options: Options) -> Iterator[Sides]:
     entry = models.get(network)
     dense = entry.build(entry.classes).eval()
-    image = torch.zeros(1, *entry.input_shape)
-    graph = channel_graph(dense, image)
+    graph = graph_of(dense, entry.input_shape)
     plan = planned(graph, random_scores(graph), "uniform", multiple)
     slimmed = slim(dense, graph, plan.removed(graph))
     images = torch.rand(BATCH, *entry.input_shape).to(options.device).to(memory_format=torch.channels_last)

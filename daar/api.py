@@ -30,6 +30,7 @@ from daar.errors import InputError
 from daar.pruning.groups import channel_graph
 from daar.pruning.importance import ranking
 from daar.pruning.policies import smallest_ratio, spend_by_worth
+from daar.pruning.scoring import Batch
 from daar.pruning.trace import map_node, norm_node, stream, trace
 
 __all__ = [
@@ -84,19 +85,6 @@ class MethodInfo:
                 f"MethodInfo of {self.name!r}: deviations is {self.deviations!r}; it must be a tuple of phrases, none "
                 "blank. One phrase needs a comma behind it."
             )
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The calibration images, the same for every method of a setting.
-
-    Attributes:
-        images: (N, C, H, W) float32, normalised, unaugmented.
-        labels: (N,) int64.
-    """
-
-    images: Tensor
-    labels: Tensor
 
 
 def filters(model: nn.Module, layer: str) -> Tensor:
@@ -211,7 +199,9 @@ def outgoing(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[st
             read = read.flatten(2).sum(dim=2) if read.dim() > 2 else read
             # in a grouped conv the filters of one part read one part of the channels
             parts = layer.module.groups if isinstance(layer.module, nn.Conv2d) else 1
-            norms.index_add_(0, torch.from_numpy(layer.inputs), read.unflatten(0, (parts, -1)).sum(dim=1).flatten())
+            norms.index_add_(
+                0, torch.from_numpy(layer.inputs), read.reshape(parts, -1, read.shape[1]).sum(dim=1).flatten()
+            )
     return {layer: norms[torch.from_numpy(graph.layers[layer].outputs)].float() for layer in layers}
 
 

@@ -4,7 +4,6 @@ The suite's stages do the same from files, for networks of its registry.
 """
 
 import copy
-import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from daar.api import Batch
 from daar.device.precision import evaluating
 from daar.errors import InputError
 from daar.methods import discovery
-from daar.methods.discovery import Method
-from daar.pruning import importance, policies
 from daar.pruning.calibration_loss import CalibrationLoss
 from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.plan import SCOPES, Plan
-from daar.pruning.planning import make_plan
-from daar.pruning.slim import CHECKED_IMAGES, Removed, slim, slim_error
-from daar.pruning.slim_report import Report, report_on
+from daar.pruning.planning import plan_by_policy
+from daar.pruning.scoring import Batch, score
+from daar.pruning.slim import CHECKED_IMAGES, slim, slim_error
+from daar.pruning.slim_report import SlimReport, report_on
 from daar.pruning.trace import OPAQUE
 
 
@@ -40,7 +37,7 @@ class Pruned:
     """
 
     model: nn.Module
-    report: Report
+    report: SlimReport
     plan: Plan
 
 
@@ -85,17 +82,25 @@ def prune(
     Raises:
         InputError: the model cannot be traced or run on the images, an argument is wrong, or the target cannot be met.
     """
-    folders = tuple(map(Path, methods_dirs))
-    found = discovery.get(method, folders)
+    folders, chosen = tuple(map(Path, methods_dirs)), dict(options or {})
+    scorer = discovery.get(method, folders)
     _check(model, images, labels, scope)
     dense = _prepared(model, opaque)
     batch = _batch(dense, images, labels)
     graph = channel_graph(dense, batch.images[:1], exclude)
-    scores = _scores(dense, batch, graph, found, dict(options or {}), seed)
-    plan = _plan(dense, batch, graph, scores, found, policy or found.policy, dict(options or {}), folders, {
-        "scope": scope, "target": macs_reduction, "round_to": round_to,
-    })  # fmt: skip
-    slimmed, error = _proved(dense, graph, plan, batch.images)
+    plan = plan_by_policy(
+        graph,
+        score(dense, batch, graph, scorer, chosen, seed),
+        scorer,
+        policy or scorer.policy,
+        options=chosen,
+        make_loss=lambda: CalibrationLoss(dense, graph, batch.images),
+        scope=scope,
+        target=macs_reduction,
+        round_to=round_to,
+        methods_dirs=folders,
+    )
+    slimmed, error = _slim_and_check(dense, graph, plan, batch.images)
     return Pruned(_given_back(slimmed, model), report_on(dense, slimmed, graph, plan, error), plan)
 
 
@@ -161,7 +166,7 @@ def _batch(dense: nn.Module, images: Tensor, labels: Tensor | None) -> Batch:
     images = images.to(weight.device, weight.dtype)
     try:
         with evaluating(dense):
-            output = torch.cat([_first(dense(part)) for part in images.split(64)])
+            output = torch.cat([_first(dense(part)) for part in torch.split(images, 64)])
     except (RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the model fails on images of shape {tuple(images.shape[1:])}: {reason}") from error
@@ -176,51 +181,7 @@ def _first(output: Any) -> Tensor:
     )
 
 
-def _scores(
-    dense: nn.Module, batch: Batch, graph: ChannelGraph, method: Method, options: dict[str, Any], seed: int
-) -> dict[str, Tensor]:
-    if method.scores is None:
-        raise InputError(f"method {method.name!r} is a program of its own that only a suite can run. Choose another.")
-    chosen, _ = discovery.split_options(method, options)
-    module = discovery.load(method)
-    if discovery.takes_seed(module.score):
-        chosen = {**chosen, "seed": seed}
-    widths = {layer: len(graph.layers[layer].outputs) for layer in graph.scored_layers()}
-    scores = module.score(dense.eval(), batch, list(widths), **chosen)
-    importance.check(scores, widths, f"method {method.name!r}")
-    return scores
-
-
-def _plan(
-    dense: nn.Module,
-    batch: Batch,
-    graph: ChannelGraph,
-    scores: dict[str, Tensor],
-    method: Method,
-    policy: str,
-    options: dict[str, Any],
-    folders: tuple[Path, ...],
-    target: dict[str, Any],
-) -> Plan:
-    chosen = discovery.split_options(method, options)[1] if method.policy == policy and method.plans is not None else {}
-    measured = functools.cache(lambda: CalibrationLoss(dense, graph, batch.images))
-
-    def loss(removed: Removed) -> float:
-        return measured()(removed)  # the dense network runs only for a policy that asks
-
-    return make_plan(
-        graph,
-        scores,
-        policies.get(policy, folders),
-        loss=loss,
-        options=chosen,
-        method=method.name,
-        policy_name=policy,
-        **target,
-    )
-
-
-def _proved(dense: nn.Module, graph: ChannelGraph, plan: Plan, images: Tensor) -> tuple[nn.Module, float]:
+def _slim_and_check(dense: nn.Module, graph: ChannelGraph, plan: Plan, images: Tensor) -> tuple[nn.Module, float]:
     """The slim network, and how far it is from the masked one."""
     removed = plan.removed(graph)
     slimmed = slim(dense, graph, removed)

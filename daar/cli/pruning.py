@@ -71,16 +71,13 @@ def prune(a: Namespace) -> None:
 
 def random_at(a: Namespace) -> None:
     """`daar random-at`."""
-    import torch
-
     from daar.checkpoint import checkpoint
     from daar.pruning import plan as plans
-    from daar.pruning.groups import channel_graph
+    from daar.pruning.groups import graph_of
     from daar.pruning.random_at import random_at as draw
 
     model, about = checkpoint.load(a.checkpoint)
-    graph = channel_graph(model, torch.zeros(1, *about.input_shape))
-    made = draw(plans.load(a.plan), graph, a.seed)
+    made = draw(plans.load(a.plan), graph_of(model, about.input_shape), a.seed)
     plans.save(a.out, made)
     print(f"random channels at the widths of {a.plan}: {made.macs:,} MACs")
 

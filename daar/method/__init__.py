@@ -130,7 +130,7 @@ def _chosen(
 
 def _told_apart(model: nn.Module, batch: Batch, layers: Sequence[str]) -> set[str]:
     """The shallow layers by how well their pooled maps tell the classes apart."""
-    classes = len(batch.labels.unique())
+    classes = len(torch.unique(batch.labels))
     if len(batch.labels) < 10 * classes:
         raise InputError(
             f"boundary 'auto' compares classes and needs at least 10 images of each, {10 * classes} for the {classes} "

@@ -58,7 +58,7 @@ class Variation:
         (squeeze, spread), *_ = self._parts
         if squeeze is not everywhere:
             return None
-        return share(spread.excess(squeeze(maps)).sum(dim=1)).unflatten(1, maps.shape[2:])
+        return share(spread.excess(squeeze(maps)).sum(dim=1)).reshape(len(maps), *maps.shape[2:])
 
 
 class Spread:
@@ -213,7 +213,7 @@ def gate_map(maps: Tensor) -> Tensor:
     """
     rows = maps.abs().flatten(2)
     gate = torch.sigmoid(_standardised(rows.mean(dim=1) + rows.amax(dim=1)))
-    return share(gate).unflatten(1, maps.shape[2:])
+    return share(gate).reshape(len(maps), *maps.shape[2:])
 
 
 def share(values: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ def eta_squared(pooled: Tensor, labels: Tensor) -> float:
     pooled = pooled.double()
     centred = pooled - pooled.mean(dim=0)
     total = centred.square().sum(dim=0)
-    classes, index = labels.unique(return_inverse=True)
+    classes, index = torch.unique(labels, return_inverse=True)
     sums = torch.zeros(len(classes), pooled.shape[1], dtype=torch.float64, device=pooled.device)
     sums.index_add_(0, index, centred)
     between = (sums.square() / index.bincount().unsqueeze(1)).sum(dim=0)

@@ -102,7 +102,7 @@ def descend(rule: Cumulative, loss: Loss, macs: Macs, target: int) -> Counts:
     dense = loss({})
     ladders = {g.name: steps(rule, g, loss, dense) for g in rule.groups}
     ahead = {name: step for name, ladder in ladders.items() if (step := next(ladder, None))}
-    counts = {g.name: g.size for g in rule.groups}
+    counts: Counts = {g.name: g.size for g in rule.groups}
     used = macs(counts)
 
     def saved(name: str, count: int) -> int:

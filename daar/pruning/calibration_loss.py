@@ -1,5 +1,6 @@
 """How far pruning moves a network from what it was: what a policy may ask before it decides."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -27,7 +28,7 @@ class CalibrationLoss:
         with strict_float32():
             self._batches = [
                 (part, [logits.softmax(1) for logits in tensors(dense.logits(part))])
-                for part in images.split(batch_size)
+                for part in torch.split(images, batch_size)
             ]
 
     def __call__(self, removed: Removed) -> float:

@@ -62,4 +62,4 @@ class Identities:
         count, labels = connected_components(edges, directed=False)
         lowest = np.full(count, self._count)
         np.minimum.at(lowest, labels, np.arange(self._count))
-        return lowest[labels]
+        return lowest[labels]  # type: ignore[no-any-return]  # scipy has no types

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from daar.errors import InputError
-from daar.pruning.groups import Group
+from daar.pruning.groups import ChannelGraph, Group
 from daar.storage.files import atomic
 
 Importance = dict[str, NDArray[np.float64]]
@@ -38,26 +38,31 @@ def load(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path} should hold importances, but it cannot be read: {error}. Run: daar score") from error
 
 
-def check(scores: dict[str, Tensor], widths: dict[str, int], whose: str) -> None:
-    """Hold a method's scores against its contract.
+def widths(graph: ChannelGraph) -> dict[str, int]:
+    """Layer → c_out, for every layer that is to be scored."""
+    return {layer: len(graph.layers[layer].outputs) for layer in graph.scored_layers()}
+
+
+def check(scores: dict[str, Tensor], expected: dict[str, int], whose: str) -> None:
+    """Check a method's scores: one finite float32 vector for each layer, no layer missing and none added.
 
     Args:
         scores: layer → (c_out,), as it came.
-        widths: layer → c_out, for every layer that was to be scored.
+        expected: layer → c_out, for every layer that was to be scored.
         whose: the method, for the message.
 
     Raises:
         InputError: names the layer and what is wrong with it.
     """
-    if missing := sorted(set(widths) - set(scores)):
+    if missing := sorted(set(expected) - set(scores)):
         raise InputError(f"{whose} scores no layer {missing[0]!r}; it must score every layer it is given.")
-    if foreign := sorted(set(scores) - set(widths)):
+    if foreign := sorted(set(scores) - set(expected)):
         raise InputError(f"{whose} scores {foreign[0]!r}, which it was not asked for.")
     for layer, vector in scores.items():
-        if tuple(vector.shape) != (widths[layer],) or vector.dtype != torch.float32 or vector.device.type != "cpu":
+        if tuple(vector.shape) != (expected[layer],) or vector.dtype != torch.float32 or vector.device.type != "cpu":
             raise InputError(
                 f"{whose} scores {layer!r} by {vector.dtype} {tuple(vector.shape)} on {vector.device}; "
-                f"it must be torch.float32 ({widths[layer]},) on cpu."
+                f"it must be torch.float32 ({expected[layer]},) on cpu."
             )
         if not bool(torch.isfinite(vector).all()):
             index = int((~torch.isfinite(vector)).nonzero()[0])
@@ -86,8 +91,9 @@ def _mean_share(group: Group, scores: dict[str, Tensor]) -> NDArray[np.float64]:
         share = share / share.sum() if share.sum() > 0 else np.full(len(share), 1 / len(share))
         np.add.at(total, group.positions[member], share)
         np.add.at(count, group.positions[member], 1)
-    mean = total / count
-    return mean / mean.sum()
+    mean: NDArray[np.float64] = total / count
+    mean /= mean.sum()
+    return mean
 
 
 def ranking(group: Group, importance: NDArray[np.float64]) -> list[int]:

@@ -195,7 +195,8 @@ def get(name: str, extra: Sequence[Path] = (), *, network: str | None = None) ->
         return published_ratios.policy(name, network)
     for method in discovery.find(extra).values():
         if method.plans is not None and method.policy == name:
-            return discovery.load(method).plan
+            plan: Policy = discovery.load(method).plan
+            return plan
     raise unknown("policy", name, list(names(extra)))
 
 

@@ -107,13 +107,13 @@ class Masked(fx.Interpreter):
             if not isinstance(layer.module, PER_CHANNEL) and not bool(alive[layer.inputs].all())
         }
 
-    def call_module(self, target: fx.node.Target, args: tuple, kwargs: dict) -> Tensor:
+    def call_module(self, target: fx.node.Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """Run a layer on its input with the removed channels zeroed."""
         left = self._left.get(str(target))
         if left is not None:
             x, *_ = *args, *kwargs.values()  # torch's layers take one input, by position or by name
             args, kwargs = (x * left.to(x).view(1, -1, *(1,) * (x.dim() - 2)),), {}
-        return super().call_module(target, args, kwargs)
+        return super().call_module(target, args, kwargs)  # type: ignore[no-any-return]  # torch.fx has it as Any
 
     def logits(self, images: Tensor) -> Any:
         """What the network returns, (N, num_classes), in eval mode for normalised images (N, C, H, W)."""

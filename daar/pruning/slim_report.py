@@ -37,7 +37,7 @@ class LayerReport:
 
 
 @dataclass(frozen=True)
-class Report:
+class SlimReport:
     """Dense and slim network side by side; `print` it, or take `to_json()`.
 
     Attributes:
@@ -101,7 +101,7 @@ class Report:
         return "\n".join([head, "", tabulate(rows, headers="keys", disable_numparse=True), *stays])
 
 
-def report_on(dense: nn.Module, slimmed: nn.Module, graph: ChannelGraph, plan: Plan, error: float) -> Report:
+def report_on(dense: nn.Module, slimmed: nn.Module, graph: ChannelGraph, plan: Plan, error: float) -> SlimReport:
     """Compare a network with what a plan left of it.
 
     Args:
@@ -114,7 +114,7 @@ def report_on(dense: nn.Module, slimmed: nn.Module, graph: ChannelGraph, plan: P
     alive = graph.alive(plan.removed(graph))
     whole = np.ones(graph.count, dtype=bool)
     counted = [layer for layer in graph.layers.values() if isinstance(layer.module, nn.Conv2d | nn.Linear)]
-    return Report(
+    return SlimReport(
         method=plan.method,
         policy=plan.policy,
         scope=plan.scope,

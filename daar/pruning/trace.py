@@ -165,7 +165,7 @@ def _next_norm(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node | None:
         if is_one_of(what, (nn.BatchNorm2d,)):
             behind = [operation(u, modules) if u.op.startswith("call") else None for u in user.users]
             if len(behind) == 1 and is_one_of(behind[0], ACTIVATIONS):
-                return user
+                return user  # type: ignore[no-any-return]  # torch.fx gives its nodes no type
         elif is_one_of(what, (*CONCATENATIONS, *ADDITIONS, *POOLS, *_NOTHING)):
             reached.add(user)
     return None
@@ -201,7 +201,7 @@ def stream(
         batch_size: images per forward pass.
     """
     last_use = {argument: node for node in graph.graph.nodes for argument in node.all_input_nodes}
-    for batch in images.split(batch_size):
+    for batch in images.split(batch_size):  # type: ignore[no-untyped-call]  # torch gives it no types
         interpreter = fx.Interpreter(graph)
         interpreter.args_iter = iter([batch])
         left = iter(graph.graph.nodes)

@@ -21,22 +21,20 @@ import torch
 from torch import nn
 
 from daar import models
-from daar.api import Batch
 from daar.cluster.costs import Cost
 from daar.data import datasets
 from daar.data.datasets import Dataset
 from daar.data.packed import Pack
 from daar.device import gpu
-from daar.device.precision import evaluating, strict_float32
 from daar.errors import InputError
 from daar.measure.accuracy import evaluate
 from daar.methods import discovery
-from daar.pruning import policies
+from daar.pruning import importance, policies
 from daar.pruning.calibration_loss import CalibrationLoss
-from daar.pruning.groups import channel_graph
-from daar.pruning.planning import make_plan
+from daar.pruning.groups import graph_of
+from daar.pruning.planning import uniform_plan
+from daar.pruning.scoring import Batch, score
 from daar.pruning.slim import slim
-from daar.stages.score import run as run_score
 from daar.suite.definition import Setting, Suite
 from daar.training.batches import Data
 from daar.training.engine import Loop
@@ -192,7 +190,7 @@ class _Timed:
     def __init__(self, dataset: Dataset, network: str, device: torch.device) -> None:
         self._entry, self._device, self._classes = models.get(network), device, dataset.num_classes
         self._dense = self._entry.build(self._classes)
-        self._graph = channel_graph(self._dense, torch.zeros(1, *self._entry.input_shape))
+        self._graph = graph_of(self._dense, self._entry.input_shape)
         self.groups = len(self._graph.in_scope("all"))
         self._mean, self._std = (0.5,) * dataset.shape[0], (0.25,) * dataset.shape[0]
         self._shape = dataset.shape
@@ -236,20 +234,15 @@ class _Timed:
         first = self._graph.in_scope("all")[0].name
         return _seconds(lambda: loss({first: [0]}), 2, self._device) / _MASKED
 
-    def scoring(self, method: discovery.Method, options: dict[str, object], images: int) -> float:
+    def scoring(self, method: discovery.Method, options: dict[str, Any], images: int) -> float:
         """A method's scores; 0 where they come from a program of its own, of which nothing is known."""
         if method.scores is None:
             return 0.0
-        module = discovery.load(method)
-        chosen, _ = discovery.split_options(method, dict(options))
-        if discovery.takes_seed(module.score):
-            chosen = {**chosen, "seed": 0}
         shown = min(images, max(_SCORED, 10 * self._classes))
         batch = Batch(torch.rand(shown, *self._shape), torch.arange(shown) % self._classes)
-        model, layers = self._dense.to(self._device), self._graph.scored_layers()
+        model = self._dense.to(self._device)
         sees_images = {"images", "labels"} & set(method.info.get("uses", ()))
-        with evaluating(model), strict_float32():
-            once = _seconds(lambda: run_score(module.score, model, batch, layers, chosen), 1, self._device)
+        once = _seconds(lambda: score(model, batch, self._graph, method, options, 0), 1, self._device)
         return once * (images / shown if sees_images else 1)
 
     def _network(self, target: float | None) -> nn.Module:
@@ -257,12 +250,8 @@ class _Timed:
         if not target:
             return self._entry.build(self._classes)
         graph = self._graph
-        ones = {layer: torch.ones(len(graph.layers[layer].outputs)) for layer in graph.scored_layers()}
-        plan = make_plan(
-            graph, ones, policies.get("uniform"), loss=lambda _: 0.0, options={}, method="", policy_name="uniform",
-            scope="all", target=target,
-        )  # fmt: skip
-        return slim(self._dense, graph, plan.removed(graph))
+        ones = {layer: torch.ones(width) for layer, width in importance.widths(graph).items()}
+        return slim(self._dense, graph, uniform_plan(graph, ones, "all", target).removed(graph))
 
     def _pack(self, count: int) -> Pack:
         channels, height, width = self._shape

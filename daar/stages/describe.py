@@ -7,7 +7,7 @@ from tabulate import tabulate
 
 from daar.measure.macs import count_macs, count_params
 from daar.models import Network
-from daar.pruning.groups import ChannelGraph, Group, channel_graph
+from daar.pruning.groups import ChannelGraph, Group, graph_of
 
 
 def describe(network: Network, num_classes: int) -> dict[str, Any]:
@@ -19,14 +19,13 @@ def describe(network: Network, num_classes: int) -> dict[str, Any]:
         is not, or null).
     """
     model = network.build(num_classes).eval()
-    image = torch.zeros(1, *network.input_shape)
-    graph = channel_graph(model, image)
+    graph = graph_of(model, network.input_shape)
     return {
         "network": network.name,
         "title": network.title,
         "source": network.source,
         "input_shape": list(network.input_shape),
-        "macs": count_macs(model, image),
+        "macs": count_macs(model, torch.zeros(1, *network.input_shape)),
         "params": count_params(model),
         "groups": [_group(group, graph) for group in graph.groups],
     }

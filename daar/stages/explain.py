@@ -1,5 +1,6 @@
 """What a method's scores see: a few images, and in a shallow and a deep layer the filters it keeps and removes."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from daar.api import Batch, feature_maps
+from daar.api import feature_maps
 from daar.checkpoint import checkpoint
 from daar.data import loading
 from daar.data.calibration import calibration_batch, calibration_indices
@@ -15,7 +16,9 @@ from daar.errors import InputError
 from daar.methods import discovery
 from daar.methods.discovery import Method
 from daar.pruning import plan as plans
-from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning import scoring
+from daar.pruning.groups import ChannelGraph, graph_of
+from daar.pruning.scoring import Batch
 from daar.pruning.slim import Removed
 from daar.storage import explanation
 from daar.storage.explanation import Explanation, Seen
@@ -55,17 +58,21 @@ def explain(
     if not method.explains:
         raise InputError(f"method {method.name!r} has no explain(), so there is nothing to show. Choose another.")
     model, about = checkpoint.load(base)
-    graph = channel_graph(model, torch.zeros(1, *about.input_shape))
+    graph = graph_of(model, about.input_shape)
     plan = plans.load(plan_file)
     removed = plan.removed(graph)
     shown = chosen_layers(graph, removed)
     pack = loading.load(Path(packs) / "train.safetensors")
-    batch = Batch(*(part.to(device) for part in calibration_batch(pack, seed, images, about.mean, about.std)))
+    batch = Batch(*calibration_batch(pack, seed, images, about.mean, about.std)).to(device)
     chosen = first_of_classes(batch.labels.cpu())
-    found = _run(method, options, model.to(device), batch, graph.scored_layers(), shown)
+    module = discovery.load(method)
+    parts = module.explain(
+        model.to(device).eval(), batch, graph.scored_layers(), **scoring.arguments(method, module, options, seed)
+    )
+    explained = _collect(parts, shown)
     # a copy of each: the network may overwrite what it gave
     maps = {layer: part.cpu().clone() for layer, part in feature_maps(model, batch.images[chosen.to(device)], shown)}
-    seen = tuple(_seen(layer, _kept(graph, removed, layer), *found[layer], maps[layer], chosen) for layer in shown)
+    seen = tuple(_seen(layer, _kept(graph, removed, layer), *explained[layer], maps[layer], chosen) for layer in shown)
     pixels = pack.pixels(calibration_indices(pack.dataset, seed, images, len(pack.labels))[chosen])
     classes = tuple(pack.classes[label] for label in batch.labels.cpu()[chosen].tolist())
     head: dict[str, Any] = {
@@ -128,16 +135,13 @@ def _kept(graph: ChannelGraph, removed: Removed, layer: str) -> Any:
     return ~np.isin(group.positions[layer], removed.get(group.name, []))
 
 
-def _run(
-    method: Method, options: dict[str, Any], model: torch.nn.Module, batch: Batch, layers: list[str], shown: list[str]
+def _collect(
+    parts: Iterable[tuple[str, Tensor, Tensor | None]], shown: list[str]
 ) -> dict[str, tuple[Tensor, Tensor | None]]:
-    """Shares and attention maps of the layers shown, on all images; it is asked for all layers, as score() is."""
-    module = discovery.load(method)
-    own, _ = discovery.split_options(method, options)
+    """Shares and attention maps of the layers shown, on all images, out of what explain() yields for all layers."""
     shares: dict[str, list[Tensor]] = {layer: [] for layer in shown}
     places: dict[str, list[Tensor]] = {layer: [] for layer in shown}
-    given = discovery.score_options(module.score, own)
-    for layer, part, where in module.explain(model.eval(), batch, layers, **given):
+    for layer, part, where in parts:
         if layer in shares:
             shares[layer].append(part)
             places[layer] += [] if where is None else [where]

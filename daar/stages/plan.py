@@ -1,6 +1,5 @@
 """Turn importance into a plan: which channels stay."""
 
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +8,12 @@ import torch
 from daar.checkpoint import checkpoint
 from daar.data import loading
 from daar.data.calibration import calibration_batch
-from daar.methods import discovery
 from daar.methods.discovery import Method
-from daar.pruning import importance, policies
+from daar.pruning import importance
 from daar.pruning import plan as plans
 from daar.pruning.calibration_loss import CalibrationLoss
-from daar.pruning.groups import channel_graph
-from daar.pruning.planning import make_plan
-from daar.pruning.slim import Removed
+from daar.pruning.groups import graph_of
+from daar.pruning.planning import plan_by_policy
 
 
 def plan(
@@ -52,39 +49,33 @@ def plan(
         out: plan.json.
         device: where the network runs.
         methods_dirs: further folders of methods, whose policies count too.
-        round_to: keep multiples of so many channels in each group.
+        round_to: keep multiples of this number of channels in each group.
 
     Raises:
         InputError: scores and network do not fit, or the target is out of reach.
     """
     model, about = checkpoint.load(base)
-    graph = channel_graph(model, torch.zeros(1, *about.input_shape))
-    found = importance.load(scores)
-    importance.check(found, {layer: len(graph.layers[layer].outputs) for layer in graph.scored_layers()}, str(scores))
-    chosen: dict[str, Any] = {}
-    if method.plans is not None and method.policy == policy:
-        _, chosen = discovery.split_options(method, options)
+    graph = graph_of(model, about.input_shape)
+    importances = importance.load(scores)
+    importance.check(importances, importance.widths(graph), str(scores))
 
-    @functools.cache
-    def calibration() -> CalibrationLoss:
+    def calibration_loss() -> CalibrationLoss:
         pack = loading.load(Path(packs) / "train.safetensors")
         batch, _ = calibration_batch(pack, seed, images, about.mean, about.std)
         return CalibrationLoss(model.to(device), graph, batch.to(device))
 
-    def loss(removed: Removed) -> float:
-        return calibration()(removed)  # images are read only for a policy that asks
-
-    made = make_plan(
+    made = plan_by_policy(
         graph,
-        found,
-        policies.get(policy, methods_dirs, network=about.network),
-        loss=loss,
-        options=chosen,
-        method=method.name,
-        policy_name=policy,
+        importances,
+        method,
+        policy,
+        options=options,
+        make_loss=calibration_loss,
         scope=scope,
         target=target,
         round_to=round_to,
+        network=about.network,
+        methods_dirs=methods_dirs,
     )
     plans.save(out, made)
     return made

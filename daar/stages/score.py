@@ -4,16 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from daar.api import Batch
 from daar.checkpoint import checkpoint
 from daar.data import loading
 from daar.data.calibration import calibration_batch
-from daar.methods import discovery
 from daar.methods.discovery import Method
-from daar.pruning import importance
-from daar.pruning.groups import channel_graph
+from daar.pruning import importance, scoring
+from daar.pruning.groups import graph_of
+from daar.pruning.scoring import Batch
 
 
 def score(
@@ -40,23 +38,10 @@ def score(
         device: where the network runs.
 
     Raises:
-        InputError: an unknown option, or scores that break the contract.
+        InputError: the method has no score(), an option is unknown, or the scores break the contract.
     """
     model, about = checkpoint.load(base)
     pack = loading.load(Path(packs) / "train.safetensors")
     batch = Batch(*calibration_batch(pack, seed, images, about.mean, about.std))
-    module = discovery.load(method)
-    chosen, _ = discovery.split_options(method, options)
-    if discovery.takes_seed(module.score):
-        chosen = {**chosen, "seed": seed}
-    graph = channel_graph(model, torch.zeros(1, *about.input_shape))
-    widths = {layer: len(graph.layers[layer].outputs) for layer in graph.scored_layers()}
-    scores = run(module.score, model.to(device), batch, list(widths), chosen)
-    importance.check(scores, widths, f"method {method.name!r}")
-    importance.save(out, scores)
-
-
-def run(function: Any, model: nn.Module, batch: Batch, layers: list[str], options: dict[str, Any]) -> Any:
-    """Call score() in eval mode on the model's device."""
-    device = next(model.parameters()).device
-    return function(model.eval(), Batch(batch.images.to(device), batch.labels.to(device)), layers, **options)
+    graph = graph_of(model, about.input_shape)
+    importance.save(out, scoring.score(model.to(device), batch, graph, method, options, seed))

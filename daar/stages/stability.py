@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,15 +15,13 @@ from tabulate import tabulate
 
 from daar.checkpoint import checkpoint
 from daar.data import loading
-from daar.data.calibration import calibration_indices
+from daar.data.calibration import calibration_batch, calibration_indices
 from daar.errors import InputError
 from daar.methods.discovery import Method
-from daar.pruning import importance
-from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning.groups import ChannelGraph, graph_of
 from daar.pruning.importance import Importance, group_importance
-from daar.pruning.planning import make_plan
-from daar.pruning.policies import uniform
-from daar.stages.score import score
+from daar.pruning.planning import uniform_plan
+from daar.pruning.scoring import Batch, score
 
 Kept = dict[str, tuple[int, ...]]
 
@@ -62,25 +59,17 @@ def stability(
     """
     _check(images, seeds, packs)
     model, about = checkpoint.load(base)
-    graph = channel_graph(model, torch.zeros(1, *about.input_shape))
+    graph = graph_of(model, about.input_shape)
+    pack = loading.load(Path(packs) / "train.safetensors")
+    model.to(device)
     shares: dict[tuple[int, int], Importance] = {}
     kept: dict[tuple[int, int], Kept] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "importance.safetensors"
-        for count, seed in itertools.product(sorted(images), seeds):
-            score(
-                base=base,
-                method=method,
-                options=options,
-                packs=packs,
-                seed=seed,
-                images=count,
-                out=out,
-                device=device,
-            )
-            scores = importance.load(out)
-            shares[count, seed] = group_importance(graph.in_scope(scope), scores)
-            kept[count, seed] = _kept(graph, scores, scope, target)
+    for count, seed in itertools.product(sorted(images), seeds):
+        batch = Batch(*calibration_batch(pack, seed, count, about.mean, about.std))
+        scores = score(model, batch, graph, method, options, seed)
+        shares[count, seed] = group_importance(graph.in_scope(scope), scores)
+        plan = uniform_plan(graph, scores, scope, target)
+        kept[count, seed] = {group.name: group.kept for group in plan.groups}
     return {
         **{"format": 1, "network": about.network, "dataset": about.dataset, "method": method.name},
         **{"options": options, "scope": scope, "target": target, "seeds": list(seeds)},
@@ -136,21 +125,6 @@ def _check(images: Sequence[int], seeds: Sequence[int], packs: Path) -> None:
     pack = loading.load(Path(packs) / "train.safetensors")
     for count in (min(images), max(images)):  # before anything is scored
         calibration_indices(pack.dataset, seeds[0], count, len(pack.labels))
-
-
-def _kept(graph: ChannelGraph, scores: dict[str, Any], scope: str, target: float) -> Kept:
-    made = make_plan(
-        graph,
-        scores,
-        uniform,
-        loss=lambda _: 0.0,  # uniform asks for none
-        options={},
-        method="",
-        policy_name="uniform",
-        scope=scope,
-        target=target,
-    )
-    return {group.name: group.kept for group in made.groups}
 
 
 def _random_overlap(graph: ChannelGraph, kept: Kept) -> float:

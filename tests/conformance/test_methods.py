@@ -21,7 +21,6 @@ from daar.pruning import importance
 from daar.pruning.calibration_loss import CalibrationLoss
 from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph, channel_graph
-from daar.stages.score import run
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
 
 METHODS = discovery.find()
@@ -64,7 +63,8 @@ def options(function: Callable[..., Any]) -> dict[str, Any]:
 
 def score(method: Method, model: nn.Module | None = None, data: Batch | None = None, **more: Any) -> dict[str, Tensor]:
     module = discovery.load(method)
-    return run(module.score, model or network(), data or batch(), layers(), {**options(module.score), **more})
+    model = (model or network()).eval()
+    return module.score(model, data or batch(), layers(), **{**options(module.score), **more})
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -108,7 +108,7 @@ def test_scores_are_as_the_contract_says(method: Method) -> None:
 def test_only_the_layers_asked_for_are_scored(method: Method) -> None:
     module = discovery.load(method)
     chosen = [layers()[2], layers()[0]]
-    found = run(module.score, network(), batch(), chosen, options(module.score))
+    found = module.score(network().eval(), batch(), chosen, **options(module.score))
     assert set(found) == set(chosen)
 
 

@@ -384,7 +384,7 @@ def test_tables_take_them_for_own_ratios() -> None:
 
 def test_importing_is_light() -> None:
     code = (
-        "import sys; from daar.pruning import published; published_ratios.find();"
+        "import sys; from daar.pruning import published_ratios; published_ratios.find();"
         "heavy = {'torch', 'numpy'} & set(sys.modules); sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
