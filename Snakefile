@@ -41,22 +41,17 @@ if SUITE.latency:
 include: "workflow/rules/page.smk"
 
 
-for name, method in METHODS.items():
+for name, method in SUITE.methods.items():
 
     include: str(method.rule)
 
     # a plan that was kept, before any program that makes one
-    if REUSED and workflow.is_rule(f"plan_{name}"):
+    if dag.reused and workflow.is_rule(f"plan_{name}"):
         workflow.ruleorder("reuse", f"plan_{name}")
 
 
 rule all:
     default_target: True
     input:
-        rules.tables.output,
-        rules.figures.output,
-        rules.ledger.output,
-        rules.published.output if PUBLISHED else [],
-        rules.stability_report.output if SUITE.stability else [],
-        rules.attention.output if EXPLAINED else [],
+        rules.page.input,
         rules.page.output,

@@ -109,7 +109,7 @@ def _check_cluster(a: Namespace, found: Suite, expected: "Estimate", device: str
     """Write what jobs cost, and say what so many machines like this one would make of them."""
     of, hardware = costs.fingerprint(found), provenance.hardware()
     words = f"{hardware['gpu'] or hardware['cpu']}, {threads} threads a job"
-    out = a.results / found.name / "costs.json"
+    out = a.results / found.name / costs.FILE
     costs.write(out, costs.Measured(of, device, words, threads, expected.peak_mb, tuple(expected.costs)))
     queue = simulation.entries(found, expected.costs, slurm.components(), a.overhead)
     print(f"on machines like this one ({words}), {a.overhead:g} s for an entry to start and to be noticed:")

@@ -12,6 +12,8 @@ from daar.storage import files
 from daar.suite.definition import Suite
 
 FORMAT = 1
+# in the folder of the suite's results
+FILE = "costs.json"
 
 
 @dataclass(frozen=True)

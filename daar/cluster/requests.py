@@ -6,15 +6,14 @@ Imported while the DAG is built: neither torch nor numpy.
 import math
 from pathlib import Path
 
-from daar import models
 from daar.cluster import costs
 from daar.cluster.costs import Measured
 from daar.data import datasets
 from daar.errors import InputError
+from daar.suite import work
 from daar.suite.definition import Suite
-from daar.training.recipe import Recipe
 
-# Of a measured time: nodes differ, and others use them. Of one that was only worked out from MACs: much more.
+# Of a measured time: nodes differ, and others use them. Of one that follows from MACs alone: much more.
 _MARGIN, _UNMEASURED_MARGIN = 2.0, 5.0
 # of the measured memory: images are random there, and the file system's cache is counted by some schedulers
 _MEMORY_MARGIN = 1.25
@@ -23,9 +22,6 @@ _UNMEASURED_MB = 3000
 _START = 120
 # seconds of work that no one measures: controls' plans, latency
 _OTHER = 600
-# what is assumed where nothing was measured, in FLOP/s: a core, and a GPU that waits for its small kernels
-_FLOPS_PER_CORE, _FLOPS_PER_GPU = 2e10, 2e12
-_FLOPS_PER_MAC = 6
 Ceiling = tuple[int | None, int | None]
 
 
@@ -67,7 +63,7 @@ class Requests:
         if seconds is not None:
             asked = _MARGIN * seconds * times
         else:
-            asked = _UNMEASURED_MARGIN * self._worked_out(kind, dataset, network) * times
+            asked = _UNMEASURED_MARGIN * self._from_macs(kind, dataset, network) * times
         first = math.ceil((asked + _START) / 60)
         # what is too long from the start is for Slurm to refuse
         return max(first, int(min(attempt * first, self._most_minutes)))
@@ -81,34 +77,34 @@ class Requests:
         first = 256 * math.ceil(_MEMORY_MARGIN * measured / 256)
         return max(first, int(min(attempt * first, self._most_mb)))
 
-    def _worked_out(self, kind: str, dataset: str, network: str) -> float:
-        recipes: dict[str, Recipe] = {"train": self._suite.train, "finetune": self._suite.finetune}
-        epochs = {name: recipe.epochs for name, recipe in recipes.items()}
+    def _from_macs(self, kind: str, dataset: str, network: str) -> float:
+        epochs = {"train": self._suite.train.epochs, "finetune": self._suite.finetune.epochs}
         epochs["scratch"] = 2 * (epochs["train"] + epochs["finetune"])  # at equal compute it may take longer than dense
         if kind not in epochs:
             return _OTHER / _UNMEASURED_MARGIN
-        flops = _FLOPS_PER_MAC * models.get(network).macs * datasets.get(dataset).train * epochs[kind]
-        return flops / (_FLOPS_PER_GPU if self._gpus else _FLOPS_PER_CORE)
+        return epochs[kind] * work.epoch_flops(dataset, network) / work.throughput(gpu=self._gpus)
 
 
 def for_suite(
     suite: Suite, path: Path, *, gpus: bool, ceiling: Ceiling = (None, None)
 ) -> tuple[Requests, str | None]:  # fmt: skip
-    """What a suite's jobs ask for, by the costs that lie at a path.
+    """What a suite's jobs ask for, by the costs in a file.
 
     Returns:
         The requests, and why they rest on no measurement: None where they do.
     """
-    reason = None
-    measured = None
-    if not path.exists():
-        reason = f"no {path} yet"
-    else:
-        try:
-            measured = costs.read(path)
-        except InputError as error:
-            reason = str(error)
-        else:
-            if measured.of != costs.fingerprint(suite):
-                measured, reason = None, f"{path} was measured for other recipes or variants"
+    measured, reason = _measured(suite, path)
     return Requests(suite, measured, gpus=gpus, ceiling=ceiling), reason
+
+
+def _measured(suite: Suite, path: Path) -> tuple[Measured | None, str | None]:
+    """The costs in a file, or why they cannot be used."""
+    if not path.exists():
+        return None, f"no {path} yet"
+    try:
+        measured = costs.read(path)
+    except InputError as error:
+        return None, str(error)
+    if measured.of != costs.fingerprint(suite):
+        return None, f"{path} was measured for other recipes or variants"
+    return measured, None

@@ -1,4 +1,4 @@
-"""Names of a prepared data set's files: one per split, and a note on the images' source. Imports nothing heavy."""
+"""Names of a prepared dataset's files: one per split, and a note on the images' source. Imports nothing heavy."""
 
 from pathlib import Path
 
@@ -8,6 +8,6 @@ SPLITS = ("train", "val", "test")
 SOURCE = "source.json"
 
 
-def split_file(folder: Path, split: str) -> Path:
-    """The file of a split, packed images or an index of them, in the folder of a prepared data set."""
+def split_file(folder: Path | str, split: str) -> Path:
+    """The file of a split, packed images or an index of them, in the folder of a prepared dataset."""
     return Path(folder) / f"{split}.safetensors"

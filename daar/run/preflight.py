@@ -6,37 +6,17 @@ Answers within seconds and without torch, so that a run that cannot succeed stop
 import platform
 from pathlib import Path
 
-from daar import models
-from daar.data import datasets, sources
+from daar.data import datasets, pack_files, sources
 from daar.device import gpu
 from daar.errors import InputError
+from daar.suite import work
 from daar.suite.definition import Suite
-
-# Training throughput to assume, in FLOP/s; rough on purpose (docs/performance.md has measured figures). A forward and
-# a backward pass take 2 · 3 FLOPs for each multiply-accumulate.
-_FLOPS_PER_CORE = 5e10
-_FLOPS_PER_GPU = 1e13
-_FLOPS_PER_MAC = 6
-
-
-def training_flops(suite: Suite) -> float:
-    """FLOPs of all trainings and fine-tunings of a suite; the networks of own-rate plans count as dense."""
-    total = 0.0
-    for dataset in suite.datasets:
-        images = datasets.get(dataset).train
-        for network in suite.networks:
-            dense = models.get(network).macs * images * _FLOPS_PER_MAC
-            if network not in suite.base:
-                total += dense * suite.train.epochs * len(suite.seeds)
-            cells = [s for s in suite.settings if (s.dataset, s.network) == (dataset, network)]
-            total += sum(dense * suite.finetune.epochs * (1 - (cell.target or 0)) for cell in cells)
-    return total
 
 
 def hours(suite: Suite) -> float:
     """Rough hours of training on this machine, one device."""
-    rate = _FLOPS_PER_GPU if _has_gpu() else _FLOPS_PER_CORE * gpu.count_cores()
-    return training_flops(suite) / rate / 3600
+    rate = work.throughput(gpu=_has_gpu(), cores=gpu.count_cores())
+    return work.training_flops(suite) / rate / 3600
 
 
 def problems(suite: Suite, packs: Path, *, elsewhere: bool = False) -> list[str]:
@@ -51,7 +31,7 @@ def problems(suite: Suite, packs: Path, *, elsewhere: bool = False) -> list[str]
     root = Path(suite.data_root) if suite.data_root else None
     for name in suite.datasets:
         dataset = datasets.get(name)
-        if (packs / name / "test.safetensors").exists() or sources.locate(dataset, root) is not None:
+        if pack_files.split_file(packs / name, "test").exists() or sources.locate(dataset, root) is not None:
             continue
         if "torchvision" in dataset.sources and sources.reachable():
             continue

@@ -11,6 +11,7 @@ from daar.errors import InputError
 from daar.storage import files
 from daar.storage.bundled import ROOT
 from daar.storage.schemas import validate
+from daar.suite import paths
 from daar.suite.definition import setting_path
 
 # what a record says of the run and not of the networks; seconds and memory never repeat
@@ -66,14 +67,13 @@ def reproduce(
         raise InputError(f"{out} should be an empty folder for the rerun, but holds something. Choose another --out.")
     config = _absolute(files.read_json(root / record["suite"] / "suite.json", "the suite of the record"), root.parent)
     base = _base(record, record_file, root) if keep_base else None
-    fresh = out / "results"
-    if (packs := root / "data" / record["dataset"]).is_dir():
-        shutil.copytree(packs, fresh / "data" / record["dataset"])
-    if base is not None:
-        shutil.copytree(base, fresh / base.relative_to(root))
+    packs = Path(paths.PACKS, record["dataset"]).relative_to(paths.RESULTS)
+    for folder in filter(None, (root / packs, base)):
+        if folder.is_dir():
+            shutil.copytree(folder, out / paths.RESULTS / folder.relative_to(root))
     # a kept record would be compared with itself
     files.write_json(out / "suite.json", {**config, "reuse": False})
-    target = f"results/{record['suite']}/{place}/record.json"
+    target = f"{paths.RESULTS}/{record['suite']}/{place}/record.json"
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", str(cores)]
     command += ["--directory", str(out), "--configfile", str(out / "suite.json"), "--", target]
     say(f"running: {' '.join(command)}")
@@ -122,11 +122,13 @@ def _absolute(content: Any, old: Path, key: str = "") -> Any:
 def _base(record: Mapping[str, Any], record_file: Path, root: Path) -> Path:
     """The dense network that the record's was made from, where it still is."""
     asked = record["base"]["sha256"]
-    for about in sorted((root / "dense" / record["dataset"] / record["network"]).glob("*/seed*/model.json")):
+    dense = root / Path(paths.DENSE).relative_to(paths.RESULTS)
+    pattern = paths.DENSE_NETWORK.format(dataset=record["dataset"], network=record["network"], recipe="*", seed="*")
+    for about in sorted(dense.glob(f"{pattern}/model.json")):
         if files.sha256(about.with_name("model.safetensors")) == asked:
             return about.parent
     raise InputError(
-        f"the dense network of {record_file} (SHA-256 {asked[:12]}…) is not in {root / 'dense'}. Leave --keep-base "
+        f"the dense network of {record_file} (SHA-256 {asked[:12]}…) is not in {dense}. Leave --keep-base "
         "out to train it again."
     )
 

@@ -6,15 +6,14 @@ of planning and tuning again. Imported while the DAG is built: no torch.
 
 import shutil
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from daar.errors import InputError
-from daar.methods import discovery
-from daar.pruning import policies
+from daar.run import code
 from daar.storage import files
 from daar.storage.files import digest
-from daar.storage.provenance import code_hash
 from daar.storage.schemas import validate
 from daar.suite.definition import Setting, Suite
 
@@ -30,8 +29,8 @@ def made_from(suite: Suite, setting: Setting) -> str:
     The dense network counts by what makes it, since its weights need not be there yet: `take` compares those.
     """
     origin, network = suite.origin(setting.variant), setting.network
-    method = discovery.find(suite.methods_dirs)[origin.method]
-    rates = {*method.sources, *policies.sources(setting.policy, suite.methods_dirs)}
+    method = suite.methods[origin.method]
+    code_of = partial(code.of, network=network, method=method, policy=setting.policy, methods_dirs=suite.methods_dirs)
     return digest(
         {
             "setting": [setting.dataset, network, setting.seed, setting.policy, setting.scope, setting.target],
@@ -40,29 +39,23 @@ def made_from(suite: Suite, setting: Setting) -> str:
             "dense": _dense(suite, network),
             "finetune": suite.finetune.to_json(),
             "processes": suite.processes,
-            "code": [
-                code_hash("daar.stages.score", network=network, files=method.sources),
-                code_hash("daar.stages.plan", network=network, files=rates),
-                code_hash("daar.stages.record", network=network),
-                *(code_hash(module, network=network) for module in _tuning(setting.variant.method)),
-            ],
+            "code": [code_of(stage) for stage in _stages(setting.variant.method)],
         }
     )[:12]
 
 
 def _dense(suite: Suite, network: str) -> list[Any]:
     if network not in suite.base:
-        return [suite.train.to_json(), code_hash("daar.stages.train", network=network)]
+        return [suite.train.to_json(), code.of("train", network=network)]
     base, file = suite.base[network], suite.weights(network)
     content = files.sha256(Path(file)) if Path(file).is_file() else file
-    return [content, base.options, code_hash("daar.stages.import_weights", network=network)]
+    return [content, base.options, code.of("import_weights", network=network)]
 
 
-def _tuning(method: str) -> Iterable[str]:
-    """Modules of the stages that a variant goes through after its plan is made."""
-    if method == "scratch_of":
-        return ("daar.stages.scratch",)
-    return ("daar.stages.finetune", *(["daar.pruning.random_at"] if method == "random_at" else []))
+def _stages(method: str) -> tuple[str, ...]:
+    """The stages of daar/run/code.py that a variant of this method goes through."""
+    tuning = {"scratch_of": ("scratch",), "random_at": ("finetune", "random_at")}.get(method, ("finetune",))
+    return ("score", "plan", "record", *tuning)
 
 
 def found(suite: Suite, reference: Path = REFERENCE) -> dict[str, Path]:

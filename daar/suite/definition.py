@@ -4,6 +4,7 @@ Imported while the DAG is built: neither torch nor numpy.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from daar.data import sources
 from daar.errors import unknown
 from daar.methods import discovery
 from daar.storage.files import digest
+from daar.suite import paths
 from daar.suite.stability import Stability
 from daar.training.recipe import Recipe
 
@@ -98,8 +100,10 @@ def setting_path(
     dataset: str, network: str, seed: int, variant: str, policy: str, scope: str, target: float | None
 ) -> str:
     """Folder of a setting below `results/<suite>`."""
-    folder = f"{policy}-{scope}-{'own' if target is None else format(target, 'g')}"
-    return f"{dataset}/{network}/seed{seed}/{variant}/{folder}"
+    return paths.SETTING.format(
+        dataset=dataset, network=network, seed=seed, variant=variant, policy=policy, scope=scope,
+        target=paths.target_to_text(target),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -152,17 +156,21 @@ class Suite:
     nodes: int = 1
     reuse: bool = False
 
-    @property
+    @cached_property
+    def methods(self) -> dict[str, discovery.Method]:
+        """All methods that are found, by name."""
+        return discovery.find(self.methods_dirs)
+
+    @cached_property
     def settings(self) -> list[Setting]:
         """Every cell, in the order of the file."""
-        methods = discovery.find(self.methods_dirs)
         return [
             Setting(dataset, network, seed, variant, policy, self.scope, target)
             for dataset in self.datasets
             for network in self.networks
             for target in self.targets
             for variant in self.variants
-            for policy in self._policies(self.origin(variant), methods)
+            for policy in self._policies(self.origin(variant))
             for seed in self.seeds
         ]
 
@@ -185,10 +193,10 @@ class Suite:
                 return variant
         raise unknown("variant", name, [v.name for v in self.variants])
 
-    def _policies(self, variant: Variant, methods: dict[str, discovery.Method]) -> tuple[str, ...]:
+    def _policies(self, variant: Variant) -> tuple[str, ...]:
         if variant.policy is not None:
             return (variant.policy,)
-        return self.policies or (methods[variant.method].policy,)
+        return self.policies or (self.methods[variant.method].policy,)
 
     def origin(self, variant: Variant) -> Variant:
         """The variant that a control takes its plan from; any other is its own."""
@@ -203,18 +211,18 @@ class Suite:
     def dense_path(self, dataset: str, network: str, seed: int) -> str:
         """Folder of a dense network below `results/dense`; imported weights are one for all seeds."""
         if network in self.base:
-            return f"{dataset}/{network}/{self.base[network].hash}/seed0"
-        # batch norm sees the images of its own process, so that weights differ with their number
-        shared = f"-x{self.processes}" if self.processes > 1 else ""
-        return f"{dataset}/{network}/{self.train.hash}{shared}/seed{seed}"
+            recipe, seed = self.base[network].hash, 0
+        else:
+            # batch norm sees the images of its own process, so that weights differ with their number
+            recipe = f"{self.train.hash}-x{self.processes}" if self.processes > 1 else self.train.hash
+        return paths.DENSE_NETWORK.format(dataset=dataset, network=network, recipe=recipe, seed=seed)
 
     def titles(self) -> dict[str, str]:
         """Variant → how tables name it."""
-        methods = discovery.find(self.methods_dirs)
         titles = {}
         ordinary = [variant for variant in self.variants if variant.of is None]
         for variant in ordinary:
-            title = str(methods[variant.method].info.get("title", variant.method))
+            title = str(self.methods[variant.method].info.get("title", variant.method))
             titles[variant.name] = title if variant.name == variant.method else f"{title}: {variant.name}"
         for variant in self.variants:
             if variant.of is not None:
@@ -225,5 +233,4 @@ class Suite:
 
     def deviations(self) -> dict[str, tuple[str, ...]]:
         """Variant → where its method differs from the paper that it follows, phrases; none for controls."""
-        methods = discovery.find(self.methods_dirs)
-        return {v.name: tuple(methods[v.method].info.get("deviations", ())) for v in self.variants if v.of is None}
+        return {v.name: tuple(self.methods[v.method].info.get("deviations", ())) for v in self.variants if v.of is None}

@@ -8,19 +8,35 @@ from daar.methods.discovery import Method
 from daar.storage import files
 from daar.suite.definition import Setting, Suite
 
+# kind → its title; the report's caption is workflow/report/<kind>.rst
+KINDS = {
+    "accuracy-macs": "Accuracy and MACs",
+    "pruning-ratios": "Pruning ratios over depth",
+    "tuning-curves": "Tuning curves",
+    "rank-correlation": "Rank correlation between methods",
+    "accuracy-latency": "Accuracy and latency",
+}
+# those and what rules of their own draw
+TITLES = {**KINDS, "attention": "Attention pictures", "stability": "Images needed"}
+
+
+def rule(kind: str) -> str:
+    """Name of the rule that makes a kind of figure, and of its stage in daar/run/code.py."""
+    return f"figure_{kind.replace('-', '_')}"
+
 
 def controls(suite: Suite) -> tuple[str, ...]:
     """Its variants that are controls: those at another's widths, and those of methods that are."""
-    methods = discovery.find(suite.methods_dirs)
-    return tuple(v.name for v in suite.variants if v.of is not None or methods[v.method].info.get("control", False))
+    return tuple(
+        v.name for v in suite.variants if v.of is not None or suite.methods[v.method].info.get("control", False)
+    )
 
 
 def scored(suite: Suite) -> tuple[str, ...]:
     """Its variants that have an importance.safetensors for sure, by a score(); of equal scores the first."""
-    methods = discovery.find(suite.methods_dirs)
     first: dict[str, str] = {}
     for variant in suite.variants:
-        method = methods[variant.method] if variant.of is None else None
+        method = suite.methods[variant.method] if variant.of is None else None
         if method is not None and method.scores is not None:
             options, _ = discovery.split_options(method, dict(variant.options))
             first.setdefault(files.digest([method.name, options]), variant.name)
@@ -29,14 +45,12 @@ def scored(suite: Suite) -> tuple[str, ...]:
 
 def kinds(suite: Suite) -> tuple[str, ...]:
     """The kinds of figures that every (dataset, network) of it has, as in `<dataset>-<network>-<kind>.svg`."""
-    wanted = {
-        "accuracy-macs": True,
-        "pruning-ratios": True,
+    has = {
         "tuning-curves": suite.finetune.epochs > 0,
         "rank-correlation": len(scored(suite)) > 1,
         "accuracy-latency": suite.latency,
     }
-    return tuple(kind for kind, there in wanted.items() if there)
+    return tuple(kind for kind in KINDS if has.get(kind, True))
 
 
 def explained(suite: Suite) -> dict[tuple[str, str], Setting]:
@@ -44,12 +58,11 @@ def explained(suite: Suite) -> dict[tuple[str, str], Setting]:
 
     The first variant whose method has one, its own policy if the suite has it, the first seed and the first target.
     """
-    methods = discovery.find(suite.methods_dirs)
     found: dict[tuple[str, str], list[Setting]] = {}
     for setting in suite.settings:
-        if setting.variant.of is None and methods[setting.variant.method].explains:
+        if setting.variant.of is None and suite.methods[setting.variant.method].explains:
             found.setdefault((setting.dataset, setting.network), []).append(setting)
-    return {pair: _preferred(settings, methods) for pair, settings in found.items()}
+    return {pair: _preferred(settings, suite.methods) for pair, settings in found.items()}
 
 
 def _preferred(settings: list[Setting], methods: dict[str, Method]) -> Setting:

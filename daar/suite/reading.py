@@ -159,8 +159,7 @@ def _variant(name: str, entry: dict[str, Any], where: str) -> Variant:
 def _stability(suite: Suite, content: dict[str, Any], where: str) -> Stability | None:
     if "stability" not in content:
         return None
-    methods = discovery.find(suite.methods_dirs)
-    scored = {variant.name: methods[variant.method] for variant in suite.variants if variant.of is None}
+    scored = {variant.name: suite.methods[variant.method] for variant in suite.variants if variant.of is None}
     return from_entry(content["stability"], scored, suite.datasets, where)
 
 

@@ -28,6 +28,11 @@ class Stability:
     seeds: tuple[int, ...]
     macs_reduction: float
 
+    @property
+    def scored_images(self) -> int:
+        """How many images a variant's scores see in all draws together."""
+        return len(self.seeds) * sum(self.images)
+
 
 def from_entry(
     entry: Mapping[str, Any],

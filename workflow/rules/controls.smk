@@ -1,8 +1,8 @@
 # Controls that take another variant's plan: random channels at its widths, and its slim network from scratch.
 rule random_at:
     input:
-        dense_files,
-        plan=plan_of_origin,
+        dag.dense_files,
+        plan=dag.plan_of_origin,
     output:
         f"{SETTING}/plan.json",
     log:
@@ -10,20 +10,18 @@ rule random_at:
     benchmark:
         f"{SETTING}/plan.benchmark.tsv"
     wildcard_constraints:
-        variant=variants_of("random_at"),
+        variant=dag.variants_of("random_at"),
     group:
         entry("importance", "dataset", "network", "seed")
     conda:
         ENV
     resources:
         turn=1,
-        mem_mb=memory,
-        runtime=minutes("random_at"),
+        mem_mb=jobs.memory,
+        runtime=jobs.minutes("random_at"),
     params:
-        base=dense_of,
-        code=lambda wildcards: code_hash(
-            "daar.pruning.random_at", network=wildcards.network
-        ),
+        base=dag.dense,
+        code=dag.code("random_at"),
     shell:
         "python -m daar random-at {params.base} --plan {input.plan} --seed {wildcards.seed} --out {output}"
         " 2>&1 | tee -i {log}"
@@ -31,9 +29,9 @@ rule random_at:
 
 rule scratch:
     input:
-        dense_files,
-        packs_of,
-        plan=plan_of_origin,
+        dag.dense_files,
+        dag.packs,
+        plan=dag.plan_of_origin,
     output:
         f"{SETTING}/model.safetensors",
         f"{SETTING}/model.json",
@@ -42,30 +40,26 @@ rule scratch:
     benchmark:
         f"{SETTING}/finetune.benchmark.tsv"
     wildcard_constraints:
-        variant=variants_of("scratch_of"),
+        variant=dag.variants_of("scratch_of"),
     retries: 2
     group:
         training_entry("tuning", "dataset", "network", "seed")
     conda:
         ENV
-    threads: threads_of_settings
+    threads: jobs.threads_of_setting
     resources:
-        **PROCESSES,
+        **jobs.processes,
         turn=1,
-        mem_mb=memory,
-        runtime=minutes("scratch"),
+        mem_mb=jobs.memory,
+        runtime=jobs.minutes("scratch"),
     params:
-        base=dense_of,
+        base=dag.dense,
         folder=subpath(output[0], parent=True),
         recipe=json.dumps(SUITE.train.to_json()),
         tuning_epochs=SUITE.finetune.epochs,
-        budget=lambda wildcards: dict(SUITE.variant(wildcards.variant).options)[
-            "budget"
-        ],
+        budget=dag.budget,
         images=SUITE.calibration_images,
-        code=lambda wildcards: code_hash(
-            "daar.stages.scratch", network=wildcards.network
-        ),
+        code=dag.code("scratch"),
     shell:
         "{resources.launch} scratch {params.base} --plan {input.plan} --dataset {wildcards.dataset}"
         " --images {params.images} --seed {wildcards.seed} --recipe {params.recipe:q} --budget {params.budget}"
@@ -76,10 +70,10 @@ rule scratch:
 
 use rule record as record_scratch with:
     input:
-        dense_files,
-        packs_of,
-        test_pack_of,
+        dag.dense_files,
+        dag.packs,
+        dag.test_pack,
         rules.scratch.output,
-        measured=lambda wildcards: f"{dense_of(wildcards)}/measured.json",
+        measured=lambda wildcards: f"{dag.dense(wildcards)}/measured.json",
     wildcard_constraints:
-        variant=variants_of("scratch_of"),
+        variant=dag.variants_of("scratch_of"),

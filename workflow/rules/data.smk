@@ -1,18 +1,16 @@
 rule pack:
     output:
-        f"{PACKS}/{{dataset}}/train.safetensors",
-        f"{PACKS}/{{dataset}}/val.safetensors",
-        f"{PACKS}/{{dataset}}/test.safetensors",
-        f"{PACKS}/{{dataset}}/source.json",
+        [split_file(dag.pack, split) for split in SPLITS],
+        f"{dag.pack}/{SOURCE}",
     log:
-        f"{PACKS}/{{dataset}}/pack.log",
+        f"{dag.pack}/pack.log",
     localrule: True
     conda:
         ENV
     params:
         folder=subpath(output[0], parent=True),
         root=f"--data-root '{SUITE.data_root}'" if SUITE.data_root else "",
-        code=code_hash("daar.data.packed"),
+        code=dag.code("pack"),
     shell:
         "python -m daar data prepare {wildcards.dataset} --out {params.folder} --download {params.root}"
         " 2>&1 | tee -i {log}"

@@ -1,8 +1,8 @@
 # What a method's scores see on a few images; included only for suites with a method that has an explain().
 rule explain:
     input:
-        dense_files,
-        packs_of,
+        dag.dense_files,
+        dag.packs,
         plan=f"{SETTING}/plan.json",
     output:
         f"{SETTING}/attention.safetensors",
@@ -12,21 +12,17 @@ rule explain:
         entry("importance", "dataset", "network", "seed")
     conda:
         ENV
-    threads: threads_of_settings
+    threads: jobs.threads_of_setting
     resources:
         gpu=1,
         turn=1,
-        mem_mb=memory,
-        runtime=minutes("score"),
+        mem_mb=jobs.memory,
+        runtime=jobs.minutes("score"),
     params:
-        base=dense_of,
-        method=method_options,
+        base=dag.dense,
+        method=dag.method_options,
         images=SUITE.calibration_images,
-        code=lambda wildcards: code_hash(
-            "daar.stages.explain",
-            network=wildcards.network,
-            files=method_of(wildcards).sources,
-        ),
+        code=dag.code("explain"),
     shell:
         "python -m daar explain {params.base} --plan {input.plan} {params.method} --dataset {wildcards.dataset}"
         " --images {params.images} --seed {wildcards.seed} --out {output} --threads {threads} 2>&1 | tee -i {log}"
@@ -34,17 +30,17 @@ rule explain:
 
 rule attention:
     input:
-        [f"{RESULTS}/{s.path}/attention.safetensors" for s in EXPLAINED.values()],
+        [f"{RESULTS}/{s.path}/attention.safetensors" for s in dag.explained],
         suite=rules.suite.output,
     output:
-        [for_report("attention", table) for table in TABLES],
-        expand(f"{RESULTS}/figures/{{table}}-attention.png", table=TABLES),
+        [figure("attention", pair) for pair in dag.pairs],
+        expand(f"{RESULTS}/figures/{{pair}}-attention.png", pair=dag.pairs),
     log:
         f"{RESULTS}/attention.log",
     localrule: True
     conda:
         ENV
     params:
-        code=code_hash("daar.report.attention"),
+        code=dag.code("attention"),
     shell:
         "python -m daar report {input.suite} --only attention 2>&1 | tee -i {log}"

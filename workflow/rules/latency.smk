@@ -1,8 +1,8 @@
-# How long a slim network takes beside its dense one; included only for suites with `latency: true`. A job takes every
-# core and a whole GPU, since whatever ran beside it would be measured too.
+# How long a slim network takes, and its dense one; included only for suites with `latency: true`. A job takes all cores
+# and a whole GPU, since whatever ran next to it would be measured too.
 rule latency:
     input:
-        dense_files,
+        dag.dense_files,
         f"{SETTING}/model.safetensors",
         f"{SETTING}/model.json",
     output:
@@ -11,16 +11,16 @@ rule latency:
         f"{SETTING}/latency.log",
     conda:
         ENV
-    threads: all_cores
+    threads: jobs.all_cores
     resources:
-        **({"slurm_extra": "--exclusive"} if ON_CLUSTER else {}),
+        **jobs.alone,
         gpu=SLOTS_PER_GPU,
-        mem_mb=memory,
-        runtime=minutes("latency"),
+        mem_mb=jobs.memory,
+        runtime=jobs.minutes("latency"),
     params:
-        base=dense_of,
+        base=dag.dense,
         folder=subpath(output[0], parent=True),
-        code=code_hash("daar.stages.latency"),
+        code=dag.code("latency"),
     shell:
         "python -m daar latency {params.folder} --against {params.base} --batch-sizes 1 128 --out {output}"
         " --threads {threads} 2>&1 | tee -i {log}"

@@ -1,13 +1,13 @@
-# report.html takes up all tables and figures, so it is included after the rules that make them.
+# report.html shows all tables and figures, so this file is included after those of the rules that make them.
 rule page:
     input:
         rules.collect.output,
         rules.tables.output,
-        rules.figures.output,
+        [getattr(rules, figures.rule(kind)).output for kind in dag.figures],
         rules.ledger.output,
-        rules.published.output if PUBLISHED else [],
+        rules.published.output if dag.published else [],
         rules.stability_report.output if SUITE.stability else [],
-        rules.attention.output if EXPLAINED else [],
+        rules.attention.output if dag.explained else [],
         suite=rules.suite.output,
     output:
         f"{RESULTS}/report.html",
@@ -17,12 +17,6 @@ rule page:
     conda:
         ENV
     params:
-        code=code_hash("daar.report.page"),
-        templates=[
-            files.sha256(path)
-            for path in sorted(
-                Path(workflow.basedir, "daar/report/templates").iterdir()
-            )
-        ],
+        code=dag.code("page"),
     shell:
         "python -m daar report {input.suite} --only page 2>&1 | tee -i {log}"

@@ -2,8 +2,8 @@
 # own (`use rule score as score_<name>`) or is a whole rule that writes the same file by any program.
 rule score:
     input:
-        dense_files,
-        packs_of,
+        dag.dense_files,
+        dag.packs,
     output:
         f"{VARIANT}/importance.safetensors",
     log:
@@ -21,17 +21,13 @@ rule score:
     resources:
         gpu=1,
         turn=1,
-        mem_mb=memory,
-        runtime=minutes("score"),
+        mem_mb=jobs.memory,
+        runtime=jobs.minutes("score"),
     params:
-        base=dense_of,
-        method=method_options,
+        base=dag.dense,
+        method=dag.method_options,
         images=SUITE.calibration_images,
-        code=lambda wildcards: code_hash(
-            "daar.stages.score",
-            network=wildcards.network,
-            files=method_of(wildcards).sources,
-        ),
+        code=dag.code("score"),
     shell:
         "python -m daar score {params.base} {params.method} --dataset {wildcards.dataset} --images {params.images}"
         " --seed {wildcards.seed} --out {output} --threads {threads} 2>&1 | tee -i {log}"
@@ -39,8 +35,8 @@ rule score:
 
 rule plan:
     input:
-        dense_files,
-        packs_of,
+        dag.dense_files,
+        dag.packs,
         importance=f"{VARIANT}/importance.safetensors",
     output:
         f"{SETTING}/plan.json",
@@ -49,32 +45,23 @@ rule plan:
     benchmark:
         f"{SETTING}/plan.benchmark.tsv"
     wildcard_constraints:
-        variant=variants_but("random_at", "scratch_of"),
+        variant=dag.variants_but(*CONTROLS),
     group:
         entry("importance", "dataset", "network", "seed")
     conda:
         ENV
-    threads: plan_threads
+    threads: jobs.threads_of_plan
     resources:
         gpu=1,
         turn=1,
-        mem_mb=memory,
-        runtime=minutes("plan"),
+        mem_mb=jobs.memory,
+        runtime=jobs.minutes("plan"),
     params:
-        base=dense_of,
-        method=method_options,
-        target=lambda wildcards: (
-            "" if wildcards.target == "own" else f"--macs-reduction {wildcards.target}"
-        ),
+        base=dag.dense,
+        method=dag.method_options,
+        target=dag.target_options,
         images=SUITE.calibration_images,
-        code=lambda wildcards: code_hash(
-            "daar.stages.plan",
-            network=wildcards.network,
-            files={
-                *method_of(wildcards).sources,
-                *policy_sources(wildcards.policy),
-            },
-        ),
+        code=dag.code("plan"),
     shell:
         "python -m daar plan {params.base} --importance {input.importance} {params.method}"
         " --policy {wildcards.policy} --scope {wildcards.scope} {params.target}"
@@ -84,8 +71,8 @@ rule plan:
 
 rule finetune:
     input:
-        dense_files,
-        packs_of,
+        dag.dense_files,
+        dag.packs,
         plan=f"{SETTING}/plan.json",
     output:
         f"{SETTING}/model.safetensors",
@@ -97,26 +84,24 @@ rule finetune:
     benchmark:
         f"{SETTING}/finetune.benchmark.tsv"
     wildcard_constraints:
-        variant=variants_but("scratch_of"),
+        variant=dag.variants_but("scratch_of"),
     retries: 2
     group:
         training_entry("tuning", "dataset", "network", "seed")
     conda:
         ENV
-    threads: threads_of_settings
+    threads: jobs.threads_of_setting
     resources:
-        **PROCESSES,
+        **jobs.processes,
         turn=1,
-        mem_mb=memory,
-        runtime=minutes("finetune"),
+        mem_mb=jobs.memory,
+        runtime=jobs.minutes("finetune"),
     params:
-        base=dense_of,
+        base=dag.dense,
         folder=subpath(output[0], parent=True),
         recipe=json.dumps(SUITE.finetune.to_json()),
         images=SUITE.calibration_images,
-        code=lambda wildcards: code_hash(
-            "daar.stages.finetune", network=wildcards.network
-        ),
+        code=dag.code("finetune"),
     shell:
         "{resources.launch} finetune {params.base} --plan {input.plan} --dataset {wildcards.dataset}"
         " --images {params.images} --seed {wildcards.seed} --recipe {params.recipe:q} --out {params.folder}"
@@ -127,42 +112,42 @@ rule finetune:
 
 rule record:
     input:
-        dense_files,
-        packs_of,
-        test_pack_of,
+        dag.dense_files,
+        dag.packs,
+        dag.test_pack,
         rules.finetune.output,
-        measured=lambda wildcards: f"{dense_of(wildcards)}/measured.json",
+        measured=lambda wildcards: f"{dag.dense(wildcards)}/measured.json",
     output:
         f"{SETTING}/record.json",
     log:
         f"{SETTING}/record.log",
     wildcard_constraints:
-        variant=variants_but("scratch_of"),
+        variant=dag.variants_but("scratch_of"),
     # before further tunings: what is finished can be kept and reported while the rest runs
     priority: 1
     group:
         training_entry("tuning", "dataset", "network", "seed")
     conda:
         ENV
-    threads: threads_of_settings
+    threads: jobs.threads_of_setting
     resources:
         gpu=1,
         turn=1,
-        mem_mb=memory,
-        runtime=minutes("record"),
+        mem_mb=jobs.memory,
+        runtime=jobs.minutes("record"),
     params:
-        base=dense_of,
+        base=dag.dense,
         folder=subpath(output[0], parent=True),
         suite=SUITE.name,
-        method=method_options,
+        method=dag.method_options,
         images=SUITE.calibration_images,
         benchmarks=[
             f"score={VARIANT}/score.benchmark.tsv",
             f"plan={SETTING}/plan.benchmark.tsv",
             f"finetune={SETTING}/finetune.benchmark.tsv",
         ],
-        made_from=made_from,
-        code=code_hash("daar.stages.record"),
+        made_from=dag.made_from,
+        code=dag.code("record"),
     shell:
         "python -m daar record {params.folder} --base {params.base} --base-measured {input.measured}"
         " --suite {params.suite} --variant {wildcards.variant} {params.method} --dataset {wildcards.dataset}"
@@ -170,24 +155,24 @@ rule record:
         " --made-from {params.made_from} --threads {threads} 2>&1 | tee -i {log}"
 
 
-if REUSED:
+if dag.reused:
 
     ruleorder: reuse > plan > random_at
     ruleorder: reuse > record
     ruleorder: reuse_scratch > record_scratch
 
-    # in place of planning, tuning and measuring, where that was done before
+    # in place of planning, tuning and measuring, where a record was kept
     rule reuse:
         input:
-            lambda wildcards: dense_files(settings_by_path()[wildcards.setting]),
-            kept=lambda wildcards: str(REUSED[wildcards.setting]),
+            lambda wildcards: dag.dense_files(dag.settings[wildcards.setting]),
+            kept=lambda wildcards: str(dag.reused[wildcards.setting]),
         output:
             f"{RESULTS}/{{setting}}/record.json",
             f"{RESULTS}/{{setting}}/plan.json",
         log:
             f"{RESULTS}/{{setting}}/record.log",
         wildcard_constraints:
-            setting=reused(scratch=False),
+            setting=dag.reused_settings(scratch=False),
         localrule: True
         conda:
             ENV
@@ -201,4 +186,4 @@ if REUSED:
         output:
             f"{RESULTS}/{{setting}}/record.json",
         wildcard_constraints:
-            setting=reused(scratch=True),
+            setting=dag.reused_settings(scratch=True),

@@ -1,23 +1,3 @@
-TABLES = [
-    f"{dataset}-{network}" for dataset in SUITE.datasets for network in SUITE.networks
-]
-# ending of a page's name → its caption
-PAGES = {
-    "": "../report/table.rst",
-    "-costs": "../report/costs.rst",
-    **{f"-ablation-{m}": "../report/ablation.rst" for m in SUITE.ablations},
-}
-
-
-# what tables/<pair>-published.* there will be
-PUBLISHED = [
-    f"{dataset}-{network}"
-    for dataset in SUITE.datasets
-    for network in SUITE.networks
-    if (dataset, network) in literature.pairs()
-]
-
-
 rule suite:
     output:
         f"{RESULTS}/suite.json",
@@ -27,15 +7,15 @@ rule suite:
     conda:
         ENV
     params:
-        config=json.dumps(suites.normal_form(config)),
+        config=json.dumps(reading.normal_form(config)),
     shell:
         "python -m daar suite write {params.config:q} --out {output} 2>&1 | tee -i {log}"
 
 
 rule collect:
     input:
-        [f"{RESULTS}/{setting.path}/record.json" for setting in SETTINGS],
-        [f"{RESULTS}/{s.path}/latency.json" for s in SETTINGS if SUITE.latency],
+        dag.of_settings("record.json"),
+        dag.of_settings("latency.json") if SUITE.latency else [],
         suite=rules.suite.output,
     output:
         f"{RESULTS}/results.csv",
@@ -45,7 +25,7 @@ rule collect:
     conda:
         ENV
     params:
-        code=code_hash("daar.report.collect"),
+        code=dag.code("collect"),
     shell:
         "python -m daar report {input.suite} --only collect 2>&1 | tee -i {log}"
 
@@ -56,60 +36,54 @@ rule tables:
         suite=rules.suite.output,
     output:
         [
-            table_for_report(page.removeprefix("-"), table, caption)
-            for page, caption in PAGES.items()
-            for table in TABLES
+            table(page.removeprefix("-"), pair, caption)
+            for page, caption in dag.pages.items()
+            for pair in dag.pairs
         ],
         expand(
-            f"{RESULTS}/tables/{{table}}{{page}}.{{form}}",
-            table=TABLES,
-            page=PAGES,
+            f"{RESULTS}/tables/{{pair}}{{page}}.{{form}}",
+            pair=dag.pairs,
+            page=dag.pages,
             form=["csv", "tex", "html"],
         ),
-        expand(f"{RESULTS}/tables/{{table}}-differences.csv", table=TABLES),
+        expand(f"{RESULTS}/tables/{{pair}}-differences.csv", pair=dag.pairs),
     log:
         f"{RESULTS}/tables.log",
     localrule: True
     conda:
         ENV
     params:
-        code=code_hash("daar.report.tables"),
+        code=dag.code("tables"),
     shell:
         "python -m daar report {input.suite} --only tables 2>&1 | tee -i {log}"
 
 
-rule figures:
-    input:
-        rules.collect.output,
-        [
-            f"{RESULTS}/{s.path}/plan.json"
-            for s in SETTINGS
-            if s.variant.method != "scratch_of"
-        ],
-        [f"{RESULTS}/{setting.path}/record.json" for setting in SETTINGS],
-        sorted(
-            {
-                f"{RESULTS}/{Path(s.path).parent}/importance.safetensors"
-                for s in SETTINGS
-                if s.variant.name in SCORED
-            }
-        ),
-        suite=rules.suite.output,
-    output:
-        [for_report(kind, table) for kind in KINDS for table in TABLES],
-        expand(f"{RESULTS}/figures/{{table}}-{{kind}}.png", table=TABLES, kind=KINDS),
-    log:
-        f"{RESULTS}/figures.log",
-    localrule: True
-    conda:
-        ENV
-    params:
-        code=code_hash("daar.report.figures"),
-    shell:
-        "python -m daar report {input.suite} --only figures 2>&1 | tee -i {log}"
+# each with the code of its own, so that an edit of one draws that one again
+for kind in dag.figures:
+
+    rule:
+        name:
+            figures.rule(kind)
+        input:
+            rules.collect.output,
+            dag.figure_inputs(kind),
+            suite=rules.suite.output,
+        output:
+            [figure(kind, pair) for pair in dag.pairs],
+            expand(f"{RESULTS}/figures/{{pair}}-{kind}.png", pair=dag.pairs),
+        log:
+            f"{RESULTS}/{kind}.log",
+        localrule: True
+        conda:
+            ENV
+        params:
+            kind=kind,
+            code=dag.code(figures.rule(kind)),
+        shell:
+            "python -m daar report {input.suite} --only {params.kind} 2>&1 | tee -i {log}"
 
 
-if EXPLAINED:
+if dag.explained:
 
     include: "explain.smk"
 
@@ -119,7 +93,7 @@ rule ledger:
         rules.collect.output,
         suite=rules.suite.output,
     output:
-        table_for_report("ledger", "", "../report/ledger.rst"),
+        table("ledger", "", "ledger"),
         f"{RESULTS}/tables/ledger.csv",
     log:
         f"{RESULTS}/ledger.log",
@@ -127,30 +101,25 @@ rule ledger:
     conda:
         ENV
     params:
-        code=code_hash("daar.report.ledger"),
-        published=files.sha256(literature.FILE),
+        code=dag.code("ledger"),
     shell:
         "python -m daar report {input.suite} --only ledger 2>&1 | tee -i {log}"
 
 
-if PUBLISHED:
+if dag.published:
 
     rule published:
         input:
             suite=rules.suite.output,
         output:
-            [
-                table_for_report("published", pair, "../report/published.rst")
-                for pair in PUBLISHED
-            ],
-            expand(f"{RESULTS}/tables/{{pair}}-published.csv", pair=PUBLISHED),
+            [table("published", pair, "published") for pair in dag.published],
+            expand(f"{RESULTS}/tables/{{pair}}-published.csv", pair=dag.published),
         log:
             f"{RESULTS}/published.log",
         localrule: True
         conda:
             ENV
         params:
-            code=code_hash("daar.report.published"),
-            published=files.sha256(literature.FILE),
+            code=dag.code("published"),
         shell:
             "python -m daar report {input.suite} --only published 2>&1 | tee -i {log}"

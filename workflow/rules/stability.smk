@@ -1,39 +1,32 @@
 # How many calibration images an importance needs; included only for suites with the key `stability`.
 rule stability:
     input:
-        first_dense_files,
-        packs_of,
+        dag.first_dense_files,
+        dag.packs,
     output:
-        f"{RESULTS}/{{dataset}}/{{network}}/stability/{{variant}}.json",
+        f"{dag.stability}.json",
     log:
-        f"{RESULTS}/{{dataset}}/{{network}}/stability/{{variant}}.log",
+        f"{dag.stability}.log",
     benchmark:
-        f"{RESULTS}/{{dataset}}/{{network}}/stability/{{variant}}.benchmark.tsv"
+        f"{dag.stability}.benchmark.tsv"
     conda:
         ENV
-    threads: threads_of_dense
+    threads: jobs.threads_of_dense
     resources:
         gpu=1,
-        mem_mb=memory,
-        # as many scorings as there are draws, of this many images together for every draw
-        runtime=minutes(
+        mem_mb=jobs.memory,
+        runtime=jobs.minutes(
             "score",
-            times=len(SUITE.stability.seeds)
-            * sum(SUITE.stability.images)
-            / SUITE.calibration_images,
+            times=SUITE.stability.scored_images / SUITE.calibration_images,
         ),
     params:
         base=subpath(input[0], parent=True),
-        method=method_options,
+        method=dag.method_options,
         images=SUITE.stability.images,
         seeds=SUITE.stability.seeds,
         target=SUITE.stability.macs_reduction,
         scope=SUITE.scope,
-        code=lambda wildcards: code_hash(
-            "daar.stages.stability",
-            network=wildcards.network,
-            files=method_of(wildcards).sources,
-        ),
+        code=dag.code("stability"),
     shell:
         "python -m daar stability {params.base} {params.method} --dataset {wildcards.dataset}"
         " --images {params.images} --seeds {params.seeds} --macs-reduction {params.target} --scope {params.scope}"
@@ -43,34 +36,23 @@ rule stability:
 rule stability_report:
     input:
         expand(
-            f"{RESULTS}/{{dataset}}/{{network}}/stability/{{variant}}.json",
+            f"{dag.stability}.json",
             dataset=SUITE.datasets,
             network=SUITE.networks,
             variant=SUITE.stability.variants,
         ),
         suite=rules.suite.output,
     output:
-        [
-            table_for_report("stability", table, "../report/stability.rst")
-            for table in TABLES
-        ],
-        [
-            report(
-                f"{RESULTS}/figures/{table}-stability.svg",
-                category="Figures",
-                caption="../report/stability.rst",
-                labels={"figure": "images needed", "of": table},
-            )
-            for table in TABLES
-        ],
-        expand(f"{RESULTS}/tables/{{table}}-stability.csv", table=TABLES),
-        expand(f"{RESULTS}/figures/{{table}}-stability.png", table=TABLES),
+        [table("stability", pair, "stability") for pair in dag.pairs],
+        [figure("stability", pair) for pair in dag.pairs],
+        expand(f"{RESULTS}/tables/{{pair}}-stability.csv", pair=dag.pairs),
+        expand(f"{RESULTS}/figures/{{pair}}-stability.png", pair=dag.pairs),
     log:
         f"{RESULTS}/stability.log",
     localrule: True
     conda:
         ENV
     params:
-        code=code_hash("daar.report.stability"),
+        code=dag.code("stability_report"),
     shell:
         "python -m daar report {input.suite} --only stability 2>&1 | tee -i {log}"
