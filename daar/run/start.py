@@ -1,0 +1,92 @@
+"""Start a suite by Snakemake, from any folder, with the Snakefile that comes with daar."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+from daar.errors import unknown
+from daar.storage.bundled import ROOT, SUITES
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# options of Snakemake that say how many jobs run at once, or where; `--cores` would contradict them
+_SAY_HOW_MANY = ("--cores", "-c", "--jobs", "-j", "--profile", "--executor", "-e")
+
+
+def find_suite(name: str) -> Path:
+    """The file of a suite.
+
+    Args:
+        name: a path, or the name of a suite that comes with daar.
+
+    Raises:
+        InputError: there is neither; lists the suites that come with daar.
+    """
+    shipped = {path.stem: path for path in SUITES.glob("*.yaml")}
+    path = Path(name)
+    if path.is_file():
+        return path
+    if name in shipped:
+        return shipped[name]
+    hint = "Name one of them, or a file; `daar init DIR` writes one to start from."
+    raise unknown("suite", name, list(shipped), hint)
+
+
+def command(suite: Path, cores: int, options: Sequence[str] = ()) -> list[str]:
+    """The command line of Snakemake.
+
+    Args:
+        suite: its file.
+        cores: for Snakemake, unless its options say it themselves.
+        options: Snakemake's own.
+    """
+    # `-j8` and `--jobs=8` are as good as `-j 8`
+    says_how_many = any(option.split("=")[0] in _SAY_HOW_MANY or option[:2] in ("-j", "-c", "-e") for option in options)
+    return [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *(() if says_how_many else ("--cores", str(cores))),
+        *options,
+        *("--configfile", str(suite)),
+    ]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command to its end, and pass signals on to it and to all that it started.
+
+    It gets a process group of its own, so that Ctrl-C in a terminal reaches it once, through here.
+
+    Returns:
+        Its exit code; 130, 143 or 129 after a SIGINT, SIGTERM or SIGHUP.
+    """
+    process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, process_group=0)
+    with _passing_on(process) as received:
+        code = process.wait()
+    if received:
+        return 128 + received[0]
+    return code if code >= 0 else 128 - code
+
+
+@contextlib.contextmanager
+def _passing_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """Send the process's group every signal that comes here; yields their numbers."""
+    received: list[int] = []
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.killpg(process.pid, number)
+
+    # what this process was told to ignore stays ignored
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    watched = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
+    for number in watched:
+        signal.signal(number, pass_on)
+    try:
+        yield received
+    finally:
+        for number, old in watched.items():
+            signal.signal(number, old)
