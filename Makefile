@@ -3,7 +3,21 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-SUITE  := workflow/config/demo.yaml
+PIP    := $(BIN)/python -m pip install --disable-pip-version-check
+TORCH  := ^(torch|torchvision)==
+CUDA   := ^(nvidia-[a-z0-9-]*|cuda-[a-z]*|triton)==
+
+ifdef CPU
+# uv knows where PyTorch's builds without CUDA are; all else is of the same lock
+SIZE := PyTorch without CUDA and all other locked packages, about @CPUDOWN@ MB to download and @CPUDISK@ on disk
+INSTALL_LOCKED = $(PIP) $$(grep -E '^uv==' requirements.lock) && { \
+	  $(BIN)/python -m uv pip install --python $(BIN)/python --no-deps --torch-backend cpu $$(grep -E '$(TORCH)' requirements.lock) \
+	  || { echo "PyTorch's builds without CUDA cannot be had from here. Run: make setup" >&2; exit 2; }; } && \
+	  grep -vE '$(TORCH)|$(CUDA)' requirements.lock > $(VENV)/cpu.lock && $(PIP) -r $(VENV)/cpu.lock
+else
+SIZE := $(if $(filter Linux,$(shell uname)),about @DOWN@ to download and @DISK@ on disk with CUDA's libraries (make setup CPU=1: without them),about 0.5 GB to download)
+INSTALL_LOCKED = $(PIP) -r requirements.lock
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-full lint lock clean
@@ -11,19 +25,21 @@ SUITE  := workflow/config/demo.yaml
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-setup: $(STAMP) ## create .venv with the locked packages
+setup: $(STAMP) ## create .venv with the locked packages; CPU=1: without CUDA's
+	@echo "daar is set up in $(VENV). Next: make demo, or . $(BIN)/activate && daar --help"
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "daar needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1). Run: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	@echo "Setting daar up in $(CURDIR)/$(VENV): $(SIZE)."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(INSTALL_LOCKED)
+	@echo "All packages are there. Installing daar itself, from this checkout."
+	@$(PIP) --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: $(STAMP) ## run the whole DAG on scikit-learn's digits, in minutes on a CPU
-	@$(BIN)/snakemake --cores all --configfile $(SUITE)
-	@$(BIN)/python -m daar report $(SUITE) --where
+	@$(BIN)/python -m daar run demo
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -8,19 +8,23 @@ import sys
 from collections.abc import Sequence
 
 from daar import __version__
-from daar.cli import analysis, data, deployment, measuring, pruning, reporting, suites, training, views
+from daar.cli import analysis, data, deployment, measuring, pruning, reporting, running, suites, training, views
 from daar.cli.arguments import silence
 from daar.device import distributed
 from daar.errors import InputError, first_line, is_out_of_memory
 from daar.training.interrupts import Interrupted
 
 # in the order in which the help lists them
-_FAMILIES = (views, data, training, pruning, measuring, deployment, suites, reporting, analysis)
+_FAMILIES = (running, views, data, training, pruning, measuring, deployment, suites, reporting, analysis)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; exits with 0, 2 for bad input, 130 or 143 after a signal."""
-    execute(_parser().parse_args(arguments))
+    own, snakemake = running.split(sys.argv[1:] if arguments is None else arguments)
+    parsed = _parser().parse_args(own)
+    if snakemake:
+        parsed.snakemake = snakemake
+    execute(parsed)
 
 
 def execute(parsed: argparse.Namespace) -> None:

@@ -32,7 +32,7 @@ def report(a: Namespace) -> None:
     found = reading.load(a.suite)
     folder = a.results / found.name
     if a.where:
-        print(_where(folder))
+        print(where(folder))
         return
     from daar.report import collect, context, failures
     from daar.report.attention import write_attention
@@ -71,10 +71,11 @@ def report(a: Namespace) -> None:
     if a.only in (None, "page"):
         write_page(found, folder, a.suite)
     if a.only is None:
-        print(_where(folder))
+        print(where(folder))
 
 
-def _where(folder: Path) -> str:
+def where(folder: Path) -> str:
+    """Where report, tables, figures and records of a suite lie, a line each; InputError if some are not there yet."""
     rows = {
         "report": "report.html",
         "tables": "tables/*-*.md",
@@ -85,6 +86,6 @@ def _where(folder: Path) -> str:
     # a pair's main table has the shortest name
     found = {what: sorted(folder.glob(pattern), key=lambda p: (len(str(p)), p)) for what, pattern in rows.items()}
     if missing := [what for what, paths in found.items() if not paths]:
-        raise InputError(f"{folder} has no {missing[0]} yet. Run: snakemake --cores all --configfile SUITE.yaml")
+        raise InputError(f"{folder} has no {missing[0]} yet. Run: daar run SUITE.yaml")
     shown = {w: str(p[0]) if len(p) == 1 else f"{p[0]} and {len(p) - 1} more" for w, p in found.items()}
     return "\n".join(f"{what + ':':<13}{where}" for what, where in shown.items())

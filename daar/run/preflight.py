@@ -54,7 +54,7 @@ def require_runnable(suite: Suite, packs: Path, *, elsewhere: bool = False) -> N
         on_cpu = "" if suite.allow_cpu else "add --config allow_cpu=true to "
         raise InputError(
             f"suite {suite.name!r} cannot run here: {'; '.join(found)}. On {where} it would take roughly "
-            f"{readable(hours(suite))} of training. Run `make demo` for a small suite, or {on_cpu}run this one "
+            f"{readable(hours(suite))} of training. Run `daar run demo` for a small suite, or {on_cpu}run this one "
             f"{'' if suite.allow_cpu else 'on the CPU '}once its data are there."
         )
 

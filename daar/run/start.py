@@ -1,86 +1,92 @@
-"""Before the first job and after a failed one: what the workflow checks, and what it says to who started it.
+"""Start a suite by Snakemake, from any folder, with the Snakefile that comes with daar."""
 
-Imported while the DAG is built: no torch.
-"""
-
-import re
+import contextlib
+import os
+import signal
+import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
-from daar.cluster import slurm, watching
-from daar.run import preflight, reuse
-from daar.run.dag import Dag
-from daar.suite import paths
+from daar.errors import unknown
+from daar.storage.bundled import ROOT, SUITES
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# options of Snakemake that say how many jobs run at once, or where; `--cores` would contradict them
+_SAY_HOW_MANY = ("--cores", "-c", "--jobs", "-j", "--profile", "--executor", "-e")
 
 
-def check(dag: Dag, *, on_cluster: bool) -> None:
-    """Stop a run that cannot succeed, and say how many settings have a kept record.
+def find_suite(name: str) -> Path:
+    """The file of a suite.
+
+    Args:
+        name: a path, or the name of a suite that comes with daar.
 
     Raises:
-        InputError: data, weights or a device are missing.
+        InputError: there is neither; lists the suites that come with daar.
     """
-    preflight.require_runnable(dag.suite, Path(paths.PACKS), elsewhere=on_cluster)
-    if dag.reused:
-        kept = reuse.REFERENCE / dag.suite.name
-        _say(
-            f"{len(dag.reused)} of {len(dag.settings)} settings have a record in {kept}, made from the same code and "
-            "settings; it stands for them. --config reuse=false runs all here"
-        )
+    shipped = {path.stem: path for path in SUITES.glob("*.yaml")}
+    path = Path(name)
+    if path.is_file():
+        return path
+    if name in shipped:
+        return shipped[name]
+    hint = "Name one of them, or a file; `daar init DIR` writes one to start from."
+    raise unknown("suite", name, list(shipped), hint)
 
 
-def check_cluster(
-    dag: Dag, requests: Sequence[Mapping[str, Any]], plugin: Any, settings: Any, unmeasured: str | None
-) -> None:
-    """Stop a run that its scheduler would never finish, or say what is uncertain, before anything is queued.
+def command(suite: Path, cores: int, options: Sequence[str] = ()) -> list[str]:
+    """The command line of Snakemake.
 
     Args:
-        dag: of the suite.
-        requests: resources of the queue entries that will be submitted; where there are none nothing is checked.
-        plugin: Snakemake's executor plugin.
-        settings: its settings.
-        unmeasured: why the jobs' times follow from MACs, or None.
-
-    Raises:
-        InputError: as `daar.cluster.slurm` has it.
+        suite: its file.
+        cores: for Snakemake, unless its options say it themselves.
+        options: Snakemake's own.
     """
-    if not requests:
-        return
-    if unmeasured:
-        _say(
-            f"{unmeasured}; times and memory that jobs ask for follow from MACs. Better: on a node of the kind that "
-            "they will have, daar suite check SUITE.yaml --cluster"
-        )
-    watching.keep_watching(plugin.executor)
-    if plugin.name == "slurm":
-        slurm.require_startable(requests, status_command=settings.status_command)
-        if untried := slurm.require_shared_folder(requests[0], Path(dag.results)):
-            _say(untried)
+    # `-j8` and `--jobs=8` are as good as `-j 8`
+    says_how_many = any(option.split("=")[0] in _SAY_HOW_MANY or option[:2] in ("-j", "-c", "-e") for option in options)
+    return [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *(() if says_how_many else ("--cores", str(cores))),
+        *options,
+        *("--configfile", str(suite)),
+    ]
 
 
-def submitted(dag: Any) -> list[dict[str, Any]]:
-    """Resources of the queue entries that a run will submit: groups, and jobs without a group.
+def run(arguments: Sequence[str]) -> int:
+    """Run a command to its end, and pass signals on to it and to all that it started.
 
-    Args:
-        dag: Snakemake's own, `workflow.dag`.
+    It gets a process group of its own, so that Ctrl-C in a terminal reaches it once, through here.
+
+    Returns:
+        Its exit code; 130, 143 or 129 after a SIGINT, SIGTERM or SIGHUP.
     """
-    entries = dict.fromkeys(dag.get_job_group(job) or job for job in dag.needrun_jobs())
-    return [dict(entry.resources.items()) for entry in entries if not entry.is_local]
+    process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, process_group=0)
+    with _passing_on(process) as received:
+        code = process.wait()
+    if received:
+        return 128 + received[0]
+    return code if code >= 0 else 128 - code
 
 
-def last_lines(snakemake_logs: Iterable[str]) -> list[str]:
-    """The last line of the log of every job that failed, which says what to do.
+@contextlib.contextmanager
+def _passing_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """Send the process's group every signal that comes here; yields their numbers."""
+    received: list[int] = []
 
-    Args:
-        snakemake_logs: files that name the failed jobs' logs.
-    """
-    text = "".join(Path(file).read_text(encoding="utf-8") for file in snakemake_logs)
-    # a job that was tried again is there several times
-    logs = dict.fromkeys(re.findall(r"^    log: (\S+) \(check log", text, re.MULTILINE))
-    last = {log: Path(log).read_text(encoding="utf-8").splitlines()[-1:] for log in logs if Path(log).exists()}
-    return [f"{log}: {line}" for log, lines in last.items() for line in lines]
+    def pass_on(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.killpg(process.pid, number)
 
-
-def _say(text: str) -> None:
-    print(f"daar: {text}", file=sys.stderr)
+    # what this process was told to ignore stays ignored
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    watched = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
+    for number in watched:
+        signal.signal(number, pass_on)
+    try:
+        yield received
+    finally:
+        for number, old in watched.items():
+            signal.signal(number, old)

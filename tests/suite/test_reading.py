@@ -262,7 +262,7 @@ def test_a_suite_that_cannot_run_says_why_where_how_long_and_what_else(
         "no GPU",
         "roughly",
         "hours",
-        "make demo",
+        "daar run demo",
         "allow_cpu",
     ):
         assert part in message, part

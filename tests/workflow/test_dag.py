@@ -132,7 +132,7 @@ def test_the_paper_suite_needs_data_and_a_gpu_to_run_but_not_to_be_planned(tmp_p
         str(tmp_path),
         "no GPU",
         "hours",
-        "make demo",
+        "daar run demo",
         "allow_cpu=true",
     ):
         assert part in last, part
@@ -152,7 +152,7 @@ def test_weights_that_are_not_there_stop_a_run_but_not_a_dry_run(tmp_path: Path,
     assert done.returncode == 2, done.stdout + done.stderr
     last = done.stderr.splitlines()[-1]
     assert "no weights for resnet20: looked for a.th and root/a.th; fetch them from https://example.org/a.th" in last
-    assert last.endswith("Run `make demo` for a small suite, or run this one once its data are there.")
+    assert last.endswith("Run `daar run demo` for a small suite, or run this one once its data are there.")
     assert not (tmp_path / "results" / "dense").exists()
     assert dry_run("--configfile", "tiny.yaml", cwd=tmp_path)["import_weights"] == 1
 

@@ -8,7 +8,7 @@ from daar.data.pack_files import SOURCE, SPLITS, split_file
 from daar.device import gpu
 from daar.errors import InputError
 from daar.methods import discovery
-from daar.run import start
+from daar.run import handlers
 from daar.run.dag import Dag
 from daar.run.jobs import Jobs, Where, gpu_limit
 from daar.suite import figures, paths, reading
@@ -127,11 +127,11 @@ def table(what, pair, caption):
 
 onstart:
     try:
-        start.check(dag, on_cluster=ON_CLUSTER)
+        handlers.check(dag, on_cluster=ON_CLUSTER)
         if ON_CLUSTER:
-            start.check_cluster(
+            handlers.check_cluster(
                 dag,
-                start.submitted(workflow.dag),
+                handlers.submitted(workflow.dag),
                 workflow.executor_plugin,
                 workflow.executor_settings,
                 jobs.unmeasured,
@@ -142,4 +142,4 @@ onstart:
 
 onerror:
     # repeated where the user is looking
-    print(*start.last_lines(log), sep="\n", file=sys.stderr)
+    print(*handlers.last_lines(log), sep="\n", file=sys.stderr)

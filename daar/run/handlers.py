@@ -1,0 +1,86 @@
+"""Before the first job and after a failed one: what the workflow checks, and what it says to who started it.
+
+Imported while the DAG is built: no torch.
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from daar.cluster import slurm, watching
+from daar.run import preflight, reuse
+from daar.run.dag import Dag
+from daar.suite import paths
+
+
+def check(dag: Dag, *, on_cluster: bool) -> None:
+    """Stop a run that cannot succeed, and say how many settings have a kept record.
+
+    Raises:
+        InputError: data, weights or a device are missing.
+    """
+    preflight.require_runnable(dag.suite, Path(paths.PACKS), elsewhere=on_cluster)
+    if dag.reused:
+        kept = reuse.REFERENCE / dag.suite.name
+        _say(
+            f"{len(dag.reused)} of {len(dag.settings)} settings have a record in {kept}, made from the same code and "
+            "settings; it stands for them. --config reuse=false runs all here"
+        )
+
+
+def check_cluster(
+    dag: Dag, requests: Sequence[Mapping[str, Any]], plugin: Any, settings: Any, unmeasured: str | None
+) -> None:
+    """Stop a run that its scheduler would never finish, or say what is uncertain, before anything is queued.
+
+    Args:
+        dag: of the suite.
+        requests: resources of the queue entries that will be submitted; where there are none nothing is checked.
+        plugin: Snakemake's executor plugin.
+        settings: its settings.
+        unmeasured: why the jobs' times follow from MACs, or None.
+
+    Raises:
+        InputError: as `daar.cluster.slurm` has it.
+    """
+    if not requests:
+        return
+    if unmeasured:
+        _say(
+            f"{unmeasured}; times and memory that jobs ask for follow from MACs. Better: on a node of the kind that "
+            "they will have, daar suite check SUITE.yaml --cluster"
+        )
+    watching.keep_watching(plugin.executor)
+    if plugin.name == "slurm":
+        slurm.require_startable(requests, status_command=settings.status_command)
+        if untried := slurm.require_shared_folder(requests[0], Path(dag.results)):
+            _say(untried)
+
+
+def submitted(dag: Any) -> list[dict[str, Any]]:
+    """Resources of the queue entries that a run will submit: groups, and jobs without a group.
+
+    Args:
+        dag: Snakemake's own, `workflow.dag`.
+    """
+    entries = dict.fromkeys(dag.get_job_group(job) or job for job in dag.needrun_jobs())
+    return [dict(entry.resources.items()) for entry in entries if not entry.is_local]
+
+
+def last_lines(snakemake_logs: Iterable[str]) -> list[str]:
+    """The last line of the log of every job that failed, which says what to do.
+
+    Args:
+        snakemake_logs: files that name the failed jobs' logs.
+    """
+    text = "".join(Path(file).read_text(encoding="utf-8") for file in snakemake_logs)
+    # a job that was tried again is there several times
+    logs = dict.fromkeys(re.findall(r"^    log: (\S+) \(check log", text, re.MULTILINE))
+    last = {log: Path(log).read_text(encoding="utf-8").splitlines()[-1:] for log in logs if Path(log).exists()}
+    return [f"{log}: {line}" for log, lines in last.items() for line in lines]
+
+
+def _say(text: str) -> None:
+    print(f"daar: {text}", file=sys.stderr)
