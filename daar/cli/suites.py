@@ -3,6 +3,7 @@
 Heavy modules are imported where they are needed.
 """
 
+import functools
 import sys
 import tempfile
 from argparse import Namespace
@@ -30,6 +31,7 @@ def add_commands(subparsers: Any) -> None:
     )
     _add_check(suite)
     _add_keep(suite)
+    _add_carry(suite)
     _add_write(suite)
     _add_reuse(subparsers)
     _add_reproduce(subparsers)
@@ -52,6 +54,19 @@ def _add_keep(suite: Any) -> None:
     words = "copy its finished records, tables, figures and page to results/reference"
     command = options.command(suite, "keep", keep_suite, words)
     command.add_argument("suite", type=Path, metavar="SUITE.yaml")
+    options.add_results(command)
+    words = "folder of kept results (default: results/reference)"
+    command.add_argument("--reference", type=Path, default=reuse.REFERENCE, help=words)
+
+
+def _add_carry(suite: Any) -> None:
+    words = "give its kept records the hash of today's code, where that is shown to give the same results"
+    command = options.command(suite, "carry", carry_suite, words)
+    command.add_argument("suite", type=Path, metavar="SUITE.yaml")
+    words = "checkout of the code that the records were made by (git worktree add DIR COMMIT)"
+    command.add_argument("--from", dest="earlier", required=True, type=Path, metavar="DIR", help=words)
+    words = "settings to tune by both, where code that trains, tunes or measures has changed (default: 0)"
+    command.add_argument("--retune", type=int, default=0, metavar="N", help=words)
     options.add_results(command)
     words = "folder of kept results (default: results/reference)"
     command.add_argument("--reference", type=Path, default=reuse.REFERENCE, help=words)
@@ -122,6 +137,21 @@ def keep_suite(a: Namespace) -> None:
     found = reading.load(a.suite)
     kept = reuse.keep(found, a.results, a.reference)
     print(f"{kept['records']} of {kept['settings']} records are in {a.reference / found.name}")
+
+
+def carry_suite(a: Namespace) -> None:
+    """`daar suite carry`; exits with 1 where a record stays as it is."""
+    from daar.run.carry import FILE, carry
+    from daar.run.checkout import Checkout
+
+    suite, earlier = reading.load(a.suite), Checkout(a.earlier)
+    say = functools.partial(print, flush=True)
+    outcome = carry(suite, a.suite, earlier, results=a.results, reference=a.reference, sample=a.retune, say=say)
+    stay = len(outcome.refused)
+    print(f"{outcome.carried} records carried over, {outcome.current} were current, {stay} stay as they are")
+    print(f"what was compared: {a.reference / suite.name / FILE}")
+    if outcome.refused:
+        sys.exit(1)
 
 
 def reuse_record(a: Namespace) -> None:

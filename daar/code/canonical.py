@@ -13,7 +13,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from daar.code.scopes import Bindings, Comprehension, Function, Scope, imported, is_type_checking, of_comprehension, of_function
+from daar.code.scopes import (
+    Bindings,
+    Comprehension,
+    Function,
+    Scope,
+    imported,
+    is_type_checking,
+    of_comprehension,
+    of_function,
+)
 
 # of the fields of ast's nodes those that change no result, or that not every version of Python has
 _LEFT_OUT = {"ctx", "kind", "type_comment", "type_params"}

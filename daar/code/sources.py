@@ -2,8 +2,8 @@
 
 From the entries on, definitions (functions, classes, constants: top-level statements that bind a name) are numbered in
 the order in which they are first mentioned, depth first, and mentioned by number. So no name of a definition or a
-module counts, nor which definition lies in which file. Whatever counts within a definition: see daar/code/canonical.py. Classes
-that only annotations name come last: what is called on an argument is theirs.
+module counts, nor which definition lies in which file. What counts within a definition: see canonical.py. Classes that
+only annotations name come last: what is called on an argument is theirs.
 
 A module that carries results without shaping them says so: `RESULT_NEUTRAL = "<why>"`. Of what is mentioned of such a
 module the name counts, and nothing is followed.
@@ -130,10 +130,14 @@ class Sources:
         package: its name.
         neutral: modules that carry results without shaping them, beyond those that say so.
         typed: whether classes count that only annotations name.
+
+    Attributes:
+        root: as given, resolved.
     """
 
     def __init__(self, root: Path, package: str = "daar", *, neutral: Iterable[str] = (), typed: bool = True) -> None:
-        self._root, self._package, self._typed = Path(root).resolve(), package, typed
+        self.root = Path(root).resolve()
+        self._package, self._typed = package, typed
         self._neutral = set(neutral)
         self._is_said_neutral: dict[Path, bool] = {}
         self._modules: dict[Path, Module] = {}
@@ -253,14 +257,14 @@ class Sources:
 
     def _title(self, file: Path) -> str:
         """The dotted name of one of the package's modules; of others the path."""
-        if not file.is_relative_to(self._root / self._package):
+        if not file.is_relative_to(self.root / self._package):
             return str(file)
         place = file.parent if file.name == "__init__.py" else file.with_suffix("")
-        return ".".join(place.relative_to(self._root).parts)
+        return ".".join(place.relative_to(self.root).parts)
 
     def _find(self, dotted: str) -> Path | None:
         """The file, or folder without `__init__.py`, of a module of the package."""
-        place: Path | None = self._root
+        place: Path | None = self.root
         first, *others = dotted.split(".")
         for part in [first, *others] if first == self._package else [""]:
             place = None if place is None else self._inside(place, part)

@@ -211,11 +211,3 @@ def problem(name: str, network: str, target: float | None) -> str | None:
     if name in OWN:
         return _no_rate(name) if target is None else None
     return published_ratios.problem(name, network, target) if name in published_ratios.find() else None
-
-
-def sources(name: str, extra: Sequence[Path] = ()) -> list[Path]:
-    """The files, beyond daar's modules, that a policy's counts follow from: a paper's ratios, or a method's code."""
-    if name in published_ratios.find():
-        return [published_ratios.find()[name].file]
-    methods = discovery.find(extra).values()
-    return [file for m in methods if m.plans is not None and m.policy == name for file in m.sources]

@@ -5,17 +5,21 @@ The rules take its hash as a param, so that an edit makes the result again; a ke
 """
 
 import functools
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from daar import models
+from daar.code.sources import Sources
+from daar.methods import discovery
 from daar.methods.discovery import Method
-from daar.pruning import policies
+from daar.pruning import published_ratios
 from daar.report import literature
-from daar.storage import files, provenance
-from daar.storage.bundled import PACKAGE
+from daar.storage.bundled import PACKAGE, ROOT
 from daar.suite import figures
+from daar.suite.definition import Setting, Suite
+
+# the code that runs here
+HERE = Sources(PACKAGE.parent)
 
 
 @dataclass(frozen=True)
@@ -25,18 +29,20 @@ class Stage:
     Attributes:
         entries: functions that make it, as module:function; whatever they call counts.
         network: functions of the network's family that it calls.
-        method: whether it runs the setting's method.
+        method: functions of the setting's method that it calls.
         policy: whether it runs the setting's policy.
         data: files that come with daar, or folders of them.
     """
 
     entries: tuple[str, ...]
     network: tuple[str, ...] = ()
-    method: bool = False
+    method: tuple[str, ...] = ()
     policy: bool = False
     data: tuple[Path, ...] = ()
 
 
+# what reading a slim network's checkpoint runs, which is neutral, and what is called on what it gives
+_LOADED = ("daar.pruning.groups:channel_graph", "daar.pruning.slim:slim", "daar.pruning.plan:load")
 _BUILD = ("build",)
 _INITIALISE = ("build", "initialise")
 
@@ -44,16 +50,16 @@ STAGES = {
     "pack": Stage(("daar.data.packed:prepare", "daar.data.image_folder:prepare")),
     "train": Stage(("daar.stages.train:train",), _INITIALISE),
     "import_weights": Stage(("daar.stages.import_weights:import_weights",), _BUILD),
-    "measure": Stage(("daar.stages.measure:measure",)),
-    "score": Stage(("daar.stages.score:score",), _BUILD, method=True),
-    "plan": Stage(("daar.stages.plan:plan",), _BUILD, method=True, policy=True),
-    "random_at": Stage(("daar.pruning.random_at:random_at",), _BUILD),
+    "measure": Stage(("daar.stages.measure:measure", *_LOADED)),
+    "score": Stage(("daar.stages.score:score",), _BUILD, method=("score",)),
+    "plan": Stage(("daar.stages.plan:plan",), _BUILD, policy=True),
+    "random_at": Stage(("daar.pruning.random_at:random_at", *_LOADED), _BUILD),
     "finetune": Stage(("daar.stages.finetune:finetune",), _BUILD),
     "scratch": Stage(("daar.stages.scratch:scratch",), _INITIALISE),
-    "record": Stage(("daar.stages.record:record",), _BUILD),
-    "latency": Stage(("daar.stages.latency:latency",)),
-    "stability": Stage(("daar.stages.stability:stability",), _BUILD, method=True),
-    "explain": Stage(("daar.stages.explain:explain",), _BUILD, method=True),
+    "record": Stage(("daar.stages.record:record", *_LOADED), _BUILD),
+    "latency": Stage(("daar.stages.latency:latency", *_LOADED)),
+    "stability": Stage(("daar.stages.stability:stability",), _BUILD, method=("score",)),
+    "explain": Stage(("daar.stages.explain:explain",), _BUILD, method=("score", "explain")),
     "collect": Stage(("daar.report.collect:write_results",)),
     "tables": Stage(("daar.report.tables:write_tables",)),
     "ledger": Stage(("daar.report.ledger:write_ledger",), data=(literature.FILE,)),
@@ -71,20 +77,16 @@ STAGES = {
 }
 
 
-def entries(stage: str, network: str | None = None) -> tuple[str, ...]:
-    """The functions that define a stage's result, those of the network's family included, as module:function.
-
-    Args:
-        stage: a key of STAGES.
-        network: by name; None where it is not known.
-    """
-    called = () if network is None else STAGES[stage].network
-    return (*STAGES[stage].entries, *(f"{models.get(str(network)).module}:{function}" for function in called))
+def of_setting(suite: Suite, setting: Setting) -> tuple[str, ...]:
+    """The stages that a setting's record follows from."""
+    dense = "import_weights" if setting.network in suite.base else "train"
+    tuning = {"scratch_of": ("scratch",), "random_at": ("finetune", "random_at")}
+    return (dense, "score", "plan", *tuning.get(setting.variant.method, ("finetune",)), "record")
 
 
 def of(
     stage: str, *, network: str | None = None, method: Method | None = None, policy: str | None = None,
-    methods_dirs: tuple[Path, ...] = (),
+    methods_dirs: tuple[Path, ...] = (), sources: Sources = HERE,
 ) -> str:  # fmt: skip
     """A hash of all that defines the result of a stage but its inputs and options; 12 digits.
 
@@ -94,21 +96,54 @@ def of(
         method: the setting's.
         policy: the setting's, by name.
         methods_dirs: further folders of methods, which may bring the policy.
+        sources: whose code counts: this one's, or another checkout's.
+
+    Raises:
+        ValueError: the other checkout has no such function.
     """
+    entries, files = _defined_by(stage, network, method, policy, methods_dirs)
+    if sources is not HERE:
+        entries = tuple(_there(entry, sources.root) for entry in entries)
+        files = tuple(Path(_there(str(file), sources.root)) for file in files)
+    return sources.code_hash(entries, files)
+
+
+def _defined_by(
+    stage: str, network: str | None, method: Method | None, policy: str | None, methods_dirs: tuple[Path, ...]
+) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    """Entries and files."""
     defined = STAGES[stage]
-    sources = set(method.sources) if method is not None and defined.method else set()
+    entries, files = [*defined.entries], [file for path in defined.data for file in _files(path)]
+    if network is not None:
+        entries += [f"{models.get(network).module}:{function}" for function in defined.network]
+    if method is not None:
+        entries += _of_method(method, defined.method)
     if policy is not None and defined.policy:
-        sources |= set(_policy_sources(policy, methods_dirs))
-    modules = dict.fromkeys(entry.partition(":")[0] for entry in entries(stage, network))
-    hashes = [provenance.code_hash(module, files=sources) for module in modules]
-    return files.digest([*hashes, *map(files.sha256, _each(defined.data))])[:12]
+        ratios, plans = _of_policy(policy, methods_dirs)
+        entries, files = [*entries, *plans], [*files, *ratios]
+    return tuple(entries), tuple(files)
 
 
 @functools.cache  # the DAG asks for every job
-def _policy_sources(policy: str, methods_dirs: tuple[Path, ...]) -> list[Path]:
-    return policies.sources(policy, methods_dirs)
+def _of_policy(policy: str, methods_dirs: tuple[Path, ...]) -> tuple[list[Path], list[str]]:
+    """The file of a paper's ratios, and the entry of a method that brings the policy."""
+    ratios = published_ratios.find().get(policy)
+    brought = [m for m in discovery.find(methods_dirs).values() if m.plans is not None and m.policy == policy]
+    return [] if ratios is None else [ratios.file], [f"{method.code}:plan" for method in brought]
 
 
-def _each(paths: Iterable[Path]) -> list[Path]:
-    """Files, with those of folders in the order of their names."""
-    return [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+def _of_method(method: Method, functions: tuple[str, ...]) -> list[str]:
+    """Entries of a method; of one that is a program of its own everything in its folder's Python files."""
+    if method.scores is not None:
+        return [f"{method.code}:{function}" for function in functions]
+    return [f"{file}:*" for file in method.sources] if functions else []
+
+
+def _files(path: Path) -> list[Path]:
+    """The file, or those of a folder."""
+    return sorted(path.iterdir()) if path.is_dir() else [path]
+
+
+def _there(entry: str, root: Path) -> str:
+    """An entry or a file of daar's own, in another checkout."""
+    return entry.replace(str(ROOT), str(root), 1) if entry.startswith(str(ROOT)) else entry

@@ -39,23 +39,16 @@ def made_from(suite: Suite, setting: Setting) -> str:
             "dense": _dense(suite, network),
             "finetune": suite.finetune.to_json(),
             "processes": suite.processes,
-            "code": [code_of(stage) for stage in _stages(setting.variant.method)],
+            "code": [code_of(stage) for stage in code.of_setting(suite, setting)],
         }
     )[:12]
 
 
 def _dense(suite: Suite, network: str) -> list[Any]:
     if network not in suite.base:
-        return [suite.train.to_json(), code.of("train", network=network)]
+        return [suite.train.to_json()]
     base, file = suite.base[network], suite.weights(network)
-    content = files.sha256(Path(file)) if Path(file).is_file() else file
-    return [content, base.options, code.of("import_weights", network=network)]
-
-
-def _stages(method: str) -> tuple[str, ...]:
-    """The stages of daar/run/code.py that a variant of this method goes through."""
-    tuning = {"scratch_of": ("scratch",), "random_at": ("finetune", "random_at")}.get(method, ("finetune",))
-    return ("score", "plan", "record", *tuning)
+    return [files.sha256(Path(file)) if Path(file).is_file() else file, base.options]
 
 
 def found(suite: Suite, reference: Path = REFERENCE) -> dict[str, Path]:

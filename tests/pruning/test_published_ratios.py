@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from daar import models
+from daar.code.sources import Sources
 from daar.errors import InputError
 from daar.methods import discovery
 from daar.pruning import policies, published_ratios
@@ -26,9 +27,10 @@ from daar.pruning.plan import Plan
 from daar.pruning.planning import make_plan
 from daar.pruning.slim import slim
 from daar.report import fairness
+from daar.run import code
 from daar.stages.plan import plan
 from daar.stages.score import score
-from daar.storage import provenance
+from daar.storage import bundled
 from daar.suite import definition, reading
 from tests.networks import one_thread  # noqa: F401  # it acts on this module
 
@@ -302,23 +304,18 @@ def test_files_name_networks_and_papers_that_there_are() -> None:
         assert yaml.safe_load(ratios.file.read_text())["source"]["citation"] in keys, ratios.file
 
 
-def test_a_plan_is_made_anew_when_its_ratios_change_and_not_for_a_comment(write: Any) -> None:
-    def code() -> str:
-        provenance.forget()
+def test_a_plan_is_made_again_when_its_ratios_change_and_not_for_a_comment(write: Any) -> None:
+    def plan_code() -> str:
         published_ratios.load.cache_clear()
-        return provenance.code_hash("daar.device.randomness", files=policies.sources("published-mine"))
+        code._of_policy.cache_clear()
+        return code.of("plan", policy="published-mine", sources=Sources(bundled.ROOT))
 
     write(entry())
-    before = code()
+    before = plan_code()
     write("# a comment\n" + yaml.safe_dump(entry(), indent=4))
-    assert code() == before
+    assert plan_code() == before
     write(entry(networks={"resnet20": {"runs": [[[0.9], 19]]}}))
-    assert code() != before
-
-
-def test_a_method_s_code_is_its_policy_s_source() -> None:
-    assert policies.sources("uniform") == []
-    assert {path.parent.name for path in policies.sources("adaptive")} == {"method"}
+    assert plan_code() != before
 
 
 def test_the_stage_takes_the_network_s_name_from_its_checkpoint(tmp_path: Path, dense: Path, digits: Path) -> None:

@@ -1,0 +1,188 @@
+"""Carry kept records over to changed code, on evidence that it still gives the same results.
+
+A record is carried over if the earlier code gives it the hash that it bears, and
+
+- no code that trains, tunes or measures has changed, by hashes of both checkouts; or a sample of settings was tuned and
+  measured by both and gave the same bytes; and
+- both score the filters the same here, to the bit, and today's plan is the kept one. Where it is not, since another CPU
+  made that one, the earlier code must make today's plan here.
+
+carried.json, next to the records, says what was compared. A record that bears today's hash is left alone, so that an
+interrupted command goes on where it stopped.
+"""
+
+import random
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daar.errors import InputError
+from daar.methods import discovery
+from daar.run import code, reuse
+from daar.run.both_codes import BothCodes
+from daar.run.checkout import Checkout
+from daar.storage import files, provenance
+from daar.suite.definition import Setting, Suite
+
+FILE = "carried.json"
+# what no record is carried over without a sample for, where it has changed
+_LONG = ("train", "finetune", "scratch", "record")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a suite's kept records.
+
+    Attributes:
+        carried: how many bear today's hash now.
+        current: how many did before.
+        refused: a setting's path → why its record stays as it was.
+    """
+
+    carried: int
+    current: int
+    refused: dict[str, str]
+
+
+def carry(
+    suite: Suite, file: Path, earlier: Checkout, *, results: Path, reference: Path, sample: int, say: Say
+) -> Outcome:
+    """Give the kept records of a suite the hash of today's code, where the evidence holds.
+
+    Args:
+        suite: the experiment.
+        file: that it was read from; the earlier code reads it too.
+        earlier: a checkout of the code that the records were made by.
+        results: folder with the packed datasets and dense networks of the suite.
+        reference: folder of kept results.
+        sample: how many settings to tune by both, where code that trains, tunes or measures has changed.
+        say: gets a line for every record.
+
+    Raises:
+        InputError: such code has changed and there is no sample, or both tune one to different bytes.
+    """
+    kept = {setting: reference / suite.name / setting.path / "record.json" for setting in suite.settings}
+    kept = {setting: record for setting, record in kept.items() if record.exists()}
+    waiting = {s: record for s, record in kept.items() if _bears(record) != reuse.made_from(suite, s)}
+    if not waiting:
+        return Outcome(0, len(kept), {})
+    hashes = earlier.made_from(file)
+    with tempfile.TemporaryDirectory() as scratch:
+        both = BothCodes(suite, earlier, results, reference, Path(scratch))
+        log = Log(reference / suite.name / FILE, earlier, compare_code(suite, earlier))
+        if (changed := log.changed(_LONG)) and not log.sample:
+            log.write_sample(_tune_sample(list(waiting), changed, both, sample, say))
+        refused: dict[str, str] = {}
+        for setting, record in waiting.items():
+            try:
+                evidence = _compare(setting, record, hashes, both)
+            except InputError as error:
+                refused[setting.path] = str(error)
+                say(f"{setting.path} stays as it is: {error}")
+                continue
+            now = reuse.made_from(suite, setting)
+            log.write_record(setting, {"before": _bears(record), "now": now, **evidence})
+            files.write_json(record, {**files.read_json(record, "a kept record"), "made_from": now})
+            say(f"{setting.path}: scores {evidence['scores']}, plan {evidence['plan']}")
+    return Outcome(len(waiting) - len(refused), len(kept) - len(waiting), refused)
+
+
+def compare_code(suite: Suite, earlier: Checkout) -> dict[str, tuple[str, str]]:
+    """What the stages of a suite do by both checkouts: stage, with network, method and policy → hash before and now."""
+    there, methods = earlier.sources(), discovery.find(suite.methods_dirs)
+    pairs: dict[str, tuple[str, str]] = {}
+    for setting in suite.settings:
+        method = methods[suite.origin(setting.variant).method]
+        for stage in code.of_setting(suite, setting):
+            parts = code.STAGES[stage]
+            words = [stage, setting.network]
+            words += [method.name] if parts.method else []
+            words += [setting.policy] if parts.policy else []
+            if (name := " ".join(words)) not in pairs:
+                given: dict[str, Any] = {"network": setting.network, "method": method, "policy": setting.policy}
+                given["methods_dirs"] = suite.methods_dirs
+                pairs[name] = code.of(stage, sources=there, **given), code.of(stage, **given)
+    return pairs
+
+
+def _bears(record: Path) -> str:
+    return str(files.read_json(record, "a kept record")["made_from"])
+
+
+def _compare(setting: Setting, record: Path, hashes: Mapping[str, str], both: BothCodes) -> dict[str, str]:
+    """What was compared for one record, in words; InputError says what differs."""
+    bears, sha256 = _bears(record), files.read_json(record, "a kept record")["base"]["sha256"]
+    if hashes.get(setting.path) != bears:
+        raise InputError(
+            f"it bears {bears}, but the code of {both.earlier.root} gives {hashes.get(setting.path)}. Give the "
+            "checkout that it was made by"
+        )
+    if sha256 != (here := both.dense_sha256(setting)):
+        raise InputError(f"it is of the dense network {sha256[:12]}…, but here that is {here[:12]}…")
+    if setting.variant.method == "scratch_of":
+        return {"scores": "none of its own", "plan": "none of its own"}
+    return {"scores": both.compare_scores(setting), "plan": both.compare_plans(setting, record.with_name("plan.json"))}
+
+
+def _tune_sample(settings: list[Setting], changed: list[str], both: BothCodes, sample: int, say: Say) -> dict[str, Any]:
+    """Tune some settings by both, drawn at random; InputError where none are to be, or their bytes differ."""
+    tuned = [setting for setting in settings if setting.variant.method != "scratch_of"]
+    if not sample:
+        raise InputError(
+            f"code that trains, tunes or measures has changed: {', '.join(changed)}. Say by --retune N how many "
+            "settings to tune by both, or run the suite again: --config reuse=false"
+        )
+    chosen = random.Random(0).sample(tuned, min(sample, len(tuned)))
+    for setting in chosen:
+        if not both.tunes_alike(setting):
+            raise InputError(f"today's code tunes {setting.path} to other bytes. Run the suite again.")
+        say(f"{setting.path}: tuned and measured to the same bytes by both")
+    return {"changed": changed, "out_of": len(tuned), "tuned_by_both": [setting.path for setting in chosen]}
+
+
+class Log:
+    """carried.json: one entry for each pair of codes that records were carried over between.
+
+    Args:
+        path: of the file.
+        earlier: the checkout that the records were made by.
+        code: stage → hash before and now.
+    """
+
+    def __init__(self, path: Path, earlier: Checkout, code: Mapping[str, tuple[str, str]]) -> None:
+        self._path, self._code = path, code
+        entry: dict[str, Any] = {
+            "from_commit": earlier.commit,
+            "code": {name: {"before": before, "now": now} for name, (before, now) in sorted(code.items())},
+            "made_on": {key: provenance.environment()[key] for key in ("hardware", "threads", "versions")},
+        }
+        content: dict[str, Any] = {"format": 1, "entries": []}
+        if path.exists():
+            content = files.read_json(path, "what was carried over")
+        self._content = content
+        found = [one for one in content["entries"] if {key: one[key] for key in entry} == entry]
+        self._entry: dict[str, Any] = found[0] if found else {**entry, "sample": None, "records": {}}
+        if not found:
+            content["entries"].append(self._entry)
+
+    def changed(self, stages: tuple[str, ...]) -> list[str]:
+        """Which of these stages do something else than before."""
+        return [name for name, (before, now) in self._code.items() if before != now and name.split()[0] in stages]
+
+    @property
+    def sample(self) -> Any:
+        """Which settings were tuned by both, or None."""
+        return self._entry["sample"]
+
+    def write_sample(self, sample: Mapping[str, Any]) -> None:
+        """Note which settings were tuned by both."""
+        self._entry["sample"] = dict(sample)
+        files.write_json(self._path, self._content)
+
+    def write_record(self, setting: Setting, evidence: Mapping[str, str]) -> None:
+        """Note what was compared for a record."""
+        self._entry["records"][setting.path] = dict(evidence)
+        files.write_json(self._path, self._content)

@@ -1,0 +1,90 @@
+"""Another checkout of daar: what its code says, and what its commands make, to compare with this one's."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from daar.code.sources import Sources
+from daar.errors import InputError
+
+# A checkout of before the folders has these at its root, and names in one set the modules that are marked now.
+_EARLIER = "provenance.py"
+_NEUTRAL = "_INDIFFERENT"
+_HASHES = """
+import json, sys
+from pathlib import Path
+try:
+    from daar.run import reuse
+    from daar.suite import reading
+except ImportError:
+    from daar import reuse, suite as reading
+suite = reading.load(Path(sys.argv[1]))
+print(json.dumps({setting.path: reuse.made_from(suite, setting) for setting in suite.settings}))
+"""
+
+
+class Checkout:
+    """A checkout of daar at another commit.
+
+    Args:
+        root: its folder.
+
+    Raises:
+        InputError: there is no such checkout.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        if not (self.root / "daar" / "__init__.py").is_file():
+            raise InputError(f"{root} should be a checkout of daar, but has no daar/__init__.py. Run: git worktree add")
+
+    @property
+    def commit(self) -> str:
+        """Its commit."""
+        command = ["git", "-C", str(self.root), "rev-parse", "HEAD"]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def sources(self) -> Sources:
+        """Its code, for hashes by today's rules."""
+        return Sources(self.root, neutral=self._neutral())
+
+    def _neutral(self) -> set[str]:
+        file = self.root / "daar" / _EARLIER
+        if not file.is_file():
+            return set()
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == _NEUTRAL:
+                return set(ast.literal_eval(node.value))
+        return set()
+
+    def made_from(self, suite: Path) -> Mapping[str, str]:
+        """The path of each of a suite's settings → the hash that its code gives the record.
+
+        Raises:
+            InputError: its code cannot read the suite.
+        """
+        return dict(json.loads(self._python(["-c", _HASHES, str(suite)])))
+
+    def run(self, command: Sequence[str]) -> None:
+        """Run one of its commands, on one thread of the CPU.
+
+        Raises:
+            InputError: it fails.
+        """
+        self._python(["-m", "daar", *command, "--device", "cpu", "--threads", "1"])
+
+    def _python(self, arguments: Sequence[str]) -> str:
+        # -P: without it the working directory, maybe a checkout, would come before this one
+        command = [sys.executable, "-P", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(self.root)}
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise InputError(
+                f"the code in {self.root} failed: {last}. Give a checkout whose packages are installed here."
+            )
+        return done.stdout
