@@ -149,7 +149,8 @@ def carry_suite(a: Namespace) -> None:
     outcome = carry(suite, a.suite, earlier, results=a.results, reference=a.reference, sample=a.retune, say=say)
     stay = len(outcome.refused)
     print(f"{outcome.carried} records carried over, {outcome.current} were current, {stay} stay as they are")
-    print(f"what was compared: {a.reference / suite.name / FILE}")
+    if outcome.carried:
+        print(f"what was compared: {a.reference / suite.name / FILE}")
     if outcome.refused:
         sys.exit(1)
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from daar.checkpoint import checkpoint
 from daar.checkpoint.checkpoint import Description
-from daar.data import loading
+from daar.data import datasets, loading
 from daar.data.calibration import calibration_batch
+from daar.data.pack_files import SOURCE, split_file
 from daar.errors import InputError
 from daar.methods import discovery
 from daar.pruning import importance, scoring
@@ -25,6 +26,7 @@ from daar.pruning.policy import Loss
 from daar.pruning.random_at import random_at
 from daar.pruning.scoring import Batch
 from daar.run.checkout import Checkout
+from daar.stages.import_weights import import_weights
 from daar.storage import files
 from daar.storage.bundled import PACKAGE
 from daar.suite.definition import Setting, Suite, Variant
@@ -99,8 +101,13 @@ class BothCodes:
     # what commands are told
 
     def _base(self, setting: Setting) -> Path:
-        """Folder of the dense network."""
+        """Folder of the dense network; published weights are imported again."""
         path = self.suite.dense_path(setting.dataset, setting.network, setting.seed)
+        if setting.network in self.suite.base:
+            folder = self._scratch / "dense" / path
+            if not folder.exists():
+                self._import(setting, folder)
+            return folder
         folder = self._results / "dense" / path
         if not (folder / "model.json").exists():
             raise InputError(
@@ -109,8 +116,28 @@ class BothCodes:
             )
         return folder
 
+    def _import(self, setting: Setting, folder: Path) -> None:
+        base = self.suite.base[setting.network]
+        import_weights(
+            file=self.suite.weights(setting.network),
+            network=setting.network,
+            dataset=setting.dataset,
+            out=folder,
+            mean=base.mean,
+            std=base.std,
+            trained_on=base.trained_on,
+        )
+
+    def _pack(self, setting: Setting) -> Path:
+        """Folder of the packed dataset; packs it where it is not there."""
+        folder = self._results / "data" / setting.dataset
+        if not (folder / SOURCE).exists():
+            root = None if self.suite.data_root is None else Path(self.suite.data_root)
+            loading.prepare(datasets.get(setting.dataset), folder, data_root=root)
+        return folder
+
     def _packs(self, setting: Setting) -> list[str]:
-        return ["--dataset", setting.dataset, "--packs", str(self._results / "data")]
+        return ["--dataset", setting.dataset, "--packs", str(self._pack(setting).parent)]
 
     def _images(self, setting: Setting) -> list[str]:
         return [*self._packs(setting), "--images", str(self.suite.calibration_images)]
@@ -161,7 +188,7 @@ class BothCodes:
     def _batch(self, setting: Setting) -> Batch:
         key = (self._base(setting), setting.seed)
         if key not in self._batches:
-            pack = loading.load(self._results / "data" / setting.dataset / "train.safetensors")
+            pack = loading.load(split_file(self._pack(setting), "train"))
             _, about, _ = self._network(setting)
             images = self.suite.calibration_images
             self._batches[key] = Batch(*calibration_batch(pack, setting.seed, images, about.mean, about.std))
