@@ -1,8 +1,12 @@
 """Counts in multiples: near to the policy's, within the target, and as the plan says."""
 
 import functools
+import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,8 +17,9 @@ from daar.errors import InputError
 from daar.pruning import plan as plans
 from daar.pruning import policies
 from daar.pruning.closed_form import ClosedForm
-from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning.groups import ChannelGraph, Group, channel_graph
 from daar.pruning.planning import make_plan
+from daar.pruning.policy import Macs
 from daar.pruning.rounding import round_counts
 from tests.networks import one_thread  # noqa: F401  # it acts on this module
 
@@ -74,6 +79,59 @@ def test_without_a_target_each_goes_to_the_nearest() -> None:
     macs = ClosedForm(resnet20())
     for count, nearest in [(3, 8), (11, 8), (12, 16), (13, 16), (16, 16)]:
         assert round_counts({groups[0].name: count}, groups, 8, macs, None) == {groups[0].name: nearest}
+
+
+def lines(*sizes: int) -> list[Group]:
+    """Groups of one conv each, a, b, c, …, none coupled, so that MACs may be any sum over their counts."""
+    return [
+        Group(name, np.arange(size), (name,), {name: np.arange(size)}, joins=False, frozen=None)
+        for name, size in zip("abcd", sizes, strict=False)
+    ]
+
+
+def nearest(groups: list[Group], counts: dict[str, int], macs: Macs, budget: int, how: Callable[..., Any]) -> Any:
+    """Brute force: the multiples of 8 within the budget whose losses, wanted − kept, are least by `how`."""
+    multiples = itertools.product(*(range(8, group.size + 1, 8) for group in groups))
+    every = [dict(zip(counts, sizes, strict=True)) for sizes in multiples]
+    return min(
+        (found for found in every if macs(found) <= budget),
+        key=lambda found: how(max(0, counts[name] - found[name]) for name in counts),
+    )
+
+
+def test_what_must_go_down_goes_where_least_is_lost() -> None:
+    """By hand: a must rise from 3 to 8, its least, at 3 MACs each; of b and c one must give up 8 channels for that.
+
+    All rounded, 8, 16 and 16, they take 56 of 48. b has all its 16 as yet and would lose 8; c has lost 7 of its 23.
+    """
+    groups, counts = lines(16, 16, 24), {"a": 3, "b": 16, "c": 23}
+
+    def macs(kept: dict[str, int]) -> int:
+        return 3 * kept["a"] + kept["b"] + kept["c"]
+
+    found = round_counts(counts, groups, 8, macs, macs(counts))
+    assert found == nearest(groups, counts, macs, macs(counts), max) == {"a": 8, "b": 8, "c": 16}
+
+
+def test_nothing_goes_below_its_multiple_where_all_of_them_fit_exactly() -> None:
+    """By hand: all 20 channels of a at 2 MACs and 16 of b's 23 at 1 are 56. The last 4 of a would pay for 8 of b."""
+    groups = lines(20, 24)
+
+    def macs(kept: dict[str, int]) -> int:
+        return 2 * kept["a"] + kept["b"]
+
+    assert round_counts({"a": 20, "b": 23}, groups, 8, macs, 56) == {"a": 20, "b": 16}
+
+
+def test_what_can_go_up_goes_where_most_was_lost() -> None:
+    """By hand: rounded down to 8 and 8, 11 of 27 MACs are left; 7 and 4 channels were lost, and one step of 8 fits."""
+    groups, counts = lines(24, 24), {"a": 12, "b": 15}
+
+    def macs(kept: dict[str, int]) -> int:
+        return sum(kept.values())
+
+    found = round_counts(counts, groups, 8, macs, macs(counts))
+    assert found == nearest(groups, counts, macs, macs(counts), sum) == {"a": 8, "b": 16}
 
 
 def test_multiples_that_cannot_be_are_refused() -> None:
