@@ -90,12 +90,12 @@ def lines(*sizes: int) -> list[Group]:
 
 
 def nearest(groups: list[Group], counts: dict[str, int], macs: Macs, budget: int, how: Callable[..., Any]) -> Any:
-    """Brute force: the multiples of 8 within the budget whose losses, wanted − kept, are least by `how`."""
+    """Brute force: the multiples of 8 within the budget whose distances from the counts are least by `how`."""
     multiples = itertools.product(*(range(8, group.size + 1, 8) for group in groups))
     every = [dict(zip(counts, sizes, strict=True)) for sizes in multiples]
     return min(
         (found for found in every if macs(found) <= budget),
-        key=lambda found: how(max(0, counts[name] - found[name]) for name in counts),
+        key=lambda found: how(abs(counts[name] - found[name]) for name in counts),
     )
 
 
@@ -113,14 +113,37 @@ def test_what_must_go_down_goes_where_least_is_lost() -> None:
     assert found == nearest(groups, counts, macs, macs(counts), max) == {"a": 8, "b": 8, "c": 16}
 
 
-def test_nothing_goes_below_its_multiple_where_all_of_them_fit_exactly() -> None:
-    """By hand: all 20 channels of a at 2 MACs and 16 of b's 23 at 1 are 56. The last 4 of a would pay for 8 of b."""
-    groups = lines(20, 24)
+@settings(deadline=None, max_examples=300, derandomize=True, database=None)
+@given(data=st.data(), multiple=st.sampled_from([2, 4, 8]), spare=st.one_of(st.just(0), st.integers(-20, 40)))
+def test_what_rounding_may_and_may_not_do(data: st.DataObject, multiple: int, spare: int) -> None:
+    """Of any groups and prices: the target holds, and no group is further from its count than it need be."""
+    sizes = data.draw(st.lists(st.integers(4, 30), min_size=1, max_size=4))
+    groups = lines(*sizes)
+    counts = {group.name: data.draw(st.integers(2, group.size)) for group in groups}
+    prices = {group.name: data.draw(st.integers(1, 9)) for group in groups}
+    allowed = {g.name: [s for s in range(2, g.size + 1) if s % multiple == 0 or s == g.size] for g in groups}
 
     def macs(kept: dict[str, int]) -> int:
-        return 2 * kept["a"] + kept["b"]
+        return sum(prices[name] * count for name, count in kept.items())
 
-    assert round_counts({"a": 20, "b": 23}, groups, 8, macs, 56) == {"a": 20, "b": 16}
+    budget = macs(counts) + spare
+    least = {name: sizes[0] for name, sizes in allowed.items()}
+    down = {name: max([least[name], *(s for s in allowed[name] if s <= count)]) for name, count in counts.items()}
+    if macs(least) > budget:
+        with pytest.raises(InputError, match="no widths in such multiples"):
+            round_counts(counts, groups, multiple, macs, budget)
+        return
+    kept = round_counts(counts, groups, multiple, macs, budget)
+    assert macs(kept) <= budget
+    for name, count in counts.items():
+        assert kept[name] in allowed[name]
+        # the next lower multiple would be too few, or there is none
+        assert all(size < count for size in allowed[name] if size < kept[name])
+        if macs(down) <= budget:
+            assert kept[name] >= down[name]
+        if kept[name] < count:
+            up = min(size for size in allowed[name] if size > kept[name])
+            assert macs({**kept, name: up}) > budget
 
 
 def test_what_can_go_up_goes_where_most_was_lost() -> None:
