@@ -1,4 +1,4 @@
-"""Seconds that scores take: every method's, HRank's beside its published loop, DAAR's beside the bare forward pass."""
+"""Seconds that scores take: every method's; HRank's next to its published loop, DAAR's to a bare forward pass."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from daar.pruning.scoring import Batch, score
 
 CLASSES = 10
 IMAGES = 640
-# of those, so many in a window of HRank, whose time is so much for each image
+# of those, how many HRank scores in a window: its time grows with the number of images
 HRANK_IMAGES = 64
 # images per forward pass, as in daar.api.feature_maps
 BATCH_SIZE = 128
@@ -28,19 +28,19 @@ GOALS = {"l1": under(1), "fpgm": under(1)}
 
 
 def benchmarks() -> list[Benchmark]:
-    """The scores of every method there is; HRank and DAAR have rows of their own beside references."""
-    found = discovery.find()
-    each = [_own_row(name, method) for name, method in found.items() if name not in ("hrank", "daar")]
+    """The scores of every method there is; HRank and DAAR have rows of their own, next to references."""
+    methods = discovery.find()
+    each = [_own_row(name, method) for name, method in methods.items() if name not in ("hrank", "daar")]
     title = f"HRank scores, ResNet-56, {HRANK_IMAGES} of {IMAGES} images"
     compared = [
         Benchmark("hrank-resnet56", title, _hrank, at_least(5), most=5, budget=120),
         Benchmark("daar-resnet56", f"DAAR scores, ResNet-56, {IMAGES} images", _daar, within(2), budget=120),
     ]
-    return [*each, *(benchmark for benchmark in compared if benchmark.name.split("-")[0] in found)]
+    return [*each, *(benchmark for benchmark in compared if benchmark.name.split("-")[0] in methods)]
 
 
 def _own_row(name: str, method: Method) -> Benchmark:
-    """The row of a method that has no reference to stand beside."""
+    """The row of a method that has no reference to be compared with."""
     sees_images = {"images", "labels"} & set(method.info.get("uses", ()))
     networks = ["resnet56"] if sees_images else NETWORKS
     where = f"ResNet-56, {IMAGES} images" if sees_images else f"CIFAR's {len(networks) - 1} ResNets and VGG-16 in turn"

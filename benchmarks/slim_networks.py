@@ -1,4 +1,4 @@
-"""What half of the MACs is worth in time: slim networks beside their dense ones, with free and with rounded widths."""
+"""What half of the MACs is worth in time: slim networks next to their dense ones, with free and with rounded widths."""
 
 import functools
 from collections.abc import Iterator

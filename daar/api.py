@@ -9,14 +9,14 @@ random numbers declares an option `seed` and gets the setting's. A method with a
 
     plan(groups, importance, macs_target, *, macs, loss, **options) -> {group name: kept count}
 
-(see `Policy` in daar/pruning/policies.py), and one whose scores can be looked at
+(see `Policy` in daar/pruning/policy.py), and one whose scores can be looked at
 
     explain(model, batch, layers, **options) -> iterator of (layer name, shares (n, c_out), attention (n, H, W) or None)
 
 some images at a time, in their order, on the CPU: parts whose mean over the images is `score`, and where the layer
 looks on each, ≥ 0, summing to 1 over the places; `options` are all those of `score`. For policies there are `ranking`,
-`smallest_ratio` and `spend_by_worth`. What is wrong with its input a method says by raising `InputError`, in one line.
-docs/adding-a-method.md walks through it all.
+`smallest_ratio` and `refill_by_importance_per_mac`. A method says what is wrong with its input by raising `InputError`,
+in one line. docs/adding-a-method.md walks through it all.
 """
 
 import copy
@@ -29,7 +29,7 @@ from torch import Tensor, fx, nn
 from daar.errors import InputError
 from daar.pruning.groups import channel_graph
 from daar.pruning.importance import ranking
-from daar.pruning.policies import smallest_ratio, spend_by_worth
+from daar.pruning.policies import refill_by_importance_per_mac, smallest_ratio
 from daar.pruning.scoring import Batch
 from daar.pruning.trace import map_node, norm_node, stream, trace
 
@@ -42,9 +42,9 @@ __all__ = [
     "filters",
     "outgoing",
     "ranking",
+    "refill_by_importance_per_mac",
     "sharing",
     "smallest_ratio",
-    "spend_by_worth",
 ]
 
 INPUTS = frozenset({"weights", "images", "labels"})
@@ -105,7 +105,7 @@ def batch_norms(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.BatchNo
     Copies, without gradients, float32, on the CPU, as `filters` gives them.
 
     Args:
-        model: the network; left as found.
+        model: the network; left as it is.
         layers: paths of convs.
 
     Raises:
@@ -115,7 +115,7 @@ def batch_norms(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.BatchNo
     graph = trace(model)
     modules = dict(graph.named_modules())
     calls = [node for node in graph.graph.nodes if node.op == "call_module"]
-    found = {}
+    copies = {}
     for layer in layers:
         norms = {norm_node(node, modules) for node in calls if node.target == layer}
         names = sorted({str(norm.target) if norm else "none" for norm in norms})
@@ -124,10 +124,10 @@ def batch_norms(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.BatchNo
             there = ", ".join(names) or "no call of it"
             raise InputError(
                 f"layer {layer!r}: expected one BN with scale and shift that alone reads its output, the same at every "
-                f"call; found {there}{', which has no scale' if norm else ''}. Choose another method for this network."
+                f"call; got {there}{', which has no scale' if norm else ''}. Choose another method for this network."
             )
-        found[layer] = copy.deepcopy(norm).to("cpu", torch.float32).requires_grad_(False)
-    return found
+        copies[layer] = copy.deepcopy(norm).to("cpu", torch.float32).requires_grad_(False)
+    return copies
 
 
 def feature_maps(
@@ -140,7 +140,7 @@ def feature_maps(
     those of the next layer, the conv's own channels only.
 
     Args:
-        model: the network; left as found.
+        model: the network; left as it is.
         images: (N, C, H, W), normalised.
         layers: paths of convs.
         batch_size: images per forward pass; bounds the memory.
@@ -170,11 +170,13 @@ def _positions(model: nn.Module, image: Tensor, norms: dict[str, str]) -> dict[s
     if not norms:
         return {}
     layers = channel_graph(model, image).layers
-    found = {}
+    positions = {}
     for conv, norm in norms.items():
         place = {channel: index for index, channel in enumerate(layers[norm].outputs.tolist())}
-        found[conv] = torch.tensor([place[channel] for channel in layers[conv].outputs.tolist()], device=image.device)
-    return found
+        positions[conv] = torch.tensor(
+            [place[channel] for channel in layers[conv].outputs.tolist()], device=image.device
+        )
+    return positions
 
 
 def outgoing(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
@@ -184,7 +186,7 @@ def outgoing(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[st
     can only go together count as one.
 
     Args:
-        model: the network; left as found.
+        model: the network; left as it is.
         images: (N, C, H, W); only their size matters.
         layers: paths of convs.
 
@@ -209,7 +211,7 @@ def sharing(model: nn.Module, images: Tensor, layers: Sequence[str]) -> list[tup
     """Which of the convs make the same channels, filter by filter: those that write into one residual stream.
 
     Args:
-        model: the network; left as found.
+        model: the network; left as it is.
         images: (N, C, H, W); only their size matters.
         layers: paths of convs.
 

@@ -32,7 +32,7 @@ class Pruned:
     Attributes:
         model: of the class of the network given, on its device and in its mode; untuned. It computes what that computes
             with the removed channels zeroed (`report.slim_error`).
-        report: its layers, MACs and parameters beside the dense ones; `print(pruned.report)`.
+        report: its layers, MACs and parameters next to the dense ones; `print(pruned.report)`.
         plan: what was kept; `slim_by(model, images, plan)` makes the same network again, for weights saved elsewhere.
     """
 
@@ -59,8 +59,8 @@ def prune(
 ) -> Pruned:
     """Remove the least important filters of a CNN, wherever that can be done exactly.
 
-    What an operation unknown to daar reads stays whole and is named in the report; the rest is pruned. Tune the result
-    afterwards: pruning alone costs accuracy. DAAR is here a reconstruction from the paper's abstract.
+    Channels that an operation unknown to daar reads all stay, and the report names it; the rest is pruned. Tune the
+    result afterwards: pruning alone costs accuracy. DAAR is here a reconstruction from the paper's abstract.
 
     Args:
         model: any CNN that torch.fx can trace in eval mode; left as it is.
@@ -73,7 +73,7 @@ def prune(
         policy: what turns importance into widths (`daar list policies`); None for the method's own. Policy `adaptive`
             runs the network once per group of channels: give it few images or `uniform` where that takes too long.
         options: keyword options of the method and of its policy.
-        round_to: keep multiples of so many channels in each group, such as 8.
+        round_to: keep multiples of this number of channels in each group, such as 8.
         exclude: paths of modules whose convs keep all their filters.
         opaque: paths of modules to take as one unknown operation, such as those that cannot be traced.
         seed: for methods that draw random numbers.

@@ -221,7 +221,7 @@ def test_a_conv_called_twice_has_one_batch_norm_if_it_is_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "found"),
+    ("name", "got"),
     [
         ("convs.two", "first, second"),
         ("convs.none", "none"),
@@ -232,8 +232,8 @@ def test_a_conv_called_twice_has_one_batch_norm_if_it_is_the_same() -> None:
         ("convs.last", "flat, which has no scale"),
     ],
 )
-def test_a_conv_without_one_batch_norm_behind_it_is_named(name: str, found: str) -> None:
-    message = f"layer '{name}': expected one BN .* found {found}. Choose another method"
+def test_a_conv_without_one_batch_norm_behind_it_is_named(name: str, got: str) -> None:
+    message = f"layer '{name}': expected one BN .* got {got}. Choose another method"
     with pytest.raises(InputError, match=message):
         batch_norms(Branching(), ["convs.own", name])
 

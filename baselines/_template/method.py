@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-# All that may be imported of daar: the names in `daar.api.__all__`. Besides: torch, numpy, the standard library.
+# All that may be imported of daar: the names in `daar.api.__all__`. Also torch, numpy, and the standard library.
 from daar.api import Batch, MethodInfo, filters
 
 # Literals only, no calls and no names: `daar list methods` reads INFO without importing this file.
 INFO = MethodInfo(
     name="my_method",  # rename 1 of 3: the folder's name
     title="My method (Author et al. 2026)",  # as tables print it
-    citation="author2026title",  # a key of references.bib beside this file
+    citation="author2026title",  # a key of references.bib in this folder
     # All that a score changes with, out of "weights", "images", "labels"; feature maps change with the weights too.
     uses=("weights",),
     policy="uniform",  # one ratio for all layers; `daar list policies` lists the others
@@ -41,4 +41,4 @@ def score(model: nn.Module, batch: Batch, layers: Sequence[str], *, power: float
 
 
 # A policy of its own is a second function, plan(groups, importance, macs_target, *, macs, loss); INFO.policy then gives
-# it a new name, under which other methods can use it too. Its arguments: the head of daar/pruning/policies.py.
+# it a new name, under which other methods can use it too. Its arguments are in daar/pruning/policy.py.

@@ -52,7 +52,7 @@ def stability(a: Namespace) -> None:
     method, chosen = discovery.get(a.method, a.methods_dir), arguments.options(a)
     from daar.stages import stability as stage
 
-    found = stage.stability(
+    result = stage.stability(
         base=a.checkpoint,
         method=method,
         options=chosen,
@@ -63,9 +63,9 @@ def stability(a: Namespace) -> None:
         target=a.macs_reduction,
         device=arguments.device(a),
     )
-    validate(found, "stability", str(a.out), "Please report this.")
-    files.write_json(a.out, found)
-    print(stage.to_text(found))
+    validate(result, "stability", str(a.out), "Please report this.")
+    files.write_json(a.out, result)
+    print(stage.to_text(result))
 
 
 def explain(a: Namespace) -> None:

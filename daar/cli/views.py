@@ -60,5 +60,5 @@ def describe(a: Namespace) -> None:
     from daar.stages.describe import describe, to_text
 
     network = models.get(a.network)
-    found = describe(network, datasets.num_classes(a.dataset) if a.dataset else network.classes)
-    print(json.dumps(found, indent=2) if a.json else to_text(found))
+    description = describe(network, datasets.num_classes(a.dataset) if a.dataset else network.classes)
+    print(json.dumps(description, indent=2) if a.json else to_text(description))

@@ -64,11 +64,11 @@ def score(
     options = {"attention": attention, "score": score, "boundary": boundary, "stream": stream}
     source, measures = _measured(model, batch, layers, **options)
     shares = {layer: measure.shares().float().cpu() for layer, measure in measures.items()}
-    found = {layer: shares[source[layer]] for layer in layers}
+    scores = {layer: shares[source[layer]] for layer in layers}
     if weighting == "outgoing":
         norms = outgoing(model, batch.images, layers)
-        found = {layer: mine * norms[layer] for layer, mine in found.items()}
-    return found
+        scores = {layer: share * norms[layer] for layer, share in scores.items()}
+    return scores
 
 
 def explain(

@@ -25,7 +25,7 @@ def by_side(areas: dict[str, int]) -> set[str]:
 
 
 def by_depth(areas: dict[str, int], fraction: float) -> set[str]:
-    """The first so many layers in the order of execution, as a fraction of all, rounded half up.
+    """The first layers in the order of execution, a given fraction of all of them, rounded half up.
 
     Raises:
         InputError: it is no fraction.

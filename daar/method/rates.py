@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from daar.api import ranking, smallest_ratio, spend_by_worth
+from daar.api import ranking, refill_by_importance_per_mac, smallest_ratio
 
 Counts = dict[str, int]
 Macs = Callable[[Counts], int]
@@ -61,7 +61,7 @@ def largest(rule: Cumulative, macs: Macs, target: int) -> Counts:
         InputError: the smallest counts are above the target; says how much can be removed.
     """
     ratio = smallest_ratio(lambda ratio: rule.counts(1 - ratio), macs, target)
-    return spend_by_worth(rule.counts(1 - ratio), rule.sorted, macs, target)
+    return refill_by_importance_per_mac(rule.counts(1 - ratio), rule.sorted, macs, target)
 
 
 def steps(rule: Cumulative, group: Any, loss: Loss, dense: float) -> Iterator[tuple[int, float]]:
@@ -122,4 +122,4 @@ def descend(rule: Cumulative, loss: Loss, macs: Macs, target: int) -> Counts:
         used = macs(counts)
         if used > target and (step := next(ladders[name], None)):
             ahead[name] = step
-    return spend_by_worth(counts, rule.sorted, macs, target)
+    return refill_by_importance_per_mac(counts, rule.sorted, macs, target)

@@ -12,8 +12,8 @@ from daar.pruning.slim import Masked, Removed, tensors
 class CalibrationLoss:
     """Mean cross-entropy of a masked network to the dense network's predictions, in strict float32.
 
-    No labels: what counts is how far pruning moves the network from what it was. The dense predictions are made once.
-    Of several heads the losses are added.
+    No labels are read: what counts is how far pruning moves the network from what it was. The dense predictions are
+    made once. The losses of several heads are added.
 
     Args:
         model: the dense network, on the images' device.

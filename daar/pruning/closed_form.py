@@ -27,8 +27,8 @@ class ClosedForm:
 
     Args:
         graph: the channel graph of the dense network.
-        orders: group → its channel indices, those kept first in front. Matters only where a layer reads a part of
-            a group (an addition onto a concatenation); the natural order where it is not given.
+        orders: group → its channel indices, most important first. It matters only where a layer reads a part of a
+            group (an addition onto a concatenation); a group that is not given has its channels in their order.
     """
 
     def __init__(self, graph: ChannelGraph, orders: dict[str, list[int]] | None = None) -> None:
@@ -45,7 +45,7 @@ class ClosedForm:
         ]
 
     def __call__(self, counts: dict[str, int]) -> int:
-        """MACs of one image when the named groups keep so many channels and all others keep theirs whole."""
+        """MACs of one image, given group → kept count; a group that is not named keeps all its channels."""
         terms = (unit * out.at(counts) * (read.at(counts) // groups) for unit, out, read, groups in self._terms)
         return self._other + sum(terms)
 

@@ -8,7 +8,7 @@ side, a flatten repeats each H·W times. Two channels unified by anything can on
 An option-A shortcut (`PaddedShortcut`) reads one layout and makes a new one, like a conv whose weights are fixed. So
 the streams before and after it stay separate groups, each pruned freely, and only its index map follows.
 
-What an operation we do not know reads is frozen: it stays and is named. Never a silent guess.
+Channels that an unknown operation reads are frozen: they stay, and the operation is named. Nothing is guessed.
 """
 
 import functools
@@ -106,15 +106,15 @@ class Group:
         that are fixed come first, each a set of its own.
         """
         parts = sorted({frozenset(p.tolist()) for p in self.positions.values()}, key=lambda s: (len(s), sorted(s)))
-        found = [(frozenset([index]), 1) for index in sorted(self.fixed)]
+        sets = [(frozenset([index]), 1) for index in sorted(self.fixed)]
         for part in parts:
-            already = sum(more for smaller, more in found if smaller <= part)
-            found.append((part, max(0, min(len(part), max(2, -(-len(part) // 20))) - already)))
-        return tuple(found)
+            already = sum(more for smaller, more in sets if smaller <= part)
+            sets.append((part, max(0, min(len(part), max(2, -(-len(part) // 20))) - already)))
+        return tuple(sets)
 
     @property
     def min_kept(self) -> int:
-        """At least so many stay, for every member to keep max(2, 5 %)."""
+        """The fewest channels that may stay, so that every member keeps max(2, 5 %)."""
         return sum(more for _, more in self.reserves)
 
 
@@ -164,7 +164,7 @@ def channel_graph(model: nn.Module, image: Tensor, exclude: Iterable[str] = ()) 
     """Find the channel groups of a network.
 
     Args:
-        model: any network that torch.fx can trace; left as found.
+        model: any network that torch.fx can trace; left as it is.
         image: (1, C, H, W) of the size it is used with, on its device; the values do not matter.
         exclude: paths of modules whose convs keep all their filters.
 

@@ -48,7 +48,7 @@ class Identities:
         self._assumed.append((layout, source, reason))
 
     def settle(self) -> None:
-        """Hold the assumptions against what is known by now: the end of the network."""
+        """Check the assumptions at the end of the network, when all unifications are known."""
         roots = self.roots()
         for layout, source, reason in self._assumed:
             if not np.array_equal(np.sort(roots[layout], axis=None), np.sort(roots[source], axis=None)):

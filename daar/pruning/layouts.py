@@ -83,12 +83,12 @@ class Layouts(fx.Interpreter):
             return self._input(result)
         what = operation(node, self.modules_by_name)
         if inputs and not self._is_changed(what) and isinstance(result, (Tensor, tuple, list)):
-            found = self._layer(node, what, result, inputs) if isinstance(result, Tensor) else None
-            if found is None:
+            made = self._layer(node, what, result, inputs) if isinstance(result, Tensor) else None
+            if made is None:
                 moved = movements.Move(node, what, self.env[node.all_input_nodes[0]], result, self._layouts)
-                found = movements.follow(self.ids, moved, inputs)
-            if found is not None:
-                return found
+                made = movements.follow(self.ids, moved, inputs)
+            if made is not None:
+                return made
         if movements.reads_shape(what, result):
             return None
         return self._unknown(node, result, inputs)
@@ -101,10 +101,10 @@ class Layouts(fx.Interpreter):
     def _of_tuple(self, node: fx.Node, result: Any, parts: tuple[Layout | None, ...]) -> Any:
         if movements.is_item(node) and isinstance(node.args[1], int):
             return parts[node.args[1]]
-        found = [part for part in parts if part is not None]
+        known = [part for part in parts if part is not None]
         what = operation(node, self.modules_by_name)
-        joined = self._join(node, what, result, found) if isinstance(result, Tensor) else None
-        return self._unknown(node, result, found) if joined is None else joined
+        joined = self._join(node, what, result, known) if isinstance(result, Tensor) else None
+        return self._unknown(node, result, known) if joined is None else joined
 
     @staticmethod
     def _is_changed(what: Any) -> bool:

@@ -141,7 +141,7 @@ def _shuffle(ids: Identities, layout: Layout, groups: Any) -> Layout | None:
 
 
 def _pad(ids: Identities, move: Move, layout: Layout) -> Layout | None:
-    """Padding in space passes channels on; along them it adds so many, as written, that stay."""
+    """Padding in space passes channels on; along the channels it adds a written number of them, which stay."""
     amounts = move.argument(1, "pad")
     if not isinstance(amounts, (list, tuple)) or move.read.dim() != 4:
         return None
@@ -156,7 +156,7 @@ def _pad(ids: Identities, move: Move, layout: Layout) -> Layout | None:
 
 
 def _item(ids: Identities, move: Move, layout: Layout) -> Layout | None:
-    """x[:, :, ::2, ::2] leaves channels alone; where x[:, :16] takes so many as written, all stay."""
+    """x[:, :, ::2, ::2] leaves channels alone; where x[:, :16] takes a written number of them, all stay."""
     written = move.node.args[1]
     index = written if isinstance(written, tuple) else (written,)
     if Ellipsis in index and index.index(Ellipsis) == 0 and all(isinstance(i, slice) for i in index[1:]):
@@ -181,7 +181,7 @@ def _reshape(ids: Identities, move: Move, layout: Layout) -> Layout | None:
     if shape == (before[0], move.read[0].numel()):  # also of a (N, C) that stays as it is
         _require_unwritten(ids, move, layout, 1)
         return np.repeat(layout, shape[1] // len(layout))
-    if shape[:2] == before[:2]:  # only positions in space are arranged anew
+    if shape[:2] == before[:2]:  # only positions in space are rearranged
         _require_unwritten(ids, move, layout, 1)
         return layout
     if len(shape) == len(before) + 1 and shape[3:] == before[2:] and shape[1] * shape[2] == before[1]:
@@ -214,16 +214,16 @@ def _require_unwritten(ids: Identities, move: Move, layout: Layout, position: in
 
 def _sources(move: Move, size: fx.Node) -> list[Layout]:
     """The layouts of the tensors whose shapes a size is computed from."""
-    found: list[Layout] = []
+    sources: list[Layout] = []
     waiting, seen = [size], set()
     while waiting:
         node = waiting.pop()
         if move.layouts[node] is not None:
-            found.append(move.layouts[node])
+            sources.append(move.layouts[node])
             continue
         seen.add(node)
         waiting.extend(argument for argument in node.all_input_nodes if argument not in seen)
-    return found
+    return sources
 
 
 def _of_parts(ids: Identities, move: Move, layout: Layout) -> Layout | None:

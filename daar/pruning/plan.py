@@ -1,4 +1,4 @@
-"""The plan: which channels of which group stay. Whoever wrote plan.json, it is held against the network here."""
+"""The plan: which channels of which group stay. Whoever wrote plan.json, it is checked here against the network."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -50,7 +50,7 @@ class Plan:
     round_to: int = 1
 
     def removed(self, graph: ChannelGraph) -> Removed:
-        """Group → indices that go, held against the network.
+        """Group → indices that go, checked against the network.
 
         Raises:
             InputError: the plan is not for this network; names the group.
@@ -59,19 +59,19 @@ class Plan:
         listed = [planned.name for planned in self.groups]
         for planned in self.groups:
             if planned.name not in groups or groups[planned.name].size != planned.size:
-                found = (
+                other = (
                     f"of {groups[planned.name].size} channels"
                     if planned.name in groups
                     else "no group that may be pruned"
                 )
                 raise InputError(
-                    f"the plan has a group {planned.name!r} of {planned.size} channels; in this network it is {found}. "
+                    f"the plan has a group {planned.name!r} of {planned.size} channels; in this network it is {other}. "
                     "Make a plan for this network: daar plan"
                 )
             if list(planned.kept) != sorted(set(planned.kept)) or not planned.kept or planned.kept[-1] >= planned.size:
                 raise InputError(
                     f"the plan's kept indices of {planned.name!r} must be sorted, distinct, at least one, and below "
-                    f"{planned.size}. Make the plan anew."
+                    f"{planned.size}. Make the plan again: daar plan"
                 )
             if gone := sorted(set(groups[planned.name].fixed) - set(planned.kept)):
                 raise InputError(

@@ -25,8 +25,8 @@ def uniform(
 ) -> Counts:
     """One pruning ratio for all groups: the smallest that is within the target.
 
-    Rounding down leaves some of the budget; it is given back channel by channel, to the group with the largest
-    fractional remainder first.
+    Rounding down leaves part of the budget unused; channels are added back with it one by one, to the group with the
+    largest fractional remainder first.
 
     Raises:
         InputError: no target, or one that cannot be reached.
@@ -40,7 +40,7 @@ def uniform(
     ratio = smallest_ratio(counts, macs, macs_target)
     remainder = {g.name: (1 - ratio) * g.size - counts(ratio)[g.name] for g in groups}
     order = sorted(groups, key=lambda g: -remainder[g.name])
-    return spend(counts(ratio), order, macs, macs_target)
+    return refill_in_turn(counts(ratio), order, macs, macs_target)
 
 
 def global_(
@@ -49,8 +49,8 @@ def global_(
     """One threshold on size × share for all groups: the lowest that is within the target.
 
     A share times the group's size is 1 on average in every group, so that wide and narrow ones compare. A channel stays
-    if it reaches the threshold, or if its group needs it for its minimum. What the next lower threshold would have cost
-    too much is spent by importance per MAC.
+    if it reaches the threshold, or if its group needs it for its minimum. What is left of the budget is refilled by
+    importance per MAC.
 
     Raises:
         InputError: no target, or one that cannot be reached.
@@ -71,7 +71,7 @@ def global_(
     within = bisect.bisect_right(thresholds, macs_target, key=lambda threshold: macs(counts(threshold)))
     if not within:
         raise _out_of_reach(macs_target, macs(counts(math.inf)), macs({g.name: g.size for g in groups}))
-    return spend_by_worth(counts(thresholds[within - 1]), worth, macs, macs_target)
+    return refill_by_importance_per_mac(counts(thresholds[within - 1]), worth, macs, macs_target)
 
 
 def smallest_ratio(counts: Callable[[float], Counts], macs: Macs, macs_target: int) -> float:
@@ -96,8 +96,8 @@ def smallest_ratio(counts: Callable[[float], Counts], macs: Macs, macs_target: i
     return high
 
 
-def spend(counts: Counts, order: "Sequence[Group]", macs: Macs, macs_target: int) -> Counts:
-    """Give channels back, one at a time in turn, until within SLACK of the target or nothing fits any more.
+def refill_in_turn(counts: Counts, order: "Sequence[Group]", macs: Macs, macs_target: int) -> Counts:
+    """Add channels back, one to each group in turn, until within SLACK of the target or none fits any more.
 
     Args:
         counts: kept counts within the target.
@@ -119,22 +119,22 @@ def spend(counts: Counts, order: "Sequence[Group]", macs: Macs, macs_target: int
     return counts
 
 
-def spend_by_worth(counts: Counts, worth: dict[str, list[float]], macs: Macs, macs_target: int) -> Counts:
-    """Give channels back, one at a time, that which is worth most per MAC first, until within SLACK or nothing fits.
+def refill_by_importance_per_mac(counts: Counts, worth: dict[str, list[float]], macs: Macs, macs_target: int) -> Counts:
+    """Add channels back one by one, the most importance per MAC first, until within SLACK of the target or none fits.
 
-    What a channel costs only grows while others come back, and of a group the most important comes first. So worth per
-    MAC only falls: a figure from before is a bound, and only the group in front needs a new one.
+    The MACs of a channel only grow while others come back, and each group's most important channel comes first. So
+    importance per MAC only falls: an earlier figure is an upper bound, and only the group in front needs a new one.
 
     Args:
         counts: kept counts within the target.
-        worth: group → what each of its channels is worth, (size,), in the order in which they come back.
+        worth: group → importance of each of its channels, (size,), in the order in which they come back.
         macs: MACs for given counts; more channels never cost less.
         macs_target: the most allowed.
     """
     counts = dict(counts)
     used = macs(counts)
     slack = SLACK * macs({name: len(values) for name, values in worth.items()})
-    # (-worth per MAC as last seen, place, group): a heap gives the smallest first, of equals the earlier group
+    # (-importance per MAC as last seen, place, group): a heap gives the smallest first, of equals the earlier group
     queue = [(-math.inf, place, name) for place, name in enumerate(counts)]
     while queue and macs_target - used > slack:
         _, place, name = heapq.heappop(queue)
@@ -178,7 +178,7 @@ def names(extra: Sequence[Path] = ()) -> dict[str, str]:
 
 
 def get(name: str, extra: Sequence[Path] = (), *, network: str | None = None) -> Policy:
-    """Look a policy up; a method's `plan` is found under the method's policy name.
+    """Look a policy up; a method's `plan` goes by the method's policy name.
 
     Args:
         name: of the policy.

@@ -15,8 +15,8 @@ def round_counts(
 ) -> "Counts":
     """Round every group's count to a multiple, or to its whole size.
 
-    Without a target each goes to the nearest. With one, all are rounded down, and those that lost most of a step go up
-    again as long as the target holds.
+    Without a target each count goes to the nearest multiple. With one, all are rounded down, and those that lost most
+    go up again as long as the target holds.
 
     Args:
         counts: group → kept count, as the policy chose.
@@ -35,48 +35,48 @@ def round_counts(
     allowed = {g.name: _allowed(g, multiple) for g in groups}
     if macs_target is None:
         return {name: min(allowed[name], key=lambda size: (abs(size - count), -size)) for name, count in counts.items()}
-    found = {
+    kept = {
         name: max((s for s in allowed[name] if s <= count), default=allowed[name][0]) for name, count in counts.items()
     }
-    lost = {name: counts[name] - found[name] for name in counts}
-    _shrink(found, allowed, lost, macs, macs_target)
-    _grow(found, allowed, lost, macs, macs_target)
-    return found
+    lost = {name: counts[name] - kept[name] for name in counts}
+    _shrink(kept, allowed, lost, macs, macs_target)
+    _grow(kept, allowed, lost, macs, macs_target)
+    return kept
 
 
 def _allowed(group: "Group", multiple: int) -> list[int]:
-    """The sizes a group may have, rising: multiples from its least on, and its own."""
+    """The sizes that a group may have, ascending: multiples from its minimum on, and its whole size."""
     first = -(-group.min_kept // multiple) * multiple
     return sorted({*range(first, group.size, multiple), group.size})
 
 
 def _shrink(
-    found: "Counts", allowed: dict[str, list[int]], lost: dict[str, int], macs: "Macs", macs_target: int
+    kept: "Counts", allowed: dict[str, list[int]], lost: dict[str, int], macs: "Macs", macs_target: int
 ) -> None:
-    """Take steps from groups until within the target, in place; those first that stand highest above their count."""
-    while macs(found) > macs_target:
-        lower = {name: [size for size in allowed[name] if size < found[name]] for name in found}
+    """Take steps from groups until within the target, in place; first from the group that has lost least so far."""
+    while macs(kept) > macs_target:
+        lower = {name: [size for size in allowed[name] if size < kept[name]] for name in kept}
         lower = {name: sizes for name, sizes in lower.items() if sizes}
         if not lower:
             raise InputError(
                 f"no widths in such multiples have {macs_target:,} MACs or fewer: at the least there are "
-                f"{macs(found):,}. Lower round_to or macs_reduction."
+                f"{macs(kept):,}. Lower round_to or macs_reduction."
             )
         name = min(lower, key=lambda name: lost[name])
-        lost[name] += found[name] - lower[name][-1]
-        found[name] = lower[name][-1]
+        lost[name] += kept[name] - lower[name][-1]
+        kept[name] = lower[name][-1]
 
 
-def _grow(found: "Counts", allowed: dict[str, list[int]], lost: dict[str, int], macs: "Macs", macs_target: int) -> None:
-    """Give steps back to groups below their count while the target holds, in place; those that lost most first."""
-    waiting = {name for name in found if lost[name] > 0}
+def _grow(kept: "Counts", allowed: dict[str, list[int]], lost: dict[str, int], macs: "Macs", macs_target: int) -> None:
+    """Give steps back to groups below their count while the target holds, in place; first to the one that lost most."""
+    waiting = {name for name in kept if lost[name] > 0}
     while waiting:
         name = max(sorted(waiting), key=lambda name: lost[name])
-        above = next(size for size in allowed[name] if size > found[name])
-        if macs({**found, name: above}) > macs_target:
+        above = next(size for size in allowed[name] if size > kept[name])
+        if macs({**kept, name: above}) > macs_target:
             waiting.discard(name)  # nor will it fit later: others only grow
             continue
-        lost[name] -= above - found[name]
-        found[name] = above
+        lost[name] -= above - kept[name]
+        kept[name] = above
         if lost[name] <= 0:
             waiting.discard(name)

@@ -1,7 +1,7 @@
 """How long a suite will take: a few steps of every kind of work are timed on this machine, and multiplied.
 
-On one machine jobs run side by side as the workflow runs them: one for each GPU, or on shares of the cores. What they
-take on a cluster of such machines, daar/cluster/simulation.py makes of the same figures.
+On one machine jobs run side by side as the workflow runs them: one for each GPU, or on shares of the cores.
+daar/cluster/simulation.py works out from the same figures what they take on a cluster of such machines.
 
 What is timed: a training step of every dense network and of its slim form at every target, evaluation, every method's
 scores, and the start of a job. What is not: waiting for a download, and other programs on the machine.
@@ -47,7 +47,7 @@ _SCORED = 64
 _MASKED = 256
 # how often a method's own policy asks for it: `adaptive` 4 times where half of the MACs go, 5 times where 70 % do
 _LOSSES_PER_GROUP = 5
-# Snakemake's own seconds for a job, beside what the job's process takes to start
+# Snakemake's own seconds for a job, on top of what the job's process takes to start
 _SCHEDULING = 0.3
 # what a job's process imports: torch's optimizers and its counter of FLOPs bring torch's compiler along
 _LIGHT = "import daar.cli.main, daar.stages.score, daar.stages.plan"
@@ -105,18 +105,18 @@ def estimate(
     Raises:
         InputError: a target cannot be reached.
     """
-    found = Estimate()
+    result = Estimate()
     starts = {imports: _start(imports) + _SCHEDULING for imports in (_LIGHT, _HEAVY)}
     before = torch.get_num_threads()
 
     def add(kind: str, jobs: int, count: int, work: Callable[[], float], **of: Any) -> None:
-        """Time work as one of so many jobs of the suite would do it."""
+        """Time work as one of `jobs` jobs of the suite would do it."""
         share = threads or gpu.share_of_cores(jobs, cores)
         torch.set_num_threads(share)
         places = gpu.count_gpus() if device.type == "cuda" else cores // share
         start = starts[_LIGHT if kind in ("score", "plan") else _HEAVY]
-        found.costs.append(Cost(kind, count=count, seconds=work() + start, **of))
-        found.side_by_side[kind] = max(1, min(places, jobs))
+        result.costs.append(Cost(kind, count=count, seconds=work() + start, **of))
+        result.side_by_side[kind] = max(1, min(places, jobs))
 
     try:
         for name in suite.datasets:
@@ -124,14 +124,14 @@ def estimate(
                 _add_network(suite, datasets.get(name), network, device, kept, add)
     finally:
         torch.set_num_threads(before)
-    found.side_by_side = {kind: min(at_once, found.jobs[kind]) for kind, at_once in found.side_by_side.items()}
+    result.side_by_side = {kind: min(at_once, result.jobs[kind]) for kind, at_once in result.side_by_side.items()}
     if kept:
-        found.costs.append(Cost("reuse", "", "", len(kept), _start(_RECORDS) + _SCHEDULING))
-        found.side_by_side["reuse"] = min(cores, len(kept))
-    found.costs.append(Cost("tables and figures", "", "", 3, 1.0 + _SCHEDULING))
-    found.side_by_side["tables and figures"] = 1
-    found.peak_mb = _peak_mb()
-    return found
+        result.costs.append(Cost("reuse", "", "", len(kept), _start(_RECORDS) + _SCHEDULING))
+        result.side_by_side["reuse"] = min(cores, len(kept))
+    result.costs.append(Cost("tables and figures", "", "", 3, 1.0 + _SCHEDULING))
+    result.side_by_side["tables and figures"] = 1
+    result.peak_mb = _peak_mb()
+    return result
 
 
 def _add_network(
@@ -220,7 +220,7 @@ class _Timed:
         return _seconds(run, 2, self._device) / _EVALUATED
 
     def evaluation(self, target: float | None, images: int) -> float:
-        """So many images classified in strict float32."""
+        """This number of images, classified in strict float32."""
         return images * self._per_image(target)
 
     def masked(self, images: int) -> float:
@@ -235,7 +235,7 @@ class _Timed:
         return _seconds(lambda: loss({first: [0]}), 2, self._device) / _MASKED
 
     def scoring(self, method: discovery.Method, options: dict[str, Any], images: int) -> float:
-        """A method's scores; 0 where they come from a program of its own, of which nothing is known."""
+        """A method's scores; 0 where they come from a program of its own, which cannot be timed here."""
         if method.scores is None:
             return 0.0
         shown = min(images, max(_SCORED, 10 * self._classes))
@@ -287,14 +287,14 @@ def _peak_mb() -> int:
     return used // (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
-def to_text(found: Estimate) -> str:
+def to_text(result: Estimate) -> str:
     """A line for every kind of work, and the sum."""
     rows = [
-        f"{_NAMES.get(kind, kind):<20} {found.jobs[kind]:>6} jobs, {found.side_by_side[kind]} at once "
+        f"{_NAMES.get(kind, kind):<20} {result.jobs[kind]:>6} jobs, {result.side_by_side[kind]} at once "
         f"{_readable(seconds):>14}"
-        for kind, seconds in found.seconds.items()
+        for kind, seconds in result.seconds.items()
     ]
-    total = f"{'together':<20} {sum(found.jobs.values()):>6} jobs {_readable(3600 * found.hours):>25}"
+    total = f"{'together':<20} {sum(result.jobs.values()):>6} jobs {_readable(3600 * result.hours):>25}"
     return "\n".join([*rows, total])
 
 

@@ -45,11 +45,11 @@ def _group(group: Group, graph: ChannelGraph) -> dict[str, Any]:
     }
 
 
-def to_text(found: dict[str, Any]) -> str:
+def to_text(description: dict[str, Any]) -> str:
     """The same for a person."""
     head = (
-        f"{found['title']} ({found['source']}), input {'x'.join(map(str, found['input_shape']))}: "
-        f"{found['macs']:,} MACs (conv + linear, one image), {found['params']:,} parameters"
+        f"{description['title']} ({description['source']}), input {'x'.join(map(str, description['input_shape']))}: "
+        f"{description['macs']:,} MACs (conv + linear, one image), {description['params']:,} parameters"
     )
     rows = [
         {
@@ -60,7 +60,7 @@ def to_text(found: dict[str, Any]) -> str:
             "made by": _short(group["members"]),
             "read by": _short(group["readers"]),
         }
-        for group in found["groups"]
+        for group in description["groups"]
     ]
     return f"{head}\n\n{tabulate(rows, headers='keys')}"
 

@@ -66,7 +66,7 @@ def slim_by_plan(base: Path, plan_file: Path, train_pack: Split, seed: int, imag
 
 
 def _require_macs(plan: Plan, graph: ChannelGraph) -> None:
-    """Hold a plan's MACs, which any program may have written, against the network."""
+    """Check the MACs of a plan, which any program may have written, against the network."""
     macs = ClosedForm(graph, {group.name: _kept_first(group) for group in plan.groups})
     counted = macs({}), macs({group.name: len(group.kept) for group in plan.groups})
     if counted != (plan.macs_dense, plan.macs):
@@ -82,6 +82,6 @@ def _kept_first(group: PlannedGroup) -> list[int]:
 
 def prune(*, base: Path, plan_file: Path, packs: Path, seed: int, images: int, out: Path) -> float:
     """Write the slim checkpoint, untuned, and give the measured error; arguments and errors as `slim_by_plan`."""
-    found = slim_by_plan(base, plan_file, loading.load(Path(packs) / "train.safetensors"), seed, images)
-    checkpoint.save(out, found.model, found.about)
-    return found.error
+    slimmed = slim_by_plan(base, plan_file, loading.load(Path(packs) / "train.safetensors"), seed, images)
+    checkpoint.save(out, slimmed.model, slimmed.about)
+    return slimmed.error

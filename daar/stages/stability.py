@@ -105,15 +105,15 @@ def random_overlap(size: int, kept: int) -> float:
     return sum(value * (count / math.comb(size, kept)) for value, count in ways)
 
 
-def to_text(found: dict[str, Any]) -> str:
+def to_text(result: dict[str, Any]) -> str:
     """A table for reading, of what `stability` returns."""
     names = ("correlation", "overlap", "correlation_to_largest", "overlap_to_largest")
     heads = ["images", "rank correlation", "overlap", "correlation to largest", "overlap to largest"]
-    rows = [[f"{row['images']:,}", *(_spread(row[name]) for name in names)] for row in found["counts"]]
+    rows = [[f"{row['images']:,}", *(_spread(row[name]) for name in names)] for row in result["counts"]]
     text = tabulate(rows, heads, disable_numparse=True, colalign=("right",) * len(heads))
     return (
-        f"{text}\nmean ± sample standard deviation over {found['counts'][0]['correlation']['n']} pairs of seeds, or "
-        f"over {len(found['seeds'])} seeds to the largest; random sets overlap by {found['random_overlap']:.3f}"
+        f"{text}\nmean ± sample standard deviation over {result['counts'][0]['correlation']['n']} pairs of seeds, or "
+        f"over {len(result['seeds'])} seeds to the largest; random sets overlap by {result['random_overlap']:.3f}"
     )
 
 

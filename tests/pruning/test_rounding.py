@@ -1,8 +1,12 @@
 """Counts in multiples: near to the policy's, within the target, and as the plan says."""
 
 import functools
+import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,8 +17,9 @@ from daar.errors import InputError
 from daar.pruning import plan as plans
 from daar.pruning import policies
 from daar.pruning.closed_form import ClosedForm
-from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning.groups import ChannelGraph, Group, channel_graph
 from daar.pruning.planning import make_plan
+from daar.pruning.policy import Macs
 from daar.pruning.rounding import round_counts
 from tests.networks import one_thread  # noqa: F401  # it acts on this module
 
@@ -74,6 +79,82 @@ def test_without_a_target_each_goes_to_the_nearest() -> None:
     macs = ClosedForm(resnet20())
     for count, nearest in [(3, 8), (11, 8), (12, 16), (13, 16), (16, 16)]:
         assert round_counts({groups[0].name: count}, groups, 8, macs, None) == {groups[0].name: nearest}
+
+
+def lines(*sizes: int) -> list[Group]:
+    """Groups of one conv each, a, b, c, …, none coupled, so that MACs may be any sum over their counts."""
+    return [
+        Group(name, np.arange(size), (name,), {name: np.arange(size)}, joins=False, frozen=None)
+        for name, size in zip("abcd", sizes, strict=False)
+    ]
+
+
+def nearest(groups: list[Group], counts: dict[str, int], macs: Macs, budget: int, how: Callable[..., Any]) -> Any:
+    """Brute force: the multiples of 8 within the budget whose distances from the counts are least by `how`."""
+    multiples = itertools.product(*(range(8, group.size + 1, 8) for group in groups))
+    every = [dict(zip(counts, sizes, strict=True)) for sizes in multiples]
+    return min(
+        (found for found in every if macs(found) <= budget),
+        key=lambda found: how(abs(counts[name] - found[name]) for name in counts),
+    )
+
+
+def test_what_must_go_down_goes_where_least_is_lost() -> None:
+    """By hand: a must rise from 3 to 8, its least, at 3 MACs each; of b and c one must give up 8 channels for that.
+
+    All rounded, 8, 16 and 16, they take 56 of 48. b has all its 16 as yet and would lose 8; c has lost 7 of its 23.
+    """
+    groups, counts = lines(16, 16, 24), {"a": 3, "b": 16, "c": 23}
+
+    def macs(kept: dict[str, int]) -> int:
+        return 3 * kept["a"] + kept["b"] + kept["c"]
+
+    found = round_counts(counts, groups, 8, macs, macs(counts))
+    assert found == nearest(groups, counts, macs, macs(counts), max) == {"a": 8, "b": 8, "c": 16}
+
+
+@settings(deadline=None, max_examples=300, derandomize=True, database=None)
+@given(data=st.data(), multiple=st.sampled_from([2, 4, 8]), spare=st.one_of(st.just(0), st.integers(-20, 40)))
+def test_what_rounding_may_and_may_not_do(data: st.DataObject, multiple: int, spare: int) -> None:
+    """Of any groups and prices: the target holds, and no group is further from its count than it need be."""
+    sizes = data.draw(st.lists(st.integers(4, 30), min_size=1, max_size=4))
+    groups = lines(*sizes)
+    counts = {group.name: data.draw(st.integers(2, group.size)) for group in groups}
+    prices = {group.name: data.draw(st.integers(1, 9)) for group in groups}
+    allowed = {g.name: [s for s in range(2, g.size + 1) if s % multiple == 0 or s == g.size] for g in groups}
+
+    def macs(kept: dict[str, int]) -> int:
+        return sum(prices[name] * count for name, count in kept.items())
+
+    budget = macs(counts) + spare
+    least = {name: sizes[0] for name, sizes in allowed.items()}
+    down = {name: max([least[name], *(s for s in allowed[name] if s <= count)]) for name, count in counts.items()}
+    if macs(least) > budget:
+        with pytest.raises(InputError, match="no widths in such multiples"):
+            round_counts(counts, groups, multiple, macs, budget)
+        return
+    kept = round_counts(counts, groups, multiple, macs, budget)
+    assert macs(kept) <= budget
+    for name, count in counts.items():
+        assert kept[name] in allowed[name]
+        # the next lower multiple would be too few, or there is none
+        assert all(size < count for size in allowed[name] if size < kept[name])
+        if macs(down) <= budget:
+            assert kept[name] >= down[name]
+        if kept[name] < count:
+            up = min(size for size in allowed[name] if size > kept[name])
+            assert macs({**kept, name: up}) > budget
+
+
+def test_what_can_go_up_goes_where_most_was_lost() -> None:
+    """By hand: rounded down to 8 and 8, 11 of 27 MACs are left; 7 and 4 channels were lost, and one step of 8 fits."""
+    groups, counts = lines(24, 24), {"a": 12, "b": 15}
+
+    def macs(kept: dict[str, int]) -> int:
+        return sum(kept.values())
+
+    found = round_counts(counts, groups, 8, macs, macs(counts))
+    assert found == nearest(groups, counts, macs, macs(counts), sum) == {"a": 8, "b": 16}
 
 
 def test_multiples_that_cannot_be_are_refused() -> None:

@@ -1,11 +1,13 @@
 """The controls that take another variant's plan: random channels at its widths, and its slim network from scratch."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from daar import models
+from daar.errors import InputError
 from daar.models import fresh
 from daar.models.resnet_cifar import ResNet
 from daar.pruning.groups import channel_graph
@@ -58,6 +60,17 @@ def test_random_at_leaves_every_member_its_reserve() -> None:
     for group in GRAPH.in_scope("all"):
         for part, more in group.reserves:
             assert len(kept[group.name] & set(part)) >= more
+
+
+def test_random_at_refuses_the_plan_of_another_network() -> None:
+    """Also one that would go through: of its groups each is there, but not each of the network's is in it."""
+    given = plan()
+    first, *others = given.groups
+    other = replace(first, size=first.size + 1)
+    with pytest.raises(InputError, match=rf"the plan has a group '{first.name}' of {first.size + 1} channels"):
+        random_at(replace(given, groups=(other, *others)), GRAPH, 0)
+    with pytest.raises(InputError, match=rf"the plan lists group '{first.name}' 0 times"):
+        random_at(replace(given, groups=tuple(others)), GRAPH, 0)
 
 
 @pytest.mark.parametrize("name", ["resnet20", "vgg16_bn"])
