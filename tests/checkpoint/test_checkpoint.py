@@ -164,7 +164,7 @@ def test_files_of_two_checkpoints_are_noticed(tmp_path: Path, saved: Path, name:
     assert "another checkpoint's" in refusal(saved)
 
 
-def test_a_crash_between_the_two_files_is_noticed_and_mended_by_saving_again(
+def test_a_crash_between_the_two_files_is_noticed_and_repaired_by_saving_again(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: object) -> None:
