@@ -317,19 +317,19 @@ def test_json_holds_every_window(tmp_path: Path) -> None:
     output.write(tmp_path, RUN, [pair([1, 2, 4], [2, 6, 4], at_least(1.8))])
     content = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
     assert content["environment"] == RUN["environment"]
-    (found,) = content["benchmarks"]
-    assert found["ours"] == {"what": "side A", "windows": [12, 6, 3], "median": 6, "min": 3, "max": 12}
-    assert found["reference"]["windows"] == [6, 2, 3]
-    assert found["ratio"] == {"windows": [2, 3, 1], "median": 2, "min": 1, "max": 3}
-    assert (found["name"], found["unit"], found["goal"], found["reached"]) == ("pair", "images/s", "≥ 1.8×", True)
+    (entry,) = content["benchmarks"]
+    assert entry["ours"] == {"what": "side A", "windows": [12, 6, 3], "median": 6, "min": 3, "max": 12}
+    assert entry["reference"]["windows"] == [6, 2, 3]
+    assert entry["ratio"] == {"windows": [2, 3, 1], "median": 2, "min": 1, "max": 3}
+    assert (entry["name"], entry["unit"], entry["goal"], entry["reached"]) == ("pair", "images/s", "≥ 1.8×", True)
 
 
 def test_without_a_reference_json_says_null() -> None:
     clock = Clock()
-    found = measure(fake("alone", clock.side("A", [1])), OPTIONS, 1, clock).to_json()
-    assert found["reference"] is None
-    assert found["ratio"] is None
-    assert found["reached"] is None
+    alone = measure(fake("alone", clock.side("A", [1])), OPTIONS, 1, clock).to_json()
+    assert alone["reference"] is None
+    assert alone["ratio"] is None
+    assert alone["reached"] is None
 
 
 def test_the_figure_shows_ratios_alone_and_goes_when_there_are_none(tmp_path: Path) -> None:
@@ -430,8 +430,8 @@ def test_everything_runs_for_real(tmp_path: Path, capsys: pytest.CaptureFixture[
     content = json.loads(printed)
     assert content == json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
     assert [b["name"] for b in content["benchmarks"]] == only
-    for found in content["benchmarks"]:
-        assert found["ours"]["median"] > 0
+    for entry in content["benchmarks"]:
+        assert entry["ours"]["median"] > 0
     assert next(b["facts"] for b in content["benchmarks"] if b["name"] == "import") == {"torch is imported": False}
     assert capsys.readouterr().err.count("\n") == len(only)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bench.json", "bench.md", "bench.png"]

@@ -152,8 +152,8 @@ def test_a_flipped_bit_is_noticed(saved: Path, position: float) -> None:
     content[header + int(position * (len(content) - header))] ^= 1
     path.write_bytes(content)
     said = refusal(saved)
-    assert "is not the file that model.json is about" in said
-    assert "copy both files anew" in said
+    assert "is not the file that model.json names" in said
+    assert "copy both files again" in said
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
@@ -164,7 +164,7 @@ def test_files_of_two_checkpoints_are_noticed(tmp_path: Path, saved: Path, name:
     assert "another checkpoint's" in refusal(saved)
 
 
-def test_a_crash_between_the_two_files_is_noticed_and_mended_by_saving_again(
+def test_a_crash_between_the_two_files_is_noticed_and_repaired_by_saving_again(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: object) -> None:
@@ -241,7 +241,7 @@ def test_foreign_tensors_are_named(saved: Path) -> None:
     path = saved / "model.safetensors"
     safetensors.torch.save_file({**safetensors.torch.load_file(path), "extra": torch.zeros(1)}, path)
     as_format_1(saved)
-    assert "unknown 'extra'. Copy both anew" in refusal(saved)
+    assert "unknown 'extra'. Copy both again" in refusal(saved)
 
 
 def test_a_failed_write_leaves_the_old_checkpoint(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

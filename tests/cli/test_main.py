@@ -80,9 +80,9 @@ def test_list(capsys: pytest.CaptureFixture[str], what: str, known: str) -> None
 
 
 def test_describe(capsys: pytest.CaptureFixture[str]) -> None:
-    found = json.loads(run(capsys, "describe", "resnet20", "--json"))
-    assert (found["macs"], found["params"], len(found["groups"])) == (40_551_040, 269_722, 12)
-    stem = found["groups"][0]
+    described = json.loads(run(capsys, "describe", "resnet20", "--json"))
+    assert (described["macs"], described["params"], len(described["groups"])) == (40_551_040, 269_722, 12)
+    stem = described["groups"][0]
     assert (stem["name"], stem["size"], len(stem["members"]), stem["scopes"]) == ("conv1", 16, 4, ["all"])
     assert stem["readers"] == [
         "layer1.0.conv1",

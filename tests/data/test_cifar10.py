@@ -1,4 +1,4 @@
-"""The real CIFAR-10, where it is there: under DAAR_DATA_ROOT, or beside the checkout."""
+"""The real CIFAR-10, if it is there: under DAAR_DATA_ROOT, or next to the checkout."""
 
 import hashlib
 import json
@@ -14,7 +14,8 @@ import daar.data
 from daar.data import readers
 from daar.data.datasets import get
 from daar.data.fingerprints import compare, fingerprints
-from daar.data.packed import SPLITS, check, load, prepare
+from daar.data.pack_files import SPLITS
+from daar.data.packed import check, load, prepare
 from daar.data.readers import Part
 from daar.data.sources import locate
 from daar.errors import InputError
@@ -101,14 +102,14 @@ def test_files_do_not_depend_on_the_order_of_rows(parts, packed, monkeypatch, tm
         assert (again / f"{name}.safetensors").read_bytes() == (packed / f"{name}.safetensors").read_bytes()
 
 
-def test_shipped_fingerprints_can_be_made_anew(parts, lossy_rows):
+def test_shipped_fingerprints_can_be_computed_again(parts, lossy_rows):
     made: dict[str, list[np.ndarray]] = {"official": [], "lossy": []}
     for name, part in parts.items():
         marks = np.zeros(len(part.labels), dtype=bool)
         marks[lossy_rows[name]] = True
-        found = fingerprints(part.images, part.labels)
-        made["official"].append(found[~marks])
-        made["lossy"].append(found[marks])
+        computed = fingerprints(part.images, part.labels)
+        made["official"].append(computed[~marks])
+        made["lossy"].append(computed[marks])
     with np.load(Path(daar.data.__path__[0]) / "cifar10_fingerprints.npz") as shipped:
         for name, arrays in made.items():
             np.testing.assert_array_equal(shipped[name], np.sort(np.concatenate(arrays)))

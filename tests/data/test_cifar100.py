@@ -15,7 +15,8 @@ import daar.data
 from daar.data import readers
 from daar.data.datasets import get
 from daar.data.fingerprints import compare, fingerprints
-from daar.data.packed import SPLITS, check, load, prepare
+from daar.data.pack_files import SPLITS
+from daar.data.packed import check, load, prepare
 from daar.data.readers import Part
 from daar.data.sources import locate
 from daar.errors import InputError
@@ -27,10 +28,10 @@ TRAIN_BIN_SHA1 = "e207cd2e05b73b1393c74c7f5e7bea451d63e08e"
 
 @pytest.fixture(scope="module")
 def parts(real_data: Path) -> dict[str, Part]:
-    found = locate(CIFAR100, real_data)
-    if found is None or found.kind != "parquet":
+    located = locate(CIFAR100, real_data)
+    if located is None or located.kind != "parquet":
         pytest.skip("no CIFAR-100 in Parquet files here")
-    return readers.read(found, CIFAR100)
+    return readers.read(located, CIFAR100)
 
 
 @pytest.fixture(scope="module")
@@ -136,24 +137,24 @@ def small(monkeypatch):
 
 def test_torchvisions_files_give_the_fine_labels(tmp_path, monkeypatch, small):
     made = put_release(tmp_path, monkeypatch, CIFAR100.classes)
-    found = locate(CIFAR100, tmp_path)
-    assert found is not None
-    assert (found.kind, found.path) == ("torchvision", tmp_path / "cifar-100-python")
-    for name, part in readers.read(found, CIFAR100).items():
+    located = locate(CIFAR100, tmp_path)
+    assert located is not None
+    assert (located.kind, located.path) == ("torchvision", tmp_path / "cifar-100-python")
+    for name, part in readers.read(located, CIFAR100).items():
         np.testing.assert_array_equal(part.images, made[name].images)
         np.testing.assert_array_equal(part.labels, made[name].labels)
     (tmp_path / "cifar-100-python" / "test").unlink()
     with pytest.raises(InputError, match=r"cifar-100-python/test is missing. Delete .* --download"):
-        readers.read(found, CIFAR100)
+        readers.read(located, CIFAR100)
 
 
 def test_other_classes_are_refused_in_a_line_that_can_be_read(tmp_path, monkeypatch, small):
     classes = ("apple", "fish", *CIFAR100.classes[2:])
     put_release(tmp_path, monkeypatch, classes)
-    found = locate(CIFAR100, tmp_path)
-    assert found is not None
+    located = locate(CIFAR100, tmp_path)
+    assert located is not None
     with pytest.raises(InputError) as caught:
-        readers.read(found, CIFAR100)
+        readers.read(located, CIFAR100)
     said = str(caught.value)
     assert "has the classes apple, fish, baby," in said
     assert "CIFAR-100 has apple, aquarium_fish, baby," in said
@@ -166,10 +167,10 @@ def test_a_folder_of_a_class_that_is_none(tmp_path):
         for name in CIFAR100.classes:
             (tmp_path / part / name).mkdir(parents=True)
     (tmp_path / "train" / "trees").mkdir()
-    found = locate(CIFAR100, tmp_path)
-    assert found is not None
+    located = locate(CIFAR100, tmp_path)
+    assert located is not None
     with pytest.raises(InputError, match=r"train/trees is not a class of CIFAR-100; expected .* and 88 more. Rename"):
-        readers.read(found, CIFAR100)
+        readers.read(located, CIFAR100)
 
 
 def test_top5_counts_the_five_highest_from_100_classes_on():
@@ -192,8 +193,8 @@ def test_top5_counts_the_five_highest_from_100_classes_on():
             torch.zeros(6, 4, 4, 3, dtype=torch.uint8), labels, tuple(map(str, range(classes))), (0.5,) * 3, (0.5,) * 3,
             "some", "test", "none", "",
         )  # fmt: skip
-        found = evaluate(Fixed(classes), pack, pack.mean, pack.std, torch.device("cpu"), batch_size=4)
-        return found.top1, found.top5
+        accuracy = evaluate(Fixed(classes), pack, pack.mean, pack.std, torch.device("cpu"), batch_size=4)
+        return accuracy.top1, accuracy.top5
 
     assert measured(100) == (pytest.approx(100 * 2 / 6), pytest.approx(100 * 4 / 6))
     assert measured(99) == (pytest.approx(100 * 2 / 6), None)

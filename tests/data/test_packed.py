@@ -16,7 +16,8 @@ from sklearn.datasets import load_digits
 
 from daar.data import readers
 from daar.data.datasets import get
-from daar.data.packed import SPLITS, channel_statistics, check, load, prepare
+from daar.data.pack_files import SPLITS
+from daar.data.packed import channel_statistics, check, load, prepare
 from daar.errors import InputError
 
 DIGITS = get("digits")
@@ -171,7 +172,7 @@ def test_any_changed_byte_is_refused(packed, tmp_path, data):
 
 
 def rewrite(path: Path, **changes: Any) -> None:
-    """Write a packed file anew with another header."""
+    """Write a packed file again, with another header."""
     with safetensors.safe_open(path, "np") as file:
         header = json.loads(file.metadata()["daar_pack"]) | changes
         tensors = {name: file.get_tensor(name) for name in ("images", "labels")}
@@ -238,6 +239,6 @@ def test_a_class_without_images_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         }
 
     monkeypatch.setattr(readers, "read", without_threes)
-    with pytest.raises(InputError, match=r"of all 10 classes in the train part of digits, got none of 3\. Put"):
+    with pytest.raises(InputError, match=r"of all 10 classes in the train part of digits, got none of 3\. Replace"):
         prepare(DIGITS, tmp_path / "digits")
     assert not list(tmp_path.iterdir())

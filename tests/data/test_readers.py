@@ -308,7 +308,7 @@ def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "iterdir", denied)
-    refuse(tmp_path, f"cannot read {tmp_path}/train: Permission denied. Mend it")
+    refuse(tmp_path, f"cannot read {tmp_path}/train: Permission denied. Fix it")
 
 
 def replace(table: pa.Table, column: str, values: Any) -> pa.Table:

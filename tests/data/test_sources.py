@@ -60,9 +60,9 @@ def test_images_of_another_data_set_are_not_taken(tmp_path):
 
 
 def test_digits_come_with_scikit_learn(tmp_path):
-    found = locate(get("digits"), tmp_path)
-    assert found is not None
-    assert found.kind == "scikit-learn"
+    located = locate(get("digits"), tmp_path)
+    assert located is not None
+    assert located.kind == "scikit-learn"
 
 
 def test_data_root_is_argument_then_environment_then_data(monkeypatch, tmp_path):

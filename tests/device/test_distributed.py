@@ -1,4 +1,4 @@
-"""Training and evaluation in two processes, over gloo, beside one process that does the same."""
+"""Training and evaluation in two processes, over gloo, compared with one process that does the same."""
 
 import json
 import os
@@ -212,7 +212,7 @@ def test_two_processes_train_on_a_folder_as_one(tmp_path: Path, monkeypatch: pyt
 
 EVALUATION = """
 from daar.measure.accuracy import evaluate
-found = {}
+evaluated = {}
 for count in (7, 1, 8):
     for size in (2, 3):
         pack = images(count)
@@ -220,8 +220,8 @@ for count in (7, 1, 8):
         seen = []
         model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
         accuracy = evaluate(model, pack, pack.mean, pack.std, torch.device("cpu"), size)
-        found[f"{count} {size}"] = [accuracy.top1, sum(seen)]
-print(json.dumps(found), flush=True)
+        evaluated[f"{count} {size}"] = [accuracy.top1, sum(seen)]
+print(json.dumps(evaluated), flush=True)
 distributed.leave()
 """
 
@@ -366,9 +366,9 @@ def test_torchrun_trains_and_measures(digits: Path, tmp_path: Path) -> None:
     recipe = ["--epochs", "1", "--lr", "0.05", "--batch-size", "64", "--precision", "float32"]
     out = tmp_path / "dense"
     train = [*launch, "train", "--network", "resnet20", "--out", str(out), *options, *recipe]
-    found = subprocess.run(train, capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.count("epoch 1/1") == 1
+    done = subprocess.run(train, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 1/1") == 1
     assert sorted(file.name for file in out.iterdir()) == ["model.json", "model.safetensors"]
     measure = ["measure", str(out), "--json", *options]
     several = subprocess.run([*launch, *measure], capture_output=True, text=True, check=True).stdout

@@ -29,8 +29,8 @@ def test_logits_agree_with_the_cpu(dense: Path, digits: Path) -> None:
     images, _ = calibration_batch(packed.load(digits / "train.safetensors"), 0, 64, about.mean, about.std)
     with torch.no_grad(), strict_float32():
         expected = model(images)
-        found = model.to(CUDA)(images.to(CUDA)).cpu()
-    assert (found - expected).abs().max() <= 1e-3 * expected.abs().max()
+        logits = model.to(CUDA)(images.to(CUDA)).cpu()
+    assert (logits - expected).abs().max() <= 1e-3 * expected.abs().max()
 
 
 @pytest.mark.parametrize("name", discovery.find())

@@ -184,12 +184,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: p
 def test_every_process_of_a_user_has_the_same_folder_of_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever Snakemake or a scheduler sets for temporary files."""
     monkeypatch.delenv("DAAR_LOCKS", raising=False)
-    found = set()
+    folders = set()
     for variables in ({}, {"TMPDIR": "/scratch/job7"}, {"XDG_RUNTIME_DIR": "/run/user/1000"}):
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        found.add(lease.folder())
-    assert len(found) == 1
+        folders.add(lease.folder())
+    assert len(folders) == 1
 
 
 def test_without_file_locks_one_line_says_so(

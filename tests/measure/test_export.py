@@ -165,7 +165,7 @@ def test_a_file_that_is_not_the_network_is_refused(
         kind.write(program, about, path)
 
     monkeypatch.setitem(FORMATS, form, dataclasses.replace(kind, write=writes_other_weights))
-    with pytest.raises(InputError, match="should be the network's"):
+    with pytest.raises(InputError, match="should match the network's"):
         export(depthwise(), (3, 8, 8), tmp_path / "out" / "net", form, {})
     assert not list((tmp_path / "out").iterdir())
 

@@ -109,12 +109,12 @@ def test_threads_are_as_they_were_even_after_a_fault() -> None:
 
 
 def test_statistics_by_hand() -> None:
-    found = summarise({"slim": [1, 4, 2, 8, 5], "dense": [2, 4, 6, 8, 10]}, batch_size=8)
+    measured = summarise({"slim": [1, 4, 2, 8, 5], "dense": [2, 4, 6, 8, 10]}, batch_size=8)
     spread = {"median_ms": 4, "q1_ms": 2, "q3_ms": 5, "images_per_second": 2000, "windows_ms": [1, 4, 2, 8, 5]}
-    assert found["slim"] == spread
-    assert (found["dense"]["median_ms"], found["dense"]["q1_ms"], found["dense"]["q3_ms"]) == (6, 4, 8)
+    assert measured["slim"] == spread
+    assert (measured["dense"]["median_ms"], measured["dense"]["q1_ms"], measured["dense"]["q3_ms"]) == (6, 4, 8)
     # pairs 2, 1, 3, 1, 2; the medians' ratio would be 1.5
-    assert found["ratio"] == {"median": 2, "q1": 1, "q3": 2}
+    assert measured["ratio"] == {"median": 2, "q1": 1, "q3": 2}
     alone = summarise({"slim": [1, 2]}, batch_size=1)
     assert (alone["dense"], alone["ratio"]) == (None, None)
 
@@ -167,7 +167,7 @@ def test_dense_and_slim_are_not_swapped(
         return (nn.Sequential(Slow(), model) if folder == dense else model), about
 
     monkeypatch.setattr(stage.checkpoint, "load", slowed)
-    found = stage.latency(
+    measured = stage.latency(
         folder=slim,
         against=dense,
         batch_sizes=[1],
@@ -176,13 +176,13 @@ def test_dense_and_slim_are_not_swapped(
         device=torch.device("cpu"),
         onnxruntime=False,
     )
-    times = found["batches"][0]["torch"]
+    times = measured["batches"][0]["torch"]
     assert min(times["dense"]["windows_ms"]) >= 50  # a sleep takes no less
     assert times["dense"]["median_ms"] > times["slim"]["median_ms"]
     assert times["ratio"]["median"] > 1
     for name, folder in (("slim", slim), ("dense", dense)):
-        assert found[name]["sha256"] == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    assert found["dense"]["macs"] == 40_551_040 > found["slim"]["macs"]
+        assert measured[name]["sha256"] == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert measured["dense"]["macs"] == 40_551_040 > measured["slim"]["macs"]
 
 
 def test_json_follows_its_schema(
@@ -193,12 +193,12 @@ def test_json_follows_its_schema(
     told = ("--batch-sizes", 3, 1, "--rounds", 4, "--threads", 1, "--device", "cpu", "--json")
     out = run(capsys, "latency", folders[0], "--against", folders[1], *told, "--out", tmp_path / "latency.json")
     torch.set_num_threads(before)
-    found = json.loads(out)
-    assert json.loads((tmp_path / "latency.json").read_text()) == found
-    schemas.validate(found, "latency", "here", "")
-    assert [batch["batch_size"] for batch in found["batches"]] == [3, 1]
-    assert (found["rounds"], found["threads"], found["onnxruntime"]["reason"]) == (4, 1, None)
-    for batch in found["batches"]:
+    measured = json.loads(out)
+    assert json.loads((tmp_path / "latency.json").read_text()) == measured
+    schemas.validate(measured, "latency", "here", "")
+    assert [batch["batch_size"] for batch in measured["batches"]] == [3, 1]
+    assert (measured["rounds"], measured["threads"], measured["onnxruntime"]["reason"]) == (4, 1, None)
+    for batch in measured["batches"]:
         for runtime in ("torch", "onnxruntime"):
             sides = batch[runtime]
             pairs = zip(sides["dense"]["windows_ms"], sides["slim"]["windows_ms"], strict=True)
@@ -225,11 +225,11 @@ def test_without_onnxruntime_the_reason_stands_there(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     missing = json.loads(run(capsys, "latency", folders[0], *told))
     reasons = ["not asked for", "onnxruntime is not installed. Run: pip install -e '.[export]'"]
-    for found, reason in zip((unasked, missing), reasons, strict=True):
-        schemas.validate(found, "latency", "here", "")
-        assert found["onnxruntime"] == {"version": None, "reason": reason}
-        assert found["batches"][0]["onnxruntime"] is None
-        assert (found["dense"], found["batches"][0]["torch"]["ratio"]) == (None, None)
+    for measured, reason in zip((unasked, missing), reasons, strict=True):
+        schemas.validate(measured, "latency", "here", "")
+        assert measured["onnxruntime"] == {"version": None, "reason": reason}
+        assert measured["batches"][0]["onnxruntime"] is None
+        assert (measured["dense"], measured["batches"][0]["torch"]["ratio"]) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def latency_json() -> dict[str, Any]:
     return {
         **{"format": 1, "slim": net, "dense": net, "device": "cpu", "dtype": "float32"},
         **{"memory_format": "channels_last", "rounds": 2, "window_seconds": 0.2},
-        "batches": [{"batch_size": size, "torch": found, "onnxruntime": None} for size, found in sides.items()],
+        "batches": [{"batch_size": size, "torch": times, "onnxruntime": None} for size, times in sides.items()],
         "onnxruntime": {"version": None, "reason": "not asked for"},
         **{"threads": 2, "hardware": {"cpu": "x", "cores": 2, "gpu": None}, "versions": {}, "commit": None},
     }
@@ -300,8 +300,10 @@ def test_columns_of_the_results(tmp_path: Path) -> None:
         **{"latency_ms_dense_b1": 1.25, "latency_ms_slim_b1": 1.0, "latency_ratio_b1": 1.26},
         **{"latency_ms_dense_b128": 45.0, "latency_ms_slim_b128": 30.0, "latency_ratio_b128": 1.5},
     }
-    without, beside = read_results(write_results(paths, tmp_path / "results.csv", latency=True)).to_dict("records")
-    assert {key: beside[key] for key in expected} == expected
+    without, with_latency = read_results(write_results(paths, tmp_path / "results.csv", latency=True)).to_dict(
+        "records"
+    )
+    assert {key: with_latency[key] for key in expected} == expected
     assert all(pd.isna(without[key]) for key in expected)
 
 
@@ -323,7 +325,7 @@ def test_a_suite_that_asks_for_none_has_none_whatever_an_earlier_run_left(
 
 def test_a_damaged_latency_is_named(tmp_path: Path) -> None:
     (path,) = write(tmp_path, record())
-    beside = path.with_name("latency.json")
-    beside.write_text(json.dumps({**latency_json(), "rounds": 0}))
+    latency_file = path.with_name("latency.json")
+    latency_file.write_text(json.dumps({**latency_json(), "rounds": 0}))
     with pytest.raises(InputError, match=r"latency\.json: rounds: 0"):
         write_results([path], tmp_path / "results.csv", latency=True)

@@ -84,8 +84,8 @@ def test_googlenet_is_named_as_in_hrankplus() -> None:
     places = [
         (f"inception_{module}.{branch}", place)
         for module in ("a3", "b3", "a4", "b4", "c4", "d4", "e4", "a5", "b5")
-        for branch, found in convs.items()
-        for place in found
+        for branch, numbers in convs.items()
+        for place in numbers
     ] + [("pre_layers", 0)]
     expected = biased(*(f"{path}.{place}" for path, place in places), "linear")
     expected |= norms(*(f"{path}.{place + 1}" for path, place in places))
@@ -178,7 +178,7 @@ def test_gradients_reach_every_parameter(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list(models.NETWORKS))
-def test_initialising_anew_gives_what_building_gives(name: str) -> None:
+def test_initialising_again_gives_what_building_gives(name: str) -> None:
     """The same draws under the same seed, so torchvision's networks too are initialised as torchvision does."""
     network = models.get(name)
     torch.manual_seed(3)

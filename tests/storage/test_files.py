@@ -56,9 +56,9 @@ def on_small_disk(folder: Path, size: str, commands: str, *arguments: str) -> su
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path) -> None:
-    found = outcome(on_small_disk(tmp_path / "disk", "2m", 'exec "$0" -c "$2" "$1"', SAVE_TWICE))
-    assert found["files"] == ["model.json", "model.safetensors"]
-    (said,) = found["said"]
+    result = outcome(on_small_disk(tmp_path / "disk", "2m", 'exec "$0" -c "$2" "$1"', SAVE_TWICE))
+    assert result["files"] == ["model.json", "model.safetensors"]
+    (said,) = result["said"]
     path = tmp_path / "disk" / "net" / "model.safetensors"
     assert said.startswith(f"cannot write {path}: No space left on device, ")
     free = float(said.split(", ")[1].split(" MB are free there")[0])
@@ -67,7 +67,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_training_goes_on_from_the_old_resume_file_when_the_disk_has_room_again(tmp_path: Path, digits: Path) -> None:
-    """Five MB hold one resume file (weights, best weights, momenta: 3.3 MB) but not a second one beside it."""
+    """Five MB hold one resume file (weights, best weights, momenta: 3.3 MB) but not a second one next to it."""
     train = '"$0" -m daar train --network resnet20 --dataset digits --packs "$2" --out "$1/net" --threads 1'
     train += " --epochs 2 --lr 0.05 --batch-size 128"
     commands = f'{train}; echo "code $?"; ls -A "$1/net"; mount -o remount,size=20m "$1"; {train}; echo "code $?"'
@@ -113,10 +113,10 @@ def test_weights_too_large_are_no_traceback_but_a_line(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    found = outcome(done)
-    assert len(found["said"]) == 2
-    assert all("net/model.safetensors: File too large" in said for said in found["said"])
-    assert not found["files"]
+    result = outcome(done)
+    assert len(result["said"]) == 2
+    assert all("net/model.safetensors: File too large" in said for said in result["said"])
+    assert not result["files"]
 
 
 def test_other_errors_pass_unchanged_and_leave_nothing(tmp_path: Path) -> None:

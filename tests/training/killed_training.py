@@ -122,8 +122,8 @@ def main() -> None:
             killed.append(way)
     while not child(packs, wild, None, dice, 0):
         pass
-    found = {"calm": (calm / "digest").read_text(), "wild": (wild / "digest").read_text(), "killed": killed}
-    print(json.dumps({**found, "left": sorted(file.name for file in wild.iterdir())}))
+    outcome = {"calm": (calm / "digest").read_text(), "wild": (wild / "digest").read_text(), "killed": killed}
+    print(json.dumps({**outcome, "left": sorted(file.name for file in wild.iterdir())}))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from daar.training.recipe import Recipe
 
 
 class Hungry(nn.Module):
-    """A network that has memory for so many images."""
+    """A network that has memory for a given number of images."""
 
     def __init__(self, room: int) -> None:
         super().__init__()

@@ -314,8 +314,8 @@ def test_top5_counts_the_five_highest() -> None:
         source="",
         checksum="",
     )
-    found = evaluate(Fixed(), pack, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), CPU, batch_size=6)
-    assert (found.top1, found.top5) == (5.0, 25.0)
+    accuracy = evaluate(Fixed(), pack, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), CPU, batch_size=6)
+    assert (accuracy.top1, accuracy.top5) == (5.0, 25.0)
 
 
 def test_recalibrated_statistics_are_the_mean_over_batches() -> None:

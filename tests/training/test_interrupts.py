@@ -126,13 +126,13 @@ def test_handlers_are_put_back(name: str) -> None:
 
 def test_another_thread_watches_nothing() -> None:
     before = [signal.getsignal(signal.Signals[name]) for name in NAMES]
-    found: list[Any] = []
+    noted: list[Any] = []
 
     def work() -> None:
         with interrupts.watching() as stop:
-            found.extend([stop.requested, *(signal.getsignal(signal.Signals[name]) for name in NAMES)])
+            noted.extend([stop.requested, *(signal.getsignal(signal.Signals[name]) for name in NAMES)])
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert found == [None, *before]
+    assert noted == [None, *before]

@@ -1,4 +1,4 @@
-"""kill -9 at any moment, signals and distillation: what a training does beside its textbook loop."""
+"""kill -9 at any moment, signals and distillation: what a training does in addition to its textbook loop."""
 
 import json
 import os
@@ -40,10 +40,10 @@ def killed(digits: Path, folder: Path, seed: int, kills: int) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def check(found: dict[str, Any]) -> None:
-    assert found["wild"] == found["calm"]
+def check(outcome: dict[str, Any]) -> None:
+    assert outcome["wild"] == outcome["calm"]
     # a killed save may leave its temporary file, never a half resume file under the final name
-    assert all(name in ("digest", "resume.safetensors") or name.startswith(".") for name in found["left"]), found[
+    assert all(name in ("digest", "resume.safetensors") or name.startswith(".") for name in outcome["left"]), outcome[
         "left"
     ]
 
@@ -54,9 +54,9 @@ def test_ten_kills_change_no_bit(digits: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_hundred_kills_change_no_bit(digits: Path, tmp_path: Path) -> None:
-    found = killed(digits, tmp_path, seed=1, kills=100)
-    check(found)
-    assert set(found["killed"]) == set(WAYS)
+    outcome = killed(digits, tmp_path, seed=1, kills=100)
+    check(outcome)
+    assert set(outcome["killed"]) == set(WAYS)
 
 
 @pytest.fixture(scope="module")

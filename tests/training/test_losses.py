@@ -33,9 +33,9 @@ def test_value_is_the_closed_form(settings: dict[str, float]) -> None:
     hard = -(target * np.log(softmax(student.numpy(), axis=1))).sum(1)
     soft = entropy(softmax(teacher.numpy() / t, axis=1), softmax(student.numpy() / t, axis=1), axis=1)
     expected = np.mean((1 - alpha) * hard + alpha * t**2 * soft)
-    found = loss(student, labels, teacher if alpha else None, recipe)
-    assert found.dtype == torch.float32
-    assert float(found) == pytest.approx(expected, rel=1e-5)
+    computed = loss(student, labels, teacher if alpha else None, recipe)
+    assert computed.dtype == torch.float32
+    assert float(computed) == pytest.approx(expected, rel=1e-5)
 
 
 def test_gradient_is_that_of_hinton_et_al() -> None:

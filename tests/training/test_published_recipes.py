@@ -140,14 +140,14 @@ def test_what_trains_from_scratch_cannot_be_distilled(capsys: pytest.CaptureFixt
 
 def test_list_tells_scripts_all_of_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     main(["list", "recipes", "--json"])
-    for name, found in json.loads(capsys.readouterr().out).items():
-        assert recipe_module.from_json(found["settings"], "here").hash == found["hash"]
-        assert (found["title"], found["for"]) == (
+    for name, listed in json.loads(capsys.readouterr().out).items():
+        assert recipe_module.from_json(listed["settings"], "here").hash == listed["hash"]
+        assert (listed["title"], listed["for"]) == (
             published_recipes.find()[name].title,
             published_recipes.find()[name].purpose,
         )
-        assert "@" in found["source"]
-        assert found["deviations"]
+        assert "@" in listed["source"]
+        assert listed["deviations"]
     main(["list", "recipes"])
     lines = capsys.readouterr().out.splitlines()
     assert all(len(line) < 250 for line in lines)
