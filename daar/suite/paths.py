@@ -17,7 +17,7 @@ STABILITY = "{dataset}/{network}/stability/{variant}"
 # Regular expressions of wildcards. A recipe: the hash of Recipe.to_json(), with -xN for N processes; or that of a Base.
 TRAINED = "[0-9a-f]{12}(-x[0-9]+)?"
 IMPORTED = "import-[0-9a-f]{8}"
-TARGET = r"own|0\.\d+(e-\d+)?"
+TARGET = r"own|0\.\d+|\d(\.\d+)?e-\d+"
 
 _OWN_RATE = "own"
 
