@@ -23,7 +23,7 @@ _OWN_RATE = "own"
 
 
 def target_to_text(target: float | None) -> str:
-    """A target as it stands in a path; None is the policy's own rate."""
+    """A target as paths have it; None is the policy's own rate."""
     return _OWN_RATE if target is None else format(target, "g")
 
 

@@ -40,7 +40,7 @@ if "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", gpu_limit(SUITE, WHERE, SLOTS_PER_GPU))
 
 if ON_CLUSTER:
-    # jobs of one queue entry run one after the other, each with all that the entry has
+    # jobs of one queue entry run in turn, each with all that the entry has
     workflow.register_resource("turn", 1)
 
     resource_scopes:
