@@ -1,5 +1,6 @@
 """What is checked before the first job and said after a failed one, with stand-ins for Snakemake's objects."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,17 +38,18 @@ def test_the_last_line_of_every_failed_job_s_log_is_said_once(tmp_path: Path, mo
     assert start.last_lines([]) == []
 
 
-class Entry(SimpleNamespace):
+@dataclass(eq=False)
+class Entry:
     """A job or a group, told apart by identity as Snakemake's."""
 
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
+    is_local: bool
+    resources: dict[str, int] = field(default_factory=dict)
 
 
 def test_a_group_is_submitted_once_and_local_jobs_never() -> None:
     group, alone = (Entry(is_local=False, resources=given) for given in ({"gpu": 1, "runtime": 20}, {"gpu": 2}))
-    inside = [Entry(is_local=False, resources={}), Entry(is_local=False, resources={})]
-    local = Entry(is_local=True, resources={})
+    inside = [Entry(is_local=False), Entry(is_local=False)]
+    local = Entry(is_local=True)
     dag = SimpleNamespace(
         needrun_jobs=lambda: [inside[0], local, inside[1], alone],
         get_job_group=lambda job: group if job in inside else None,
