@@ -40,10 +40,10 @@ def add_commands(subparsers: Any) -> None:
 def _add_check(suite: Any) -> None:
     command = options.command(suite, "check", check_suite, "validate a suite, find its data, estimate its hours here")
     command.add_argument("suite", type=Path, metavar="SUITE.yaml")
-    words = "say what a cluster of machines like this one makes of it, and keep for the workflow what its jobs need"
+    words = "simulate it on a cluster of machines like this one, and keep for the workflow what its jobs need"
     command.add_argument("--cluster", action="store_true", help=words)
     command.add_argument("--machines", type=int, nargs="+", default=[1, 8, 64], metavar="N", help="default: 1 8 64")
-    words = "seconds that a queue entry takes besides its work (default: 20)"
+    words = "seconds that a queue entry takes in addition to its work (default: 20)"
     command.add_argument("--overhead", type=float, default=20, metavar="SECONDS", help=words)
     options.add_results(command)
     options.add_packs(command)
@@ -101,32 +101,32 @@ def _add_reproduce(subparsers: Any) -> None:
 
 def check_suite(a: Namespace) -> None:
     """`daar suite check`."""
-    found = reading.load(a.suite)
-    settings = len(found.settings)
-    print(f"suite {found.name!r}: {settings} settings, {', '.join(found.networks)} on {', '.join(found.datasets)}")
-    preflight.require_runnable(found, a.packs, elsewhere=a.cluster)
+    suite = reading.load(a.suite)
+    settings = len(suite.settings)
+    print(f"suite {suite.name!r}: {settings} settings, {', '.join(suite.networks)} on {', '.join(suite.datasets)}")
+    preflight.require_runnable(suite, a.packs, elsewhere=a.cluster)
     from daar.run import estimate
 
     device = arguments.device(a)
     cores = a.threads or gpu.count_cores()
     if a.cluster:
-        _check_cluster(a, found, estimate.estimate(found, device, cores, threads=cores), device.type, cores)
+        _check_cluster(a, suite, estimate.estimate(suite, device, cores, threads=cores), device.type, cores)
         return
-    kept = reuse.found(found)
+    kept = reuse.found(suite)
     if kept:
         print(f"{len(kept)} of its settings have a record in {reuse.REFERENCE} already, and are not run again")
-    expected = estimate.estimate(found, device, cores, kept=kept)
+    expected = estimate.estimate(suite, device, cores, kept=kept)
     print(f"it can run here, on {device.type} with --cores {cores}; by a few steps of each kind of work, timed now:")
     print(estimate.to_text(expected))
 
 
-def _check_cluster(a: Namespace, found: Suite, expected: "Estimate", device: str, threads: int) -> None:
-    """Write what jobs cost, and say what so many machines like this one would make of them."""
-    of, hardware = costs.fingerprint(found), provenance.hardware()
+def _check_cluster(a: Namespace, suite: Suite, expected: "Estimate", device: str, threads: int) -> None:
+    """Write what jobs cost, and say how long N machines like this one would take."""
+    of, hardware = costs.fingerprint(suite), provenance.hardware()
     words = f"{hardware['gpu'] or hardware['cpu']}, {threads} threads a job"
-    out = a.results / found.name / costs.FILE
+    out = a.results / suite.name / costs.FILE
     costs.write(out, costs.Measured(of, device, words, threads, expected.peak_mb, tuple(expected.costs)))
-    queue = simulation.entries(found, expected.costs, slurm.components(), a.overhead)
+    queue = simulation.entries(suite, expected.costs, slurm.components(), a.overhead)
     print(f"on machines like this one ({words}), {a.overhead:g} s for an entry to start and to be noticed:")
     print(simulation.to_text(queue, a.machines))
     print(f"{out}: what the jobs will ask a scheduler for follows from it")
@@ -134,9 +134,9 @@ def _check_cluster(a: Namespace, found: Suite, expected: "Estimate", device: str
 
 def keep_suite(a: Namespace) -> None:
     """`daar suite keep`."""
-    found = reading.load(a.suite)
-    kept = reuse.keep(found, a.results, a.reference)
-    print(f"{kept['records']} of {kept['settings']} records are in {a.reference / found.name}")
+    suite = reading.load(a.suite)
+    kept = reuse.keep(suite, a.results, a.reference)
+    print(f"{kept['records']} of {kept['settings']} records are in {a.reference / suite.name}")
 
 
 def carry_suite(a: Namespace) -> None:
@@ -174,12 +174,12 @@ def reproduce(a: Namespace) -> None:
     if cores < 1:
         raise InputError(f"--cores should be 1 or more, got {cores}.")
     out = Path(tempfile.mkdtemp(prefix="daar-reproduce-")) if a.out is None else a.out
-    found = reproduction.reproduce(a.record, out, keep_base=a.keep_base, cores=cores)
+    compared = reproduction.reproduce(a.record, out, keep_base=a.keep_base, cores=cores)
     for line in reproduction.around(files.read_json(a.record, "a record of one setting"), provenance.environment()):
         print(f"around   {line}")
-    for one in found:
-        print(one)
-    same = sum(one.same for one in found)
-    print(f"{same} of {len(found)} numbers are the same. The rerun is in {out}.")
-    if same < len(found):
+    for number in compared:
+        print(number)
+    same = sum(number.same for number in compared)
+    print(f"{same} of {len(compared)} numbers are the same. The rerun is in {out}.")
+    if same < len(compared):
         sys.exit(1)

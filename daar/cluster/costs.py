@@ -92,5 +92,5 @@ def read(path: Path) -> Measured:
         return Measured(**{**content, "costs": tuple(Cost(**cost) for cost in content["costs"])})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path} should hold the costs of a suite's jobs, got {error}. Make it anew: daar suite check --cluster."
+            f"{path} should hold the costs of a suite's jobs, got {error}. Make it again: daar suite check --cluster."
         ) from error

@@ -12,7 +12,7 @@ _MEETING = "--rdzv-backend=c10d --rdzv-endpoint=$(hostname):$((20000 + SLURM_JOB
 
 
 def command(processes: int, nodes: int, *, gpus: bool) -> str:
-    """What stands before a stage's name in a rule.
+    """What comes before a stage's name in a rule.
 
     Args:
         processes: that share every batch, on all nodes together.
@@ -34,11 +34,11 @@ def resources(processes: int, nodes: int, *, gpus: bool) -> dict[str, Any]:
 
     Args:
         processes: as for `command`.
-        nodes: likewise.
-        gpus: likewise.
+        nodes: as for `command`.
+        gpus: as for `command`.
     """
     if nodes == 1:
         return {}
     # `mpi`: the command starts its processes itself
-    found: dict[str, Any] = {"mpi": "srun", "nodes": nodes, "tasks": nodes}
-    return {**found, "slurm_extra": f"--gpus-per-node={processes // nodes}"} if gpus else found
+    given: dict[str, Any] = {"mpi": "srun", "nodes": nodes, "tasks": nodes}
+    return {**given, "slurm_extra": f"--gpus-per-node={processes // nodes}"} if gpus else given

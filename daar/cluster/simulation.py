@@ -1,4 +1,4 @@
-"""How long a suite takes on so many machines: its queue entries, started one by one as they become ready.
+"""How long a suite takes on N machines: its queue entries, started one by one as they become ready.
 
 A simulation of what Snakemake does with them, from measured costs. Nothing is known of a queue's other users.
 """
@@ -18,7 +18,7 @@ _GROUPS = ("dense", "importance", "tuning")
 
 @dataclass
 class Entry:
-    """One entry of the queue: jobs that run one after the other on a machine.
+    """One entry of the queue: jobs that a machine runs in turn.
 
     Attributes:
         group: dense, importance or tuning.
@@ -37,7 +37,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Run:
-    """What so many machines make of a queue.
+    """How long N machines take for a queue.
 
     Attributes:
         machines: how many.
@@ -59,7 +59,7 @@ def entries(
         suite: the experiment.
         costs: of its jobs.
         components: group → how many chains of jobs that do not depend on each other share an entry; 1 where absent.
-        overhead: seconds that an entry takes besides: its start, and until its end is noticed.
+        overhead: further seconds of an entry: its start, and until its end is noticed.
     """
     queue = _Queue({cost.key: cost.seconds for cost in costs})
     for setting in suite.settings:
@@ -68,7 +68,7 @@ def entries(
 
 
 class _Queue:
-    """Chains of jobs, found by name."""
+    """Chains of jobs by name."""
 
     def __init__(self, seconds: Mapping[tuple[object, ...], float]) -> None:
         self._seconds = seconds
@@ -112,10 +112,10 @@ def _add_setting(suite: Suite, setting: Setting, queue: _Queue) -> None:
 
 def _shared(chains: Sequence[Entry], components: Mapping[str, int], overhead: float) -> list[Entry]:
     """Entries of several chains each."""
-    found: list[Entry] = []
+    shared: list[Entry] = []
     place: dict[int, int] = {}
     first = {(chain.group, chain.of): index for index, chain in reversed(list(enumerate(chains)))}
-    # groups in their order, chains that may share an entry beside each other
+    # groups in their order, chains that may share an entry next to each other
     order = sorted(
         range(len(chains)),
         key=lambda index: (_GROUPS.index(chains[index].group), first[chains[index].group, chains[index].of]),
@@ -124,12 +124,12 @@ def _shared(chains: Sequence[Entry], components: Mapping[str, int], overhead: fl
         for batch in _batches(list(members), components.get(group, 1)):
             entry = Entry(group, of, seconds=overhead)
             for index in batch:
-                place[index] = len(found)
+                place[index] = len(shared)
                 entry.after |= {place[other] for other in chains[index].after}
                 entry.seconds += chains[index].seconds
                 entry.jobs += chains[index].jobs
-            found.append(entry)
-    return found
+            shared.append(entry)
+    return shared
 
 
 def _batches(members: Sequence[int], size: int) -> Iterable[Sequence[int]]:
@@ -178,6 +178,6 @@ def to_text(queue: Sequence[Entry], machines: Sequence[int]) -> str:
         f"{work / 3600:,.1f} machine-hours in all; critical path {critical_path(queue) / 3600:,.2f} h",
         f"{'machines':>8}  {'hours':>10}  busy",
     ]
-    for found in (run(queue, count) for count in machines):
-        lines.append(f"{found.machines:>8,}  {found.seconds / 3600:>10,.2f}  {found.busy:.0%}")
+    for simulated in (run(queue, count) for count in machines):
+        lines.append(f"{simulated.machines:>8,}  {simulated.seconds / 3600:>10,.2f}  {simulated.busy:.0%}")
     return "\n".join(lines)

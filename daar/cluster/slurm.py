@@ -71,7 +71,7 @@ def require_shared_folder(request: Mapping[str, Any], folder: Path) -> str | Non
     """Have a node read a file of a folder.
 
     Args:
-        request: resources, of which only partition, account and the like count.
+        request: resources; only partition, account, QOS and cluster count.
         folder: that jobs will read and write.
 
     Returns:
@@ -102,23 +102,23 @@ def require_shared_folder(request: Mapping[str, Any], folder: Path) -> str | Non
 def _largest(requests: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Of requests that differ only in time, memory and CPUs, the largest: what it may have, all may."""
     sizes = ("runtime", "mem_mb", "_cores")
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    largest: dict[tuple[Any, ...], dict[str, Any]] = {}
     for request in requests:
         rest: dict[str, Any] = {k: request[k] for k in (*_OPTIONS, "gpu", "gpu_model", "tasks") if k in request}
         key = tuple(sorted((name, str(value)) for name, value in rest.items() if name not in sizes))
-        kept = found.setdefault(key, {**rest, "_cores": 1})
+        kept = largest.setdefault(key, {**rest, "_cores": 1})
         for size in sizes:
             kept[size] = max(kept.get(size) or 0, request.get(size) or 0)
-    return list(found.values())
+    return list(largest.values())
 
 
 def _flags(request: Mapping[str, Any]) -> list[str]:
     """Options of sbatch for a request."""
-    found = [f"{option}={request[key]}" for key, option in _OPTIONS.items() if request.get(key)]
+    flags = [f"{option}={request[key]}" for key, option in _OPTIONS.items() if request.get(key)]
     if gpus := request.get("gpu"):
-        found.append(f"--gpus={request['gpu_model']}:{gpus}" if request.get("gpu_model") else f"--gpus={gpus}")
-    found.append(f"--ntasks={request.get('tasks') or 1}")
-    return [*found, f"--cpus-per-task={request['_cores']}"] if "_cores" in request else found
+        flags.append(f"--gpus={request['gpu_model']}:{gpus}" if request.get("gpu_model") else f"--gpus={gpus}")
+    flags.append(f"--ntasks={request.get('tasks') or 1}")
+    return [*flags, f"--cpus-per-task={request['_cores']}"] if "_cores" in request else flags
 
 
 def _require_accepted(request: Mapping[str, Any]) -> None:
@@ -203,22 +203,22 @@ def ceiling(partition: object) -> tuple[int | None, int | None]:
 
 def _partition(name: object) -> dict[str, Any] | None:
     known = _partitions()
-    return known.get(str(name)) if name else next((found for found in known.values() if found["default"]), None)
+    return known.get(str(name)) if name else next((one for one in known.values() if one["default"]), None)
 
 
 @functools.cache
 def _partitions() -> dict[str, dict[str, Any]]:
     """Name → whether it is the default, its limit in minutes, its largest node's MB, and whether a node of it is up."""
     listed = _run(["sinfo", "-h", "-o", "%P|%l|%T|%m"], timeout=_ANSWER_SECONDS)
-    found: dict[str, dict[str, Any]] = {}
+    partitions: dict[str, dict[str, Any]] = {}
     for line in listed.stdout.splitlines() if listed else ():
         name, limit, state, memory = line.split("|")
         entry: dict[str, Any] = {"name": name.rstrip("*"), "default": name.endswith("*"), "mb": 0, "up": False}
-        entry = found.setdefault(entry["name"], {**entry, "minutes": _minutes(limit)})
+        entry = partitions.setdefault(entry["name"], {**entry, "minutes": _minutes(limit)})
         # a star: the node does not answer
         entry["up"] |= not state.endswith("*") and not re.match("down|drain|fail|maint|unknown", state)
         entry["mb"] = max(entry["mb"], int(memory.rstrip("+")))
-    return found
+    return partitions
 
 
 def _minutes(limit: str) -> int | None:

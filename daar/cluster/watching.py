@@ -12,11 +12,11 @@ def keep_watching(executor: type[Any]) -> None:
     and Snakemake then waits for them without end (snakemake-executor-plugin-slurm, issue 207). A job that was reported
     neither as ended nor as running is given back here, so that the next round asks for it.
 
-    It also waits ten seconds longer after every round in which no job ended, up to three minutes, in which a node may
-    have nothing to do. One question is for all jobs together, so `--seconds-between-status-checks` stands.
+    It also waits longer after every round in which no job ended, up to three minutes, while nodes may be idle. It asks
+    for all jobs in one question, so `--seconds-between-status-checks` is kept.
 
     Args:
-        executor: its class; changed once, however often it is given.
+        executor: its class, changed once.
     """
     original = executor.check_active_jobs
     if hasattr(original, "keeps_watching"):

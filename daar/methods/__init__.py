@@ -1,1 +1,1 @@
-"""The methods that there are, found by their files; the only place that loads one."""
+"""The methods, discovered by their files; the only place that loads one."""

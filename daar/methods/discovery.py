@@ -74,10 +74,10 @@ def find(extra: Sequence[Path] = ()) -> dict[str, Method]:
     Raises:
         InputError: two folders hold a method of one name, or a method's INFO cannot be read.
     """
-    found: dict[str, Method] = {}
+    methods: dict[str, Method] = {}
     own = PACKAGE / "method"
     if (own / "rule.smk").exists():
-        found["daar"] = _read("daar", own / "__init__.py")
+        methods["daar"] = _read("daar", own / "__init__.py")
     for root in [BASELINES, *map(Path, extra)]:
         if not root.is_dir():
             raise InputError(
@@ -86,12 +86,12 @@ def find(extra: Sequence[Path] = ()) -> dict[str, Method]:
         for folder in sorted(root.iterdir()):
             if folder.name.startswith("_") or not (folder / "rule.smk").exists():
                 continue
-            if folder.name in found:
+            if folder.name in methods:
                 raise InputError(
-                    f"two methods are named {folder.name!r}: {found[folder.name].code} and {folder}. Rename one."
+                    f"two methods are named {folder.name!r}: {methods[folder.name].code} and {folder}. Rename one."
                 )
-            found[folder.name] = _read(folder.name, folder / "method.py")
-    return dict(sorted(found.items()))
+            methods[folder.name] = _read(folder.name, folder / "method.py")
+    return dict(sorted(methods.items()))
 
 
 def get(name: str, extra: Sequence[Path] = ()) -> Method:
@@ -147,12 +147,12 @@ def split_options(method: Method, options: dict[str, Any]) -> tuple[dict[str, An
 
 def score_options(score: Callable[..., Any], chosen: dict[str, Any]) -> dict[str, Any]:
     """All options of a score(): its defaults, but for those chosen."""
-    found = {
+    defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(score).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty
     }
-    return found | chosen
+    return defaults | chosen
 
 
 def takes_seed(function: Callable[..., Any]) -> bool:

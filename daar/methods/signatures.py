@@ -19,7 +19,7 @@ class Allowed:
 
     Attributes:
         literals: those of `Literal[...]`.
-        types: names of the types that it allows besides, out of float, int, str and bool.
+        types: names of the types that it also allows, out of float, int, str and bool.
         anything: it has no annotation, or one of another kind.
     """
 
@@ -45,16 +45,16 @@ def read(function: ast.FunctionDef) -> dict[str, Allowed]:
 
 def defaults(function: ast.FunctionDef) -> dict[str, Any]:
     """Option → its default, where it has one that is a literal."""
-    found = {}
+    values = {}
     for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):
         if argument.arg not in GIVEN and default is not None:
             with contextlib.suppress(ValueError):
-                found[argument.arg] = ast.literal_eval(default)
-    return found
+                values[argument.arg] = ast.literal_eval(default)
+    return values
 
 
 def check(options: dict[str, Any], allowed: dict[str, Allowed], method: str) -> None:
-    """Hold a variant's options against those that a method has.
+    """Compare a variant's options with those that a method has.
 
     Raises:
         InputError: there is no such option, or it does not take that value; lists what there is.

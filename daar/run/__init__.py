@@ -1,1 +1,1 @@
-"""Running a suite: whether it can, how long it takes, which kept records stand for settings, and one record again."""
+"""Running a suite: whether it can, how long it takes, which kept records it reuses, and one record again."""

@@ -37,7 +37,7 @@ class Dag:
 
     Attributes:
         settings: path below the suite's folder → the setting.
-        reused: path of a setting → the kept record that stands for it.
+        reused: path of a setting → the kept record that is reused for it.
         results: folder of the suite's results.
         pack: pattern of a packed data set's folder.
         dense_network: pattern of a dense network's folder.
@@ -93,7 +93,7 @@ class Dag:
         return _any_of(v.name for v in self.suite.variants if v.method not in methods)
 
     def reused_settings(self, *, scratch: bool) -> str:
-        """Regular expression of the settings that a kept record stands for: networks from scratch, or all others."""
+        """Regular expression of the settings whose kept record is reused: networks from scratch, or all others."""
         return _any_of(path for path in self.reused if scratch == _is_scratch(self.settings[path]))
 
     # files

@@ -5,7 +5,7 @@ Imported while the DAG is built: no torch.
 
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +30,18 @@ def check(dag: Dag, *, on_cluster: bool) -> None:
         )
 
 
-def check_cluster(
-    dag: Dag, requests: Sequence[Mapping[str, Any]], plugin: Any, settings: Any, unmeasured: str | None
-) -> None:
+def check_cluster(dag: Dag, workflow: Any, unmeasured: str | None) -> None:
     """Stop a run that its scheduler would never finish, or say what is uncertain, before anything is queued.
 
     Args:
         dag: of the suite.
-        requests: resources of the queue entries that will be submitted; where there are none nothing is checked.
-        plugin: Snakemake's executor plugin.
-        settings: its settings.
+        workflow: Snakemake's own, with its DAG built and its executor chosen.
         unmeasured: why the jobs' times follow from MACs, or None.
 
     Raises:
         InputError: as `daar.cluster.slurm` has it.
     """
+    requests = submitted(workflow.dag)
     if not requests:
         return
     if unmeasured:
@@ -52,9 +49,9 @@ def check_cluster(
             f"{unmeasured}; times and memory that jobs ask for follow from MACs. Better: on a node of the kind that "
             "they will have, daar suite check SUITE.yaml --cluster"
         )
-    watching.keep_watching(plugin.executor)
-    if plugin.name == "slurm":
-        slurm.require_startable(requests, status_command=settings.status_command)
+    watching.keep_watching(workflow.executor_plugin.executor)
+    if workflow.executor_plugin.name == "slurm":
+        slurm.require_startable(requests, status_command=workflow.executor_settings.status_command)
         if untried := slurm.require_shared_folder(requests[0], Path(dag.results)):
             _say(untried)
 
@@ -63,7 +60,7 @@ def submitted(dag: Any) -> list[dict[str, Any]]:
     """Resources of the queue entries that a run will submit: groups, and jobs without a group.
 
     Args:
-        dag: Snakemake's own, `workflow.dag`.
+        dag: Snakemake's own.
     """
     entries = dict.fromkeys(dag.get_job_group(job) or job for job in dag.needrun_jobs())
     return [dict(entry.resources.items()) for entry in entries if not entry.is_local]

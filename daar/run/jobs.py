@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from daar.cluster import costs, launch, requests
-from daar.cluster.requests import Ceiling
+from daar.cluster import costs, launch, requests, slurm
 from daar.device import gpu
+from daar.methods import discovery
 from daar.suite import paths
 from daar.suite.definition import Suite
 
@@ -30,6 +30,21 @@ class Where:
     in_job: bool = False
     cores: int | None = None
     max_threads: int | None = None
+
+
+def export_environment(suite: Suite, where: Where) -> int:
+    """Have jobs use this interpreter and checkout, and share GPUs as their suite says.
+
+    Returns:
+        The slots of one GPU; on a cluster 1, since sharing is the scheduler's business there.
+
+    Raises:
+        InputError: DAAR_SLOTS_PER_GPU is no number of slots.
+    """
+    discovery.export_interpreter()
+    if where.in_job:
+        gpu.export_granted()
+    return gpu.export_slots(1 if where.on_cluster else suite.slots_per_gpu)
 
 
 def gpu_limit(suite: Suite, where: Where, slots: int) -> int:
@@ -53,7 +68,7 @@ class Jobs:
         suite: the experiment.
         where: its jobs run.
         gpus: whether they have GPUs.
-        ceiling: MB and minutes that no job may ask for more of; None for no limit.
+        partition: of a Slurm cluster, by name; None for its default one. No retry asks for more than it has.
 
     Attributes:
         all_cores: threads of a job that nothing else may run next to.
@@ -65,8 +80,10 @@ class Jobs:
         unmeasured: why times follow from MACs; None where they were measured.
     """
 
-    def __init__(self, suite: Suite, where: Where, *, gpus: bool, ceiling: Ceiling = (None, None)) -> None:
+    def __init__(self, suite: Suite, where: Where, *, gpus: bool, partition: object = None) -> None:
         self._where = where
+        # a job asks for nothing any more
+        ceiling = slurm.ceiling(partition) if where.on_cluster and not where.in_job else (None, None)
         file = Path(paths.RESULTS, suite.name, costs.FILE)
         self._requests, self.unmeasured = requests.for_suite(suite, file, gpus=gpus, ceiling=ceiling)
         # for one job Snakemake has no core left for another; on a cluster that job asks for its node alone

@@ -27,7 +27,7 @@ def problems(suite: Suite, packs: Path, *, elsewhere: bool = False) -> list[str]
         packs: folder of the packed datasets.
         elsewhere: whether its jobs run on other machines, whose devices are unknown here.
     """
-    found = []
+    reasons = []
     root = Path(suite.data_root) if suite.data_root else None
     for name in suite.datasets:
         dataset = datasets.get(name)
@@ -35,11 +35,11 @@ def problems(suite: Suite, packs: Path, *, elsewhere: bool = False) -> list[str]
             continue
         if "torchvision" in dataset.sources and sources.reachable():
             continue
-        found.append(str(sources.not_found(dataset, root)).rstrip(".") + " (nor can it be downloaded: no network)")
-    found += [problem for network in suite.base if (problem := _absent_weights(suite, network, root))]
+        reasons.append(str(sources.not_found(dataset, root)).rstrip(".") + " (nor can it be downloaded: no network)")
+    reasons += [problem for network in suite.base if (problem := _absent_weights(suite, network, root))]
     if not suite.allow_cpu and not elsewhere and not _has_gpu():
-        found.append("no GPU: looked for NVIDIA's driver and CUDA_VISIBLE_DEVICES")
-    return found
+        reasons.append("no GPU: looked for NVIDIA's driver and CUDA_VISIBLE_DEVICES")
+    return reasons
 
 
 def require_runnable(suite: Suite, packs: Path, *, elsewhere: bool = False) -> None:
@@ -48,12 +48,12 @@ def require_runnable(suite: Suite, packs: Path, *, elsewhere: bool = False) -> N
     Raises:
         InputError: says what is missing, where it was looked for, how long it would take here, and what to run instead.
     """
-    found = problems(suite, packs, elsewhere=elsewhere)
-    if found:
+    reasons = problems(suite, packs, elsewhere=elsewhere)
+    if reasons:
         where = f"{gpu.count_cores()} CPU cores" if not _has_gpu() else "one GPU"
         on_cpu = "" if suite.allow_cpu else "add --config allow_cpu=true to "
         raise InputError(
-            f"suite {suite.name!r} cannot run here: {'; '.join(found)}. On {where} it would take roughly "
+            f"suite {suite.name!r} cannot run here: {'; '.join(reasons)}. On {where} it would take roughly "
             f"{readable(hours(suite))} of training. Run `daar run demo` for a small suite, or {on_cpu}run this one "
             f"{'' if suite.allow_cpu else 'on the CPU '}once its data are there."
         )

@@ -44,7 +44,7 @@ class Compared(NamedTuple):
 def reproduce(
     record_file: Path, out: Path, *, keep_base: bool = False, cores: int, say: Callable[[str], None] = print
 ) -> list[Compared]:
-    """Run the setting of a record anew in another folder.
+    """Run the setting of a record again in another folder.
 
     Args:
         record_file: results/<suite>/…/record.json, with the suite's suite.json in its place.
@@ -143,14 +143,14 @@ def compare(before: Path, now: Path) -> Iterator[Compared]:
 def _numbers(folder: Path) -> dict[str, Any]:
     """What must repeat: the record without what is around it, the kept channels, the weights."""
     record = files.read_json(folder / "record.json", "a record of one setting")
-    found = {key: value for key, value in record.items() if key not in _AROUND}
+    numbers = {key: value for key, value in record.items() if key not in _AROUND}
     plan, model = folder / "plan.json", folder / "model.safetensors"
     if plan.is_file():
         groups = files.read_json(plan, "a plan")["groups"]
-        found["kept"] = {group["name"]: tuple(group["kept"]) for group in groups}
+        numbers["kept"] = {group["name"]: tuple(group["kept"]) for group in groups}
     if model.is_file():
-        found["tuned weights' sha256"] = files.sha256(model)
-    return found
+        numbers["tuned weights' sha256"] = files.sha256(model)
+    return numbers
 
 
 def _flat(content: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

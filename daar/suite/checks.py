@@ -26,16 +26,17 @@ def require_consistent(suite: Suite, content: dict[str, Any], where: str) -> Non
     _check_scratch(suite, content, where)
     _check_processes(suite, where)
     _check_reuse(suite, where)
+    _check_images(suite, where)
     _check_names(suite, where)
 
 
 def _check_scratch(suite: Suite, content: dict[str, Any], where: str) -> None:
-    """Imported weights tell no training recipe, so what trains from scratch must be told one."""
+    """Imported weights have no training recipe, so networks from scratch need one."""
     scratch = [variant.name for variant in suite.variants if variant.method == "scratch_of"]
     if scratch and suite.base and "train" not in content:
         raise InputError(
             f"{where}: {scratch[0]} trains from scratch, but the base of {next(iter(suite.base))} is imported and "
-            "tells no recipe. Give one as `train`."
+            "has no recipe. Give one as `train`."
         )
 
 
@@ -56,7 +57,7 @@ def _check_processes(suite: Suite, where: str) -> None:
 
 
 def _check_reuse(suite: Suite, where: str) -> None:
-    """A record that is taken over brings no network that could be timed."""
+    """A reused record has no network that could be timed."""
     if suite.reuse and suite.latency:
         raise InputError(
             f"{where}: reuse takes records in place of tuned networks, but latency times those networks. Set one of "
@@ -64,17 +65,26 @@ def _check_reuse(suite: Suite, where: str) -> None:
         )
 
 
-def _check_names(suite: Suite, where: str) -> None:
+def _check_images(suite: Suite, where: str) -> None:
+    """Networks take images of the datasets' shape, and the train parts have enough for calibration."""
     for name in suite.datasets:
-        shape = datasets.get(name).shape
+        dataset = datasets.get(name)
         for network in suite.networks:
-            if models.get(network).input_shape != shape:
+            takes = models.get(network).input_shape
+            if takes != dataset.shape:
                 raise InputError(
-                    f"{where}: {network} takes {models.get(network).input_shape} images, {name} has {shape}."
+                    f"{where}: {network} takes {takes} images, but those of {name} are {dataset.shape}. Take one of "
+                    "them out."
                 )
-        images, train = suite.calibration_images, datasets.get(name).train
-        if images > train:
-            raise InputError(f"{where}: calibration_images is {images}; {name} has {train:,} train images. Lower it.")
+        if suite.calibration_images > dataset.train:
+            raise InputError(
+                f"{where}: calibration_images is {suite.calibration_images}, but {name} has {dataset.train:,} train "
+                "images. Lower it."
+            )
+
+
+def _check_names(suite: Suite, where: str) -> None:
+    """Imported networks are the suite's, and policies are known and can plan every setting."""
     for network in suite.base:
         if network not in suite.networks:
             raise unknown(f"network in {where}: base", network, list(suite.networks))

@@ -46,12 +46,12 @@ class Variant:
 
 @dataclass(frozen=True)
 class Base:
-    """Published weights that stand in for a dense network of our own training.
+    """Published weights, in place of a dense network of our own training.
 
     Attributes:
         file: the .pt or .th file, as the suite names it; Suite.weights says where it is.
         mean: per channel, of pixels in 0..1, that the weights were trained with; None for the dataset's.
-        std: likewise.
+        std: also per channel.
         trained_on: splits that they have seen.
         url: where the file can be had, or None.
     """
@@ -64,7 +64,7 @@ class Base:
 
     @property
     def hash(self) -> str:
-        """Stands where a dense network of our own has its recipe's hash."""
+        """Takes the place of a recipe's hash in paths."""
         return "import-" + digest([self.file, self.mean, self.std])[:8]
 
     @property
@@ -128,9 +128,9 @@ class Suite:
         slots_per_gpu: how many jobs may share a GPU; None for DAAR_SLOTS_PER_GPU, else 1.
         processes: that share every batch of a training, each on a GPU of its own where there are GPUs.
         nodes: of a cluster that they are spread over.
-        reuse: whether records with an equal hash in results/reference stand for settings (daar/run/reuse.py).
+        reuse: whether records with an equal hash in results/reference replace runs of settings (daar/run/reuse.py).
         methods_dirs: further folders of methods.
-        latency: whether every slim network is timed beside its dense one.
+        latency: whether every slim network is timed, with its dense one.
         stability: which importances are scored with how many images, or None.
     """
 
@@ -158,7 +158,7 @@ class Suite:
 
     @cached_property
     def methods(self) -> dict[str, discovery.Method]:
-        """All methods that are found, by name."""
+        """All methods there are, by name."""
         return discovery.find(self.methods_dirs)
 
     @cached_property

@@ -33,7 +33,7 @@ def controls(suite: Suite) -> tuple[str, ...]:
 
 
 def scored(suite: Suite) -> tuple[str, ...]:
-    """Its variants that have an importance.safetensors for sure, by a score(); of equal scores the first."""
+    """Its variants that have an importance.safetensors for sure, by a score(); the first of those with equal scores."""
     first: dict[str, str] = {}
     for variant in suite.variants:
         method = suite.methods[variant.method] if variant.of is None else None
@@ -54,15 +54,15 @@ def kinds(suite: Suite) -> tuple[str, ...]:
 
 
 def explained(suite: Suite) -> dict[tuple[str, str], Setting]:
-    """Of which setting every (dataset, network) has attention pictures; none where no method of it has an explain().
+    """The setting whose attention pictures each (dataset, network) has; none where no method has an explain().
 
     The first variant whose method has one, its own policy if the suite has it, the first seed and the first target.
     """
-    found: dict[tuple[str, str], list[Setting]] = {}
+    explaining: dict[tuple[str, str], list[Setting]] = {}
     for setting in suite.settings:
         if setting.variant.of is None and suite.methods[setting.variant.method].explains:
-            found.setdefault((setting.dataset, setting.network), []).append(setting)
-    return {pair: _preferred(settings, suite.methods) for pair, settings in found.items()}
+            explaining.setdefault((setting.dataset, setting.network), []).append(setting)
+    return {pair: _preferred(settings, suite.methods) for pair, settings in explaining.items()}
 
 
 def _preferred(settings: list[Setting], methods: dict[str, Method]) -> Setting:

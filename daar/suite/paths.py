@@ -17,13 +17,13 @@ STABILITY = "{dataset}/{network}/stability/{variant}"
 # Regular expressions of wildcards. A recipe: the hash of Recipe.to_json(), with -xN for N processes; or that of a Base.
 TRAINED = "[0-9a-f]{12}(-x[0-9]+)?"
 IMPORTED = "import-[0-9a-f]{8}"
-TARGET = r"own|0\.\d+(e-\d+)?"
+TARGET = r"own|0\.\d+|\d(\.\d+)?e-\d+"
 
 _OWN_RATE = "own"
 
 
 def target_to_text(target: float | None) -> str:
-    """A target as it stands in a path; None is the policy's own rate."""
+    """A target as paths have it; None is the policy's own rate."""
     return _OWN_RATE if target is None else format(target, "g")
 
 

@@ -120,18 +120,18 @@ def _distinct(values: Iterable[Any], where: str) -> tuple[Any, ...]:
 
 
 def _variants(content: dict[str, Any], extra: tuple[Path, ...], where: str) -> tuple[Variant, ...]:
-    """Those of `variants` and of `methods`; all that are discovered where the suite names neither."""
-    found = discovery.find(extra)
-    listed = content.get("methods", [] if "variants" in content else list(found))
+    """Those of `variants` and of `methods`; all methods there are where the suite has neither key."""
+    methods = discovery.find(extra)
+    listed = content.get("methods", [] if "variants" in content else list(methods))
     variants = [Variant(name, name) for name in _distinct(listed, f"{where}: methods")]
     for name, entry in content.get("variants", {}).items():
         variants.append(_variant(name, entry, f"{where}: variants.{name}"))
     for variant in variants:
-        if variant.of is None and variant.method not in found:
+        if variant.of is None and variant.method not in methods:
             hint = "Leave `methods` out to run all there are."
-            raise unknown(f"method in {where}", variant.method, list(found), hint)
+            raise unknown(f"method in {where}", variant.method, list(methods), hint)
         if variant.of is None:
-            discovery.split_options(found[variant.method], dict(variant.options))
+            discovery.split_options(methods[variant.method], dict(variant.options))
     _distinct([variant.name for variant in variants], f"{where}: methods and variants")
     ordinary = [variant.name for variant in variants if variant.of is None]
     for variant in variants:

@@ -55,8 +55,8 @@ def test_a_retry_asks_for_no_more_than_there_is() -> None:
 
 def test_an_unmeasured_job_s_time_follows_from_its_macs() -> None:
     cpu, gpu = (requests.Requests(made(), None, gpus=gpus) for gpus in (False, True))
-    # 6 FLOPs for each of 40.55 M MACs, 45,000 images, 100 epochs, at 20 GFLOP/s, five times that; and two minutes
-    seconds = 5 * 6 * 40_551_040 * 45_000 * 100 / 2e10
+    # 6 FLOPs for each of 40.55 M MACs, 45,000 images, 100 epochs, at 50 GFLOP/s, five times that; and two minutes
+    seconds = 5 * 6 * 40_551_040 * 45_000 * 100 / 5e10
     assert cpu.minutes("train", 1, "cifar10", "resnet20") == pytest.approx(seconds / 60 + 2, abs=1)
     assert gpu.minutes("train", 1, "cifar10", "resnet20") == pytest.approx(seconds / 100 / 60 + 2, abs=1)
     assert cpu.minutes("record", 1, *CELL) == 12
@@ -96,9 +96,9 @@ def test_costs_are_used_for_the_suite_that_they_were_measured_for(tmp_path: Path
 def test_another_file_is_named_and_not_used(tmp_path: Path, text: str) -> None:
     path = tmp_path / "costs.json"
     path.write_text(text)
-    with pytest.raises(InputError, match=r"Make it anew"):
+    with pytest.raises(InputError, match=r"Make it again"):
         costs.read(path)
-    assert "Make it anew" in str(requests.for_suite(made(), path, gpus=False)[1])
+    assert "Make it again" in str(requests.for_suite(made(), path, gpus=False)[1])
 
 
 def test_the_command_measures_writes_and_simulates(

@@ -120,6 +120,7 @@ def test_a_suite_takes_its_data_driven_variants() -> None:
     found = reading.from_config({**SMALL, "stability": {"images": [10, 40]}}, "here").stability
     assert found is not None
     assert (found.variants, found.seeds, found.macs_reduction) == (("hrank",), (0, 1, 2, 3, 4), 0.5)
+    assert found.scored_images == 5 * (10 + 40)  # each draw has as many of its own
     assert reading.from_config(SMALL, "here").stability is None
 
 

@@ -10,7 +10,7 @@ from daar.errors import InputError
 from daar.methods import discovery
 from daar.run import preflight
 from daar.storage import schemas
-from daar.suite import definition, reading, work
+from daar.suite import definition, reading
 from daar.training.recipe import Recipe
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "workflow" / "config").glob("*.yaml"))
@@ -239,11 +239,6 @@ def test_loading_a_suite_is_light() -> None:
 
 
 # before a run
-
-
-def test_flops_of_a_small_suite_by_hand() -> None:
-    found = make(train={"epochs": 10}, finetune={"epochs": 3}, methods=["l1"], macs_reductions=[0.5])
-    assert work.training_flops(found) == pytest.approx(40_551_040 * 6 * 1257 * (10 + 3 * 0.5))
 
 
 def test_a_suite_that_cannot_run_says_why_where_how_long_and_what_else(

@@ -50,7 +50,11 @@ def expected(found: definition.Suite) -> dict[str, int]:
     jobs = {
         **{"pack": len(found.datasets), "train": pairs * seeds, "measure": pairs * seeds, **scores},
         **{"plan": settings, "finetune": settings, "record": settings},
-        **{"suite": 1, "collect": 1, "tables": 1, "figures": 1, "ledger": 1, "page": 1, "all": 1},
+        **{"suite": 1, "collect": 1, "tables": 1, "ledger": 1, "page": 1, "all": 1},
+        # every kind of figure; the one of tuning needs epochs
+        **dict.fromkeys(("figure_accuracy_macs", "figure_pruning_ratios", "figure_rank_correlation"), 1),
+        **({"figure_tuning_curves": 1} if found.finetune.epochs else {}),
+        **({"figure_accuracy_latency": 1} if found.latency else {}),
         # one job, where a network has published results on a dataset
         **({"published": 1} if set(product(found.datasets, found.networks)) & literature.pairs() else {}),
         **({"latency": settings} if found.latency else {}),

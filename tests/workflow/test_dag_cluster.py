@@ -12,13 +12,14 @@ import yaml
 
 from daar.cluster import costs, simulation, slurm
 from daar.cluster.costs import Cost, Measured
-from daar.suite import reading
+from daar.suite import figures, reading
 from tests.workflow.test_dag import ROOT, snakemake
 from tests.workflow.test_dag_devices import SUITE
 
 PROFILE = ROOT / "workflow" / "profiles" / "slurm"
 # run where Snakemake runs: they need the network, or take a second
-LOCAL = {"pack", "suite", "collect", "tables", "figures", "ledger", "attention", "page", "stability_report", "all"}
+LOCAL = {"pack", "suite", "collect", "tables", "ledger", "attention", "page", "stability_report", "all"}
+LOCAL |= {figures.rule(kind) for kind in figures.KINDS}
 SEEDS = {"seeds": [0, 1], "macs_reductions": [0.5, 0.7], "methods": ["l1", "hrank", "daar"]}
 
 

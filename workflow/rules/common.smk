@@ -3,14 +3,11 @@ import json
 import sys
 
 sys.path.insert(0, workflow.basedir)
-from daar.cluster import slurm
 from daar.data.pack_files import SOURCE, SPLITS, split_file
-from daar.device import gpu
 from daar.errors import InputError
-from daar.methods import discovery
 from daar.run import handlers
 from daar.run.dag import Dag
-from daar.run.jobs import Jobs, Where, gpu_limit
+from daar.run.jobs import Jobs, Where, export_environment, gpu_limit
 from daar.suite import figures, paths, reading
 from daar.suite.definition import CONTROLS
 
@@ -33,14 +30,9 @@ WHERE = Where(
 try:
     SUITE = reading.from_config(config, "suite")
     dag = Dag(SUITE, in_job=workflow.remote_exec)
-    # sharing is the scheduler's business there
-    SLOTS_PER_GPU = gpu.export_slots(1 if ON_CLUSTER else SUITE.slots_per_gpu)
+    SLOTS_PER_GPU = export_environment(SUITE, WHERE)
 except InputError as error:
     fail(error)
-
-discovery.export_interpreter()
-if workflow.remote_exec:
-    gpu.export_granted()
 
 # `gpu` counts slots. Without a limit Snakemake would hand them out without end; `--resources gpu=N` still wins. Which
 # GPU a job gets is its own affair (daar/device/lease.py).
@@ -48,7 +40,7 @@ if "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", gpu_limit(SUITE, WHERE, SLOTS_PER_GPU))
 
 if ON_CLUSTER:
-    # jobs of one queue entry run one after the other, each with all that the entry has
+    # jobs of one queue entry run in turn, each with all that the entry has
     workflow.register_resource("turn", 1)
 
     resource_scopes:
@@ -56,27 +48,15 @@ if ON_CLUSTER:
         turn="local",
 
 
-# a retry asks for more, but for no more than there is; a job asks for nothing any more
-CEILING = (None, None)
-if ON_CLUSTER and not workflow.remote_exec:
-    partition = (workflow.resource_settings.default_resources or {}).get(
-        "slurm_partition"
-    )
-    CEILING = slurm.ceiling(partition and partition.raw)
-jobs = Jobs(
-    SUITE, WHERE, gpus=workflow.global_resources["gpu"].value > 0, ceiling=CEILING
-)
+GPUS = workflow.global_resources["gpu"].value > 0
+PARTITION = (workflow.resource_settings.default_resources or {}).get("slurm_partition")
+jobs = Jobs(SUITE, WHERE, gpus=GPUS, partition=PARTITION and PARTITION.raw)
 
 # absolute, since rules inherit it into other folders
 ENV = f"{workflow.basedir}/environment.yml"
-# what rules of methods outside this repository use as well
-RESULTS, DENSE, VARIANT, SETTING = (
-    dag.results,
-    dag.dense_network,
-    dag.variant,
-    dag.setting,
-)
-dense_files, variants_of = dag.dense_files, dag.variants_of
+# rules of methods outside this repository use these as well
+RESULTS, DENSE, VARIANT = dag.results, dag.dense_network, dag.variant
+SETTING, dense_files, variants_of = dag.setting, dag.dense_files, dag.variants_of
 
 
 wildcard_constraints:
@@ -129,13 +109,7 @@ onstart:
     try:
         handlers.check(dag, on_cluster=ON_CLUSTER)
         if ON_CLUSTER:
-            handlers.check_cluster(
-                dag,
-                handlers.submitted(workflow.dag),
-                workflow.executor_plugin,
-                workflow.executor_settings,
-                jobs.unmeasured,
-            )
+            handlers.check_cluster(dag, workflow, jobs.unmeasured)
     except InputError as error:
         fail(error)
 

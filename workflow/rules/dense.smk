@@ -67,7 +67,7 @@ rule measure:
         f"{DENSE}/measured.json",
     log:
         f"{DENSE}/measure.log",
-    # every record waits for it, and it must not wait until so many cores are free that no tuning is left to start
+    # every record waits for it, so it must not wait for cores until no tuning is left to start
     priority: 1
     group:
         training_entry("dense", "dataset", "network")

@@ -1,0 +1,192 @@
+"""What rules are told of a suite, against what the suite's file says; wildcards are Snakemake's own."""
+
+import hashlib
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from snakemake.iocontainers import Wildcards
+
+from daar.run import reuse
+from daar.run.dag import Dag
+from daar.storage import bundled, provenance
+from daar.suite import figures, reading
+from tests.run.test_reuse import keep_one
+
+SUITE: dict[str, Any] = {
+    **{"suite": "small", "datasets": ["digits"], "networks": ["resnet20"], "macs_reductions": [0.5, 0.7]},
+    **{"seeds": [0, 3], "finetune": {"epochs": 1}, "methods": ["l1", "hrank"]},
+    "variants": {
+        **{"at": {"random_at": "l1"}, "anew": {"scratch_of": "hrank", "budget": "compute"}},
+        "power-2": {"method": "daar", "options": {"attention": "spatial"}},
+    },
+}
+FRONT = "results/small/digits/resnet20"
+
+
+def make(**changes: Any) -> Dag:
+    return Dag(reading.from_config({**SUITE, **changes}, "here"))
+
+
+def cell(variant: str = "l1", **changes: str) -> Wildcards:
+    """Wildcards of a setting."""
+    of = {"dataset": "digits", "network": "resnet20", "seed": "3", "variant": variant}
+    return Wildcards(fromdict={**of, "policy": "uniform", "scope": "all", "target": "0.5", **changes})
+
+
+def matched(expression: str, names: list[str]) -> set[str]:
+    return {name for name in names if re.fullmatch(expression, name)}
+
+
+def test_variants_are_told_apart_by_their_methods() -> None:
+    dag, names = make(), ["l1", "hrank", "at", "anew", "power-2", "", "l", "l12"]
+    assert matched(dag.variants_of("l1"), names) == {"l1"}
+    assert matched(dag.variants_of("daar"), names) == {"power-2"}
+    assert matched(dag.variants_of("random_at", "scratch_of"), names) == {"at", "anew"}
+    assert matched(dag.variants_but("random_at", "scratch_of"), names) == {"l1", "hrank", "power-2"}
+    assert matched(dag.variants_of("fpgm"), names) == set()
+    assert matched(make(variants={}).variants_but("l1", "hrank"), names) == set()
+
+
+def test_a_tuning_sees_no_test_images() -> None:
+    packs, test = make().packs(cell()), make().test_pack(cell())
+    assert packs == [f"results/data/digits/{name}" for name in ("train.safetensors", "val.safetensors", "source.json")]
+    assert test == "results/data/digits/test.safetensors"
+
+
+def test_settings_start_from_the_dense_network_of_their_seed() -> None:
+    dag = make()
+    folder = f"results/dense/digits/resnet20/{dag.suite.train.hash}"
+    assert dag.dense(cell()) == f"{folder}/seed3"
+    assert dag.dense_files(cell()) == [f"{folder}/seed3/model.safetensors", f"{folder}/seed3/model.json"]
+    assert dag.first_dense_files(cell()) == [f"{folder}/seed0/model.safetensors", f"{folder}/seed0/model.json"]
+    # a setting tells the same as wildcards
+    setting = next(s for s in dag.settings.values() if s.seed == 3)
+    assert dag.dense_files(setting) == dag.dense_files(cell())
+
+
+def test_a_control_takes_the_plan_of_its_variant() -> None:
+    assert make().plan_of_origin(cell("at")) == f"{FRONT}/seed3/l1/uniform-all-0.5/plan.json"
+    assert make().plan_of_origin(cell("anew", target="0.7")) == f"{FRONT}/seed3/hrank/uniform-all-0.7/plan.json"
+
+
+def test_figures_wait_for_what_they_read() -> None:
+    dag = make()
+    cells = [f"{FRONT}/seed{seed}/{{}}/{{}}-all-{target}" for seed in (0, 3) for target in (0.5, 0.7)]
+    rates = {"l1": "uniform", "hrank": "uniform", "at": "uniform", "power-2": "adaptive"}
+    plans = {f"{place.format(name, policy)}/plan.json" for place in cells for name, policy in rates.items()}
+    records = {f"{place.format(name, policy)}/record.json" for place in cells for name, policy in rates.items()}
+    scores = [f"{FRONT}/seed{seed}/{name}/importance.safetensors" for seed in (0, 3) for name in rates if name != "at"]
+    assert set(dag.figure_inputs("pruning-ratios")) == plans
+    assert set(dag.figure_inputs("tuning-curves")) == records | {
+        f"{place.format('anew', 'uniform')}/record.json" for place in cells
+    }
+    assert dag.figure_inputs("rank-correlation") == sorted(scores)
+    assert dag.figure_inputs("accuracy-macs") == dag.figure_inputs("accuracy-latency") == []
+
+
+def test_tables_are_named_after_datasets_and_networks_and_ablations_after_methods() -> None:
+    dag = make(datasets=["digits", "cifar10"], networks=["resnet20", "resnet56"])
+    assert dag.pairs == ("digits-resnet20", "digits-resnet56", "cifar10-resnet20", "cifar10-resnet56")
+    assert dag.published == ("cifar10-resnet20", "cifar10-resnet56")
+    assert dag.pages == {"": "table", "-costs": "costs"}
+    variants = {"daar-spatial": {"method": "daar", "options": {"attention": "spatial"}}}
+    pages = make(methods=["daar"], variants=variants).pages
+    assert pages == {"": "table", "-costs": "costs", "-ablation-daar": "ablation"}
+
+
+def test_every_caption_and_title_is_there() -> None:
+    captions = {path.stem for path in (bundled.ROOT / "workflow" / "report").glob("*.rst")}
+    assert set(figures.TITLES) <= captions
+    assert set(make(variants={"p": {"method": "l1", "policy": "adaptive"}}).pages.values()) <= captions
+    assert all(title[0].isupper() for title in figures.TITLES.values())
+
+
+def test_the_method_is_told_with_options_control_and_folders(tmp_path: Path) -> None:
+    dag = make(methods_dirs=[str(tmp_path)])
+    folders = ["--methods-dir", str(tmp_path)]
+    told = shlex.split(dag.method_options(cell("power-2")))
+    assert told == ["--method", "daar", "--options", '{"attention": "spatial"}', *folders]
+    control = shlex.split(dag.method_options(cell("anew")))
+    assert control == [*("--method", "scratch_of", "--options", '{"budget": "compute"}', "--of", "hrank"), *folders]
+    assert shlex.split(make().method_options(cell())) == ["--method", "l1", "--options", "{}"]
+    assert dag.budget(cell("anew")) == "compute"
+
+
+def test_the_policy_s_own_rate_is_no_target() -> None:
+    assert make().target_options(cell(target="own")) == ""
+    assert make().target_options(cell(target="0.841")) == "--macs-reduction 0.841"
+
+
+def test_weights_count_by_their_content_and_their_absence_stops_no_dry_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dag = make(base={"resnet20": {"file": "a.th", "mean": [0.5, 0.5, 0.5]}}, variants={})
+    assert dag.weights(cell()) == dag.weights_content(cell()) == []
+    Path("a.th").write_bytes(b"weights")
+    assert dag.weights(cell()) == ["a.th"]
+    assert dag.weights_content(cell()) == [hashlib.sha256(b"weights").hexdigest()]
+    assert dag.import_options(cell()) == "--mean 0.5 0.5 0.5 --trained-on train val"
+
+
+def test_a_record_knows_what_it_was_made_from() -> None:
+    dag = make()
+    setting = dag.settings["digits/resnet20/seed3/hrank/uniform-all-0.7"]
+    assert dag.made_from(cell("hrank", target="0.7")) == reuse.made_from(dag.suite, setting)
+
+
+def test_kept_records_of_networks_from_scratch_are_told_from_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dag = make(reuse=True)
+    assert (dag.reused_settings(scratch=True), dag.reused_settings(scratch=False)) == ("(?!)", "(?!)")
+    kept = {name: next(s for s in dag.suite.settings if s.variant.name == name) for name in ("l1", "anew")}
+    first = keep_one(reuse.REFERENCE, dag.suite, reuse.made_from(dag.suite, kept["l1"]))
+    other = reuse.REFERENCE / "small" / kept["anew"].path / "record.json"
+    other.parent.mkdir(parents=True)
+    named = {"variant": "anew", "made_from": reuse.made_from(dag.suite, kept["anew"])}
+    other.write_text(json.dumps({**json.loads(first.read_text()), **named}))
+    dag = make(reuse=True)
+    every = list(dag.settings)
+    assert dag.reused == {kept["l1"].path: first, kept["anew"].path: other}
+    assert matched(dag.reused_settings(scratch=False), every) == {kept["l1"].path}
+    assert matched(dag.reused_settings(scratch=True), every) == {kept["anew"].path}
+
+
+def test_a_job_works_out_no_hash() -> None:
+    suite = reading.from_config(SUITE, "here")
+    assert Dag(suite, in_job=True).code("train")(cell()) == ""
+    assert re.fullmatch("[0-9a-f]{12}", Dag(suite).code("train")(cell()))
+
+
+def test_code_follows_the_setting_s_method_policy_and_network(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(bundled.ROOT / "baselines" / "l1", folder)
+    code = folder / "method.py"
+    text = code.read_text().replace('name="l1"', 'name="mine"').replace('policy="uniform"', 'policy="own"')
+    code.write_text(f"{text}\ndef plan(groups, importance, macs_target, *, macs, loss):\n    return {{}}\n")
+    dag = make(methods=["l1", "mine"], variants={}, methods_dirs=[str(tmp_path)])
+    stages = ("score", "plan", "explain", "stability", "finetune", "record", "train")
+
+    def hashes(variant: str, policy: str) -> dict[str, str]:
+        return {stage: dag.code(stage)(cell(variant, policy=policy)) for stage in stages}
+
+    given = [("mine", "uniform"), ("l1", "own"), ("l1", "uniform")]
+    before = [hashes(*one) for one in given]
+    code.write_text(code.read_text() + "ANOTHER = 1\n")
+    provenance.forget()
+    changed = [
+        {stage for stage, value in hashes(*one).items() if value != old[stage]}
+        for one, old in zip(given, before, strict=True)
+    ]
+    assert changed == [{"score", "plan", "explain", "stability"}, {"plan"}, set()]
+    other = dag.code("finetune")(cell(network="vgg16_bn"))
+    assert other != before[0]["finetune"]
+    # a param of rules without wildcards
+    assert dag.code("collect")(Wildcards(fromdict={})) == dag.code("collect")(cell())

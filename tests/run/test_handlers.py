@@ -1,0 +1,129 @@
+"""What is checked before the first job and said after a failed one, with stand-ins for Snakemake's objects."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from daar.cluster import slurm, watching
+from daar.errors import InputError
+from daar.run import preflight, handlers
+from daar.run.dag import Dag
+from daar.suite import reading
+from tests.run.test_reuse import SMALL, keep_one, make
+
+# as Snakemake 9.27 writes it
+FAILED = """
+Error in rule train:
+    jobid: 3
+    output: a/model.safetensors
+    log: {} (check log file(s) for error details)
+    shell:
+        python -m daar train
+"""
+
+
+def test_the_last_line_of_every_failed_job_s_log_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("one.log").write_text("epoch 1\ndaar: error: the loss is nan\n")
+    Path("two.log").write_text("daar: error: no space left\n")
+    Path("empty.log").touch()
+    tried_again = "".join(FAILED.format(f"{name}.log") for name in ("one", "absent", "empty", "one"))
+    Path("snakemake.log").write_text(f"log: two.log\n{tried_again}")
+    Path("another.log").write_text(FAILED.format("two.log"))
+    said = handlers.last_lines(["snakemake.log", "another.log"])
+    assert said == ["one.log: daar: error: the loss is nan", "two.log: daar: error: no space left"]
+    assert handlers.last_lines([]) == []
+
+
+@dataclass(eq=False)
+class Entry:
+    """A job or a group, told apart by identity as Snakemake's."""
+
+    is_local: bool
+    resources: dict[str, int] = field(default_factory=dict)
+
+
+def test_a_group_is_submitted_once_and_local_jobs_never() -> None:
+    group, alone = (Entry(is_local=False, resources=given) for given in ({"gpu": 1, "runtime": 20}, {"gpu": 2}))
+    inside = [Entry(is_local=False), Entry(is_local=False)]
+    local = Entry(is_local=True)
+    dag = SimpleNamespace(
+        needrun_jobs=lambda: [inside[0], local, inside[1], alone],
+        get_job_group=lambda job: group if job in inside else None,
+    )
+    assert handlers.submitted(dag) == [{"gpu": 1, "runtime": 20}, {"gpu": 2}]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What Slurm's checks and the watching were called with."""
+    calls: list[Any] = []
+    monkeypatch.setattr(watching, "keep_watching", calls.append)
+    monkeypatch.setattr(slurm, "require_startable", lambda _, *, status_command: calls.append(status_command))
+    monkeypatch.setattr(slurm, "require_shared_folder", lambda request, folder: calls.append((request, folder)))
+    return calls
+
+
+def workflow(*requests: dict[str, int], plugin: str = "slurm") -> Any:
+    jobs = [Entry(is_local=False, resources=request) for request in requests]
+    return SimpleNamespace(
+        dag=SimpleNamespace(needrun_jobs=lambda: jobs, get_job_group=lambda _: None),
+        executor_plugin=SimpleNamespace(name=plugin, executor="its class"),
+        executor_settings=SimpleNamespace(status_command="squeue"),
+    )
+
+
+def test_slurm_is_asked_before_anything_is_queued(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    handlers.check_cluster(Dag(make()), workflow({"gpu": 1}, {"gpu": 2}), None)
+    assert asked == ["its class", "squeue", ({"gpu": 1}, Path("results/small"))]
+    assert capsys.readouterr().err == ""
+
+
+def test_another_scheduler_is_only_watched(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    handlers.check_cluster(Dag(make()), workflow({"gpu": 1}, plugin="lsf"), "no costs.json yet")
+    assert asked == ["its class"]
+    said = capsys.readouterr().err
+    assert said.startswith("daar: no costs.json yet; times and memory that jobs ask for follow from MACs.")
+
+
+def test_nothing_to_submit_is_nothing_to_check(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    handlers.check_cluster(Dag(make()), workflow(), "no costs.json yet")
+    assert (asked, capsys.readouterr().err) == ([], "")
+
+
+@pytest.mark.usefixtures("asked")
+def test_what_could_not_be_tried_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(slurm, "require_shared_folder", lambda *_: "no node was free")
+    handlers.check_cluster(Dag(make()), workflow({"gpu": 1}), None)
+    assert capsys.readouterr().err == "daar: no node was free\n"
+
+
+@pytest.mark.parametrize("on_cluster", [True, False])
+def test_a_run_that_cannot_succeed_stops_and_kept_records_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], on_cluster: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(preflight, "_has_gpu", lambda: False)
+    suite = reading.from_config({**SMALL, "seeds": [0, 1]}, "here")
+    handlers.check(Dag(suite), on_cluster=on_cluster)
+    assert capsys.readouterr().err == ""
+    dag = Dag(suite)
+    keep_one(tmp_path / "results" / "reference", suite, dag.made_from(_wildcards(suite.settings[0])))
+    handlers.check(Dag(suite), on_cluster=on_cluster)
+    said = capsys.readouterr().err
+    assert said.startswith("daar: 1 of 2 settings have a record in results/reference/small,")
+    assert said.endswith("--config reuse=false runs all here\n")
+    gpu_only = Dag(reading.from_config({**SMALL, "allow_cpu": False}, "here"))
+    if on_cluster:  # its nodes are unknown here
+        handlers.check(gpu_only, on_cluster=True)
+    else:
+        with pytest.raises(InputError, match="no GPU"):
+            handlers.check(gpu_only, on_cluster=False)
+
+
+def _wildcards(setting: Any) -> dict[str, Any]:
+    named = {name: getattr(setting, name) for name in ("dataset", "network", "seed", "policy", "scope", "target")}
+    return {**named, "variant": setting.variant.name}
