@@ -3,6 +3,8 @@
 Imported while the DAG is built: neither torch nor numpy.
 """
 
+from collections.abc import Callable
+
 from daar.methods import discovery
 from daar.methods.discovery import Method
 from daar.storage import files
@@ -16,7 +18,7 @@ def controls(suite: Suite) -> tuple[str, ...]:
 
 
 def scored(suite: Suite) -> tuple[str, ...]:
-    """Its variants that have an importance.safetensors for sure, by a score(); of equal scores the first."""
+    """Its variants that have an importance.safetensors for sure, by a score(); the first of those with equal scores."""
     methods = discovery.find(suite.methods_dirs)
     first: dict[str, str] = {}
     for variant in suite.variants:
@@ -27,29 +29,33 @@ def scored(suite: Suite) -> tuple[str, ...]:
     return tuple(first.values())
 
 
+# kind → whether a suite has it
+_CONDITIONS: dict[str, Callable[[Suite], bool]] = {
+    "accuracy-macs": lambda _: True,
+    "pruning-ratios": lambda _: True,
+    "tuning-curves": lambda suite: suite.finetune.epochs > 0,
+    "rank-correlation": lambda suite: len(scored(suite)) > 1,
+    "accuracy-latency": lambda suite: suite.latency,
+}
+KINDS = tuple(_CONDITIONS)
+
+
 def kinds(suite: Suite) -> tuple[str, ...]:
     """The kinds of figures that every (dataset, network) of it has, as in `<dataset>-<network>-<kind>.svg`."""
-    wanted = {
-        "accuracy-macs": True,
-        "pruning-ratios": True,
-        "tuning-curves": suite.finetune.epochs > 0,
-        "rank-correlation": len(scored(suite)) > 1,
-        "accuracy-latency": suite.latency,
-    }
-    return tuple(kind for kind, there in wanted.items() if there)
+    return tuple(kind for kind, has in _CONDITIONS.items() if has(suite))
 
 
 def explained(suite: Suite) -> dict[tuple[str, str], Setting]:
-    """Of which setting every (dataset, network) has attention pictures; none where no method of it has an explain().
+    """The setting whose attention pictures each (dataset, network) has; none where no method has an explain().
 
     The first variant whose method has one, its own policy if the suite has it, the first seed and the first target.
     """
     methods = discovery.find(suite.methods_dirs)
-    found: dict[tuple[str, str], list[Setting]] = {}
+    explaining: dict[tuple[str, str], list[Setting]] = {}
     for setting in suite.settings:
         if setting.variant.of is None and methods[setting.variant.method].explains:
-            found.setdefault((setting.dataset, setting.network), []).append(setting)
-    return {pair: _preferred(settings, methods) for pair, settings in found.items()}
+            explaining.setdefault((setting.dataset, setting.network), []).append(setting)
+    return {pair: _preferred(settings, methods) for pair, settings in explaining.items()}
 
 
 def _preferred(settings: list[Setting], methods: dict[str, Method]) -> Setting:
