@@ -50,9 +50,9 @@ def add_commands(subparsers: Any) -> None:
     words = "one part, or one kind of figure; default: all"
     command.add_argument("--only", choices=[*_PARTS, *figures.KINDS], help=words)
     command.add_argument(
-        "--partial", action="store_true", help="settings without a record stand as missing, with the reason"
+        "--partial", action="store_true", help="list settings without a record as missing, with the reason"
     )
-    command.add_argument("--where", action="store_true", help="only say where they lie")
+    command.add_argument("--where", action="store_true", help="only print where they are")
 
 
 def report(a: Namespace) -> None:

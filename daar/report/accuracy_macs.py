@@ -61,7 +61,7 @@ class _Placed(NamedTuple):
 
 
 def _place(rows: pd.DataFrame, series: list[Series]) -> list[_Placed]:
-    """Spread the series sideways so that their error bars stand apart."""
+    """Shift the series sideways so that their error bars do not overlap."""
     means = by_variant(rows)
     means["x"] = 100 * (1 - means["macs_reduction_mean"])
     means = means.sort_values("x")
@@ -156,7 +156,7 @@ def _ticks(panel: Axes, placed: Iterable[_Placed]) -> None:
         return
     places = np.sort(100 * (1 - means.groupby("target")["macs_reduction_mean"].mean()))
     panel.set_xticks(places, [f"{place:.1f}" for place in places])
-    if len(places) == 1:  # variants of one target stand close together, in the middle
+    if len(places) == 1:  # keep the variants of one target close together, in the middle
         left, right = panel.get_xlim()
         panel.set_xlim(left - (right - left), right + (right - left))
 

@@ -18,7 +18,7 @@ _COLUMNS = 8
 _BARS = 3  # columns that bars take from the maps
 _ROW_INCHES = 0.55
 _HEAD_INCHES = 0.36
-# colour and line of the frames: told apart in grey print by the line
+# colour and line of the frames: the line distinguishes them in grey print
 _FRAMES = {True: (drawing.COLOURS[0], "-"), False: (drawing.COLOURS[1], (0, (2, 1.2)))}
 _WORDS = {True: "kept", False: "removed"}
 

@@ -89,7 +89,7 @@ def load_records(paths: Iterable[Path], *, latency: bool = False) -> list[dict[s
         latency: whether to add the latency.json next to each, where there is one: as `latency`, batch size → times.
 
     Raises:
-        InputError: there is none, one is damaged or does not fit the schema (names file and
+        InputError: no record is given, one is damaged or does not fit the schema (names file and
             key), or two are of the same setting (names both files).
     """
     records: list[dict[str, Any]] = []
@@ -182,9 +182,9 @@ def read_results(path: Path) -> pd.DataFrame:
     """Read a results.csv; the frame equals the one it was written from.
 
     Raises:
-        InputError: there is no such file, it is damaged, or its columns are not ours.
+        InputError: the file is absent or damaged, or its columns are not ours.
     """
-    # pandas 2 reads floats to the last bit only if told to, pandas 3 warns when told: we read text and convert
+    # pandas 2 reads floats exactly only with float_precision, pandas 3 warns of it: we read text and convert
     raw = {name: "string" if dtype == "float64" else dtype for name, dtype in COLUMNS.items()}
     try:
         # only an empty field is a blank: a variant may well be called "null"

@@ -87,7 +87,7 @@ def best_comparison(rows: pd.DataFrame, context: Context) -> Key | None:
 
 
 def plain(rows: pd.DataFrame, method: str, context: Context) -> Key | None:
-    """The row that stands for a method: the variant of its name, else without options, else the first by title.
+    """The row that represents a method: the variant of its name, else without options, else the first by title.
 
     Under its own policy, or else under the first by name. None where the method has no row.
     """

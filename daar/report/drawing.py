@@ -24,7 +24,7 @@ LINE_INCHES = 0.13  # of legend or footnote
 PNG_DPI = 200
 _MANY = 8  # entries of a legend; with more it is long
 
-# Okabe & Ito's colours, told apart by colour-blind readers and (with the markers) in grey print
+# Okabe & Ito's colours: distinct for colour-blind readers and, with the markers, in grey print
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 CONTROL_COLOURS = ("#707070", "#a0a0a0")

@@ -230,7 +230,7 @@ def _bases(results: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def record_path(row: Mapping[Any, Any]) -> str:
-    """Where the record behind a row of results.csv lies, below the suite's folder."""
+    """The path of the record of a row of results.csv, below the suite's folder."""
     target = None if pd.isna(row["target"]) else float(row["target"])
     place = (str(row["dataset"]), str(row["network"]), int(row["seed"]))
     return f"{setting_path(*place, str(row['variant']), str(row['policy']), str(row['scope']), target)}/record.json"

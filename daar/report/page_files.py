@@ -11,7 +11,7 @@ from markupsafe import Markup
 from daar.errors import InputError
 
 _TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
-# endings of the figures' file names; another stands as it is
+# kind → its words; another kind is named as its file
 _FIGURES = {
     "accuracy-macs": "accuracy versus MACs, in print",
     "accuracy-latency": "accuracy versus measured latency",

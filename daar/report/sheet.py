@@ -31,8 +31,8 @@ class Grid:
     Attributes:
         heads: of the columns.
         rows: as many cells each as there are heads; or headings.
-        left: how many columns, from the first, are words and stand to the left; the others are numbers.
-        narrow: the columns that stay where there is little room, as on paper.
+        left: how many columns, from the first, are words, aligned left; the others are numbers, aligned right.
+        narrow: the columns that remain on a narrow page, as on paper.
     """
 
     heads: tuple[str, ...]

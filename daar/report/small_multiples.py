@@ -14,7 +14,7 @@ from daar.report import drawing
 from daar.report.drawing import Look, Series
 from daar.report.names import removed, seeds_counted
 
-MOST = 6  # series that can be told apart in one panel
+MOST = 6  # series that a reader can distinguish in one panel
 FAINT = Look("#c8c8c8", "")
 # height of a panel that is shared (True) or alone (False), and of a line of its title
 INCHES = {True: 1.35, False: 0.62}
@@ -81,7 +81,7 @@ def draw(
         below: height of one more, empty, panel below them, in inches; 0 for none.
 
     Returns:
-        All panels, their height in inches, and how many lines stand above them.
+        All panels, their height in inches, and how many lines are above them.
     """
     rows: list[list[Panel | None]] = [[panel] for panel in panels(keys, pair)] if below else _rows(keys, pair)
     heights = [max(INCHES[not panel.alone] for panel in row if panel) for row in rows] + ([below] if below else [])
@@ -130,7 +130,7 @@ def draw_band(panel: Axes, x: Any, values: Any, one: Series, look: Look, **marks
         x: (n,).
         values: (seeds, n); NaN where a seed has none.
         one: the series.
-        look: its own, or `FAINT` for what stands behind another series.
+        look: its own, or `FAINT` behind another series.
         marks: further keywords of matplotlib's `plot`, for the markers.
     """
     faint = look is FAINT

@@ -1,4 +1,4 @@
-"""How many calibration images an importance needs, as a table and a figure, from stability/<variant>.json alone."""
+"""How many calibration images an importance needs: a table and a figure, from stability/<variant>.json alone."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial

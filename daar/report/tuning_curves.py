@@ -101,7 +101,7 @@ def by_series(curves: pd.DataFrame, series: list[Series], column: str) -> dict[K
 
 def _draw(panel: Axes, values: Any, one: Series, look: Look) -> None:
     epochs = np.arange(1, values.shape[1] + 1)
-    # some of many epochs are marked, so that lines are told apart in grey print
+    # some of many epochs are marked, to distinguish the lines in grey print
     marked = 1 if len(epochs) <= _FEW else 0.15
     small_multiples.draw_band(panel, epochs, values, one, look, markersize=2.8, markevery=marked)
 
