@@ -4,13 +4,41 @@ Heavy modules are imported where they are needed.
 """
 
 from argparse import Namespace
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from daar.cli import options
 from daar.errors import InputError
 from daar.suite import figures, reading
+from daar.suite.definition import Suite
+
+
+class _Request(NamedTuple):
+    """What a part is made from.
+
+    Attributes:
+        suite: the suite.
+        source: its file.
+        results: folder of all results.
+        partial: whether settings may lack a record.
+    """
+
+    suite: Suite
+    source: Path
+    results: Path
+    partial: bool
+
+    @property
+    def folder(self) -> Path:
+        """Of the suite's results."""
+        return self.results / self.suite.name
+
+    @property
+    def csv(self) -> Path:
+        """The results.csv."""
+        return self.folder / "results.csv"
 
 
 def add_commands(subparsers: Any) -> None:
@@ -19,64 +47,129 @@ def add_commands(subparsers: Any) -> None:
     command = options.command(subparsers, "report", report, summary)
     command.add_argument("suite", type=Path, metavar="SUITE.yaml")
     options.add_results(command)
-    parts = ["collect", "tables", "figures", "attention", "ledger", "published", "stability", "page"]
-    command.add_argument("--only", choices=parts, help="one part; default: all")
+    words = "one part, or one kind of figure; default: all"
+    command.add_argument("--only", choices=[*_PARTS, *figures.KINDS], help=words)
     command.add_argument(
-        "--partial", action="store_true", help="settings without a record stand as missing, with the reason"
+        "--partial", action="store_true", help="list settings without a record as missing, with the reason"
     )
-    command.add_argument("--where", action="store_true", help="only say where they lie")
+    command.add_argument("--where", action="store_true", help="only print where they are")
 
 
 def report(a: Namespace) -> None:
     """`daar report`."""
-    found = reading.load(a.suite)
-    folder = a.results / found.name
-    if a.where:
-        print(where(folder))
+    suite = reading.load(a.suite)
+    request = _Request(suite, a.suite, a.results, a.partial)
+    if not a.where:
+        _make(request, a.only)
+    if a.where or a.only is None:
+        print(where(request.folder))
+
+
+def _make(request: _Request, only: str | None) -> None:
+    """Make one part, or all in order."""
+    if request.partial and only not in (None, "collect"):
+        raise InputError(f"--partial says what to collect, but --only is {only}. Leave one of them out.")
+    if only in figures.KINDS:
+        _draw(request, only)
         return
-    from daar.report import collect, context, failures
-    from daar.report.attention import write_attention
-    from daar.report.figures import write_figures
-    from daar.report.ledger import write_ledger
-    from daar.report.page import write_page
-    from daar.report.published import write_published
-    from daar.report.stability import write_stability
+    for name, make in _PARTS.items():
+        if only in (None, name):
+            make(request)
+
+
+def _collect(request: _Request) -> None:
+    from daar.report import collect, failures
+
+    suite = request.suite
+    if request.partial:
+        records, failed = failures.split(suite, request.results)
+    else:
+        records, failed = [request.folder / setting.path / "record.json" for setting in suite.settings], []
+    collect.write_results(records, request.csv, latency=suite.latency, failures=failed)
+
+
+def _tables(request: _Request) -> None:
+    from daar.report import context
     from daar.report.tables import write_tables
 
-    results, titles = folder / "results.csv", found.titles()
-    if a.only in (None, "collect"):
-        records, failed = failures.split(found, a.results)
-        if not a.partial:
-            records, failed = [folder / setting.path / "record.json" for setting in found.settings], []
-        collect.write_results(records, results, latency=found.latency, failures=failed)
-    elif a.partial:
-        raise InputError(f"--partial says what to collect, but --only is {a.only}. Leave one of them out.")
-    if a.only in (None, "tables"):
-        write_tables(results, folder / "tables", context.of_suite(found))
-    if a.only in (None, "figures"):
-        write_figures(results, folder / "figures", titles, figures.scored(found))
-    if a.only in (None, "ledger"):
-        write_ledger(results, folder / "tables", titles, found.deviations())
-    if a.only in (None, "published"):
-        write_published(folder / "tables", product(found.datasets, found.networks))
-    if a.only in (None, "stability") and found.stability:
-        pairs = [(dataset, network) for dataset in found.datasets for network in found.networks]
-        controls = figures.controls(found)
-        write_stability(folder, pairs, found.stability.variants, titles, controls)
-    if a.only in (None, "attention") and (explained := figures.explained(found)):
-        pictures = {pair: folder / setting.path / "attention.safetensors" for pair, setting in explained.items()}
-        pictures = {pair: path for pair, path in pictures.items() if path.exists() or not a.partial}
-        name = next(iter(explained.values())).variant.name
-        write_attention(pictures, folder / "figures", titles[name])
-    if a.only in (None, "page"):
-        write_page(found, folder, a.suite)
-    if a.only is None:
-        print(where(folder))
+    write_tables(request.csv, request.folder / "tables", context.of_suite(request.suite))
+
+
+def _figures(request: _Request) -> None:
+    for kind in figures.kinds(request.suite):
+        _draw(request, kind)
+
+
+def _draw(request: _Request, kind: str) -> None:
+    from daar.report import figures as drawn
+
+    suite = request.suite
+    if kind not in (there := figures.kinds(suite)):
+        raise InputError(
+            f"suite {suite.name!r} has the figures {', '.join(there)}, but --only is {kind}. Name another."
+        )
+    draw = getattr(drawn, kind.replace("-", "_"))  # as the module says
+    draw(request.csv, request.folder / "figures", suite.titles(), figures.scored(suite))
+
+
+def _ledger(request: _Request) -> None:
+    from daar.report.ledger import write_ledger
+
+    suite = request.suite
+    write_ledger(request.csv, request.folder / "tables", suite.titles(), suite.deviations())
+
+
+def _published(request: _Request) -> None:
+    from daar.report.published import write_published
+
+    write_published(request.folder / "tables", product(request.suite.datasets, request.suite.networks))
+
+
+def _stability(request: _Request) -> None:
+    suite = request.suite
+    if not suite.stability:
+        return
+    from daar.report.stability import write_stability
+
+    pairs = list(product(suite.datasets, suite.networks))
+    write_stability(request.folder, pairs, suite.stability.variants, suite.titles(), figures.controls(suite))
+
+
+def _attention(request: _Request) -> None:
+    explained = figures.explained(request.suite)
+    if not explained:
+        return
+    from daar.report.attention import write_attention
+
+    files = {pair: request.folder / setting.path / "attention.safetensors" for pair, setting in explained.items()}
+    if request.partial:
+        files = {pair: path for pair, path in files.items() if path.exists()}
+    variant = next(iter(explained.values())).variant.name
+    write_attention(files, request.folder / "figures", request.suite.titles()[variant])
+
+
+def _page(request: _Request) -> None:
+    from daar.report.page import write_page
+
+    write_page(request.suite, request.folder, request.source)
+
+
+# in the order of making: the page shows the others
+_PARTS: dict[str, Callable[[_Request], None]] = {
+    "collect": _collect,
+    "tables": _tables,
+    "figures": _figures,
+    "ledger": _ledger,
+    "published": _published,
+    "stability": _stability,
+    "attention": _attention,
+    "page": _page,
+}
 
 
 def where(folder: Path) -> str:
-    """Where report, tables, figures and records of a suite lie, a line each; InputError if some are not there yet."""
-    rows = {
+    """Where report, tables, figures and records of a suite are, a line each; InputError if some are not there yet."""
+    patterns = {
         "report": "report.html",
         "tables": "tables/*-*.md",
         "figures": "figures/*.png",
@@ -84,8 +177,8 @@ def where(folder: Path) -> str:
         "records": "**/record.json",
     }
     # a pair's main table has the shortest name
-    found = {what: sorted(folder.glob(pattern), key=lambda p: (len(str(p)), p)) for what, pattern in rows.items()}
-    if missing := [what for what, paths in found.items() if not paths]:
+    files = {what: sorted(folder.glob(pattern), key=lambda p: (len(str(p)), p)) for what, pattern in patterns.items()}
+    if missing := [what for what, paths in files.items() if not paths]:
         raise InputError(f"{folder} has no {missing[0]} yet. Run: daar run SUITE.yaml")
-    shown = {w: str(p[0]) if len(p) == 1 else f"{p[0]} and {len(p) - 1} more" for w, p in found.items()}
+    shown = {w: str(p[0]) if len(p) == 1 else f"{p[0]} and {len(p) - 1} more" for w, p in files.items()}
     return "\n".join(f"{what + ':':<13}{where}" for what, where in shown.items())

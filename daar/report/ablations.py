@@ -1,4 +1,4 @@
-"""What a method's options contribute: its variants side by side, against the plain one."""
+"""What a method's options contribute: its variants in one table, each compared with the plain one."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,9 +13,9 @@ from daar.report.differences import Difference, Key, between, by_seed, plain
 from daar.report.fairness import own_ratios
 from daar.report.names import pair_title
 from daar.report.notes import on_intervals
-from daar.report.sheet import Heading, Part, Sheet, grid
+from daar.report.sheet import Cell, Part, Sheet, grid, headed
 from daar.report.statistics import by_variant
-from daar.report.table_text import RECONSTRUCTION, difference, seeds, spread, targeted
+from daar.report.table_text import RECONSTRUCTION, difference, mean_std_n, seeds, target_heading
 
 _OPTION = "option_"
 
@@ -50,7 +50,7 @@ def ablation(rows: pd.DataFrame, method: str, context: Context) -> tuple[Sheet, 
     heads = ["Variant", *(["Policy"] if own["policy"].nunique() > 1 else []), *map(_head, names)]
     left = len(heads)
     heads += ["BN recalibrated (before tuning)", "Tuned top-1", "Difference to the plain one"]
-    cells = grid(_cells(numbers, names, own["seed"].nunique()), heads, left, heads)
+    cells = grid(headed(_cells(numbers, names, own["seed"].nunique())), heads, left, heads)
     return Sheet(title, (Part(None, comparison.facts(own, context), cells),), tuple(_notes(own, reference))), numbers
 
 
@@ -74,9 +74,9 @@ def frame(own: pd.DataFrame, reference: Key, chosen: Mapping[str, Mapping[str, s
         | _compared(row, tuned.get(row["target"], {}), reference)
         for row in means.to_dict("records")
     ]
-    found = pd.concat([means.drop(columns="first"), pd.DataFrame(lines, dtype=object)], axis=1)
+    numbers = pd.concat([means.drop(columns="first"), pd.DataFrame(lines, dtype=object)], axis=1)
     types = dict.fromkeys(("difference_mean", "difference_low", "difference_high"), "float64")
-    return found.astype({**types, "difference_n": "Int64", "difference_tied": "boolean"})
+    return numbers.astype({**types, "difference_n": "Int64", "difference_tied": "boolean"})
 
 
 def _options(own: pd.DataFrame, defaults: Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -96,17 +96,17 @@ def _text(value: Any) -> str:
 
 
 def _compared(row: Mapping[Any, Any], tuned: Mapping[Key, Mapping[int, float]], reference: Key) -> dict[str, Any]:
-    """The difference to the plain variant: under the same policy, or to its own where that is not another row."""
+    """The difference to the plain variant under the same policy, or under its own where that is no other row."""
     key = (row["variant"], row["policy"])
     other = (reference[0], key[1])
     if key[0] == reference[0] or other not in tuned:
         other = reference
-    found = between(tuned.get(key, {}), {} if key == other else tuned.get(other, {}))
+    points = between(tuned.get(key, {}), {} if key == other else tuned.get(other, {}))
     names = (None, None) if key == other else other
     return {
         **dict(zip(("reference_variant", "reference_policy"), names, strict=True)),
-        **{f"difference_{name}": value for name, value in found._asdict().items()},
-        "difference_tied": found.tied,
+        **{f"difference_{name}": value for name, value in points._asdict().items()},
+        "difference_tied": points.tied,
     }
 
 
@@ -115,25 +115,22 @@ def _head(option: str) -> str:
     return f"{option} (option)"
 
 
-def _cells(numbers: pd.DataFrame, names: list[str], usual: int) -> Iterator[Heading | dict[str, str]]:
-    last = None
+def _cells(numbers: pd.DataFrame, names: list[str], usual: int) -> Iterator[tuple[str, Mapping[str, Cell | str]]]:
+    """The heading and the cells of every row."""
     for row in numbers.to_dict("records"):
-        target = "Ratios of their own" if row["own_ratios"] else targeted(row["target"])
-        if target != last:
-            yield Heading(target)
-        last = target
-        found = Difference(*(row[f"difference_{name}"] for name in Difference._fields))
+        points = Difference(*(row[f"difference_{name}"] for name in Difference._fields))
         itself = pd.isna(row["reference_variant"])
-        yield {
+        cells = {
             "Variant": row["variant"],
             "Policy": row["policy"],
             **{_head(name): row[f"{_OPTION}{name}"] for name in names},
-            "BN recalibrated (before tuning)": spread(
+            "BN recalibrated (before tuning)": mean_std_n(
                 row["top1_recalibrated_mean"], row["top1_recalibrated_std"], seeds(row)
             ),
-            "Tuned top-1": spread(row["top1_tuned_mean"], row["top1_tuned_std"], seeds(row)),
-            "Difference to the plain one": "reference" if itself else difference(found, usual),
+            "Tuned top-1": mean_std_n(row["top1_tuned_mean"], row["top1_tuned_std"], seeds(row)),
+            "Difference to the plain one": "reference" if itself else difference(points, usual),
         }
+        yield target_heading(None if row["own_ratios"] else row["target"]), cells
 
 
 def _notes(own: pd.DataFrame, reference: Key) -> Iterator[str]:

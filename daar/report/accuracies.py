@@ -8,11 +8,20 @@ import pandas as pd
 from daar.report import comparison, fairness
 from daar.report.context import Context
 from daar.report.differences import BEST, DAAR, Difference, Key, between, by_seed, differences, ranked
-from daar.report.names import pair_title
+from daar.report.names import pair_title, row_title
 from daar.report.notes import on_accuracies, on_differences, on_failures
 from daar.report.sheet import Cell, Heading, Part, Sheet, grid
 from daar.report.statistics import by_variant, dense
-from daar.report.table_text import count, difference, left_and_removed, percent, seeds, signed, spread, targeted
+from daar.report.table_text import (
+    count,
+    difference,
+    left_and_removed,
+    mean_std_n,
+    percent,
+    seeds,
+    signed,
+    target_heading,
+)
 
 # what a row of the numeric table is; its numbers follow
 _FRONT = ["dataset", "network", "own_ratios", "target", "variant", "title", "method", "policy", "scope", "control"]
@@ -67,7 +76,7 @@ def table(rows: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
 def sheet(rows: pd.DataFrame, context: Context, compared: pd.DataFrame | None = None) -> Sheet:
     """The page of one (dataset, network): what was done, the table, and what to keep in mind.
 
-    Rows at ratios of their own stand in a second table.
+    Rows at ratios of their own have a second table.
 
     Args:
         rows: its rows of results.csv.
@@ -98,7 +107,7 @@ def _by_target(
     for target in sorted(rows["target"].unique()):
         members = rows[rows["target"] == target]
         leader = _leader(members, context)
-        yield Heading(targeted(target))
+        yield Heading(target_heading(target))
         for row in pruned:
             if row["own_ratios"] or row["target"] != target:
                 continue
@@ -110,7 +119,7 @@ def _by_target(
 
 
 def _leader(members: pd.DataFrame, context: Context) -> Key | None:
-    """Of one target: the method of the highest mean, if its interval to the second leaves 0 out."""
+    """The method with the highest mean at one target, if the interval of its lead over the second excludes 0."""
     order = ranked(members, context)
     if len(order) < 2:
         return None
@@ -123,17 +132,17 @@ def _versus(compared: pd.DataFrame, usual: int) -> dict[tuple[Any, ...], dict[st
     cells: dict[tuple[Any, ...], dict[str, str]] = {}
     for line in compared.to_dict("records"):
         head = _VERSUS[line["reference"]]
-        found = Difference(line["mean"], line["low"], line["high"], line["n"])
-        cells.setdefault((line["target"], line["variant"], line["policy"]), {})[head] = difference(found, usual)
+        points = Difference(line["mean"], line["low"], line["high"], line["n"])
+        cells.setdefault((line["target"], line["variant"], line["policy"]), {})[head] = difference(points, usual)
         reference = (line["target"], line["reference_variant"], line["reference_policy"])
         cells.setdefault(reference, {})[head] = "reference"
     return cells
 
 
 def _of_dense(row: Mapping[Any, Any], which: str, is_dense: bool) -> str:
-    """An accuracy of the dense networks: with its spread in their own row, without in those of the slim ones."""
+    """An accuracy of the dense networks: with its deviation in their own row, without in those of the slim ones."""
     if is_dense:
-        return spread(row[f"{which}_mean"], row[f"{which}_std"], str(row["bases"]))
+        return mean_std_n(row[f"{which}_mean"], row[f"{which}_std"], str(row["bases"]))
     return percent(row[f"{which}_mean"])
 
 
@@ -141,7 +150,7 @@ def _cells(row: Mapping[Any, Any]) -> dict[str, Cell | str]:
     """A row of the numeric table as text, by column head; what a dense row lacks is missing."""
     is_dense = pd.isna(row["method"])
     cells: dict[str, Cell | str] = {
-        "Method": row["title"] + (" (control)" if row["control"] else ""),
+        "Method": row_title(row["title"], row["control"]),
         "Dense top-1": _of_dense(row, "top1_dense", is_dense),
         "FLOPs (MACs), removed": left_and_removed(row["macs_slim_mean"], row["macs_reduction_mean"]),
         "Params, removed": left_and_removed(row["params_slim_mean"], row["params_reduction_mean"]),
@@ -153,12 +162,12 @@ def _cells(row: Mapping[Any, Any]) -> dict[str, Cell | str]:
     if is_dense:
         return cells
     if not pd.isna(row["top5_tuned_mean"]):
-        cells["Tuned top-5"] = spread(row["top5_tuned_mean"], row["top5_tuned_std"], seeds(row))
+        cells["Tuned top-5"] = mean_std_n(row["top5_tuned_mean"], row["top5_tuned_std"], seeds(row))
     return cells | {
         "Policy": row["policy"],
         "Pruned top-1 (no tuning)": percent(row["top1_pruned_mean"]),
         "BN recalibrated": percent(row["top1_recalibrated_mean"]),
-        "Tuned top-1": spread(row["top1_tuned_mean"], row["top1_tuned_std"], seeds(row)),
+        "Tuned top-1": mean_std_n(row["top1_tuned_mean"], row["top1_tuned_std"], seeds(row)),
         "Δ (tuned − dense)": signed(row["delta_top1_mean"]),
         "Best-val top-1": "" if row["saw_val"] else percent(row["top1_best_val_mean"]),
         "Val top-1": "seen" if row["saw_val"] else percent(row["val_top1_tuned_mean"]),

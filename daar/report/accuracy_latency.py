@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from daar.report import drawing
 from daar.report.drawing import Look, Series
-from daar.report.names import pair_title, seeds_counted
+from daar.report.names import pair_title
 from daar.report.statistics import dense, summarise
 
 _BATCHES = (1, 128)
@@ -33,26 +33,26 @@ def points(rows: pd.DataFrame, size: int) -> pd.DataFrame:
         variant, policy, `ms` (milliseconds of one batch), `ms_std`, `top1` (percent, tuned, test), `top1_std` (0 where
         it is undefined), and `front`: whether no other is both as fast and as accurate.
     """
-    found = []
+    means = []
     for (variant, policy, _), group in rows.groupby(["variant", "policy", "target"], dropna=False):
         row: dict[str, Any] = {"variant": variant, "policy": policy}
         for name, column in (("ms", f"latency_ms_slim_b{size}"), ("top1", "top1_tuned")):
             row[name], std, _ = summarise(group[column])
             row[f"{name}_std"] = 0.0 if np.isnan(std) else std
-        found.append(row)
-    table = pd.DataFrame(found)
+        means.append(row)
+    table = pd.DataFrame(means)
     return table.assign(front=pareto(table["ms"].to_numpy(), table["top1"].to_numpy()))
 
 
 def pareto(ms: Any, top1: Any) -> Any:
-    """Which points no other dominates: at most as slow and at least as accurate, and better in one; bool (n,)."""
+    """Which points no other dominates, by being no slower, no less accurate, and better in one; bool (n,)."""
     ms, top1 = np.asarray(ms), np.asarray(top1)
     no_worse = (ms[None] <= ms[:, None]) & (top1[None] >= top1[:, None])
     better = (ms[None] < ms[:, None]) | (top1[None] > top1[:, None])
     return ~(no_worse & better).any(axis=1)
 
 
-def accuracy_latency(rows: pd.DataFrame, titles: Mapping[str, str], given: Mapping[str, Look]) -> Figure:
+def draw_accuracy_latency(rows: pd.DataFrame, titles: Mapping[str, str], given: Mapping[str, Look]) -> Figure:
     """Tuned test top-1 versus the median time of a batch, a panel per batch size, with the Pareto front.
 
     Args:
@@ -78,8 +78,8 @@ def accuracy_latency(rows: pd.DataFrame, titles: Mapping[str, str], given: Mappi
     return figure
 
 
-def _draw(panel: Axes, found: pd.DataFrame, one: Series) -> None:
-    own = found[(found["variant"] == one.variant) & (found["policy"] == one.policy)].sort_values("ms")
+def _draw(panel: Axes, placed: pd.DataFrame, one: Series) -> None:
+    own = placed[(placed["variant"] == one.variant) & (placed["policy"] == one.policy)].sort_values("ms")
     panel.errorbar(
         own["ms"],
         own["top1"],
@@ -97,9 +97,9 @@ def _draw(panel: Axes, found: pd.DataFrame, one: Series) -> None:
     )
 
 
-def _draw_front(panel: Axes, found: pd.DataFrame) -> None:
-    """Steps: with what accuracy one gets away with, given so many milliseconds."""
-    front = found[found["front"]].sort_values("ms")
+def _draw_front(panel: Axes, placed: pd.DataFrame) -> None:
+    """Steps: the best accuracy there is within a time."""
+    front = placed[placed["front"]].sort_values("ms")
     panel.plot(
         front["ms"], front["top1"], drawstyle="steps-post", color="black", linewidth=0.6, linestyle=":", zorder=1,
         label="Pareto front",
@@ -112,11 +112,10 @@ def _draw_dense(panel: Axes, rows: pd.DataFrame, size: int) -> None:
 
 
 def _notes(rows: pd.DataFrame) -> list[str]:
-    seeds = rows["seed"].nunique()
     machines = sorted({str(gpu if pd.notna(gpu) else cpu) for cpu, gpu in zip(
         rows["hardware_cpu"], rows["hardware_gpu"], strict=True)})  # fmt: skip
-    spread = f"Mean ± sample standard deviation over {seeds_counted(rows)}" if seeds > 1 else "One seed"
     return [
-        f"{spread}; a time is the median over interleaved windows, in float32. Hardware: {', '.join(machines)}.",
+        f"{drawing.mean_note(rows)}; a time is the median over interleaved windows, in float32. "
+        f"Hardware: {', '.join(machines)}.",
         "Pareto front: no other variant is both as fast and as accurate.",
     ]

@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 
 from daar.report import drawing, fairness
 from daar.report.drawing import Look, Series
-from daar.report.names import pair_title, seeds_counted
+from daar.report.names import pair_title
 from daar.report.statistics import by_variant, dense
 from daar.report.table_text import count
 
 
-def accuracy_macs(
+def draw_accuracy_macs(
     rows: pd.DataFrame,
     titles: Mapping[str, str],
     given: Mapping[str, Look],
@@ -43,7 +43,7 @@ def accuracy_macs(
     upper.set_ylabel("Test top-1, tuned (%)")
     lower.set_ylabel("BN recalibrated,\nbefore tuning (%)")
     lower.set_xlabel(f"MACs left (% of the dense network's {count(whole['macs_slim_mean'])})")
-    if not numbered:  # else every place on the axis means something
+    if not numbered:  # with published points every place on the axis means something
         _ticks(lower, placed)
     figure.align_ylabels()
     lines = drawing.legend(figure, [upper])
@@ -61,7 +61,7 @@ class _Placed(NamedTuple):
 
 
 def _place(rows: pd.DataFrame, series: list[Series]) -> list[_Placed]:
-    """Spread the series sideways so that their error bars stand apart."""
+    """Shift the series sideways so that their error bars do not overlap."""
     means = by_variant(rows)
     means["x"] = 100 * (1 - means["macs_reduction_mean"])
     means = means.sort_values("x")
@@ -69,7 +69,7 @@ def _place(rows: pd.DataFrame, series: list[Series]) -> list[_Placed]:
     placed = []
     for index, one in enumerate(series):
         own = means[(means["variant"] == one.variant) & (means["policy"] == one.policy)]
-        # rows at ratios of their own share no target with others: they stay where they are
+        # rows at ratios of their own share no target with others: they are not shifted
         shift = step * (index - (len(series) - 1) / 2)
         own = own.assign(x=own["x"].where(own["own_ratios"], own["x"] + shift))
         seeds = rows[(rows["variant"] == one.variant) & (rows["policy"] == one.policy)]
@@ -109,7 +109,7 @@ def _draw(panel: Axes, one: _Placed, metric: str) -> None:
             label=one.series.label,
             zorder=3,
         )
-    # wider than the error bar they stand behind
+    # wider than the error bar in front of them
     panel.scatter(one.seeds["x"], one.seeds[metric], s=11, color=look.colour, alpha=0.3, linewidth=0, zorder=2)
 
 
@@ -135,7 +135,7 @@ def _draw_published(panel: Axes, published: pd.DataFrame | None) -> list[str]:
     taken: list[Any] = []
     for label, place in zip(known["label"], np.column_stack([x, y]), strict=True):
         if any((abs(place - other) < room).all() for other in taken):
-            continue  # a number on a number is none
+            continue  # two numbers at one place cannot be read
         taken.append(place)
         text = str(labels.index(label) + 1)
         panel.annotate(text, tuple(place), (1.8, 1.2), textcoords="offset points", fontsize=4.5)
@@ -143,20 +143,20 @@ def _draw_published(panel: Axes, published: pd.DataFrame | None) -> list[str]:
 
 
 def _key(labels: list[str]) -> list[str]:
-    """What the numbers beside the crosses mean."""
+    """What the numbers next to the crosses mean."""
     named = ", ".join(f"{number}\N{NO-BREAK SPACE}{label}" for number, label in enumerate(labels, 1))
     text = f"Published, of other dense networks and recipes, numbered where there is room: {named}."
     return [text] if labels else []
 
 
 def _ticks(panel: Axes, placed: Iterable[_Placed]) -> None:
-    """A tick at every target, where they are few: other places on the axis mean nothing."""
+    """A tick at every target, if they are few: other places on the axis mean nothing."""
     means = pd.concat([one.means for one in placed])
     if means["own_ratios"].any() or means["target"].nunique() > 6:
         return
     places = np.sort(100 * (1 - means.groupby("target")["macs_reduction_mean"].mean()))
     panel.set_xticks(places, [f"{place:.1f}" for place in places])
-    if len(places) == 1:  # variants of one target stand close together, in the middle
+    if len(places) == 1:  # keep the variants of one target close together, in the middle
         left, right = panel.get_xlim()
         panel.set_xlim(left - (right - left), right + (right - left))
 
@@ -165,7 +165,7 @@ def _notes(rows: pd.DataFrame, series: int) -> list[str]:
     """How to read the panels."""
     seeds, own = rows["seed"].nunique(), fairness.own_ratios(rows)
     base = f"; one base, {seeds} tunings" if rows["imported"].any() else ""
-    notes = [f"Mean ± sample standard deviation over {seeds_counted(rows)} (dots){base}." if seeds > 1 else "One seed."]
+    notes = [drawing.mean_note(rows) + (f" (dots){base}." if seeds > 1 else ".")]
     if series > 1 and not own.all():
         notes.append("Variants of one target are spread sideways.")
     if own.any():

@@ -1,4 +1,4 @@
-"""The figure of accuracy where a suite has few targets and many variants: a row each, named at its left."""
+"""The figure of accuracy where a suite has few targets and many variants: a row for each, named at its left."""
 
 import textwrap
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from daar.report import drawing, fairness
 from daar.report.drawing import Look, Series
-from daar.report.names import pair_title, seeds_counted
+from daar.report.names import pair_title, removed
 from daar.report.small_multiples import MOST
 from daar.report.statistics import dense, summarise
 
@@ -21,15 +21,15 @@ _TARGETS = 3  # panels side by side
 
 
 def is_better(rows: pd.DataFrame) -> bool:
-    """Whether rows say more than places on an axis of MACs: many variants at one target, very many at two or three."""
+    """Whether rows are clearer than an axis of MACs: many variants at one target, very many at two or three."""
     targets = rows["target"].nunique(dropna=False)
     variants = len(rows[["variant", "policy"]].drop_duplicates())
     few = targets <= _TARGETS and not fairness.own_ratios(rows).any()
     return bool(few and variants > (MOST if targets == 1 else 2 * MOST))
 
 
-def accuracy_rows(rows: pd.DataFrame, titles: Mapping[str, str], given: Mapping[str, Look]) -> Figure:
-    """Accuracy, a row per variant and policy; of one target after and before tuning, of more after it, a panel each.
+def draw_accuracy_rows(rows: pd.DataFrame, titles: Mapping[str, str], given: Mapping[str, Look]) -> Figure:
+    """Accuracy, a row per variant and policy; one target after and before tuning, or a panel per target, after it.
 
     Where nothing was tuned, all that is shown is after BN recalibration.
 
@@ -63,7 +63,7 @@ def accuracy_rows(rows: pd.DataFrame, titles: Mapping[str, str], given: Mapping[
 
 
 def _columns(rows: pd.DataFrame) -> list[tuple[float, str, str]]:
-    """Of each panel the target, the column of results.csv, and what its axis says."""
+    """The target of each panel, its column of results.csv, and what its axis says."""
     targets = sorted(rows["target"].unique())
     if len(targets) > 1:
         return [(target, "top1_tuned", f"{100 * target:g}% removed") for target in targets]
@@ -79,7 +79,7 @@ def _untuned(rows: pd.DataFrame) -> bool:
 def _what(rows: pd.DataFrame) -> str:
     """What the title says of all panels."""
     if rows["target"].nunique() == 1:
-        return f"{100 * rows['target'].iloc[0]:g}% of the MACs removed"
+        return removed(rows["target"].iloc[0])
     return "untuned (%)" if _untuned(rows) else "tuned (%)"
 
 
@@ -106,7 +106,7 @@ def _draw(panel: Axes, values: Any, place: int, one: Series) -> None:
 def _notes(rows: pd.DataFrame) -> list[str]:
     seeds = rows["seed"].nunique()
     base = f"; one base, {seeds} {'draws' if _untuned(rows) else 'tunings'}" if rows["imported"].any() else ""
-    spread = f"Mean ± sample standard deviation over {seeds_counted(rows)} (dots){base}." if seeds > 1 else "One seed."
+    spread = drawing.mean_note(rows) + (f" (dots){base}." if seeds > 1 else ".")
     notes = [spread, "Dashed: the dense network."]
     if rows["target"].nunique() > 1:
         notes.append("A panel for each fraction of the MACs removed.")

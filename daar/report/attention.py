@@ -10,15 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from daar.report import drawing
-from daar.report.names import pair_title
+from daar.report.names import pair_title, removed
 from daar.storage import explanation
 from daar.storage.explanation import Explanation, Seen
 
 _COLUMNS = 8
-_BARS = 3  # columns that bars take, and so many maps less
+_BARS = 3  # columns that bars take from the maps
 _ROW_INCHES = 0.55
 _HEAD_INCHES = 0.36
-# colour and line of the frames: told apart in grey print by the line
+# colour and line of the frames: the line distinguishes them in grey print
 _FRAMES = {True: (drawing.COLOURS[0], "-"), False: (drawing.COLOURS[1], (0, (2, 1.2)))}
 _WORDS = {True: "kept", False: "removed"}
 
@@ -37,44 +37,44 @@ def write_attention(files: Mapping[tuple[str, str], Path], folder: Path, title: 
     Raises:
         InputError: a file is absent or damaged; no figure is written then.
     """
-    found = {pair: explanation.load(path) for pair, path in files.items()}
+    loaded = {pair: explanation.load(path) for pair, path in files.items()}
     paths = []
-    for (dataset, network), one in found.items():
+    for (dataset, network), one in loaded.items():
         paths += drawing.write(Path(folder) / f"{dataset}-{network}-attention", partial(attention, one, title))
     return paths
 
 
-def attention(found: Explanation, title: str) -> Figure:
-    """A block per layer, a row per image: the image, the layer's attention, maps of filters that stay and that go.
+def attention(shown: Explanation, title: str) -> Figure:
+    """A block per layer, a row per image: the image, the layer's attention, maps of kept and of removed filters.
 
     Args:
-        found: what is to be shown.
+        shown: what attention.safetensors holds.
         title: the method, as a reader should see it.
     """
     figure = Figure(dpi=drawing.PNG_DPI)
     figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01)
-    blocks = figure.subfigures(len(found.layers), 1, squeeze=False)[:, 0]
-    for block, layer in zip(blocks, found.layers, strict=True):
-        _draw_block(block, found, layer)
-    pair = pair_title(found.about["network"], found.about["dataset"])
+    blocks = figure.subfigures(len(shown.layers), 1, squeeze=False)[:, 0]
+    for block, layer in zip(blocks, shown.layers, strict=True):
+        _draw_block(block, shown, layer)
+    pair = pair_title(shown.about["network"], shown.about["dataset"])
     figure.suptitle(f"{title}, {pair}", x=0.01, ha="left", fontsize=8)
-    lines = drawing.footnote(figure, _notes(found), [found.about["method"]])
-    height = len(found.layers) * (_HEAD_INCHES + _ROW_INCHES * len(found.images))
+    lines = drawing.footnote(figure, _notes(shown), [shown.about["method"]])
+    height = len(shown.layers) * (_HEAD_INCHES + _ROW_INCHES * len(shown.images))
     drawing.set_height(figure, height + 0.25, lines)
     return figure
 
 
-def _draw_block(block: Any, found: Explanation, layer: Seen) -> None:
+def _draw_block(block: Any, content: Explanation, layer: Seen) -> None:
     kind = "places" if layer.attention is not None else "channels"
     words = f"Layer {layer.name}, attention over {kind}: {int(layer.kept.sum())} of {len(layer.kept)} filters kept"
     block.suptitle(words, x=0.01, ha="left", fontsize=6.5)
-    grid = block.add_gridspec(len(found.images), _COLUMNS, wspace=0.09)
+    grid = block.add_gridspec(len(content.images), _COLUMNS, wspace=0.09)
     wide = _BARS if layer.attention is None else 1
     shown = _shown(layer, _COLUMNS - 1 - wide)
-    for row, image in enumerate(found.images):
+    for row, image in enumerate(content.images):
         first = block.add_subplot(grid[row, 0])
         _draw_map(first, image.squeeze(), None)
-        first.set_ylabel(found.classes[row], fontsize=6)
+        first.set_ylabel(content.classes[row], fontsize=6)
         second = block.add_subplot(grid[row, 1 : 1 + wide])
         if layer.attention is None:
             _draw_bars(second, layer.shares[row], layer.kept)
@@ -90,7 +90,7 @@ def _draw_block(block: Any, found: Explanation, layer: Seen) -> None:
 
 
 def _shown(layer: Seen, room: int) -> list[int]:
-    """Which of the layer's maps have room: as many kept as removed ones, from both ends."""
+    """Which of the layer's maps have room: equally many of kept and of removed filters, from both ends."""
     kept = [index for index, number in enumerate(layer.filters) if layer.kept[number]]
     gone = [index for index, number in enumerate(layer.filters) if not layer.kept[number]]
     return kept[: room // 2] + gone[len(gone) - min(len(gone), room // 2) :]
@@ -118,7 +118,7 @@ def _draw_filter(panel: Axes, layer: Seen, row: int, index: int, most: float) ->
 
 
 def _draw_bars(panel: Axes, shares: Any, kept: Any) -> None:
-    """What one image adds to every filter's share, the largest first, in the colour of what happens to it."""
+    """What one image adds to every filter's share, the largest first, in the colour for kept or removed."""
     order = np.argsort(-shares, kind="stable")
     for stays, (colour, _) in _FRAMES.items():
         at = np.flatnonzero(kept[order] == stays)
@@ -129,10 +129,10 @@ def _draw_bars(panel: Axes, shares: Any, kept: Any) -> None:
     panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}%")
 
 
-def _notes(found: Explanation) -> list[str]:
-    about = found.about
-    target = "at its own rate" if about["target"] is None else f"{100 * about['target']:g}% of the MACs removed"
-    many = "The first calibration image of each of the first classes" if len(found.images) > 1 else "One image"
+def _notes(shown: Explanation) -> list[str]:
+    about = shown.about
+    target = "at its own rate" if about["target"] is None else removed(about["target"])
+    many = "The first calibration image of each of the first classes" if len(shown.images) > 1 else "One image"
     return [
         f"{many}; seed {about['seed']}, policy {about['policy']}, {target}.",
         "Framed: feature maps of the filters kept with the largest mean share (solid) and of those removed with the "

@@ -6,9 +6,9 @@ workflow/schemas/record.schema.yaml. The exceptions: accuracies drop the split w
 test (`top1.test.tuned` is `top1_tuned`) and put it first where it is not (`val_top1_tuned`);
 `saw_val` and `imported` drop `base`; `options` and `versions` are JSON; `epochs` is the length of
 the curve; `delta_top1` is tuned − dense, in points; `seconds_finetune` is that of all tries. `latency_…` are torch's
-medians in the latency.json beside the record (workflow/schemas/latency.schema.yaml), blank where the suite asks for
+medians in the latency.json next to the record (workflow/schemas/latency.schema.yaml), blank where the suite asks for
 none: `latency_ms_slim_b128` in milliseconds of a batch of 128 images, `latency_ratio_b128` dense over slim. `failed` is
-blank; a setting that has no record (`daar report --partial`) has there the reason, and beside it only what the suite
+blank; a setting that has no record (`daar report --partial`) has the reason there, and otherwise only what the suite
 says of the setting.
 """
 
@@ -86,10 +86,10 @@ def load_records(paths: Iterable[Path], *, latency: bool = False) -> list[dict[s
 
     Args:
         paths: record.json files, one per setting.
-        latency: whether to take up the latency.json beside each, where there is one: as `latency`, batch size → times.
+        latency: whether to add the latency.json next to each, where there is one: as `latency`, batch size → times.
 
     Raises:
-        InputError: there is none, one is damaged or does not fit the schema (names file and
+        InputError: no record is given, one is damaged or does not fit the schema (names file and
             key), or two are of the same setting (names both files).
     """
     records: list[dict[str, Any]] = []
@@ -107,17 +107,17 @@ def load_records(paths: Iterable[Path], *, latency: bool = False) -> list[dict[s
             what = ", ".join(f"{key} {value}" for key, value in zip(SETTING, setting, strict=True))
             raise InputError(f"{seen[setting]} and {path} are both of the setting {what}. Keep one of them.")
         seen[setting] = path
-        beside = path.with_name("latency.json")
-        records.append({**record, "latency": _load_latency(beside)} if latency and beside.exists() else record)
+        times = path.with_name("latency.json")
+        records.append({**record, "latency": _load_latency(times)} if latency and times.exists() else record)
     if not records:
         raise InputError("expected at least one record.json to report on, got none. Run the suite first.")
     return records
 
 
 def _load_latency(path: Path) -> dict[str, Any]:
-    found = read_json(path, "the latency of one setting")
-    validate(found, "latency", str(path), "Delete the file and run the suite again.")
-    return {str(batch["batch_size"]): batch["torch"] for batch in found["batches"]}
+    content = read_json(path, "the latency of one setting")
+    validate(content, "latency", str(path), "Delete the file and run the suite again.")
+    return {str(batch["batch_size"]): batch["torch"] for batch in content["batches"]}
 
 
 def _lookup(record: Mapping[str, Any], path: str) -> Any:
@@ -182,9 +182,9 @@ def read_results(path: Path) -> pd.DataFrame:
     """Read a results.csv; the frame equals the one it was written from.
 
     Raises:
-        InputError: there is no such file, it is damaged, or its columns are not ours.
+        InputError: the file is absent or damaged, or its columns are not ours.
     """
-    # pandas 2 reads floats to the last bit only if told to, pandas 3 warns when told: we read text and convert
+    # pandas 2 reads floats exactly only with float_precision, pandas 3 warns of it: we read text and convert
     raw = {name: "string" if dtype == "float64" else dtype for name, dtype in COLUMNS.items()}
     try:
         # only an empty field is a blank: a variant may well be called "null"
@@ -193,18 +193,18 @@ def read_results(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         why = " ".join(str(error).split())
         raise InputError(
-            f"{path} should be a results.csv, but cannot be read: {why}. Collect the records anew."
+            f"{path} should be a results.csv, but cannot be read: {why}. Collect the records again."
         ) from error
     if list(frame.columns) != list(COLUMNS) or frame.empty:
         odd = sorted(set(frame.columns) ^ set(COLUMNS))
         what = (
             f"the columns {', '.join(odd)} are missing or unknown" if odd else "it has no rows or its columns are moved"
         )
-        raise InputError(f"{path} should be a results.csv, but {what}. Collect the records anew.")
+        raise InputError(f"{path} should be a results.csv, but {what}. Collect the records again.")
     blank = finished(frame)[_NEVER_BLANK].isna().any()
     if blank.any():
         raise InputError(
             f"{path} should be a results.csv, but {blank.idxmax()} is blank for a setting that has not failed. "
-            "Collect the records anew."
+            "Collect the records again."
         )
     return frame

@@ -1,4 +1,4 @@
-"""How the rows of a table were made, in words, and by that how much of a difference may be put down to pruning.
+"""How the rows of a table were made, in words: it says how much of a difference is due to pruning.
 
 The level is that of Wang et al., "Why is the state of neural network pruning so confusing?" (arXiv 2301.05219, 2023):
 S3.2 is the same base model and the same tuning schedule for every method; in S4 the epochs of pruning count as well.
@@ -102,7 +102,7 @@ def _bases(rows: pd.DataFrame, context: Context) -> str:
 
 
 def _tuning(rows: pd.DataFrame, context: Context) -> str:
-    """The recipe of the methods first, then those that controls alone have."""
+    """The recipe of the methods first, then those of controls alone."""
     usual = set(rows.loc[~rows["control"], "recipe"])
     texts = []
     for (recipe, length), group in rows.groupby(["recipe", "epochs"]):

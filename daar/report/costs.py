@@ -9,9 +9,9 @@ from daar.data import datasets
 from daar.report import comparison
 from daar.report.collect import finished
 from daar.report.context import Context
-from daar.report.names import pair_title
-from daar.report.sheet import NONE, Heading, Part, Sheet, grid
-from daar.report.table_text import RECONSTRUCTION, targeted
+from daar.report.names import pair_title, row_title
+from daar.report.sheet import NONE, Cell, Part, Sheet, grid, headed
+from daar.report.table_text import RECONSTRUCTION, target_heading
 
 STAGES = {"score": "Scoring", "plan": "Planning", "finetune": "Tuning", "measure": "Measuring"}
 _KEY = ["target", "control", "title", "variant", "method", "policy"]
@@ -38,7 +38,8 @@ def costs(rows: pd.DataFrame, context: Context) -> tuple[Sheet, pd.DataFrame]:
     title = f"Costs: {pair_title(str(rows['network'].iloc[0]), str(rows['dataset'].iloc[0]))}"
     done = finished(rows)
     facts = (f"Hardware: {comparison.hardware(done)}." if len(done) else "No setting has finished.",)
-    part = Part(None, facts, grid(_cells(numbers), _HEADS, 2, _HEADS))
+    cells = ((target_heading(row["target"]), _row(row)) for row in numbers.to_dict("records"))
+    part = Part(None, facts, grid(headed(cells), _HEADS, 2, _HEADS))
     return Sheet(title, (part,), tuple(_notes(done))), numbers
 
 
@@ -56,8 +57,8 @@ def frame(rows: pd.DataFrame, context: Context) -> pd.DataFrame:
         }
         lines.append(line | {"peak_memory_mib": group[memory].max().max()})
     columns = [*_KEY, "n", *(f"seconds_{stage}" for stage in STAGES), "epochs_score", "epochs_finetune"]
-    found = pd.DataFrame(lines, columns=[*columns, "peak_memory_mib"])
-    return found.sort_values(["target", "control", "title", "variant", "policy"], key=_folded, ignore_index=True)
+    numbers = pd.DataFrame(lines, columns=[*columns, "peak_memory_mib"])
+    return numbers.sort_values(["target", "control", "title", "variant", "policy"], key=_folded, ignore_index=True)
 
 
 def _folded(column: pd.Series) -> pd.Series:
@@ -72,19 +73,9 @@ def _epochs_of_scoring(row: Mapping[Any, Any], context: Context) -> float | None
     return float(images) / datasets.get(row["dataset"]).train
 
 
-def _cells(numbers: pd.DataFrame) -> Iterator[Heading | dict[str, str]]:
-    last = None
-    for row in numbers.to_dict("records"):
-        target = "Ratios of their own" if pd.isna(row["target"]) else targeted(row["target"])
-        if target != last:
-            yield Heading(target)
-        last = target
-        yield _row(row)
-
-
-def _row(row: Mapping[Any, Any]) -> dict[str, str]:
+def _row(row: Mapping[Any, Any]) -> Mapping[str, Cell | str]:
     return {
-        "Method": row["title"] + (" (control)" if row["control"] else ""),
+        "Method": row_title(row["title"], row["control"]),
         "Policy": row["policy"],
         **{f"{name}, s": _seconds(row[f"seconds_{stage}"]) for stage, name in STAGES.items()},
         "Scoring, epochs": NONE if pd.isna(row["epochs_score"]) else f"{row['epochs_score']:.3g}",

@@ -1,8 +1,8 @@
 """Paired differences of tuned top-1 between the rows of one target, with 95 % intervals.
 
 Two rows of one seed share the dense network, the calibration images and the order of tuning, so their difference is
-taken per seed. The interval is Student's t of these differences (Student, "The probable error of a mean", Biometrika 6,
-1908): mean ± t(0.975, n − 1) · s / √n. It is one comparison's; nothing is corrected for how many a table makes.
+taken per seed. The interval is Student's t of these differences (`daar.report.statistics`). It is one comparison's;
+nothing is corrected for how many a table makes.
 """
 
 import math
@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
-import scipy.special
 
 from daar.report.collect import finished
 from daar.report.context import Context
 from daar.report.fairness import own_ratios
+from daar.report.statistics import half_width, summarise
 
-CONFIDENCE = 0.95
 BEST, DAAR = "best comparison", "DAAR"
 
 Key = tuple[str, str]  # of a row of one target: its variant and its policy
@@ -34,7 +33,7 @@ _COLUMNS = {
 
 
 class Difference(NamedTuple):
-    """Of n paired differences, in points: the mean, and the interval's ends, NaN where there is no interval."""
+    """The mean of n paired differences, in points, and its interval's ends, NaN where there is no interval."""
 
     mean: float
     low: float
@@ -48,14 +47,9 @@ class Difference(NamedTuple):
 
 
 def paired(differences: Sequence[float]) -> Difference:
-    """The mean of paired differences and its interval; of fewer than two there is none."""
-    n = len(differences)
-    if n == 0:
-        return Difference(math.nan, math.nan, math.nan, 0)
-    mean = statistics.fmean(differences)
-    if n == 1:
-        return Difference(mean, math.nan, math.nan, 1)
-    half = float(scipy.special.stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * statistics.stdev(differences) / math.sqrt(n)
+    """The mean of paired differences and its interval; fewer than two have none."""
+    mean, std, n = summarise(differences)
+    half = half_width(std, n)
     return Difference(mean, mean - half, mean + half, n)
 
 
@@ -66,13 +60,13 @@ def between(tuned: Mapping[int, float], reference: Mapping[int, float]) -> Diffe
 
 def by_seed(rows: pd.DataFrame) -> dict[Key, dict[int, float]]:
     """(variant, policy) → seed → tuned top-1, of the rows of one target that finished."""
-    found: dict[Key, dict[int, float]] = {}
+    tuned: dict[Key, dict[int, float]] = {}
     done = finished(rows)
     for variant, policy, seed, top1 in zip(
         done["variant"], done["policy"], done["seed"], done["top1_tuned"], strict=True
     ):
-        found.setdefault((str(variant), str(policy)), {})[int(seed)] = float(top1)
-    return found
+        tuned.setdefault((str(variant), str(policy)), {})[int(seed)] = float(top1)
+    return tuned
 
 
 def ranked(rows: pd.DataFrame, context: Context) -> list[Key]:
@@ -82,18 +76,18 @@ def ranked(rows: pd.DataFrame, context: Context) -> list[Key]:
 
 
 def best_comparison(rows: pd.DataFrame, context: Context) -> Key | None:
-    """Of one target: the comparison method (no control, no variant of DAAR) of the highest mean; None without one.
+    """The comparison method (no control, no variant of DAAR) with the highest mean at one target; None without one.
 
-    Where some settings did not finish, it is one of those with the most seeds: against a row of a single seed no
-    difference has an interval.
+    Where some settings did not finish, it is one of those with the most seeds: a difference to a row of a single seed
+    has no interval.
     """
     others = rows[rows["method"] != "daar"]
     order, tuned = ranked(others, context), by_seed(others)
-    return max(order, key=lambda key: len(tuned[key]), default=None)  # of equals the first, the highest mean
+    return max(order, key=lambda key: len(tuned[key]), default=None)  # the first of equals: the highest mean
 
 
 def plain(rows: pd.DataFrame, method: str, context: Context) -> Key | None:
-    """The row that stands for a method: the variant of its name, else without options, else the first by title.
+    """The row that represents a method: the variant of its name, else without options, else the first by title.
 
     Under its own policy, or else under the first by name. None where the method has no row.
     """
@@ -108,7 +102,7 @@ def plain(rows: pd.DataFrame, method: str, context: Context) -> Key | None:
 
 
 def differences(rows: pd.DataFrame, context: Context) -> pd.DataFrame:
-    """Every row against the best comparison method of its target and against DAAR.
+    """Compare every row with the best comparison method of its target and with DAAR.
 
     Args:
         rows: rows of results.csv of one (dataset, network), fair ones. Those at ratios of their own have no common
@@ -134,7 +128,7 @@ def differences(rows: pd.DataFrame, context: Context) -> pd.DataFrame:
 
 
 def _line(tuned: Mapping[Key, Mapping[int, float]], key: Key, reference: Key) -> dict[str, Any]:
-    found = between(tuned[key], tuned[reference])
+    difference = between(tuned[key], tuned[reference])
     common = sorted(tuned[key].keys() & tuned[reference].keys())
     about = {"reference_variant": reference[0], "reference_policy": reference[1]}
-    return about | found._asdict() | {"seeds": ", ".join(map(str, common)), "tied": found.tied}
+    return about | difference._asdict() | {"seeds": ", ".join(map(str, common)), "tied": difference.tied}

@@ -1,6 +1,6 @@
-"""What all figures share: width, style, the looks of variants, legend and footnote, and the writing of PNG and SVG.
+"""What all figures share: width, style, the looks of variants, legend and footnote, and writing PNG and SVG.
 
-Matplotlib's global state has no say in them and is left as it was; equal figures give equal bytes.
+They do not depend on Matplotlib's global state, which is left as it was; equal figures give equal bytes.
 """
 
 import math
@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from daar.report.names import row_title, seeds_counted
 from daar.report.table_text import RECONSTRUCTION
 from daar.storage.files import atomic
 
@@ -21,9 +22,9 @@ WIDTH_INCHES = 90 / 25.4  # one column of a journal
 PANELS_INCHES = 3.1
 LINE_INCHES = 0.13  # of legend or footnote
 PNG_DPI = 200
-_MANY = 8  # entries of a legend, from where on it is long
+_MANY = 8  # entries of a legend; with more it is long
 
-# Okabe & Ito's colours, told apart by colour-blind readers and (with the markers) in grey print
+# Okabe & Ito's colours: distinct for colour-blind readers and, with the markers, in grey print
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 CONTROL_COLOURS = ("#707070", "#a0a0a0")
@@ -104,12 +105,12 @@ def series_of(rows: pd.DataFrame, titles: Mapping[str, str], given: Mapping[str,
     """
     keys = rows[["control", "variant", "policy"]].drop_duplicates().sort_values(["control", "variant", "policy"])
     several = keys["policy"].nunique() > 1
-    found: list[Series] = []
+    listed: list[Series] = []
     for control, variant, policy in keys.itertuples(index=False):
-        label = titles.get(variant, variant) + (" (control)" if control else "") + (f", {policy}" if several else "")
-        line, fill = POLICY_LOOKS[sum(one.variant == variant for one in found) % len(POLICY_LOOKS)]
-        found.append(Series(variant, policy, label, given[variant], line, fill))
-    return found
+        label = row_title(titles.get(variant, variant), control) + (f", {policy}" if several else "")
+        line, fill = POLICY_LOOKS[sum(one.variant == variant for one in listed) % len(POLICY_LOOKS)]
+        listed.append(Series(variant, policy, label, given[variant], line, fill))
+    return listed
 
 
 def legend(figure: Figure, panels: Iterable[Axes]) -> int:
@@ -144,6 +145,12 @@ def footnote(figure: Figure, notes: Sequence[str], methods: Iterable[str]) -> in
     text = textwrap.fill(" ".join([*notes, *([RECONSTRUCTION] if "daar" in set(methods) else [])]), 86)
     figure.supxlabel(text, x=0.01, ha="left", fontsize=5.5, color="#505050", linespacing=1.3)
     return text.count("\n") + 1
+
+
+def mean_note(rows: pd.DataFrame) -> str:
+    """What a point and its error bar are, without a full stop."""
+    several = rows["seed"].nunique() > 1
+    return f"Mean ± sample standard deviation over {seeds_counted(rows)}" if several else "One seed"
 
 
 def set_height(figure: Figure, panels_inches: float, lines: int) -> None:

@@ -1,7 +1,7 @@
 """Settings without a record, after a run with `snakemake --keep-going` or one that was cut off: which, and why.
 
 A failed job leaves its log and none of its outputs. What it depends on may have failed as well, so the logs are read
-from the record's back to the dense network's, and the first that holds an error tells the reason.
+from the record's back to the dense network's; the first that holds an error gives the reason.
 """
 
 import json
@@ -30,8 +30,8 @@ def split(suite: Suite, results: Path) -> tuple[list[Path], list[dict[str, Any]]
         results: folder of all results.
 
     Returns:
-        The record.json files there are; and a row of results.csv for every other setting: what the suite says of it,
-        and as `failed` the reason, one line.
+        The record.json files that exist; and a row of results.csv for every other setting: what the suite says of it,
+        and the reason as `failed`, one line.
     """
     methods = discovery.find(suite.methods_dirs)
     controls = {name for name, method in methods.items() if method.info.get("control", False)}
@@ -46,7 +46,7 @@ def split(suite: Suite, results: Path) -> tuple[list[Path], list[dict[str, Any]]
 
 
 def reason(suite: Suite, setting: Setting, results: Path) -> str:
-    """Why a setting has no record: the last error in the last log on its way that has one, else NO_RECORD."""
+    """Why a setting has no record: the last error in the first of `_logs` that has one, else NO_RECORD."""
     for log in _logs(suite, setting, results):
         if log.is_file() and (said := _last_error(log)):
             return said
@@ -77,7 +77,7 @@ def _row(suite: Suite, setting: Setting, controls: set[str]) -> dict[str, Any]:
 
 
 def _logs(suite: Suite, setting: Setting, results: Path) -> Iterator[Path]:
-    """The logs on a setting's way, latest stage first; those of workflow/rules/*.smk."""
+    """The logs of the stages that a setting depends on, latest first; as in workflow/rules/*.smk."""
     folder = results / suite.name / setting.path
     yield from (folder / f"{stage}.log" for stage in ("record", "finetune", "scratch", "plan"))
     if setting.variant.of is not None:  # a control waits for another's plan
@@ -92,6 +92,6 @@ def _logs(suite: Suite, setting: Setting, results: Path) -> Iterator[Path]:
 def _last_error(log: Path) -> str | None:
     # a log may hold what any program prints; a report must not fail over it
     for line in reversed(log.read_text(encoding="utf-8", errors="replace").splitlines()):
-        if found := _ERROR.match(line.strip()):
-            return " ".join((found["said"] or found["raised"]).split())
+        if error := _ERROR.match(line.strip()):
+            return " ".join((error["said"] or error["raised"]).split())
     return None

@@ -1,11 +1,10 @@
-"""What must be equal before two rows may stand in one table.
+"""What must be equal for two rows to be in one table.
 
 Within one (dataset, network), whatever the target, since its table has one head and one dense row: the suite, the base
 of each seed and its accuracy, where the bases come from, the MACs of the dense network, the scope, the calibration
 images and, but for controls, the tuning recipe. Within one target: the seeds, and the MACs removed, to half a point of
 the dense count. Rows at ratios of their own (`own_ratios`) have no common target; among them only the seeds are
-compared. A setting that failed (`daar report --partial`) has taken part: its seed counts, and it has nothing else to
-compare.
+compared. Of a setting that failed (`daar report --partial`) only the seed is compared: it has nothing else.
 """
 
 import pandas as pd
@@ -82,7 +81,7 @@ def _same(rows: pd.DataFrame, field: str, remedy: str) -> None:
 
 
 def _own_bases(rows: pd.DataFrame) -> None:
-    """A network that was trained for two seeds would be counted twice; an imported one is one, and tables say so."""
+    """A trained network that two seeds share would be counted twice; an imported one is shared, and tables say so."""
     bases = rows.loc[~rows["imported"], ["base_sha256", "seed"]].drop_duplicates()
     for base, same in bases.groupby("base_sha256"):
         if len(same) > 1:
@@ -90,7 +89,7 @@ def _own_bases(rows: pd.DataFrame) -> None:
             raise _refuse(
                 offender,
                 f"base_sha256 of {_name(offender)} is {base}, as for seed {same['seed'].min()}; expected a dense "
-                "network of its own for every seed. Train them anew.",
+                "network of its own for every seed. Train them again.",
             )
 
 

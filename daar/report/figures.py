@@ -1,64 +1,126 @@
-"""The figures of a suite, one of each kind per (dataset, network)."""
+"""The figures of a suite, a function per kind, named as `daar.suite.figures.KINDS` with underscores.
 
-from collections.abc import Collection, Mapping
+Each writes `<dataset>-<network>-<kind>.png` and `.svg` for every pair in results.csv that has what the kind shows. None
+refers to another kind's code, so that the workflow draws a figure again only if code of its own has changed. All take
+and raise the same:
+
+Args:
+    results: the results.csv; plans, importances and records are next to it, in the folders of the settings.
+    folder: where the figures go.
+    titles: variant → what a reader should see; a variant without one keeps its name.
+    scored: the variants that have an importance.safetensors; two or more are correlated.
+
+Returns:
+    The files written.
+
+Raises:
+    InputError: results.csv or a file next to it is absent or damaged, or a comparison would not be fair; no figure is
+        written then.
+"""
+
+# ruff: noqa: ARG001 (all kinds have one signature)
+
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from daar.report import accuracy_latency, drawing, fairness, pruning_ratios, rank_correlation, tuning_curves
-from daar.report.accuracy_macs import accuracy_macs
-from daar.report.accuracy_rows import accuracy_rows, is_better
+from daar.report import drawing, fairness
+from daar.report.accuracy_latency import draw_accuracy_latency, timed
+from daar.report.accuracy_macs import draw_accuracy_macs
+from daar.report.accuracy_rows import draw_accuracy_rows, is_better
 from daar.report.collect import finished, read_results
+from daar.report.drawing import Look
+from daar.report.pruning_ratios import draw_pruning_ratios, load_ratios
 from daar.report.published import points
+from daar.report.rank_correlation import draw_rank_correlation, load_correlations
+from daar.report.tuning_curves import draw_tuning_curves, load_curves
+
+_Pair = tuple[str, str]  # dataset, network
+_Draw = Callable[[], Figure]
 
 
-def write_figures(results: Path, folder: Path, titles: Mapping[str, str], scored: Collection[str] = ()) -> list[Path]:
-    """Write `<dataset>-<network>-<kind>.png` and `.svg` into `folder` for every pair in results.csv.
+def accuracy_macs(results: Path, folder: Path, titles: Mapping[str, str], scored: Collection[str]) -> list[Path]:
+    """Accuracy versus MACs left; where a suite has few targets and many variants, a row for each variant."""
+    frame, looks = _read(results)
 
-    The kinds are those of `daar.suite.figures.kinds`.
+    def draw(pair: _Pair, rows: pd.DataFrame) -> _Draw:
+        if is_better(rows):
+            return partial(draw_accuracy_rows, rows, titles, looks)
+        return partial(draw_accuracy_macs, rows, titles, looks, points(*pair))
 
-    Args:
-        results: the results.csv; plans, importances and records lie beside it, in the folders of the settings.
-        folder: where the figures go.
-        titles: variant → what a reader should see; a variant without one keeps its name.
-        scored: the variants that have an importance.safetensors; two or more are correlated.
+    return _write(folder, "accuracy-macs", frame, draw)
 
-    Returns:
-        The files written.
 
-    Raises:
-        InputError: results.csv or a file beside it is absent or damaged, or a comparison would not be fair; no figure
-            is written then.
-    """
+def pruning_ratios(results: Path, folder: Path, titles: Mapping[str, str], scored: Collection[str]) -> list[Path]:
+    """Filters removed over depth, from the plans."""
+    frame, looks = _read(results)
+    ratios = load_ratios(results, frame)
+
+    def draw(pair: _Pair, rows: pd.DataFrame) -> _Draw | None:
+        own = _of(ratios, pair)
+        return None if own.empty else partial(draw_pruning_ratios, rows, own, titles, looks)
+
+    return _write(folder, "pruning-ratios", frame, draw)
+
+
+def tuning_curves(results: Path, folder: Path, titles: Mapping[str, str], scored: Collection[str]) -> list[Path]:
+    """Accuracy on the validation images after every epoch, from the records; none where nothing was tuned."""
+    frame, looks = _read(results)
+    curves = load_curves(results, frame)
+
+    def draw(pair: _Pair, rows: pd.DataFrame) -> _Draw | None:
+        own = _of(curves, pair)
+        return None if own.empty else partial(draw_tuning_curves, rows, own, titles, looks)
+
+    return _write(folder, "tuning-curves", frame, draw)
+
+
+def rank_correlation(results: Path, folder: Path, titles: Mapping[str, str], scored: Collection[str]) -> list[Path]:
+    """How alike methods rank the filters, from the importances; of two scored variants or more."""
+    frame, _ = _read(results)
+    correlations = load_correlations(results, frame, scored)
+
+    def draw(pair: _Pair, rows: pd.DataFrame) -> _Draw | None:
+        return partial(draw_rank_correlation, rows, correlations[pair], titles) if pair in correlations else None
+
+    return _write(folder, "rank-correlation", frame, draw)
+
+
+def accuracy_latency(results: Path, folder: Path, titles: Mapping[str, str], scored: Collection[str]) -> list[Path]:
+    """Accuracy versus measured latency; none where nothing was timed."""
+    frame, looks = _read(results)
+
+    def draw(pair: _Pair, rows: pd.DataFrame) -> _Draw | None:
+        return partial(draw_accuracy_latency, rows, titles, looks) if timed(rows) else None
+
+    return _write(folder, "accuracy-latency", frame, draw)
+
+
+def _read(results: Path) -> tuple[pd.DataFrame, dict[str, Look]]:
+    """The rows of finished settings, fair ones, and the looks of all variants, finished or not."""
     frame = read_results(results)
     fairness.check(frame)
-    given = drawing.looks_of(frame)
-    frame = finished(frame)
-    ratios = pruning_ratios.load(results, frame)
-    curves = tuning_curves.load(results, frame)
-    correlations = rank_correlation.load(results, frame, scored)
+    return finished(frame), drawing.looks_of(frame)
+
+
+def _write(
+    folder: Path, kind: str, frame: pd.DataFrame, draw: Callable[[_Pair, pd.DataFrame], _Draw | None]
+) -> list[Path]:
+    """Write one kind, for every pair for which `draw` gives a figure."""
+    drawn = {
+        (dataset, network): draw((str(dataset), str(network)), rows)
+        for (dataset, network), rows in frame.groupby(["dataset", "network"])
+    }
     paths = []
-    for (dataset, network), rows in frame.groupby(["dataset", "network"]):
-        pair = (str(dataset), str(network))
-        figures = {
-            "accuracy-macs": partial(accuracy_rows, rows, titles, given)
-            if is_better(rows)
-            else partial(accuracy_macs, rows, titles, given, points(*pair))
-        }
-        if not (own := _of(ratios, pair)).empty:
-            figures["pruning-ratios"] = partial(pruning_ratios.pruning_ratios, rows, own, titles, given)
-        if not (own := _of(curves, pair)).empty:
-            figures["tuning-curves"] = partial(tuning_curves.tuning_curves, rows, own, titles, given)
-        if pair in correlations:
-            figures["rank-correlation"] = partial(rank_correlation.rank_correlation, rows, correlations[pair], titles)
-        if accuracy_latency.timed(rows):
-            figures["accuracy-latency"] = partial(accuracy_latency.accuracy_latency, rows, titles, given)
-        for kind, draw in figures.items():
-            paths += drawing.write(Path(folder) / f"{dataset}-{network}-{kind}", draw)
+    for (dataset, network), figure in drawn.items():
+        if figure is not None:
+            paths += drawing.write(Path(folder) / f"{dataset}-{network}-{kind}", figure)
     return paths
 
 
-def _of(frame: pd.DataFrame, pair: tuple[str, str]) -> pd.DataFrame:
+def _of(frame: pd.DataFrame, pair: _Pair) -> pd.DataFrame:
     """The rows of one (dataset, network)."""
     return frame[(frame["dataset"] == pair[0]) & (frame["network"] == pair[1])]

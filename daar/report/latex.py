@@ -11,7 +11,7 @@ _SHRUNK = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{"
 # as wide as a name may be before it takes a second line
 _NAME_WIDTH = r"p{0.22\textwidth}"
 
-# what stands for something else in LaTeX, also at the start of a row ([ and *) and in the OT1 fonts (<, >, |, ")
+# what means something else in LaTeX, also at the start of a row ([ and *) and in the OT1 fonts (<, >, |, ")
 _SPECIAL = {
     **{"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%"},
     **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$", '"': "''"},

@@ -1,4 +1,4 @@
-"""The ledger: our numbers beside the published ones, each with a verdict, rebuilt from results.csv alone.
+"""The ledger: our numbers next to the published ones, each with a verdict, from results.csv alone.
 
 A published result has a counterpart where dataset, network and method are ours, the variant has no options of its own,
 and its nearest target removes as many MACs to within `NEAR_POINTS`. docs/protocol.md says how to read it.
@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from scipy import stats
 
 from daar.report import fairness, literature
 from daar.report.collect import finished, read_results
 from daar.report.literature import Result
-from daar.report.markdown import escape
+from daar.report.markdown import bullets, escape, pipe_table
 from daar.report.names import pair_title
-from daar.report.published import KINDS, delta, percent, source
-from daar.report.statistics import summarise
-from daar.report.table_text import RECONSTRUCTION, signed
+from daar.report.published import KINDS, delta, source
+from daar.report.statistics import half_width, summarise
+from daar.report.table_text import RECONSTRUCTION, mean_std_n, percent, signed
 from daar.storage.files import write_text
 
 NEAR_POINTS = 10.0  # of MACs: beyond it there is no counterpart
@@ -52,8 +51,8 @@ class Ours(NamedTuple):
     imported: bool
 
 
-class Entry(NamedTuple):
-    """A published result and its counterpart."""
+class LedgerEntry(NamedTuple):
+    """A published result and ours of the same dataset, network and method, with nearly the same MACs removed."""
 
     dataset: str
     network: str
@@ -71,7 +70,7 @@ class Entry(NamedTuple):
         theirs, ours = self.theirs, self.ours
         base = None if theirs.baseline_top1 is None else ours.top1_dense - theirs.baseline_top1
         macs = 100 * abs(ours.macs_reduction - (theirs.macs_reduction or 0))
-        found = {
+        conditions = {
             "no dense accuracy is published, so there is no Δ": theirs.delta is None,
             "the source names no network": not theirs.network,
             f"dense accuracies {abs(base or 0):.2f} points apart": base is not None and _exceeds(base, BASE_POINTS),
@@ -83,7 +82,7 @@ class Entry(NamedTuple):
             f"tuned {ours.epochs} epochs, theirs {theirs.tuning_epochs}": ours.epochs < (theirs.tuning_epochs or 0),
             "our dense network is imported": ours.imported,
         }
-        return [reason for reason, holds in found.items() if holds]
+        return [reason for reason, holds in conditions.items() if holds]
 
     @property
     def verdict(self) -> str:
@@ -104,9 +103,9 @@ class Entry(NamedTuple):
 
 
 class Ledger(NamedTuple):
-    """All entries of a suite, and why others have none: of its methods, but without MACs or without a near target."""
+    """All entries of a suite, and how many results of its methods have none: without MACs, or without a near target."""
 
-    entries: list[Entry]
+    entries: list[LedgerEntry]
     without_macs: int
     far: int
 
@@ -156,7 +155,7 @@ def compare(results: pd.DataFrame, published: Sequence[Result]) -> Ledger:
             of_method = [one for one in ours if one.method == theirs.our_method]
             removed = theirs.macs_reduction
             near = [] if removed is None else _nearest(of_method, removed)
-            entries += [Entry(str(dataset), str(network), theirs, one) for one in near]
+            entries += [LedgerEntry(str(dataset), str(network), theirs, one) for one in near]
             if of_method and not near:
                 lost["macs" if removed is None else "far"] += 1
     entries.sort(key=lambda e: (e.dataset, e.network, e.ours.method != "daar", e.ours.method, e.theirs.macs_reduction))
@@ -164,28 +163,27 @@ def compare(results: pd.DataFrame, published: Sequence[Result]) -> Ledger:
 
 
 def summaries(rows: pd.DataFrame) -> list[Ours]:
-    """Ours of one (dataset, network): methods as published, so neither controls nor variants with options."""
+    """Our settings of one (dataset, network): methods as published, so neither controls nor variants with options."""
     rows = finished(rows)
     rows = rows[~rows["control"] & (rows["options"] == "{}")]
-    found = []
+    ours = []
     for (variant, policy, _), group in rows.groupby(["variant", "policy", "target"], dropna=False):
         deltas, tuned = summarise(group["top1_tuned"] - group["top1_dense"]), summarise(group["top1_tuned"])
-        n = len(group)
-        half = float(stats.t.ppf(0.975, n - 1)) * deltas.std / math.sqrt(n) if n > 1 else math.nan
-        found.append(
+        half = half_width(deltas.std, deltas.n)
+        ours.append(
             Ours(
-                str(variant), str(group["method"].iloc[0]), str(policy), float(group["target"].iloc[0]), n,
+                str(variant), str(group["method"].iloc[0]), str(policy), float(group["target"].iloc[0]), deltas.n,
                 summarise(group.drop_duplicates("base_sha256")["top1_dense"]).mean,
                 tuned.mean, tuned.std, deltas.mean, deltas.mean - half, deltas.mean + half,
                 summarise(group["macs_slim"].astype(float)).mean, summarise(group["macs_reduction"]).mean,
                 int(group["epochs"].min()), bool(group["imported"].any()),
             )
         )  # fmt: skip
-    return found
+    return ours
 
 
 def _nearest(ours: Sequence[Ours], removed: float) -> list[Ours]:
-    """Of every variant and policy the setting nearest to this fraction of MACs removed, if it is near enough."""
+    """The setting of every variant and policy that is nearest to this fraction of MACs removed, if near enough."""
     nearest: dict[tuple[str, str], Ours] = {}
     for one in sorted(ours, key=lambda one: abs(one.macs_reduction - removed)):
         if not _exceeds(100 * (one.macs_reduction - removed), NEAR_POINTS):
@@ -245,9 +243,7 @@ def markdown(ledger: Ledger, titles: Mapping[str, str], deviations: Mapping[str,
     pairs = dict.fromkeys((entry.dataset, entry.network) for entry in ledger.entries)
     for dataset, network in pairs:
         cells = [_cells(e, titles) for e in ledger.entries if (e.dataset, e.network) == (dataset, network)]
-        grid = pd.DataFrame(cells).to_markdown(
-            index=False, tablefmt="pipe", disable_numparse=True, colalign=["left"] * 2 + ["right"] * 9 + ["left"]
-        )
+        grid = pipe_table(pd.DataFrame(cells), ["left"] * 2 + ["right"] * 9 + ["left"])
         parts += [f"## {escape(pair_title(network, dataset))}", grid]
     return "\n\n".join((*parts, _notes(ledger, titles, deviations))) + "\n"
 
@@ -261,19 +257,18 @@ def _left_out(ledger: Ledger) -> str:
     return f" Published results of its methods without a counterpart: {said}." if said else ""
 
 
-def _cells(entry: Entry, titles: Mapping[str, str]) -> dict[str, str]:
+def _cells(entry: LedgerEntry, titles: Mapping[str, str]) -> dict[str, str]:
     theirs, ours = entry.theirs, entry.ours
     variant = theirs.variant or theirs.method
     named = variant if variant.startswith(theirs.method) else f"{theirs.method}, {variant}"
-    spread = f"{ours.top1_tuned:.2f}" + ("" if math.isnan(ours.top1_tuned_std) else f" ± {ours.top1_tuned_std:.2f}")
     interval = "" if math.isnan(ours.delta_low) else f" [{signed(ours.delta_low)}, {signed(ours.delta_high)}]"
     return {
         "Published": f"{escape(named)} ({KINDS[theirs.source_kind]}, {source(theirs)})",
         "Ours": f"{escape(titles.get(ours.variant, ours.variant))}, {escape(ours.policy)}",
         "Their dense": percent(theirs.baseline_top1),
-        "Our dense": f"{ours.top1_dense:.2f}",
+        "Our dense": percent(ours.top1_dense),
         "Their pruned": percent(theirs.pruned_top1),
-        "Our tuned": f"{spread} ({ours.n})",
+        "Our tuned": mean_std_n(ours.top1_tuned, ours.top1_tuned_std, str(ours.n)),
         "Their Δ": delta(theirs),
         "Our Δ": escape(signed(ours.delta) + interval),
         "Δ: ours − theirs": "–" if math.isnan(entry.difference) else signed(entry.difference),
@@ -300,4 +295,4 @@ def _notes(ledger: Ledger, titles: Mapping[str, str], deviations: Mapping[str, S
     ]
     if any(entry.ours.method == "daar" for entry in ledger.entries):
         notes.append(RECONSTRUCTION)
-    return "\n".join(f"- {note}" for note in notes)
+    return bullets(notes)

@@ -1,12 +1,13 @@
 """A sheet as Markdown, with pipe tables."""
 
 import re
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from daar.report.sheet import Cell, Grid, Heading, Part, Sheet
 
-# numbers, or the dash for want of them, alone in brackets cannot become a link, and stay legible in a terminal
+# numbers, or a dash in their place, alone in brackets cannot become a link, and stay legible in a terminal
 _INTERVAL = re.compile(r"\\\[([−+]?\d+\.\d+, [−+]?\d+\.\d+|–)\\\]")
 
 
@@ -22,13 +23,28 @@ def escape(text: str) -> str:
     return _INTERVAL.sub(r"[\1]", escaped)
 
 
+def pipe_table(frame: pd.DataFrame, aligned: Sequence[str]) -> str:
+    """A pipe table of cells that are Markdown already.
+
+    Args:
+        frame: the cells.
+        aligned: "left" or "right", for every column.
+    """
+    return frame.to_markdown(index=False, tablefmt="pipe", disable_numparse=True, colalign=aligned)
+
+
+def bullets(texts: Iterable[str]) -> str:
+    """A list of texts that are Markdown already."""
+    return "\n".join(f"- {text}" for text in texts)
+
+
 def _part(part: Part) -> list[str]:
     heading = [] if part.heading is None else [f"## {escape(part.heading)}"]
     return [*heading, *_bullets(part.facts), _grid(part.grid)]
 
 
 def _bullets(texts: tuple[str, ...]) -> list[str]:
-    return ["\n".join(f"- {escape(text)}" for text in texts)] if texts else []
+    return [bullets(map(escape, texts))] if texts else []
 
 
 def _grid(grid: Grid) -> str:
@@ -39,9 +55,7 @@ def _grid(grid: Grid) -> str:
         else:
             rows.append([_cell(cell) for cell in row])
     aligned = ["left" if index < grid.left else "right" for index in range(len(grid.heads))]
-    return pd.DataFrame(rows, columns=[escape(head) for head in grid.heads]).to_markdown(
-        index=False, tablefmt="pipe", disable_numparse=True, colalign=aligned
-    )
+    return pipe_table(pd.DataFrame(rows, columns=[escape(head) for head in grid.heads]), aligned)
 
 
 def _cell(cell: Cell) -> str:

@@ -53,7 +53,7 @@ def on_differences(rows: pd.DataFrame, context: Context) -> Iterator[str]:
 
 
 def on_intervals(seeds: int) -> str:
-    """What stands in brackets behind a difference over so many seeds."""
+    """What is in brackets after a difference over this number of seeds."""
     if seeds < 2:
         return "One seed: a difference has no interval, and a tie cannot be seen."
     return (

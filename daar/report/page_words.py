@@ -1,4 +1,4 @@
-"""The page's words about the numbers: who is ahead, by how much and how surely; what was run; what it does not show."""
+"""The page's words about the numbers: who is ahead and how surely, what was run, what the numbers do not show."""
 
 import statistics
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ import pandas as pd
 
 from daar.report.differences import between
 from daar.report.fairness import own_ratios
-from daar.report.names import pair_title
+from daar.report.names import pair_title, removed
 from daar.report.table_text import signed
 
 
@@ -16,7 +16,7 @@ def findings(rows: pd.DataFrame, titles: Mapping[str, str]) -> list[str]:
     where = pair_title(str(rows["network"].iloc[0]), str(rows["dataset"].iloc[0]))
     compared = rows[~own_ratios(rows) & ~rows["control"] & rows["top1_tuned"].notna()]
     return [
-        f"{where}, {100 * float(str(target)):g}% of the MACs removed: {_finding(members, titles)}"
+        f"{where}, {removed(float(str(target)))}: {_finding(members, titles)}"
         for target, members in compared.groupby("target")
     ]
 
@@ -34,16 +34,16 @@ def _finding(rows: pd.DataFrame, titles: Mapping[str, str]) -> str:
     best = f"{means[ranked[0]]:.2f}%"
     if len(ranked) == 1:
         return f"{ranked[0]} reaches {best}; there is no other method to compare it with."
-    found = between(by_row[ranked[0]], by_row[ranked[1]])
-    if found.tied is None:
+    lead = between(by_row[ranked[0]], by_row[ranked[1]])
+    if lead.tied is None:
         return (
             f"{ranked[0]} has the highest accuracy, {best}, above {ranked[1]} with {means[ranked[1]]:.2f}%; "
             "with fewer than two common seeds there is no interval, so this may be chance."
         )
-    interval = f"95% interval {signed(found.low)} to {signed(found.high)}, {found.n} seeds"
-    if found.tied:
-        return f"{ranked[0]} ({best}) and {ranked[1]} are tied, {signed(found.mean)} points apart ({interval})."
-    return f"{ranked[0]} is ahead with {best}, {found.mean:.2f} points above {ranked[1]} ({interval})."
+    interval = f"95% interval {signed(lead.low)} to {signed(lead.high)}, {lead.n} seeds"
+    if lead.tied:
+        return f"{ranked[0]} ({best}) and {ranked[1]} are tied, {signed(lead.mean)} points apart ({interval})."
+    return f"{ranked[0]} is ahead with {best}, {lead.mean:.2f} points above {ranked[1]} ({interval})."
 
 
 def run_facts(results: pd.DataFrame) -> str:

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from daar.errors import InputError
 from daar.report import drawing, small_multiples
 from daar.report.drawing import Look, Series
-from daar.report.names import pair_title, seeds_counted
-from daar.report.setting_files import places
+from daar.report.names import pair_title
+from daar.report.setting_files import read_each
 from daar.report.small_multiples import Key
 from daar.storage.files import read_json
 
@@ -24,8 +24,8 @@ _LISTED = 3  # variants that a label names
 Ratios = dict[Key, Any]
 
 
-def load(results: Path, frame: pd.DataFrame) -> pd.DataFrame:
-    """Read the plans beside a results.csv.
+def load_ratios(results: Path, frame: pd.DataFrame) -> pd.DataFrame:
+    """Read the plans next to a results.csv.
 
     Args:
         results: the results.csv.
@@ -38,20 +38,17 @@ def load(results: Path, frame: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InputError: a plan is absent or damaged.
     """
-    rows = []
-    for place in places(results, frame[frame["method"] != "scratch_of"]):
-        front = {key: value for key, value in place._asdict().items() if key != "folder"}
-        groups = _read(place.folder / "plan.json")
-        rows += [{**front, "group": name, "depth": k, "ratio": ratio} for k, (name, ratio) in enumerate(groups)]
-    heads = ["dataset", "network", "seed", "variant", "policy", "target", "group", "depth", "ratio"]
-    return pd.DataFrame(rows, columns=heads).astype({"target": "float64"})
+    return read_each(results, frame, "plan.json", _read, ("group", "depth", "ratio"))
 
 
-def _read(path: Path) -> list[tuple[str, float]]:
-    # held against its schema when it was made and when it was followed; again here would take long for many
+def _read(path: Path) -> list[Mapping[str, Any]]:
+    # validated when it was made and when it was followed; to do so again would take long for many
     content = read_json(path, "a plan")
     try:
-        return [(str(group["name"]), 1 - len(group["kept"]) / group["size"]) for group in content["groups"]]
+        return [
+            {"group": str(group["name"]), "depth": depth, "ratio": 1 - len(group["kept"]) / group["size"]}
+            for depth, group in enumerate(content["groups"])
+        ]
     except (KeyError, TypeError, ZeroDivisionError) as error:
         raise InputError(
             f"{path} should be a plan with groups of name, size and kept; it is not ({error!r}). "
@@ -59,19 +56,19 @@ def _read(path: Path) -> list[tuple[str, float]]:
         ) from error
 
 
-def pruning_ratios(
+def draw_pruning_ratios(
     rows: pd.DataFrame, ratios: pd.DataFrame, titles: Mapping[str, str], given: Mapping[str, Look]
 ) -> Figure:
     """Percent of filters removed, mean over seeds and the band from least to most, by channel group; by target.
 
     Args:
         rows: rows of results.csv of one (dataset, network).
-        ratios: of that pair, as `load` gives them.
+        ratios: of that pair, as `load_ratios` gives them.
         titles: variant → what a reader should see.
         given: variant → its look.
 
     Raises:
-        InputError: two plans have other groups.
+        InputError: two plans differ in their groups.
     """
     names = _groups(ratios)
     merged = merge(ratios, drawing.series_of(rows, titles, given))
@@ -86,7 +83,7 @@ def pruning_ratios(
         panel.set_ylim(0, 100)
         panel.set_yticks([0, 50, 100])
         panel.margins(x=0.02)
-    columns = {panel.get_position().x0: panel for panel in panels}  # of each, the last
+    columns = {panel.get_position().x0: panel for panel in panels}  # the last panel of each column
     for panel in columns.values():
         _name_groups(panel, names, _NAMES // len(columns))
     figure.supylabel("Pruning ratio: filters removed (%)", fontsize=7)
@@ -97,33 +94,33 @@ def pruning_ratios(
 
 
 def merge(ratios: pd.DataFrame, series: Sequence[Series]) -> Ratios:
-    """Make one of the series that have equal ratios wherever they are: methods that share a policy's widths.
+    """Make one series of those with equal ratios at every target: methods that share a policy's widths.
 
     Args:
-        ratios: as `load` gives them, of one (dataset, network).
+        ratios: as `load_ratios` gives them, of one (dataset, network).
         series: those of the figure.
 
     Returns:
         (target, series) → (seeds, groups) ratios; a merged series has the first one's look and names them all.
     """
     alike: dict[Any, list[Series]] = {}
-    found: dict[Any, dict[Any, Any]] = {}
+    by_row: dict[Any, dict[Any, Any]] = {}
     for (variant, policy), own in ratios.groupby(["variant", "policy"]):
-        found[variant, policy] = {
+        by_row[variant, policy] = {
             None if pd.isna(target) else target: one.pivot_table(
                 index="seed", columns="depth", values="ratio"
             ).to_numpy()
             for target, one in own.groupby("target", dropna=False)
         }
     for one in series:
-        if (one.variant, one.policy) in found:
-            content = found[one.variant, one.policy]
+        if (one.variant, one.policy) in by_row:
+            content = by_row[one.variant, one.policy]
             key = tuple((target, values.shape, values.tobytes()) for target, values in content.items())
             alike.setdefault(key, []).append(one)
     result: Ratios = {}
     for members in alike.values():
         first = members[0]._replace(label=_label(members))
-        for target, values in found[first.variant, first.policy].items():
+        for target, values in by_row[first.variant, first.policy].items():
             result[target, first] = values
     return result
 
@@ -158,7 +155,7 @@ def _draw(panel: Axes, percent: Any, one: Series, look: Look) -> None:
 
 
 def _name_groups(panel: Axes, names: Sequence[str], most: int) -> None:
-    """Name the groups below the panel; of more than `most` every second or third."""
+    """Name the groups below the panel; if there are more than `most`, every second or third."""
     step = -(-len(names) // most)
     panel.set_xticks(range(0, len(names), step), names[::step], rotation=90, fontsize=5)
     panel.set_xticks(range(len(names)), minor=True)
@@ -167,11 +164,9 @@ def _name_groups(panel: Axes, names: Sequence[str], most: int) -> None:
 
 
 def _notes(rows: pd.DataFrame, all_named: bool) -> list[str]:
-    seeds = rows["seed"].nunique()
-    spread = f"Mean over {seeds_counted(rows)}; band: from the least to the most." if seeds > 1 else "One seed."
     named = "named by" if all_named else "every one a tick, named by"
     return [
-        spread,
+        small_multiples.band_note(rows),
         f"Channel groups in the order of execution, {named} the first conv that makes their channels; scope "
         f"{rows['scope'].iloc[0]}.",
     ]

@@ -1,4 +1,4 @@
-"""Published results of one (dataset, network), apart from ours: a table of all, and points for a figure."""
+"""Published results of one (dataset, network), without ours: a table of all, and points for a figure."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,10 +8,10 @@ import pandas as pd
 
 from daar.report import literature
 from daar.report.literature import Result
-from daar.report.markdown import escape
+from daar.report.markdown import bullets, escape, pipe_table
 from daar.report.names import pair_title
 from daar.report.sheet import NONE
-from daar.report.table_text import count, signed
+from daar.report.table_text import count, percent, signed
 from daar.storage.files import write_text
 
 KINDS = {"paper": "paper", "official_readme": "official page", "secondary_table": "secondary"}
@@ -76,23 +76,21 @@ def table(results: Iterable[Result]) -> pd.DataFrame:
 def markdown(results: Sequence[Result], dataset: str, network: str) -> str:
     """The page of one (dataset, network)."""
     grid = pd.DataFrame([_cells(one) for one in results])
-    text = grid.to_markdown(
-        index=False, tablefmt="pipe", disable_numparse=True, colalign=["left"] * 2 + ["right"] * 6 + ["left"] * 4
-    )
+    text = pipe_table(grid, ["left"] * 2 + ["right"] * 6 + ["left"] * 4)
     unnamed = (
         f"The source of {escape(one.method)} names no network, so its result stands in the tables of all networks."
         for one in results
         if not one.network
     )
-    notes = "\n".join(f"- {note}" for note in (*_NOTES, *unnamed))
+    notes = bullets((*_NOTES, *unnamed))
     return f"# Published results: {escape(pair_title(network, dataset))}\n\n{text}\n\n{notes}\n"
 
 
 def points(dataset: str, network: str) -> pd.DataFrame:
     """Published points for a figure of accuracy over MACs.
 
-    Left out are results without tuning, those whose source names no network, and all but the most original of equal
-    ones: papers are quoted in many tables.
+    Results without tuning and those whose source names no network are left out. Papers are quoted in many tables: of
+    equal results only the one nearest to its origin is kept.
 
     Returns:
         macs_reduction (fraction of the dense MACs), pruned_top1 (percent), drop (dense − pruned, points; NaN where it
@@ -132,18 +130,13 @@ def source(result: Result) -> str:
 
 
 def delta(result: Result) -> str:
-    """Δ as a cell: computed; with what the source prints, where it is another or the only one."""
+    """Δ as a cell: computed, and what the source prints where that differs or is all there is."""
     if result.delta is None:
         return NONE
     if result.computed_delta is None:
         return f"{signed(result.delta)} (printed)"
     printed = f" (printed: {signed(result.printed_delta or 0)})" if result.contradicts_itself else ""
     return signed(result.delta) + printed
-
-
-def percent(value: float | None) -> str:
-    """An accuracy or a share, in percent, as a cell."""
-    return NONE if value is None else f"{value:.2f}"
 
 
 def _cells(one: Result) -> dict[str, str]:

@@ -15,21 +15,21 @@ from safetensors import SafetensorError
 
 from daar.errors import InputError
 from daar.report import drawing
-from daar.report.names import pair_title
-from daar.report.setting_files import places
+from daar.report.names import pair_title, row_title
+from daar.report.setting_files import setting_files
 
 _ROW_INCHES = 0.24
-_ROOMY = 8  # variants beside whose labels the numbers have room
-_DARK = 0.55  # from here on numbers are white
+_ROOMY = 8  # up to so many variants the numbers have room next to their labels
+_DARK = 0.55  # above it numbers are white
 
 Scores = dict[str, Any]  # layer → (c_out,)
 
 
 class Correlations(NamedTuple):
-    """Of one (dataset, network).
+    """The rank correlations of one (dataset, network).
 
     Attributes:
-        variants: whose importance; in the order of rows and columns, controls last.
+        variants: whose importances are correlated; in the order of rows and columns, controls last.
         layers: how many convs every mean is over.
         values: (seeds, variants, variants) means over the layers of Spearman's rank correlation.
     """
@@ -39,8 +39,10 @@ class Correlations(NamedTuple):
     values: Any
 
 
-def load(results: Path, frame: pd.DataFrame, scored: Collection[str]) -> dict[tuple[str, str], Correlations]:
-    """Read the importances beside a results.csv and correlate them.
+def load_correlations(
+    results: Path, frame: pd.DataFrame, scored: Collection[str]
+) -> dict[tuple[str, str], Correlations]:
+    """Read the importances next to a results.csv and correlate them.
 
     Args:
         results: the results.csv.
@@ -48,29 +50,29 @@ def load(results: Path, frame: pd.DataFrame, scored: Collection[str]) -> dict[tu
         scored: the variants that have an importance.safetensors.
 
     Returns:
-        (dataset, network) → the correlations, over the seeds that all variants have; of two variants or more.
+        (dataset, network) → the correlations, over the seeds that all variants have; only of two variants or more.
 
     Raises:
-        InputError: an importance is absent or damaged, or two of one network are of different layers.
+        InputError: an importance is absent or damaged, or two of one network have different layers.
     """
     chosen = frame[frame["variant"].isin(scored)].drop_duplicates(["dataset", "network", "seed", "variant"])
     chosen = chosen.sort_values(["control", "variant"])
-    found = {}
+    by_pair = {}
     for (dataset, network), rows in chosen.groupby(["dataset", "network"]):
         variants = tuple(dict.fromkeys(rows["variant"]))
         if len(variants) < 2:
             continue
         matrices = []
         for _, seed in rows.groupby("seed"):
-            paths = {place.variant: place.folder.parent / "importance.safetensors" for place in places(results, seed)}
+            paths = {setting.variant: setting.importance for setting in setting_files(results, seed)}
             if len(paths) < len(variants):
                 continue  # a setting of this seed has failed
             scores = [_read(paths[variant]) for variant in variants]
             _require_equal_layers([paths[variant] for variant in variants], scores)
             matrices.append(correlations(scores))
         if matrices:
-            found[str(dataset), str(network)] = Correlations(variants, len(scores[0]), np.stack(matrices))
-    return found
+            by_pair[str(dataset), str(network)] = Correlations(variants, len(scores[0]), np.stack(matrices))
+    return by_pair
 
 
 def correlations(scores: list[Scores]) -> Any:
@@ -116,29 +118,29 @@ def _require_equal_layers(paths: list[Path], scores: list[Scores]) -> None:
             )
 
 
-def rank_correlation(rows: pd.DataFrame, found: Correlations, titles: Mapping[str, str]) -> Figure:
+def draw_rank_correlation(rows: pd.DataFrame, matrices: Correlations, titles: Mapping[str, str]) -> Figure:
     """A labelled heat map: the mean over seeds of every two variants' correlation.
 
     Args:
         rows: rows of results.csv of one (dataset, network).
-        found: of that pair, as `load` gives them.
+        matrices: of that pair, as `load_correlations` gives them.
         titles: variant → what a reader should see.
     """
     figure = Figure(dpi=drawing.PNG_DPI, layout="constrained")
     panel = figure.subplots()
     controls = set(rows.loc[rows["control"], "variant"])
-    names = [titles.get(name, name) + (" (control)" if name in controls else "") for name in found.variants]
+    names = [row_title(titles.get(name, name), name in controls) for name in matrices.variants]
     labels = [textwrap.fill(name, 30 if len(names) <= _ROOMY else 22) for name in names]
-    _heat_map(panel, found.values.mean(axis=0), labels)
+    _heat_map(panel, matrices.values.mean(axis=0), labels)
     panel.set_title(pair_title(rows["network"].iloc[0], rows["dataset"].iloc[0]), loc="left")
-    lines = drawing.footnote(figure, _notes(found), rows.loc[rows["variant"].isin(found.variants), "method"])
+    lines = drawing.footnote(figure, _notes(matrices), rows.loc[rows["variant"].isin(matrices.variants), "method"])
     row = max(_ROW_INCHES, 0.115 * max(1 + label.count("\n") for label in labels))
     drawing.set_height(figure, row * len(labels) + 0.55, lines)
     return figure
 
 
 def _heat_map(panel: Axes, mean: Any, labels: list[str]) -> None:
-    """Rows named in full and numbered, columns by number; the half below the diagonal says it all."""
+    """Rows are named in full and numbered, columns numbered; only the half below the diagonal is shown."""
     n = len(labels)
     shown = np.ma.masked_array(mean, np.triu(np.ones((n, n), dtype=bool), 1))
     panel.pcolormesh(np.arange(n + 1) - 0.5, np.arange(n + 1) - 0.5, shown, cmap="Blues", vmin=0, vmax=1, linewidth=0)
@@ -158,14 +160,14 @@ def _heat_map(panel: Axes, mean: Any, labels: list[str]) -> None:
     panel.spines[["left", "bottom"]].set_visible(False)
 
 
-def _notes(found: Correlations) -> list[str]:
-    seeds, layers = len(found.values), found.layers
+def _notes(matrices: Correlations) -> list[str]:
+    seeds, layers = len(matrices.values), matrices.layers
     notes = [
         f"Spearman's rank correlation of the importances of a conv's filters, averaged over all {layers} scored convs "
         + (f"and then {seeds} seeds." if seeds > 1 else "of one seed."),
         "1: the same order; 0: as unlike as random orders.",
     ]
     if seeds > 1:
-        spread = float(found.values.std(axis=0, ddof=1).max())
+        spread = float(matrices.values.std(axis=0, ddof=1).max())
         notes.append(f"Sample standard deviation over seeds: at most {spread:.2f}.")
     return notes

@@ -1,8 +1,8 @@
-"""The files that lie beside a results.csv, in the folders of its settings: plans, importances, records."""
+"""The files of settings, next to a results.csv in their own folders: plans, records, importances."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -10,7 +10,7 @@ from daar.report.fairness import own_ratios
 from daar.suite.definition import setting_path
 
 
-class Place(NamedTuple):
+class SettingFiles(NamedTuple):
     """A setting of results.csv and its folder.
 
     Attributes:
@@ -20,7 +20,7 @@ class Place(NamedTuple):
         variant: in the suite.
         policy: by name.
         target: fraction of MACs to be removed; None for ratios of its own, which no target makes comparable.
-        folder: of the setting; `folder.parent` is that of the variant.
+        folder: of the setting.
     """
 
     dataset: str
@@ -31,8 +31,13 @@ class Place(NamedTuple):
     target: float | None
     folder: Path
 
+    @property
+    def importance(self) -> Path:
+        """The importance.safetensors of its variant."""
+        return self.folder.parent / "importance.safetensors"
 
-def places(results: Path, frame: pd.DataFrame) -> Iterator[Place]:
+
+def setting_files(results: Path, frame: pd.DataFrame) -> Iterator[SettingFiles]:
     """Where the settings of some rows have their files.
 
     Args:
@@ -44,4 +49,34 @@ def places(results: Path, frame: pd.DataFrame) -> Iterator[Place]:
         dataset, network, seed, variant, policy, scope, asked = setting
         target = None if pd.isna(asked) else float(asked)
         folder = Path(results).parent / setting_path(dataset, network, seed, variant, policy, scope, target)
-        yield Place(dataset, network, seed, variant, policy, None if own else target, folder)
+        yield SettingFiles(dataset, network, seed, variant, policy, None if own else target, folder)
+
+
+def read_each(
+    results: Path,
+    frame: pd.DataFrame,
+    name: str,
+    read: Callable[[Path], list[Mapping[str, Any]]],
+    columns: tuple[str, ...],
+) -> pd.DataFrame:
+    """Read one file of every setting into one table.
+
+    Networks from scratch are left out: they have no plan of their own, but another variant's, and another recipe.
+
+    Args:
+        results: the results.csv.
+        frame: rows of it.
+        name: of the file, in a setting's folder.
+        read: gives the rows of one file, with the keys `columns`.
+        columns: of the file.
+
+    Returns:
+        dataset, network, seed, variant, policy, target (NaN for ratios of its own), then `columns`.
+    """
+    front = [field for field in SettingFiles._fields if field != "folder"]
+    rows = [
+        {**{field: getattr(setting, field) for field in front}, **row}
+        for setting in setting_files(results, frame[frame["method"] != "scratch_of"])
+        for row in read(setting.folder / name)
+    ]
+    return pd.DataFrame(rows, columns=[*front, *columns]).astype({"target": "float64"})

@@ -3,7 +3,8 @@
 Text in here is as a reader should see it. Every form escapes it for itself.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,8 +31,8 @@ class Grid:
     Attributes:
         heads: of the columns.
         rows: as many cells each as there are heads; or headings.
-        left: how many columns, from the first, are words and stand to the left; the others are numbers.
-        narrow: the columns that stay where there is little room, as on paper.
+        left: how many columns, from the first, are words, aligned left; the others are numbers, aligned right.
+        narrow: the columns that remain on a narrow page, as on paper.
     """
 
     heads: tuple[str, ...]
@@ -74,6 +75,19 @@ def grid(
         row if isinstance(row, Heading) else tuple(_cell(row.get(head, NONE)) for head in shown) for row in given
     )
     return Grid(shown, cells, left, frozenset(narrow))
+
+
+def headed(
+    rows: Iterable[tuple[str, Mapping[str, Cell | str]]],
+) -> Iterator[Heading | Mapping[str, Cell | str]]:
+    """Put a heading above every run of rows that have the same one.
+
+    Args:
+        rows: (heading, row), in order.
+    """
+    for text, own in itertools.groupby(rows, key=lambda row: row[0]):
+        yield Heading(text)
+        yield from (cells for _, cells in own)
 
 
 def _cell(given: Cell | str) -> Cell:

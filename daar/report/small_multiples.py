@@ -1,4 +1,4 @@
-"""How many series share a panel: a few in colour side by side, of many each in a panel of its own before the others."""
+"""Panels by target: a few series share one; of many, each has a panel of its own, with the others faint behind it."""
 
 import itertools
 import textwrap
@@ -6,21 +6,24 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from daar.report import drawing
 from daar.report.drawing import Look, Series
+from daar.report.names import removed, seeds_counted
 
-MOST = 6  # series that can be told apart in one panel
+MOST = 6  # series that a reader can distinguish in one panel
 FAINT = Look("#c8c8c8", "")
-# of a panel: shared, alone, its title's lines
+# height of a panel that is shared (True) or alone (False), and of a line of its title
 INCHES = {True: 1.35, False: 0.62}
 TITLE_INCHES = 0.12
 _TITLE = 62
 _COLUMNS = 3  # targets side by side, each panel still wide enough
 
 Key = tuple[float | None, Series]
+Line = Callable[[Axes, float | None, Series, Look], None]
 
 
 class Panel(NamedTuple):
@@ -47,28 +50,28 @@ def panels(keys: Collection[Key], pair: str, width: int = _TITLE) -> list[Panel]
         pair: network and dataset, as a reader should see them.
         width: characters in a line of a title of one of many.
     """
-    found = []
+    listed = []
     targets = sorted({target for target, _ in keys}, key=lambda target: (target is None, target))
     for target in targets:
         own = tuple(series for other, series in keys if other == target)
-        words = "at ratios of their own" if target is None else f"{100 * target:g}% of the MACs removed"
+        words = "at ratios of their own" if target is None else removed(target)
         if len(own) <= MOST:
-            found.append(Panel(f"{pair}, {words}", target, own, False))
+            listed.append(Panel(f"{pair}, {words}", target, own, False))
         else:
-            found += [Panel(textwrap.fill(f"{one.label}, {words}", width), target, (one,), True) for one in own]
-    return found
+            listed += [Panel(textwrap.fill(f"{one.label}, {words}", width), target, (one,), True) for one in own]
+    return listed
 
 
 def draw(
     figure: Figure,
     pair: str,
     keys: Collection[Key],
-    line: Callable[[Axes, float | None, Series, Look], None],
+    line: Line,
     below: float = 0,
 ) -> tuple[list[Axes], float, int]:
     """Make the panels, draw the series into them, and put a legend or a title above.
 
-    They stand one above the other; where every panel is of one series and none comes below, a column for each target.
+    There is one column; where every panel is of one series and none comes below, there is one for each target.
 
     Args:
         figure: without panels yet.
@@ -78,7 +81,7 @@ def draw(
         below: height of one more, empty, panel below them, in inches; 0 for none.
 
     Returns:
-        All panels, their height in inches, and how many lines stand above them.
+        All panels, their height in inches, and how many lines are above them.
     """
     rows: list[list[Panel | None]] = [[panel] for panel in panels(keys, pair)] if below else _rows(keys, pair)
     heights = [max(INCHES[not panel.alone] for panel in row if panel) for row in rows] + ([below] if below else [])
@@ -88,12 +91,7 @@ def draw(
     for unused in {*grid.flat} - {*axes}:
         unused.remove()
     for panel, ax in places.items():
-        for target, one in keys:
-            if target == panel.target and one not in panel.shown:
-                line(ax, target, one, FAINT)
-        for one in panel.shown:
-            line(ax, panel.target, one, one.look)
-        ax.set_title(panel.title, loc="left", fontsize=6.5, pad=3)
+        _fill(panel, ax, keys, line)
     titles = sum(max(panel.title.count("\n") + 1 for panel in row if panel) for row in rows)
     shared = [ax for panel, ax in places.items() if not panel.alone]
     if shared:
@@ -102,6 +100,16 @@ def draw(
         figure.suptitle(pair, x=0.01, ha="left", fontsize=8)
         above = 1
     return axes, sum(heights) + TITLE_INCHES * titles, above
+
+
+def _fill(panel: Panel, ax: Axes, keys: Collection[Key], line: Line) -> None:
+    """Draw a panel's series, the faint ones first, and its title."""
+    for target, one in keys:
+        if target == panel.target and one not in panel.shown:
+            line(ax, target, one, FAINT)
+    for one in panel.shown:
+        line(ax, panel.target, one, one.look)
+    ax.set_title(panel.title, loc="left", fontsize=6.5, pad=3)
 
 
 def _rows(keys: Collection[Key], pair: str) -> list[list[Panel | None]]:
@@ -122,8 +130,8 @@ def draw_band(panel: Axes, x: Any, values: Any, one: Series, look: Look, **marks
         x: (n,).
         values: (seeds, n); NaN where a seed has none.
         one: the series.
-        look: its own, or `FAINT` for what stands behind another series.
-        marks: how its marks differ from those of other figures, as matplotlib's `plot` takes it.
+        look: its own, or `FAINT` behind another series.
+        marks: further keywords of matplotlib's `plot`, for the markers.
     """
     faint = look is FAINT
     if not faint and len(values) > 1:
@@ -142,3 +150,9 @@ def draw_band(panel: Axes, x: Any, values: Any, one: Series, look: Look, **marks
         zorder=1 if faint else 3,
         **marks,
     )
+
+
+def band_note(rows: pd.DataFrame) -> str:
+    """How to read the bands."""
+    several = rows["seed"].nunique() > 1
+    return f"Mean over {seeds_counted(rows)}; band: from the least to the most." if several else "One seed."

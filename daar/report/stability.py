@@ -1,4 +1,4 @@
-"""How many calibration images an importance needs, as a table and a figure, from stability/<variant>.json alone."""
+"""How many calibration images an importance needs: a table and a figure, from stability/<variant>.json alone."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from daar.report import drawing
 from daar.report.drawing import Look
+from daar.report.markdown import bullets, escape, pipe_table
 from daar.report.names import pair_title
-from daar.report.tables import RECONSTRUCTION, escape
+from daar.report.table_text import RECONSTRUCTION, mean_std
 from daar.storage.files import read_json, write_text
 from daar.storage.schemas import validate
 
@@ -34,7 +35,7 @@ def write_stability(
         folder: of the suite's results.
         pairs: (dataset, network).
         variants: that were scored.
-        titles: variant → what a reader should see, of all the suite's variants: they share out the looks.
+        titles: variant → what a reader should see, of all the suite's variants, which have one look each.
         controls: those variants that are controls.
 
     Returns:
@@ -46,19 +47,22 @@ def write_stability(
     given = drawing.looks({*titles, *variants}, controls)
     paths = []
     for dataset, network in pairs:
-        found = {v: _read(folder / dataset / network / "stability" / f"{v}.json") for v in variants}
-        table, name = frame(found, titles), f"{dataset}-{network}-stability"
-        for ending, text in (("md", markdown(found, table)), ("csv", table.to_csv(index=False, lineterminator="\n"))):
+        contents = {v: _read(folder / dataset / network / "stability" / f"{v}.json") for v in variants}
+        table, name = frame(contents, titles), f"{dataset}-{network}-stability"
+        for ending, text in (
+            ("md", markdown(contents, table)),
+            ("csv", table.to_csv(index=False, lineterminator="\n")),
+        ):
             paths.append(folder / "tables" / f"{name}.{ending}")
             write_text(paths[-1], text)
-        paths += drawing.write(folder / "figures" / name, partial(figure, found, table, given))
+        paths += drawing.write(folder / "figures" / name, partial(figure, contents, table, given))
     return paths
 
 
-def frame(found: Mapping[str, dict[str, Any]], titles: Mapping[str, str]) -> pd.DataFrame:
+def frame(contents: Mapping[str, dict[str, Any]], titles: Mapping[str, str]) -> pd.DataFrame:
     """One row per variant and count: each measure's mean, std and n."""
     rows = []
-    for variant, content in found.items():
+    for variant, content in contents.items():
         front = {key: content[key] for key in ("dataset", "network", "method", "scope", "target")}
         for entry in content["counts"]:
             row = {**front, "variant": variant, "title": titles.get(variant, variant), "images": entry["images"]}
@@ -69,29 +73,27 @@ def frame(found: Mapping[str, dict[str, Any]], titles: Mapping[str, str]) -> pd.
     return table.astype({name: float for name in table.columns if name.endswith("_std")})
 
 
-def markdown(found: Mapping[str, dict[str, Any]], table: pd.DataFrame) -> str:
+def markdown(contents: Mapping[str, dict[str, Any]], table: pd.DataFrame) -> str:
     """The Markdown page of one (dataset, network)."""
-    one = next(iter(found.values()))
+    one = next(iter(contents.values()))
     measures = {**MEASURES, **_TO_LARGEST}
     cells = [
         {"Method": escape(row["title"]), "Images": f"{row['images']:,}"}
-        | {head: _spread(row[f"{name}_mean"], row[f"{name}_std"]) for name, head in measures.items()}
+        | {head: mean_std(row[f"{name}_mean"], row[f"{name}_std"], 3) for name, head in measures.items()}
         for row in table.to_dict("records")
     ]
     heads = ["Method", "Images", *measures.values()]
-    grid = pd.DataFrame(cells, columns=heads).to_markdown(
-        index=False, tablefmt="pipe", disable_numparse=True, colalign=("left", *("right",) * (len(heads) - 1))
-    )
+    grid = pipe_table(pd.DataFrame(cells, columns=heads), ("left", *("right",) * (len(heads) - 1)))
     notes = [*_notes(one), *([RECONSTRUCTION] if (table["method"] == "daar").any() else [])]
     title = f"# Calibration images: {escape(pair_title(one['network'], one['dataset']))}"
-    return "\n\n".join((title, grid, "\n".join(f"- {note}" for note in notes))) + "\n"
+    return "\n\n".join((title, grid, bullets(notes))) + "\n"
 
 
-def figure(found: Mapping[str, dict[str, Any]], table: pd.DataFrame, given: Mapping[str, Look]) -> Figure:
+def figure(contents: Mapping[str, dict[str, Any]], table: pd.DataFrame, given: Mapping[str, Look]) -> Figure:
     """Mean rank correlation (upper panel) and overlap (lower panel) against images, ± one std as a band.
 
     Args:
-        found: variant → the content of its JSON file.
+        contents: variant → what its JSON file holds.
         table: of `frame`.
         given: variant → its look.
     """
@@ -101,7 +103,7 @@ def figure(found: Mapping[str, dict[str, Any]], table: pd.DataFrame, given: Mapp
         for variant, rows in table.groupby("variant", sort=False):
             _line(panel, rows, name, given[str(variant)])
         panel.set_ylabel(head)
-    one = next(iter(found.values()))
+    one = next(iter(contents.values()))
     panels[1].axhline(one["random_overlap"], color="black", linestyle=(0, (4, 3)), linewidth=0.8)
     panels[1].annotate(
         "random sets", (1, one["random_overlap"]), (0, 2), ("axes fraction", "data"), "offset points", ha="right",
@@ -153,10 +155,6 @@ def _notes(one: dict[str, Any]) -> list[str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    content = read_json(path, "what `daar stability` wrote")
-    validate(content, "stability", str(path), "Make it anew: daar stability")
+    content: dict[str, Any] = read_json(path, "what `daar stability` wrote")
+    validate(content, "stability", str(path), "Make it again: daar stability")
     return content
-
-
-def _spread(mean: float, std: float) -> str:
-    return f"{mean:.3f}" if pd.isna(std) else f"{mean:.3f} ± {std:.3f}"

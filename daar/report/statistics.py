@@ -1,4 +1,7 @@
-"""Means and sample standard deviations over seeds."""
+"""Means, sample standard deviations and intervals of means over seeds.
+
+The interval is Student's t ("The probable error of a mean", Biometrika 6, 1908): mean ± t(0.975, n − 1) · s / √n.
+"""
 
 import math
 import statistics
@@ -7,10 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy.special
 
 from daar.report.collect import finished
 from daar.report.fairness import own_ratios
 
+CONFIDENCE = 0.95
 ACCURACIES = (
     "top1_dense",
     "top1_pruned",
@@ -28,7 +33,7 @@ _GROUP = ["dataset", "network", "target", "control", "variant", "method", "polic
 
 
 class Summary(NamedTuple):
-    """Of n values: the mean and the sample standard deviation (n − 1), NaN where it is undefined."""
+    """The mean of n values and their sample standard deviation (n − 1), NaN where it is undefined."""
 
     mean: float
     std: float
@@ -43,6 +48,16 @@ def summarise(values: Iterable[float]) -> Summary:
     # the standard library's stdev works in exact fractions: equal values have a spread of 0, not of 1e-14
     std = statistics.stdev(numbers) if len(numbers) > 1 else math.nan
     return Summary(statistics.fmean(numbers), std, len(numbers))
+
+
+def half_width(std: float, n: int) -> float:
+    """Half of the 95 % interval of the mean of n values; NaN of fewer than two, which have no interval.
+
+    Args:
+        std: their sample standard deviation; NaN of fewer than two.
+        n: how many there are.
+    """
+    return float(scipy.special.stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * std / math.sqrt(n) if n > 1 else math.nan
 
 
 def by_variant(results: pd.DataFrame) -> pd.DataFrame:
@@ -70,9 +85,9 @@ def by_variant(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def dense(results: pd.DataFrame) -> dict[str, Any]:
-    """The dense networks of one (dataset, network): those keys of a `by_variant` row that make sense for them.
+    """The dense networks of one (dataset, network), as those keys of a `by_variant` row that make sense for them.
 
-    MACs and parameters stand under the names of the slim network's, with nothing removed.
+    Their MACs and parameters have the names of the slim network's, with nothing removed.
     """
     bases = finished(results).drop_duplicates("base_sha256")
     row: dict[str, Any] = {"variant": "dense", "control": False, "own_ratios": False}

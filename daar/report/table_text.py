@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from daar.report.differences import Difference
-from daar.report.names import seeds_title
+from daar.report.names import removed, seeds_title
 from daar.report.sheet import NONE
 
 RECONSTRUCTION = "DAAR here is a reconstruction from the abstract; its numbers are not the paper's."
@@ -35,37 +35,45 @@ def signed(points: float) -> str:
     return text if text == "0.00" else ("−" if points < 0 else "+") + text
 
 
-def percent(mean: float) -> str:
-    """Two decimals; a dash for NaN."""
-    return NONE if pd.isna(mean) else f"{mean:.2f}"
+def percent(number: float | None) -> str:
+    """Two decimals; a dash for None or NaN."""
+    return NONE if number is None or pd.isna(number) else f"{number:.2f}"
 
 
-def spread(mean: float, std: float, of: str) -> str:
-    """92.80 ± 0.26 (3), where `of` is 3; without a spread 92.80 (1); a dash for NaN."""
-    if pd.isna(mean):
-        return f"{NONE} ({of})"
-    return f"{mean:.2f} ({of})" if pd.isna(std) else f"{mean:.2f} ± {std:.2f} ({of})"
+def plus_minus(std: float, digits: int = 2) -> str:
+    """What follows a mean: " ± 0.26"; nothing for NaN."""
+    return "" if pd.isna(std) else f" ± {std:.{digits}f}"
+
+
+def mean_std(mean: float, std: float, digits: int = 2) -> str:
+    """92.80 ± 0.26; 92.80 where there is no deviation; a dash for NaN."""
+    return NONE if pd.isna(mean) else f"{mean:.{digits}f}{plus_minus(std, digits)}"
+
+
+def mean_std_n(mean: float, std: float, n: str) -> str:
+    """92.80 ± 0.26 (3), where `n` is 3; 92.80 (1) where there is no deviation; a dash for NaN."""
+    return f"{mean_std(mean, std)} ({n})"
 
 
 def seeds(row: Mapping[Any, Any]) -> str:
-    """How many seeds a `by_variant` row is of: 3, or where some have no record, 2 of 3; seed 1 missing."""
+    """How many seeds a `by_variant` row is of: 3; or "2 of 3; seed 1 missing" where some have no record."""
     if not row["failed_seeds"]:
         return str(row["n"])
     return f"{row['n']} of {row['n_asked']}; {seeds_title(row['failed_seeds'])} missing"
 
 
-def targeted(target: float) -> str:
-    """The heading of a target's rows."""
-    return f"Target: {100 * target:g}% of the MACs removed"
+def target_heading(target: float | None) -> str:
+    """The heading of a target's rows; None or NaN is for ratios of their own."""
+    return "Ratios of their own" if target is None or pd.isna(target) else f"Target: {removed(target)}"
 
 
-def difference(found: Difference, usual: int) -> str:
-    """+0.42 [−0.10, +0.94] tied; with n where it is not the usual one, with a dash for want of an interval."""
-    if found.n == 0:
+def difference(points: Difference, usual: int) -> str:
+    """+0.42 [−0.10, +0.94] tied; with n where it is not the usual one, and a dash where there is no interval."""
+    if points.n == 0:
         return NONE
-    interval = f"[{NONE}]" if found.tied is None else f"[{signed(found.low)}, {signed(found.high)}]"
+    interval = f"[{NONE}]" if points.tied is None else f"[{signed(points.low)}, {signed(points.high)}]"
     return (
-        f"{signed(found.mean)} {interval}"
-        + (" tied" if found.tied else "")
-        + (f" (n = {found.n})" if found.n != usual else "")
+        f"{signed(points.mean)} {interval}"
+        + (" tied" if points.tied else "")
+        + (f" (n = {points.n})" if points.n != usual else "")
     )

@@ -1,7 +1,7 @@
-"""The tables, per (dataset, network), rebuilt from results.csv and the suite's words alone.
+"""The tables, per (dataset, network), from results.csv and the suite's words alone.
 
 `<pair>`: accuracies and sizes. `<pair>-differences.csv`: the paired differences in full. `<pair>-costs`: seconds,
-epochs and memory. `<pair>-ablation-<method>`: what a method's options do, where the suite has several variants of one.
+epochs and memory. `<pair>-ablation-<method>`: what a method's options do, where the suite has several variants of it.
 """
 
 from pathlib import Path
@@ -11,12 +11,8 @@ from daar.report.accuracies import table
 from daar.report.collect import read_results
 from daar.report.context import Context
 from daar.report.differences import differences
-from daar.report.markdown import escape
 from daar.report.sheet_files import write
-from daar.report.table_text import RECONSTRUCTION, count, signed
 from daar.storage.files import write_text
-
-__all__ = ["RECONSTRUCTION", "count", "escape", "signed", "table", "write_tables"]
 
 
 def write_tables(results: Path, folder: Path, context: Context) -> list[Path]:

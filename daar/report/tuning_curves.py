@@ -1,4 +1,4 @@
-"""The figure of tuning curves: how accuracy on the validation images comes back, epoch by epoch, with the lr."""
+"""The figure of tuning curves: accuracy on the validation images after every epoch of tuning, with the lr."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +13,8 @@ from matplotlib.ticker import NullLocator
 from daar.errors import InputError
 from daar.report import drawing, small_multiples
 from daar.report.drawing import Look, Series
-from daar.report.names import pair_title, seeds_counted
-from daar.report.setting_files import places
+from daar.report.names import pair_title
+from daar.report.setting_files import read_each
 from daar.report.small_multiples import Key
 from daar.storage.files import read_json
 
@@ -23,8 +23,8 @@ _FEW = 20  # epochs that are marked one by one
 _COLUMNS = ("epoch", "lr", "loss", "val_top1")
 
 
-def load(results: Path, frame: pd.DataFrame) -> pd.DataFrame:
-    """Read the tuning curves in the records beside a results.csv.
+def load_curves(results: Path, frame: pd.DataFrame) -> pd.DataFrame:
+    """Read the tuning curves in the records next to a results.csv.
 
     Args:
         results: the results.csv.
@@ -37,16 +37,11 @@ def load(results: Path, frame: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InputError: a record is absent or damaged.
     """
-    rows = []
-    for place in places(results, frame[frame["method"] != "scratch_of"]):
-        front = {key: value for key, value in place._asdict().items() if key != "folder"}
-        rows += [{**front, **epoch} for epoch in _read(place.folder / "record.json")]
-    heads = ["dataset", "network", "seed", "variant", "policy", "target", *_COLUMNS]
-    return pd.DataFrame(rows, columns=heads).astype({"target": "float64"})
+    return read_each(results, frame, "record.json", _read, _COLUMNS)
 
 
-def _read(path: Path) -> list[dict[str, float]]:
-    # held against its schema when it was collected; again here would take long for many
+def _read(path: Path) -> list[Mapping[str, Any]]:
+    # validated when it was collected; to do so again would take long for many
     content = read_json(path, "a record of one setting")
     try:
         return [{name: _number(epoch[name]) for name in _COLUMNS} for epoch in content["curve"]]
@@ -62,29 +57,28 @@ def _number(value: object) -> float:
     return float("nan") if value is None else float(value)  # type: ignore[arg-type]
 
 
-def tuning_curves(
+def draw_tuning_curves(
     rows: pd.DataFrame, curves: pd.DataFrame, titles: Mapping[str, str], given: Mapping[str, Look]
 ) -> Figure:
     """Top-1 on val after every epoch, mean over seeds and the band from least to most, by target; the lr below.
 
-    Where the dense network was trained on the validation images, or they were not measured, the loss of training stands
-    in their place.
+    Where the dense network was trained on the validation images, or they were not measured, it shows the training loss.
 
     Args:
         rows: rows of results.csv of one (dataset, network).
-        curves: of that pair, as `load` gives them.
+        curves: of that pair, as `load_curves` gives them.
         titles: variant → what a reader should see.
         given: variant → its look.
     """
     seen = bool(rows["saw_val"].any() or curves["val_top1"].isna().any())
-    found = by_series(curves, drawing.series_of(rows, titles, given), "loss" if seen else "val_top1")
+    values = by_series(curves, drawing.series_of(rows, titles, given), "loss" if seen else "val_top1")
     figure = Figure(dpi=drawing.PNG_DPI, layout="constrained")
 
     def line(panel: Axes, target: float | None, one: Series, look: Look) -> None:
-        _draw(panel, found[target, one], one, look)
+        _draw(panel, values[target, one], one, look)
 
     pair = pair_title(rows["network"].iloc[0], rows["dataset"].iloc[0])
-    axes, height, above = small_multiples.draw(figure, pair, found, line, _LR_INCHES)
+    axes, height, above = small_multiples.draw(figure, pair, values, line, _LR_INCHES)
     _draw_lr(axes[-1], curves)
     what = "Training loss (nats)" if seen else "Top-1 on val while tuning (%)"
     axes[(len(axes) - 1) // 2].set_ylabel(what)
@@ -96,18 +90,18 @@ def tuning_curves(
 
 def by_series(curves: pd.DataFrame, series: list[Series], column: str) -> dict[Key, Any]:
     """A column of the curves, (target, series) → (seeds, epochs); ragged ends, where a recipe differed, are NaN."""
-    found: dict[Key, Any] = {}
+    values: dict[Key, Any] = {}
     for one in series:
         own = curves[(curves["variant"] == one.variant) & (curves["policy"] == one.policy)]
         for target, group in own.groupby("target", dropna=False):
             key = (None if pd.isna(target) else float(str(target)), one)
-            found[key] = group.pivot_table(index="seed", columns="epoch", values=column).to_numpy()
-    return found
+            values[key] = group.pivot_table(index="seed", columns="epoch", values=column).to_numpy()
+    return values
 
 
 def _draw(panel: Axes, values: Any, one: Series, look: Look) -> None:
     epochs = np.arange(1, values.shape[1] + 1)
-    # among many epochs some are marked, so that lines are told apart in grey print
+    # some of many epochs are marked, to distinguish the lines in grey print
     marked = 1 if len(epochs) <= _FEW else 0.15
     small_multiples.draw_band(panel, epochs, values, one, look, markersize=2.8, markevery=marked)
 
@@ -126,8 +120,7 @@ def _draw_lr(panel: Axes, curves: pd.DataFrame) -> None:
 
 
 def _notes(rows: pd.DataFrame, seen: bool) -> list[str]:
-    seeds = rows["seed"].nunique()
-    notes = [f"Mean over {seeds_counted(rows)}; band: from the least to the most." if seeds > 1 else "One seed."]
+    notes = [small_multiples.band_note(rows)]
     if seen:
         notes.append("Val was seen by the dense network or not measured, so the loss of training is shown.")
     if (rows["method"] == "scratch_of").any():

@@ -1,13 +1,16 @@
-"""The files that a run leaves beside its results.csv, for tests of what reads them."""
+"""The files that a run leaves next to its results.csv, for tests of what reads them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import safetensors.numpy
+
+from daar.report import figures
+from daar.suite.figures import KINDS
 
 SIZES = {"conv1": 16, "layer1.0.conv1": 16, "layer2.0.conv1": 32}
 # the first group is a stream of two convs
@@ -22,7 +25,7 @@ def folder(results: Path, row: Mapping[str, Any]) -> Path:
 
 
 def write_plan(place: Path, kept: Mapping[str, int], sizes: Mapping[str, int] = SIZES) -> None:
-    """A plan that keeps the first so many channels of each group."""
+    """A plan that keeps the first `kept` channels of each group."""
     place.mkdir(parents=True, exist_ok=True)
     groups = [{"name": name, "size": sizes[name], "kept": list(range(count))} for name, count in kept.items()]
     (place / "plan.json").write_text(json.dumps({"groups": groups}))
@@ -46,10 +49,18 @@ def write_importance(variant: Path, seed: int) -> None:
     safetensors.numpy.save_file(scores, variant / "importance.safetensors")
 
 
-def write_beside(results: Path, frame: pd.DataFrame) -> None:
+def write_setting_files(results: Path, frame: pd.DataFrame) -> None:
     """Some plan, importance and curve for every row."""
     for index, row in enumerate(frame.to_dict("records")):
         place = folder(results, row)  # type: ignore[arg-type]
         write_plan(place, {name: size // 2 for name, size in SIZES.items()})
         write_curve(place, [90.0, 91.0])
         write_importance(place.parent, index)
+
+
+def draw_all(results: Path, folder: Path, titles: Mapping[str, str], scored: Collection[str] = ()) -> list[Path]:
+    """Every kind of figure that the results have."""
+    paths: list[Path] = []
+    for kind in KINDS:
+        paths += getattr(figures, kind.replace("-", "_"))(results, folder, titles, scored)
+    return paths

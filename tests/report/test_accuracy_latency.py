@@ -25,7 +25,7 @@ BLANK: dict[str, Any] = {name: float("nan") for name in ("latency_ms_slim_b1", "
 def draw(*groups: list[dict[str, Any]], titles: dict[str, str] = TITLES) -> Any:
     data = frame(*groups)
     with matplotlib.style.context(["default", drawing.STYLE]):
-        figure = accuracy_latency.accuracy_latency(data, titles, drawing.looks_of(data))
+        figure = accuracy_latency.draw_accuracy_latency(data, titles, drawing.looks_of(data))
         figure.draw_without_rendering()
     return figure
 

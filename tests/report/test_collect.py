@@ -18,10 +18,9 @@ from daar.errors import InputError
 from daar.report import accuracies, markdown
 from daar.report.collect import COLUMNS, load_records, read_results, results_frame, write_results
 from daar.report.context import Context
-from daar.report.figures import write_figures
 from daar.report.tables import write_tables
 from daar.storage import schemas
-from tests.report.report_files import write_beside
+from tests.report.report_files import draw_all, write_setting_files
 
 ACCURACIES = {"dense": 98.0, "pruned": 20.0, "recalibrated": 70.1, "tuned": 97.3, "best_val": None}
 RECORD: dict[str, Any] = {
@@ -212,8 +211,8 @@ def test_damaged_results(tmp_path: Path, damage: Any) -> None:
 
 def build(paths: list[Path], out: Path) -> list[Path]:
     results = write_results(paths, out / "results.csv")
-    write_beside(results, read_results(results))
-    return [results, *write_tables(results, out / "tables", Context()), *write_figures(results, out / "figures", {})]
+    write_setting_files(results, read_results(results))
+    return [results, *write_tables(results, out / "tables", Context()), *draw_all(results, out / "figures", {})]
 
 
 def test_each_step_returns_what_it_writes(tmp_path: Path) -> None:
@@ -237,8 +236,8 @@ def test_each_step_returns_what_it_writes(tmp_path: Path) -> None:
         ),
         *(
             f"figures/{pair}-{figure}.{kind}"
-            for pair in pairs
             for figure in ("accuracy-macs", "pruning-ratios", "tuning-curves")
+            for pair in pairs
             for kind in ("png", "svg")
         ),
     ]

@@ -5,7 +5,7 @@ import pytest
 from daar.report.comparison import facts, in_words
 from daar.report.context import Context
 from daar.training.recipe import Recipe
-from tests.report.report_rows import CONTEXT, DAAR, L1, RANDOM, change, frame
+from tests.report.report_rows import CONTEXT, DAAR, L1, RANDOM, change, frame, lost
 
 STEP = Recipe(epochs=150, lr=0.01, schedule="step", milestones=(50, 100), batch_size=256)
 REST = "weight decay 0.0005, random crops with 4 pixels of padding, mirroring where the dataset allows it"
@@ -28,6 +28,16 @@ REST = "weight decay 0.0005, random crops with 4 pixels of padding, mirroring wh
         (
             Recipe(schedule="constant", momentum=0, nesterov=False, precision="float32"),
             f"SGD with no momentum, 200 epochs, lr 0.1, batch 128, {REST}, float32",
+        ),
+        (
+            Recipe(schedule="step", milestones=(7,), gamma=0.2, warmup_epochs=1, padding=0, flip=False),
+            "SGD with Nesterov momentum 0.9, 200 epochs, lr 0.1, times 0.2 after epoch 7 after a warm-up of 1 epoch, "
+            "batch 128, weight decay 0.0005",
+        ),
+        (
+            Recipe(schedule="step", milestones=(), padding=1, flip=False),
+            "SGD with Nesterov momentum 0.9, 200 epochs, lr 0.1, batch 128, weight decay 0.0005, random crops with "
+            "1 pixels of padding",
         ),
         (Recipe(epochs=0), "none, 0 epochs; BN recalibration only"),
     ],
@@ -61,3 +71,43 @@ def test_macs_are_told_in_points() -> None:
     assert "0.38 points apart" in facts(frame(L1, other, far), CONTEXT)[4]
     assert "ratios of its own" in facts(frame(change(L1, target=float("nan"))), CONTEXT)[4]
     assert "one imported network" in facts(frame(change(L1, imported=True)), CONTEXT)[1]
+
+
+def test_all_facts_of_a_plain_table() -> None:
+    gpu = change(DAAR, 1, hardware_cpu="Xeon", hardware_cores=8, hardware_gpu="H200")
+    assert facts(frame(L1, gpu, RANDOM), Context(titles={"random": "Random"})) == (
+        "Scope: all. Seeds: 0, 1, 2. Calibration images: 640.",
+        "Dense weights: one network per seed, the same for all rows of a seed; training recipe x.",
+        "Tuning: recipe 0123456789ab, 150 epochs; recipe ffffffffffff, 200 epochs, for Random alone.",
+        "Level of comparison: S3.2 of Wang et al. 2023 (same dense weights and same tuning schedule for every method), "
+        "checked; S4 counts the epochs of pruning too: 0, as scoring and planning train nothing. Test images are read "
+        "once, after all choices.",
+        "MACs removed: rows of one target are 0.00 points apart at most (0.5 are allowed).",
+        "Hardware: EPYC_7 (2 cores), no GPU; Xeon (8 cores), H200.",
+    )
+
+
+def test_the_methods_recipe_is_first_whatever_its_hash() -> None:
+    tuning = facts(frame(change(L1, recipe="f" * 12), change(RANDOM, recipe="0" * 12)), CONTEXT)[2]
+    assert tuning == "Tuning: recipe ffffffffffff, 150 epochs; recipe 000000000000, 200 epochs, for random alone."
+
+
+def test_only_controls_from_scratch_have_the_dense_networks_recipe() -> None:
+    control = change(RANDOM, method="random_at")
+    assert "dense networks' recipe" not in facts(frame(L1, control), Context(train=Recipe()))[2]
+    assert "dense networks' recipe" not in facts(frame(L1, change(RANDOM, method="scratch_of")), CONTEXT)[2]
+
+
+def test_training_recipes_other_than_the_suite_s_are_named() -> None:
+    mixed = [change(L1, train_recipe=Recipe().hash), change(DAAR, train_recipe="e" * 12)]
+    both = ", ".join(sorted((Recipe().hash, "e" * 12)))
+    assert facts(frame(*mixed), Context(train=Recipe()))[1].endswith(f"training recipe {both}.")
+
+
+def test_a_table_of_failures_says_so() -> None:
+    first = "Scope: all. Seeds: 0, 1, 2. Calibration images: 640."
+    assert facts(frame([lost(row) for row in L1]), CONTEXT) == (first, "No setting has finished.")
+    # seeds are those that were asked for, all else is of what has finished
+    partly = facts(frame([L1[0], lost(L1[1]), lost(L1[2])]), CONTEXT)
+    assert partly[0] == first
+    assert len(partly) == 6

@@ -49,11 +49,10 @@ def test_the_best_is_no_control_and_no_daar() -> None:
     better = change(rows("random", (99.0, 99.0, 99.0)), control=True)
     fpgm = rows("fpgm", (92.4, 92.9, 93.0))
     assert best_comparison(frame(L1, fpgm, better, DAAR), CONTEXT) == ("l1", "uniform")
-    # equal means: by title
-    assert best_comparison(frame(L1, rows("fpgm", (92.5, 92.9, 93.0))), Context({"l1": "Z", "fpgm": "a"})) == (
-        "fpgm",
-        "uniform",
-    )
+    # equal means: by title, neither by name nor by the case of a letter
+    equal = frame(L1, rows("fpgm", (92.5, 92.9, 93.0)))
+    assert best_comparison(equal, Context({"l1": "a", "fpgm": "Z"})) == ("l1", "uniform")
+    assert best_comparison(equal, Context({"l1": "Z", "fpgm": "a"})) == ("fpgm", "uniform")
     # every policy is a row of its own
     assert best_comparison(frame(L1, change(L1, policy="global", top1_tuned=93.0)), CONTEXT) == ("l1", "global")
     assert best_comparison(frame(DAAR, better), CONTEXT) is None
@@ -78,6 +77,10 @@ def test_the_plain_row() -> None:
     assert plain(frame(L1), "daar", CONTEXT) is None
     a, b, c = (change(DAAR, variant=name, options=options) for name, options in (("a", "{}"), ("b", "{}"), ("c", "x")))
     assert plain(frame(a, b, c), "daar", Context({"a": "z", "b": "y", "c": "x"})) == ("b", "adaptive")
+    # the variant of the method's name comes first, whatever its options, and under a policy of its own
+    named = change(DAAR, options="x")
+    other = change(DAAR, variant="a", policy="uniform")
+    assert plain(frame(named, other), "daar", CONTEXT) == ("daar", "adaptive")
     # a control at DAAR's widths is none of its variants
     assert plain(frame(change(DAAR, of="daar")), "daar", CONTEXT) is None
 
@@ -96,3 +99,16 @@ def test_frame_of_differences() -> None:
     assert (line["reference_variant"], line["reference_policy"], line["target"]) == ("l1", "uniform", 0.5)
     assert list(found["control"]) == [False, True, False, True]
     assert differences(frame(own), CONTEXT).empty
+
+
+def test_without_daar_there_is_one_reference() -> None:
+    compared = differences(frame(L1, RANDOM), CONTEXT)
+    assert set(compared["reference"]) == {"best comparison"}
+    assert list(compared["variant"]) == ["random"]
+
+
+def test_seeds_are_those_that_both_rows_have() -> None:
+    line = differences(frame([L1[0], L1[1], lost(L1[2])], [lost(DAAR[0]), *DAAR[1:]]), CONTEXT).iloc[0]
+    assert (line["seeds"], line["n"]) == ("1", 1)
+    assert line["mean"] == pytest.approx(93.5 - 92.9)
+    assert math.isnan(line["low"])

@@ -7,9 +7,9 @@ import pytest
 
 from daar.errors import InputError
 from daar.report import fairness
-from daar.report.figures import write_figures
 from daar.report.tables import write_tables
-from tests.report.report_rows import CONTEXT, DAAR, L1, RANDOM, change, csv, frame, rows
+from tests.report.report_files import draw_all
+from tests.report.report_rows import CONTEXT, DAAR, L1, RANDOM, change, csv, frame, lost, rows
 
 IMPORTED: dict[str, Any] = {"base_sha256": "a" * 64, "imported": True, "top1_dense": 93.1, "train_recipe": None}
 FAIR = {
@@ -20,6 +20,7 @@ FAIR = {
     "other MACs, published": (L1, change(DAAR, policy="published", macs_reduction=0.3)),
     "other MACs, no target": (L1, change(DAAR, target=float("nan"), macs_reduction=0.3)),
     "seeds of another target": (L1, change(DAAR[:2], target=0.7, macs_reduction=0.7)),
+    "a target at which everything failed": (L1, [lost(row) for row in change(L1, target=0.7)]),
     "one imported base": (change(L1, **IMPORTED), change(DAAR, **IMPORTED)),
     "another network": (L1, change(DAAR, network="vgg16_bn", scope="inner", recipe="e" * 12, **IMPORTED)),
 }
@@ -52,6 +53,7 @@ UNFAIR = {
         [*change(L1, policy="published"), *change(DAAR[1:], policy="published", macs_reduction=0.3)],
         ("'daar'", "published", "Run seed 0"),
     ),
+    "scope, no target": (change(DAAR, 0, target=float("nan"), scope="inner"), ("'daar' (adaptive, seed 0)", "inner")),
     "base of a control": (change(RANDOM, 0, base_sha256="9" * 64), ("base_sha256", "'random'")),
     "scope of a control": (change(RANDOM, scope="inner"), ("scope", "'random'")),
     "images of a control": (change(RANDOM, calibration_images=64), ("calibration_images", "'random'")),
@@ -66,7 +68,7 @@ def test_unfair(tmp_path: Path, name: str) -> None:
     path = csv(tmp_path, L1, rows("fpgm", (92.6, 92.7, 92.8)), group)
     for write in (
         lambda: write_tables(path, tmp_path / "out", CONTEXT),
-        lambda: write_figures(path, tmp_path / "out", {}),
+        lambda: draw_all(path, tmp_path / "out", {}),
     ):
         with pytest.raises(InputError) as error:
             write()

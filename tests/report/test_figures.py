@@ -12,17 +12,16 @@ import pytest
 from PIL import Image
 
 from daar.report import drawing
-from daar.report.accuracy_macs import accuracy_macs
+from daar.report.accuracy_macs import draw_accuracy_macs
 from daar.report.collect import read_results
-from daar.report.figures import write_figures
-from tests.report.report_files import write_beside
+from tests.report.report_files import draw_all, write_setting_files
 from tests.report.report_rows import DAAR, L1, RANDOM, TITLES, change, csv, frame, rows
 
 
 def draw(*groups: list[dict[str, Any]], titles: dict[str, str] = TITLES) -> Any:  # a Figure, whose artists are untyped
     data = frame(*groups)
     with matplotlib.style.context(["default", drawing.STYLE]):
-        figure = accuracy_macs(data, titles, drawing.looks_of(data))
+        figure = draw_accuracy_macs(data, titles, drawing.looks_of(data))
         figure.draw_without_rendering()
     return figure
 
@@ -112,11 +111,11 @@ def test_nothing_is_clipped_or_overlaps(title: str) -> None:
 
 def test_files_are_deterministic_and_say_what_they_show(tmp_path: Path) -> None:
     results = csv(tmp_path, *TARGETS)
-    write_beside(results, frame(*TARGETS))
+    write_setting_files(results, frame(*TARGETS))
     before = dict(mpl.rcParams)
     titles = TITLES | {"l1": "L1 <$x$> & $y_1$"}
-    first = write_figures(results, tmp_path / "first", titles)
-    second = write_figures(results, tmp_path / "second", titles)
+    first = draw_all(results, tmp_path / "first", titles)
+    second = draw_all(results, tmp_path / "second", titles)
     assert dict(mpl.rcParams) == before
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     png, svg = first[:2]
@@ -131,9 +130,9 @@ def test_files_are_deterministic_and_say_what_they_show(tmp_path: Path) -> None:
 
 def test_single_setting_can_be_drawn(tmp_path: Path) -> None:
     results = csv(tmp_path, L1[:1])
-    write_beside(results, frame(L1[:1]))
+    write_setting_files(results, frame(L1[:1]))
     assert len(read_results(results)) == 1
-    assert all(path.stat().st_size > 5000 for path in write_figures(results, tmp_path / "figures", {}))
+    assert all(path.stat().st_size > 5000 for path in draw_all(results, tmp_path / "figures", {}))
 
 
 def published(*points: tuple[str, float, float]) -> pd.DataFrame:
@@ -143,7 +142,7 @@ def published(*points: tuple[str, float, float]) -> pd.DataFrame:
 def draw_published(points: pd.DataFrame) -> Any:
     data = frame(*TARGETS)
     with matplotlib.style.context(["default", drawing.STYLE]):
-        figure = accuracy_macs(data, TITLES, drawing.looks_of(data), points)
+        figure = draw_accuracy_macs(data, TITLES, drawing.looks_of(data), points)
         figure.draw_without_rendering()
     return figure
 

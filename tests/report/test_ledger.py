@@ -17,7 +17,7 @@ from daar.report import ledger, literature, published
 from daar.report.ledger import write_ledger
 from daar.report.literature import Result
 from daar.report.published import write_published
-from daar.report.tables import RECONSTRUCTION
+from daar.report.table_text import RECONSTRUCTION
 from tests.report.report_rows import DAAR, DENSE, L1, RANDOM, TITLES, frame, lost, rows
 from tests.report.test_literature import result
 
@@ -35,13 +35,13 @@ def theirs(**changes: Any) -> Result:
     )
 
 
-def only(results: pd.DataFrame, *published_results: Result) -> ledger.Entry:
+def only(results: pd.DataFrame, *published_results: Result) -> ledger.LedgerEntry:
     """The one entry of a ledger."""
     (entry,) = ledger.compare(results, published_results).entries
     return entry
 
 
-def taken(entries: list[ledger.Entry]) -> list[tuple[str, float]]:
+def taken(entries: list[ledger.LedgerEntry]) -> list[tuple[str, float]]:
     """Policy and MACs removed of our side."""
     return [(entry.ours.policy, round(entry.ours.macs_reduction, 9)) for entry in entries]
 

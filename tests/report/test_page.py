@@ -181,7 +181,7 @@ def test_every_row_leads_to_its_record() -> None:
 
 
 def test_without_results_there_is_no_page(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"results\.csv.*Collect the records anew"):
+    with pytest.raises(InputError, match=r"results\.csv.*Collect the records again"):
         page.write_page(reading.from_config(CONTENT, "suite"), tmp_path, tmp_path / "suite.json")
     assert not (tmp_path / "report.html").exists()
 

@@ -37,7 +37,7 @@ def placed(tmp_path: Path, *groups: list[dict[str, Any]]) -> tuple[Path, Any]:
 def draw(results: Path, data: Any, titles: dict[str, str] = TITLES) -> Any:
     with matplotlib.style.context(["default", drawing.STYLE]):
         given = drawing.looks_of(data)
-        figure = pruning_ratios.pruning_ratios(data, pruning_ratios.load(results, data), titles, given)
+        figure = pruning_ratios.draw_pruning_ratios(data, pruning_ratios.load_ratios(results, data), titles, given)
         figure.draw_without_rendering()
     return figure
 
@@ -48,7 +48,7 @@ def lines(panel: Any) -> dict[str, Any]:
 
 def test_ratios_are_what_the_plans_leave_out(tmp_path: Path) -> None:
     results, data = placed(tmp_path, DAAR, L1)
-    ratios = pruning_ratios.load(results, data)
+    ratios = pruning_ratios.load_ratios(results, data)
     assert len(ratios) == 4 * 3
     own = ratios[ratios["variant"] == "daar"].sort_values(["seed", "depth"])
     assert list(own["group"]) == ["conv1", "layer1.0.conv1", "layer2.0.conv1"] * 2
@@ -83,9 +83,9 @@ def test_a_network_from_scratch_has_no_plan_of_its_own(tmp_path: Path) -> None:
     results, data = placed(tmp_path, L1)
     scratch = change(rows("again", (92.0, 92.0)), method="scratch_of", of="l1", control=True)
     both = frame(L1, scratch)
-    assert pruning_ratios.load(results, both).equals(pruning_ratios.load(results, data))
+    assert pruning_ratios.load_ratios(results, both).equals(pruning_ratios.load_ratios(results, data))
     assert set(lines(draw(results, both).axes[0])) == {"L1 (Li et al. 2017)"}
-    assert pruning_ratios.load(results, frame(scratch)).empty
+    assert pruning_ratios.load_ratios(results, frame(scratch)).empty
 
 
 def test_a_panel_per_target_and_one_for_ratios_of_their_own(tmp_path: Path) -> None:
@@ -107,10 +107,10 @@ def test_damaged_and_absent_plans_are_named(tmp_path: Path) -> None:
     for damage in ('{"groups": [{"name": "conv1", "size": 0, "kept": []}]}', '{"groups": 3}', "[]", '{"groups": [1]}'):
         path.write_text(damage)
         with pytest.raises(InputError, match=r"seed1/l1/uniform-all-0\.5/plan\.json should be a plan"):
-            pruning_ratios.load(results, data)
+            pruning_ratios.load_ratios(results, data)
     path.unlink()
     with pytest.raises(InputError, match="there is no such file"):
-        pruning_ratios.load(results, data)
+        pruning_ratios.load_ratios(results, data)
     write_plan(path.parent, {"conv1": 8, "layer1.0.conv1": 8})
     with pytest.raises(InputError, match=r"'l1'.*seed.*same channel groups"):
         draw(results, data)

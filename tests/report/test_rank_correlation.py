@@ -51,7 +51,7 @@ def test_constants_rank_nothing() -> None:
 
 def test_files_against_scipy_one_pair_one_layer_one_seed_at_a_time(tmp_path: Path) -> None:
     results, data = placed(tmp_path, *GROUPS)
-    found = rank_correlation.load(results, data, ("daar", "l1", "random"))["cifar10", "resnet56"]
+    found = rank_correlation.load_correlations(results, data, ("daar", "l1", "random"))["cifar10", "resnet56"]
     assert (found.variants, found.layers, found.values.shape) == (("daar", "l1", "random"), 4, (2, 3, 3))
     for seed, (a, b) in itertools.product((0, 1), itertools.combinations(range(3), 2)):
         both = [
@@ -78,17 +78,19 @@ def test_policies_share_an_importance_and_unscored_variants_have_none(tmp_path: 
     control = change(rows("at", (90.0, 90.0)), method="random_at", of="l1", control=True)
     results, _ = placed(tmp_path, *GROUPS)
     data = frame(*GROUPS, *adaptive, control)
-    found = rank_correlation.load(results, data, ("daar", "l1"))["cifar10", "resnet56"]
+    found = rank_correlation.load_correlations(results, data, ("daar", "l1"))["cifar10", "resnet56"]
     assert (found.variants, found.values.shape) == (("daar", "l1"), (2, 2, 2))
-    assert rank_correlation.load(results, data, ("l1",)) == {}
+    assert rank_correlation.load_correlations(results, data, ("l1",)) == {}
 
 
 def test_a_seed_that_a_variant_lacks_is_left_out(tmp_path: Path) -> None:
     results, _ = placed(tmp_path, *GROUPS)
-    whole = rank_correlation.load(results, frame(*GROUPS), ("daar", "l1"))["cifar10", "resnet56"]
-    part = rank_correlation.load(results, frame(GROUPS[0], GROUPS[1][1:]), ("daar", "l1"))["cifar10", "resnet56"]
+    whole = rank_correlation.load_correlations(results, frame(*GROUPS), ("daar", "l1"))["cifar10", "resnet56"]
+    part = rank_correlation.load_correlations(results, frame(GROUPS[0], GROUPS[1][1:]), ("daar", "l1"))[
+        "cifar10", "resnet56"
+    ]
     np.testing.assert_array_equal(part.values, whole.values[1:])
-    assert rank_correlation.load(results, frame(GROUPS[0][:1], GROUPS[1][1:]), ("daar", "l1")) == {}
+    assert rank_correlation.load_correlations(results, frame(GROUPS[0][:1], GROUPS[1][1:]), ("daar", "l1")) == {}
 
 
 def test_absent_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
@@ -96,7 +98,7 @@ def test_absent_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "cifar10/resnet56/seed1/l1/importance.safetensors"
 
     def load() -> None:
-        rank_correlation.load(results, data, ("daar", "l1"))
+        rank_correlation.load_correlations(results, data, ("daar", "l1"))
 
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(InputError, match=r"seed1/l1/importance\.safetensors should hold importances"):
@@ -112,10 +114,10 @@ def test_absent_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [("daar", "l1"), tuple(f"v{k}" for k in range(12))])
 def test_the_heat_map_says_every_number_and_clips_nothing(tmp_path: Path, names: tuple[str, ...]) -> None:
     results, data = placed(tmp_path, *(rows(name, (92.0, 92.5)) for name in names))
-    found = rank_correlation.load(results, data, names)["cifar10", "resnet56"]
+    found = rank_correlation.load_correlations(results, data, names)["cifar10", "resnet56"]
     titles = TITLES if len(names) == 2 else dict.fromkeys(names, "A <$x$> long title (with authors et al. 2017): v")
     with matplotlib.style.context(["default", drawing.STYLE]):
-        figure: Any = rank_correlation.rank_correlation(data, found, titles)
+        figure: Any = rank_correlation.draw_rank_correlation(data, found, titles)
         figure.draw_without_rendering()
     (panel,) = figure.axes
     mean = found.values.mean(axis=0)

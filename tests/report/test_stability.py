@@ -121,5 +121,5 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "digits" / "resnet20" / "stability" / "daar.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({**FOUND["daar"], "groups": 0}))
-    with pytest.raises(InputError, match=r"daar\.json: groups: .*Make it anew"):
+    with pytest.raises(InputError, match=r"daar\.json: groups: .*Make it again"):
         write_stability(tmp_path, [("digits", "resnet20")], ("daar",), {})

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from daar.report import accuracies, markdown, tables
+from daar.report import accuracies, markdown, table_text
 from daar.report.context import Context
 from daar.report.sheet import NONE
 from daar.report.tables import write_tables
@@ -140,7 +140,7 @@ def test_imported_base_that_saw_val() -> None:
     dense, _, method = (line.split("|")[1:-1] for line in text.splitlines() if re.match(r"\| (Dense|\*|l1)", line))
     assert dense[2].strip() == "93.10 (1)"
     assert [cell.strip() for cell in method[-2:]] == ["", "seen"]
-    numeric = tables.table(data, {}).iloc[1]
+    numeric = accuracies.table(data, {}).iloc[1]
     assert pd.isna(numeric["top1_best_val_mean"])
     assert pd.isna(numeric["val_top1_tuned_mean"])
 
@@ -171,14 +171,14 @@ def test_names_cannot_break_the_table() -> None:
     ],
 )
 def test_count(number: float, text: str) -> None:
-    assert tables.count(number) == text
+    assert table_text.count(number) == text
 
 
 @pytest.mark.parametrize(
     ("points", "text"), [(-0.4, "−0.40"), (0.126, "+0.13"), (0.0, "0.00"), (-0.004, "0.00"), (-12.5, "−12.50")]
 )
 def test_signed(points: float, text: str) -> None:
-    assert tables.signed(points) == text
+    assert table_text.signed(points) == text
 
 
 def test_failed_seeds_are_shown_with_their_reasons() -> None:

@@ -28,8 +28,8 @@ def placed(tmp_path: Path, *groups: list[dict[str, Any]]) -> tuple[Path, Any]:
 
 def draw(results: Path, data: Any, titles: dict[str, str] = TITLES) -> Any:
     with matplotlib.style.context(["default", drawing.STYLE]):
-        curves = tuning_curves.load(results, data)
-        figure = tuning_curves.tuning_curves(data, curves, titles, drawing.looks_of(data))
+        curves = tuning_curves.load_curves(results, data)
+        figure = tuning_curves.draw_tuning_curves(data, curves, titles, drawing.looks_of(data))
         figure.draw_without_rendering()
     return figure
 
@@ -78,7 +78,7 @@ def test_a_panel_per_target_over_one_lr(tmp_path: Path) -> None:
 def test_networks_from_scratch_are_left_out_and_it_is_said(tmp_path: Path) -> None:
     results, data = placed(tmp_path, L1)
     both = frame(L1, change(rows("again", (92.0, 92.0)), method="scratch_of", of="l1", control=True))
-    assert tuning_curves.load(results, both).equals(tuning_curves.load(results, data))
+    assert tuning_curves.load_curves(results, both).equals(tuning_curves.load_curves(results, data))
     figure = draw(results, both)
     assert set(lines(figure.axes[0])) == {"L1 (Li et al. 2017)"}
     assert "from scratch" in figure.get_supxlabel()
@@ -88,7 +88,7 @@ def test_nothing_tuned_gives_no_rows(tmp_path: Path) -> None:
     results = tmp_path / "results.csv"
     for row in L1:
         write_curve(folder(results, row), [])
-    assert tuning_curves.load(results, frame(L1)).empty
+    assert tuning_curves.load_curves(results, frame(L1)).empty
 
 
 def test_damaged_and_absent_records_are_named(tmp_path: Path) -> None:
@@ -97,10 +97,10 @@ def test_damaged_and_absent_records_are_named(tmp_path: Path) -> None:
     for damage in ("{}", '{"curve": [{"epoch": 1}]}', "[]", '{"curve": [{"epoch": "x", "lr": 1}]}', '{"curve": 1}'):
         path.write_text(damage)
         with pytest.raises(InputError, match=r"seed1/l1/uniform-all-0\.5/record\.json should be a record"):
-            tuning_curves.load(results, data)
+            tuning_curves.load_curves(results, data)
     path.unlink()
     with pytest.raises(InputError, match="there is no such file"):
-        tuning_curves.load(results, data)
+        tuning_curves.load_curves(results, data)
 
 
 @pytest.mark.parametrize("title", ["L1 <$x$> & \\textbf{y}", "A long title of a method (by many et al. 2017)" * 3])

@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from daar.report.figures import write_figures
 from daar.suite import definition, figures, reading
-from tests.report.report_files import write_beside
+from tests.report.report_files import draw_all, write_setting_files
 from tests.report.report_rows import frame, rows
 from tests.workflow.test_dag import ROOT, snakemake
 
@@ -59,11 +58,11 @@ def test_what_is_written_is_what_was_announced(tmp_path: Path, name: str) -> Non
     data = results(found)
     path = tmp_path / "results.csv"
     data.to_csv(path, index=False)
-    write_beside(path, data)
+    write_setting_files(path, data)
     if not found.finetune.epochs:
         for record in tmp_path.rglob("record.json"):
             record.write_text(json.dumps({"curve": []}))
-    written = write_figures(path, tmp_path / "figures", found.titles(), figures.scored(found))
+    written = draw_all(path, tmp_path / "figures", found.titles(), figures.scored(found))
     expected = {f"digits-resnet20-{kind}.{ending}" for kind in KINDS[name] for ending in ("svg", "png")}
     assert {path.name for path in written} == expected == {path.name for path in (tmp_path / "figures").iterdir()}
 

@@ -1,0 +1,94 @@
+"""The tables and figures that the page shows, from the files in a suite's folder."""
+
+import base64
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from daar.errors import InputError
+
+_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
+# kind → its words; another kind is named as its file
+_FIGURES = {
+    "accuracy-macs": "accuracy versus MACs, in print",
+    "accuracy-latency": "accuracy versus measured latency",
+    "pruning-ratios": "pruning ratios over depth",
+    "rank-correlation": "rank correlation between methods",
+    "stability": "how many calibration images an importance needs",
+    "attention": "what a method looks at, keeps and removes",
+}
+
+
+def _belongs(stem: str, pairs: Mapping[str, str]) -> tuple[str | None, str]:
+    """The pair's stem that a file's name starts with, or None, and the rest of the name."""
+    pair = next((pair for pair in pairs if stem.startswith(f"{pair}-")), None)
+    return pair, stem if pair is None else stem.removeprefix(f"{pair}-")
+
+
+def fragment(path: Path) -> Markup | None:
+    """HTML of our own, whose texts are escaped; None where there is no such file."""
+    return Markup(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def figures(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, str | None]]:
+    """Every figure once, as the smaller of its files: pictures are smaller as PNG, lines as SVG.
+
+    Args:
+        folder: of the figures.
+        pairs: stem → title.
+
+    Yields:
+        `pair`, the stem, or None where it is of no pair; `name`; and `uri`, the file itself.
+    """
+    for stem in sorted({path.stem for path in folder.glob("*") if path.suffix in _TYPES}):
+        files = [folder / f"{stem}{ending}" for ending in _TYPES if (folder / f"{stem}{ending}").is_file()]
+        small = min(files, key=lambda path: path.stat().st_size)
+        data = base64.b64encode(small.read_bytes()).decode()
+        pair, kind = _belongs(stem, pairs)
+        name = _FIGURES.get(kind, kind.replace("-", " "))
+        yield {"pair": pair, "name": name, "uri": f"data:{_TYPES[small.suffix]};base64,{data}"}
+
+
+def more_tables(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """The tables other than the main ones, as a fragment of HTML where there is one, else as the CSV's cells.
+
+    Args:
+        folder: of the tables.
+        pairs: stem → title.
+
+    Yields:
+        `name` and `html`; where that is None, `heads` and `rows`.
+
+    Raises:
+        InputError: a CSV cannot be read.
+    """
+    for path in sorted(folder.glob("*.csv")):
+        if path.stem in pairs:
+            continue
+        html = fragment(path.with_name(f"{path.stem}.html"))
+        pair, kind = _belongs(path.stem, pairs)
+        name = kind.replace("-", " ")
+        whole: dict[str, Any] = {"name": name if pair is None else f"{pairs[pair]}: {name}"}
+        if html is not None:
+            yield whole | {"html": html}
+            continue
+        try:
+            cells = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        except (OSError, ValueError) as error:
+            why = " ".join(str(error).split())
+            raise InputError(f"{path} should be a table, but cannot be read: {why}. Make the tables again.") from error
+        if cells.empty:  # as the ledger of a data set without published results
+            continue
+        rows = [[_short(cell) for cell in row] for row in cells.to_numpy().tolist()]
+        yield whole | {"html": None, "heads": [head.replace("_", " ") for head in cells.columns], "rows": rows}
+
+
+def _short(cell: str) -> str:
+    """A number as people write it, and any other text as it is."""
+    try:
+        return f"{float(cell):.4g}" if "." in cell else cell
+    except ValueError:
+        return cell
