@@ -1,0 +1,101 @@
+"""Starting a suite: which file, which command line, what becomes of signals and exit codes."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daar.errors import InputError
+from daar.run import start
+from daar.storage.bundled import SUITES
+
+# a child that starts one of its own; both say which signal they got, as Snakemake and its jobs would get it
+FAMILY = """
+import os, signal, subprocess, sys, time
+def say(word):  # in one piece: both write to one pipe
+    os.write(1, f"{sys.argv[1]} {word}\n".encode())
+def got(number, frame):
+    say(signal.Signals(number).name)
+    sys.exit(7)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, got)
+job = subprocess.Popen([sys.executable, "-c", sys.argv[2], "job", ""]) if sys.argv[2] else None
+say("started")
+try:
+    time.sleep(600)
+finally:
+    job and job.wait()
+"""
+START = "import sys; from daar.run import start; sys.exit(start.run(sys.argv[1:]))"
+
+
+@pytest.fixture
+def running() -> Iterator[subprocess.Popen[str]]:
+    """A process in `start.run`, whose child and grandchild have started."""
+    command = [sys.executable, "-c", START, sys.executable, "-c", FAMILY, "child", FAMILY]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert {process.stdout.readline(), process.stdout.readline()} == {"child started\n", "job started\n"}
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_reaches_all_that_was_started_once(
+    running: subprocess.Popen[str], number: signal.Signals, code: int
+) -> None:
+    os.kill(running.pid, number)
+    out, err = running.communicate(timeout=60)
+    assert sorted(out.splitlines()) == [f"child {number.name}", f"job {number.name}"]
+    assert (running.returncode, err) == (code, "")
+
+
+@pytest.mark.parametrize(("ending", "code"), [("sys.exit(0)", 0), ("sys.exit(2)", 2), ("os.kill(os.getpid(), 9)", 137)])
+def test_the_exit_code_is_the_command_s(ending: str, code: int) -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert start.run([sys.executable, "-c", f"import os, sys; {ending}"]) == code
+    assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+
+def test_a_file_goes_before_a_suite_that_comes_with_daar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert start.find_suite("demo") == SUITES / "demo.yaml"
+    Path("demo").mkdir()  # a folder is no suite
+    assert start.find_suite("demo") == SUITES / "demo.yaml"
+    Path("paper").write_text("suite: paper")
+    assert start.find_suite("paper") == Path("paper")
+    assert start.find_suite(str(SUITES / "imagenet.yaml")) == SUITES / "imagenet.yaml"
+
+
+@pytest.mark.parametrize("name", ["nope", "nope.yaml", "demo.yaml"])
+def test_a_suite_that_is_not_there_lists_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"unknown suite '{name}'.*cifar100, demo, imagenet, paper"):
+        start.find_suite(name)
+
+
+@pytest.mark.parametrize(
+    ("options", "cores"),
+    [
+        (["-n"], True),
+        (["--config", "seeds=[0]"], True),
+        (["--cores", "3"], False),
+        (["--cores=3"], False),
+        (["-c3"], False),
+        (["-j", "8"], False),
+        (["--profile", "slurm"], False),
+    ],
+)
+def test_cores_are_said_once(options: list[str], cores: bool) -> None:
+    command = start.command(Path("suite.yaml"), 2, options)
+    assert ("--cores 2" in " ".join(command)) == cores
+    # at the end: it takes as many files as follow, so a target would be taken for one
+    assert command[-2:] == ["--configfile", "suite.yaml"]
+    assert " ".join(options) in " ".join(command)
