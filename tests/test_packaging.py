@@ -1,9 +1,15 @@
 """What a newcomer's set-up rests on: the lock, the conda environment, and what the repository must not contain."""
 
+import os
 import re
 import runpy
+import shutil
 import subprocess
+import sys
+import sysconfig
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -68,3 +74,134 @@ def test_folders_are_named_for_what_they_hold() -> None:
         for part in path.relative_to(ROOT).with_suffix("").parts:
             drawers = {"utils", "core", "helpers", "misc"} | ({"common"} if path.suffix != ".smk" else set())
             assert part not in drawers, path
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout of what git knows, so that what lies about here is not built."""
+    folder = tmp_path_factory.mktemp("source")
+    for path in tracked():
+        if path.relative_to(ROOT).parts[0] not in ("results", "tests"):
+            target = folder / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    for ignored in ("tests/test_x.py", "results/x.csv"):
+        (folder / ignored).parent.mkdir()
+        (folder / ignored).touch()
+    return folder
+
+
+def build(kind: str, source: Path, out: Path) -> Path:
+    """A wheel or an sdist, by the packages that are installed and without a network."""
+    ask = f"import sys; from setuptools import build_meta as b; b.build_{kind}(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", ask, out], cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = out.iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("wheel", source, tmp_path_factory.mktemp("wheel"))
+
+
+def content(wheel: Path) -> dict[str, bytes]:
+    """File → what is in it, but for the list of files and its hashes."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = [info.filename for info in archive.infolist() if not info.is_dir()]
+        assert len(set(names)) == len(names)
+        return {name: archive.read(name) for name in names if not name.endswith("RECORD")}
+
+
+def test_a_wheel_has_all_that_daar_reads_and_nothing_twice(wheel: Path) -> None:
+    packed = content(wheel)
+    own = {path.relative_to(ROOT).as_posix() for path in tracked()}
+    package = {name for name in own if name.startswith("daar/")}
+    parts = ("config", "profiles", "report", "resources", "rules", "schemas", "starter")
+    shared = {"Snakefile", "environment.yml"} | {
+        name for name in own if name.startswith(("baselines/", *(f"workflow/{part}/" for part in parts)))
+    }
+    expected = package | {f"daar/share/{name}" for name in shared}
+    assert {name for name in packed if ".dist-info/" not in name} == expected
+    for name in expected:
+        assert packed[name] == (ROOT / name.removeprefix("daar/share/")).read_bytes(), name
+    # nothing that is long enough to matter is there under two names
+    long = [text for text in packed.values() if len(text) > 200]
+    assert len(set(long)) == len(long)
+
+
+def test_an_sdist_makes_the_same_wheel(source: Path, wheel: Path, tmp_path: Path) -> None:
+    (tmp_path / "sdist").mkdir()
+    (tmp_path / "wheel").mkdir()
+    with tarfile.open(build("sdist", source, tmp_path / "sdist")) as archive:
+        names = {Path(*Path(name).parts[1:]).as_posix() for name in archive.getnames()}
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    assert not [name for name in names if name.startswith(("tests", "results", "benchmarks"))]
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    assert content(build("wheel", unpacked, tmp_path / "wheel")) == content(wheel)
+
+
+def test_an_editable_install_copies_nothing(source: Path, tmp_path: Path) -> None:
+    assert not [name for name in content(build("editable", source, tmp_path)) if "share" in name]
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Programs of an environment with the wheel in it, which sees the packages of this one but for daar."""
+    folder = tmp_path_factory.mktemp("installed") / "env"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    names = {"base": str(folder), "platbase": str(folder)}
+    site = Path(sysconfig.get_path("purelib", "venv", names))
+    # of a folder that a .pth file names no further .pth files are read, so none of an editable daar
+    (site / "packages.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    python = folder / "bin" / "python"
+    command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel]
+    subprocess.run(command, check=True)
+    return folder / "bin"
+
+
+def outside(installed: Path, *arguments: str, cwd: Path) -> str:
+    """What a program of that environment prints; nothing of this checkout is in its way."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [str(installed / arguments[0]), *arguments[1:]]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+PRUNE = """
+import daar, torch
+from torch import nn
+print(daar.__file__)
+torch.manual_seed(0)
+model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                      nn.Linear(8, 4))
+pruned = daar.prune(model, torch.randn(4, 3, 12, 12), macs_reduction=0.4, method="fpgm")
+print(pruned.model(torch.randn(4, 3, 12, 12)).shape)
+"""
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_works_outside_any_checkout(installed: Path, tmp_path: Path) -> None:
+    methods = outside(installed, "daar", "list", "methods", cwd=tmp_path)
+    assert {line.split()[0] for line in methods.splitlines()} == {"bn_scale", "daar", "fpgm", "hrank", "l1", "random"}
+    where, shape = outside(installed, "python", "-c", PRUNE, cwd=tmp_path).splitlines()
+    assert Path(where).is_relative_to(installed.parent)
+    assert shape == "torch.Size([4, 4])"
+    for name in ("demo", "paper"):
+        listed = outside(installed, "daar", "run", name, "--", "-n", "--quiet", "rules", cwd=tmp_path)
+        assert "This was a dry-run" in listed
+        assert re.search(r"^finetune +\d+$", listed, re.MULTILINE)
+    assert not any(tmp_path.glob("results/*"))
+
+
+@pytest.mark.slow
+def test_the_folder_to_start_from_runs_with_an_installed_wheel(installed: Path, tmp_path: Path) -> None:
+    outside(installed, "daar", "init", "mine", cwd=tmp_path)
+    short = "train={epochs: 2}", "finetune={epochs: 1}", "seeds=[0]"
+    said = outside(installed, "daar", "run", "suite.yaml", "--", "--config", *short, cwd=tmp_path / "mine")
+    assert re.search(r"^report: +results/mine/report\.html$", said, re.MULTILINE)
+    table = (tmp_path / "mine/results/mine/tables/digits-resnet20.md").read_text()
+    assert "My method (Author et al. 2026)" in table
+    again = outside(installed, "daar", "run", "suite.yaml", "-n", "--", "--config", *short, cwd=tmp_path / "mine")
+    assert "Nothing to be done" in again

@@ -30,7 +30,7 @@ class Method:
     Attributes:
         name: the folder's name, or `daar`.
         code: the module to import.
-        rule: its Snakemake rule.
+        rule: its Snakemake rule, absolute: Snakemake takes a relative path to start from the file that includes it.
         info: the keyword arguments of its INFO, as written.
         scores: the options of its score(), or None where a rule of its own brings the importance.
         plans: the options of its plan(), or None without a policy of its own.
@@ -179,7 +179,7 @@ def _read(name: str, code: Path) -> Method:
     return Method(
         name=name,
         code=code,
-        rule=code.parent / "rule.smk",
+        rule=code.parent.resolve() / "rule.smk",
         info=info,
         scores=options.get("score"),
         plans=options.get("plan"),

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -62,31 +62,35 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         Its exit code; 130, 143 or 129 after a SIGINT, SIGTERM or SIGHUP.
     """
-    process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, process_group=0)
-    with _passing_on(process) as received:
-        code = process.wait()
+    started: list[subprocess.Popen[bytes]] = []
+    received: list[int] = []
+
+    def pass_on(number: int, _: FrameType | None = None) -> None:
+        received.append(number)
+        for process in started:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.killpg(process.pid, number)
+
+    with _handled_by(pass_on):
+        # nothing is asked for, and a group that is not the terminal's would be stopped when it reads there
+        started.append(subprocess.Popen(arguments, stdin=subprocess.DEVNULL, process_group=0))
+        if received:  # while it was started
+            pass_on(received[0])
+        code = started[0].wait()
     if received:
         return 128 + received[0]
     return code if code >= 0 else 128 - code
 
 
 @contextlib.contextmanager
-def _passing_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """Send the process's group every signal that comes here; yields their numbers."""
-    received: list[int] = []
-
-    def pass_on(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        with contextlib.suppress(ProcessLookupError):  # it has just ended
-            os.killpg(process.pid, number)
-
-    # what this process was told to ignore stays ignored
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Signals go to a handler, but for those that this process was told to ignore; put back in the end."""
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     watched = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
     for number in watched:
-        signal.signal(number, pass_on)
+        signal.signal(number, handler)
     try:
-        yield received
+        yield
     finally:
         for number, old in watched.items():
             signal.signal(number, old)

@@ -1,0 +1,86 @@
+"""The folder that `daar init` writes can be run at once, and nothing is overwritten or half written."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from daar.cli.main import main
+from daar.errors import InputError
+from daar.run import starter
+from daar.storage.bundled import BASELINES
+from daar.suite import reading
+from tests.workflow.test_dag import dry_run, expected
+
+METHOD = {"method.py", "rule.smk", "references.bib"}
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_is_written_is_a_valid_suite_with_the_template_as_its_method(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "a" / "b"
+    main(["init", str(folder)])
+    listed = capsys.readouterr().out.splitlines()
+    assert files(folder) == {"suite.yaml", "README.md", *(f"methods/my_method/{name}" for name in METHOD)}
+    assert {str(folder / name) for name in files(folder)} == set(listed[:-1])
+    assert listed[-1] == f"Next: cd {folder} && daar run suite.yaml"
+    for name in METHOD:
+        assert (folder / "methods/my_method" / name).read_bytes() == (BASELINES / "_template" / name).read_bytes()
+
+    monkeypatch.chdir(folder)
+    suite = reading.load(Path("suite.yaml"))
+    assert [variant.method for variant in suite.variants] == ["my_method", "l1", "random"]
+    jobs = {rule: count for rule, count in expected(suite).items() if rule not in ("explain", "attention", "total")}
+    assert dry_run("--configfile", "suite.yaml", cwd=folder) == {**jobs, "total": sum(jobs.values())}
+
+
+def test_an_empty_folder_is_filled_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = tmp_path.stat().st_ino
+    starter.write(Path())
+    assert "suite.yaml" in files(tmp_path)
+    assert tmp_path.stat().st_ino == before
+
+
+def test_what_is_written_can_be_edited(tmp_path: Path) -> None:
+    starter.write(tmp_path / "mine")
+    for path in (tmp_path / "mine").rglob("*"):
+        assert path.stat().st_mode & stat.S_IWUSR
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_nothing_is_overwritten(tmp_path: Path, is_file: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = tmp_path / "taken" if is_file else tmp_path / "taken" / "notes"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("mine")
+    with pytest.raises(SystemExit, match="2"):
+        main(["init", str(tmp_path / "taken")])
+    err = capsys.readouterr().err
+    assert err.startswith("daar: error: ")
+    assert err.count("\n") == 1
+    assert files(tmp_path) == {str(kept.relative_to(tmp_path))}
+
+
+@pytest.mark.parametrize("was_there", [True, False])
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, was_there: bool) -> None:
+    folder = tmp_path / "mine"
+    if was_there:
+        folder.mkdir()
+    copied = []
+
+    def full(source: Path, target: Path) -> None:
+        copied.append(source)
+        if len(copied) == 3:
+            raise OSError(28, os.strerror(28))
+        target.write_bytes(source.read_bytes())
+
+    monkeypatch.setattr("daar.run.starter.shutil.copyfile", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        starter.write(folder)
+    assert folder.exists() == was_there
+    assert files(tmp_path) == set()
