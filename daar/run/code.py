@@ -86,7 +86,7 @@ def of_setting(suite: Suite, setting: Setting) -> tuple[str, ...]:
 
 def of(
     stage: str, *, network: str | None = None, method: Method | None = None, policy: str | None = None,
-    methods_dirs: tuple[Path, ...] = (), sources: Sources = HERE,
+    methods_dirs: tuple[Path, ...] = (), sources: Sources | None = None,
 ) -> str:  # fmt: skip
     """A hash of all that defines the result of a stage but its inputs and options; 12 digits.
 
@@ -96,22 +96,26 @@ def of(
         method: the setting's.
         policy: the setting's, by name.
         methods_dirs: further folders of methods, which may bring the policy.
-        sources: whose code counts: this one's, or another checkout's.
+        sources: of another checkout, whose code counts instead of this one's.
 
     Raises:
         ValueError: the other checkout has no such function.
     """
-    entries, files = _defined_by(stage, network, method, policy, methods_dirs)
-    if sources is not HERE:
-        entries = tuple(_there(entry, sources.root) for entry in entries)
-        files = tuple(Path(_there(str(file), sources.root)) for file in files)
-    return sources.code_hash(entries, files)
+    entries, files = defined_by(stage, network=network, method=method, policy=policy, methods_dirs=methods_dirs)
+    if sources is None:
+        return HERE.code_hash(entries, files)
+    there = [Path(_there(str(file), sources.root)) for file in files]
+    return sources.code_hash([_there(entry, sources.root) for entry in entries], there)
 
 
-def _defined_by(
-    stage: str, network: str | None, method: Method | None, policy: str | None, methods_dirs: tuple[Path, ...]
-) -> tuple[tuple[str, ...], tuple[Path, ...]]:
-    """Entries and files."""
+def defined_by(
+    stage: str, *, network: str | None = None, method: Method | None = None, policy: str | None = None,
+    methods_dirs: tuple[Path, ...] = (),
+) -> tuple[tuple[str, ...], tuple[Path, ...]]:  # fmt: skip
+    """The functions that make a stage's result, as `Sources` takes them, and the files of daar's own that it reads.
+
+    Arguments as of `of`.
+    """
     defined = STAGES[stage]
     entries, files = [*defined.entries], [file for path in defined.data for file in _files(path)]
     if network is not None:

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from snakemake.iocontainers import Wildcards
 
+from daar.code.sources import Sources
+from daar.run import code as stages_code
 from daar.run import reuse
 from daar.run.dag import Dag
-from daar.storage import bundled, provenance
+from daar.storage import bundled
 from daar.suite import figures, reading
 from tests.run.test_reuse import keep_one
 
@@ -165,7 +167,7 @@ def test_a_job_works_out_no_hash() -> None:
     assert re.fullmatch("[0-9a-f]{12}", Dag(suite).code("train")(cell()))
 
 
-def test_code_follows_the_setting_s_method_policy_and_network(tmp_path: Path) -> None:
+def test_code_follows_the_setting_s_method_policy_and_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "mine"
     shutil.copytree(bundled.ROOT / "baselines" / "l1", folder)
     code = folder / "method.py"
@@ -179,13 +181,14 @@ def test_code_follows_the_setting_s_method_policy_and_network(tmp_path: Path) ->
 
     given = [("mine", "uniform"), ("l1", "own"), ("l1", "uniform")]
     before = [hashes(*one) for one in given]
-    code.write_text(code.read_text() + "ANOTHER = 1\n")
-    provenance.forget()
+    assert code.read_text().count(".abs()") == code.read_text().count("return {}") == 1
+    code.write_text(code.read_text().replace(".abs()", ".square()").replace("return {}", "return {'conv1': 1}"))
+    monkeypatch.setattr(stages_code, "HERE", Sources(bundled.PACKAGE.parent))
     changed = [
         {stage for stage, value in hashes(*one).items() if value != old[stage]}
         for one, old in zip(given, before, strict=True)
     ]
-    assert changed == [{"score", "plan", "explain", "stability"}, {"plan"}, set()]
+    assert changed == [{"score", "explain", "stability"}, {"plan"}, set()]
     other = dag.code("finetune")(cell(network="vgg16_bn"))
     assert other != before[0]["finetune"]
     # a param of rules without wildcards

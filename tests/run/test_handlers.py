@@ -9,7 +9,7 @@ import pytest
 
 from daar.cluster import slurm, watching
 from daar.errors import InputError
-from daar.run import preflight, handlers
+from daar.run import handlers, preflight
 from daar.run.dag import Dag
 from daar.suite import reading
 from tests.run.test_reuse import SMALL, keep_one, make

@@ -8,7 +8,7 @@ import pytest
 
 from daar.cli.main import main
 from daar.errors import InputError
-from daar.run import starter
+from daar.run import init
 from daar.storage.bundled import BASELINES
 from daar.suite import reading
 from tests.workflow.test_dag import dry_run, expected
@@ -42,13 +42,13 @@ def test_what_is_written_is_a_valid_suite_with_the_template_as_its_method(
 def test_an_empty_folder_is_filled_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     before = tmp_path.stat().st_ino
-    starter.write(Path())
+    init.write(Path())
     assert "suite.yaml" in files(tmp_path)
     assert tmp_path.stat().st_ino == before
 
 
 def test_what_is_written_can_be_edited(tmp_path: Path) -> None:
-    starter.write(tmp_path / "mine")
+    init.write(tmp_path / "mine")
     for path in (tmp_path / "mine").rglob("*"):
         assert path.stat().st_mode & stat.S_IWUSR
 
@@ -79,8 +79,8 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             raise OSError(28, os.strerror(28))
         target.write_bytes(source.read_bytes())
 
-    monkeypatch.setattr("daar.run.starter.shutil.copyfile", full)
+    monkeypatch.setattr("daar.run.init.shutil.copyfile", full)
     with pytest.raises(InputError, match="No space left on device"):
-        starter.write(folder)
+        init.write(folder)
     assert folder.exists() == was_there
     assert files(tmp_path) == set()
