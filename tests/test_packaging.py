@@ -155,7 +155,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     # of a folder that a .pth file names no further .pth files are read, so none of an editable daar
     (site / "packages.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     python = folder / "bin" / "python"
-    command = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel]
+    install = ["install", "--quiet", "--no-deps", "--no-index", str(wheel)]
+    command = [sys.executable, "-m", "pip", "--python", str(python), *install]
     subprocess.run(command, check=True)
     return folder / "bin"
 

@@ -139,7 +139,8 @@ def _of_policy(policy: str, methods_dirs: tuple[Path, ...]) -> tuple[list[Path],
 def _of_method(method: Method, functions: tuple[str, ...]) -> list[str]:
     """Entries of a method; of one that is a program of its own everything in its folder's Python files."""
     if method.scores is not None:
-        return [f"{method.code}:{function}" for function in functions]
+        has = {"score": True, "explain": method.explains}
+        return [f"{method.code}:{function}" for function in functions if has[function]]
     return [f"{file}:*" for file in method.sources] if functions else []
 
 

@@ -167,7 +167,7 @@ def test_dense_and_slim_are_not_swapped(
         model, about = load(folder)
         return (nn.Sequential(Slow(), model) if folder == dense else model), about
 
-    monkeypatch.setattr(stage.checkpoint, "load", slowed)
+    monkeypatch.setattr(checkpoint, "load", slowed)
     measured = stage.latency(
         folder=slim,
         against=dense,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from daar import models
+from daar.code.sources import Sources
 from daar.methods import discovery
 from daar.run import code
 from daar.storage import bundled
@@ -60,6 +61,7 @@ def test_files_and_folders_count_by_their_content(tmp_path: Path, monkeypatch: p
 
     def hashed(*data: Path) -> str:
         monkeypatch.setitem(code.STAGES, "ledger", code.Stage(own, data=data))
+        monkeypatch.setattr(code, "HERE", Sources(bundled.PACKAGE.parent))  # which reads a file once
         return code.of("ledger")
 
     seen = [hashed(), hashed(file), hashed(folder), hashed(file, folder)]

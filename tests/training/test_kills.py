@@ -19,6 +19,7 @@ from daar.training import engine
 from daar.training.batches import Data
 from daar.training.interrupts import Interrupted
 from daar.training.recipe import Recipe
+from daar.training.steps import Steps
 from tests.training.killed_training import WAYS
 
 CPU = torch.device("cpu")
@@ -81,7 +82,7 @@ def test_a_signal_ends_the_step_saves_and_goes_on_bit_for_bit(
     recipe, file = Recipe(epochs=2, lr=0.05, batch_size=256, precision="float32"), tmp_path / "resume.safetensors"
     undisturbed, interrupted = fresh(), fresh()
     expected = engine.fit(undisturbed, data, recipe, 0, CPU, say=lambda _: None)
-    steps = engine.Steps.__call__
+    steps = Steps.__call__
     calls: list[int] = []
 
     def counted(self: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
@@ -91,7 +92,7 @@ def test_a_signal_ends_the_step_saves_and_goes_on_bit_for_bit(
         return steps(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine.Steps, "__call__", counted)
+        patch.setattr(Steps, "__call__", counted)
         with pytest.raises(
             Interrupted, match=rf"{sent.name}: saved after epoch 2, step 2 of 5; the same command goes on"
         ):
