@@ -81,7 +81,8 @@ def test_a_method_is_given_its_options_and_the_seed_but_not_those_of_its_plan(te
 def test_a_score_is_asked_for_every_conv_that_may_be_pruned() -> None:
     scores = score(network(), batch(), graph(), discovery.get("l1"), {}, 0)
     assert importance.widths(graph()) == {"0": 8, "2": 6}
-    expected = {name: network().get_submodule(name).weight.detach().abs().sum((1, 2, 3)) for name in ("0", "2")}
+    weights = {name: network().get_parameter(f"{name}.weight").detach() for name in ("0", "2")}
+    expected = {name: weight.abs().sum((1, 2, 3)) for name, weight in weights.items()}
     assert set(scores) == set(expected)
     assert all(torch.equal(scores[name], vector) for name, vector in expected.items())
 
