@@ -99,6 +99,24 @@ def test_a_method_that_cannot_be_used_is_refused(code: str, said: str, tmp_path:
         score(network(), batch(), graph(), discovery.get("telling", [folder(tmp_path, code)]), {}, 0)
 
 
+def test_a_scope_without_groups_is_refused_and_the_other_named() -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+            self.head = nn.Linear(8, 5)
+
+        def forward(self, x: Tensor) -> Any:
+            x = self.first(x)
+            return self.head((x + self.second(x)).mean((2, 3)))
+
+    residual = graph_of(Residual(), (3, 8, 8))
+    ones = {name: torch.ones(width) for name, width in importance.widths(residual).items()}
+    with pytest.raises(InputError, match=r"no group is of scope 'inner': .* Take scope 'all'"):
+        uniform_plan(residual, ones, "inner", 0.3)
+    assert [group.size for group in uniform_plan(residual, ones, "all", 0.3).groups] == [8]
+
+
 def test_options_of_a_plan_go_to_the_method_s_own_policy_and_the_loss_is_made_once_if_at_all(tmp_path: Path) -> None:
     extra = [folder(tmp_path)]
     telling, made = discovery.get("telling", extra), []
