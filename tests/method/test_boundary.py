@@ -77,6 +77,10 @@ def test_eta_squared_leaves_dead_channels_out() -> None:
     labels = torch.tensor([0, 0, 1, 1])
     assert boundary().eta_squared(torch.tensor([[1.0, 5], [1, 5], [3, 5], [3, 5]]), labels) == 1.0
     assert boundary().eta_squared(torch.ones(4, 2), labels) == 0.0
+    # a channel is live however little it varies: a ratio of variances knows no unit
+    assert boundary().eta_squared(1e-3 * torch.tensor([[1.0, 1], [1, 1], [3, 2], [3, 1]]), labels) == pytest.approx(
+        2 / 3
+    )
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=8))

@@ -46,6 +46,13 @@ def test_equal_scores_are_equal_shares(value: float) -> None:
     assert group_importance((group(4),), {"a": torch.full((4,), value)})["a"].tolist() == [0.25] * 4
 
 
+def test_a_member_of_zeros_counts_as_equal_shares() -> None:
+    """By hand: the mean of 1/2, 1/2 and 1/4, 3/4."""
+    scores = {"a": torch.zeros(2), "b": torch.tensor([1.0, 3.0])}
+    found = group_importance((group(2, a=[0, 1], b=[0, 1]),), scores)["a"]
+    assert np.allclose(found, [3 / 8, 5 / 8], rtol=1e-12)
+
+
 def test_a_member_counts_only_for_the_channels_it_makes() -> None:
     """Sides of a concatenation, (0.5, 0.5) and (1, 0), under a conv of (0.1, 0.2, 0.3, 0.4): means, over their sum."""
     joined = group(4, a=[0, 1], b=[2, 3], c=[0, 1, 2, 3])
@@ -88,6 +95,13 @@ def test_scores_that_break_the_contract_are_refused(scores: dict[str, Any], mess
     check({"a": torch.ones(2)}, {"a": 2}, "x")
     with pytest.raises(InputError, match=message):
         check(scores, {"a": 2}, "x")
+
+
+def test_the_first_of_several_wrong_layers_is_named() -> None:
+    with pytest.raises(InputError, match="scores no layer 'a'"):
+        check({}, {"b": 2, "a": 2}, "x")
+    with pytest.raises(InputError, match="scores 'a', which"):
+        check({"b": torch.ones(2), "a": torch.ones(2)}, {}, "x")
 
 
 def test_of_equals_the_lower_index_is_removed_first() -> None:

@@ -64,6 +64,7 @@ FREE: dict[str, tuple[Callable[..., Any], int, list[int]]] = {
     "slice behind an ellipsis": (lambda m, x: head(m, m.a(x)[..., 1:, ::2]), 6, []),
     "pad in space": (lambda m, x: head(m, F.pad(m.a(x), (1, 0, 2, 1))), 6, []),
     "pad of channels": (lambda m, x: head(m, F.pad(m.c(x), (0, 0, 0, 0, 1, 3)) + m.a(x)), 6, [2, 3, 4, 5]),
+    "pad of channels behind": (lambda m, x: head(m, F.pad(m.c(x), (0, 0, 0, 0, 0, 4)) + m.a(x)), 6, [2, 3, 4, 5]),
     "flatten of written size": (lambda m, x: m.wide(m.a(x).view(-1, 384)), 6, [0, 1, 2, 3, 4, 5]),
     "flatten of computed size": (lambda m, x: m.wide(m.a(x).reshape(x.size(0), -1)), 6, []),
     "excitation with linear layers": (lambda m, x: head(m, m.excite(m.a(x))), 6, []),

@@ -81,8 +81,8 @@ def test_a_method_is_given_its_options_and_the_seed_but_not_those_of_its_plan(te
 def test_a_score_is_asked_for_every_conv_that_may_be_pruned() -> None:
     scores = score(network(), batch(), graph(), discovery.get("l1"), {}, 0)
     assert importance.widths(graph()) == {"0": 8, "2": 6}
-    weights = network().state_dict()
-    expected = {name: weights[f"{name}.weight"].abs().sum((1, 2, 3)) for name in ("0", "2")}
+    weights = {name: network().get_parameter(f"{name}.weight").detach() for name in ("0", "2")}
+    expected = {name: weight.abs().sum((1, 2, 3)) for name, weight in weights.items()}
     assert set(scores) == set(expected)
     assert all(torch.equal(scores[name], vector) for name, vector in expected.items())
 
@@ -97,6 +97,24 @@ def test_a_score_is_asked_for_every_conv_that_may_be_pruned() -> None:
 def test_a_method_that_cannot_be_used_is_refused(code: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
         score(network(), batch(), graph(), discovery.get("telling", [folder(tmp_path, code)]), {}, 0)
+
+
+def test_a_scope_without_groups_is_refused_and_the_other_named() -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+            self.head = nn.Linear(8, 5)
+
+        def forward(self, x: Tensor) -> Any:
+            x = self.first(x)
+            return self.head((x + self.second(x)).mean((2, 3)))
+
+    residual = graph_of(Residual(), (3, 8, 8))
+    ones = {name: torch.ones(width) for name, width in importance.widths(residual).items()}
+    with pytest.raises(InputError, match=r"no group is of scope 'inner': .* Take scope 'all'"):
+        uniform_plan(residual, ones, "inner", 0.3)
+    assert [group.size for group in uniform_plan(residual, ones, "all", 0.3).groups] == [8]
 
 
 def test_options_of_a_plan_go_to_the_method_s_own_policy_and_the_loss_is_made_once_if_at_all(tmp_path: Path) -> None:
