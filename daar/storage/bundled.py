@@ -1,4 +1,4 @@
-"""Where what comes with daar lies: the checkout that this package is part of, else its installed copy of it.
+"""Paths of the files that come with daar: in the checkout of this package, else in its installed copy.
 
 Both have the same layout: Snakefile, environment.yml, workflow/, baselines/.
 """
