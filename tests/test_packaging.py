@@ -46,6 +46,15 @@ def test_every_requirement_is_pinned_for_every_system() -> None:
             assert "sys_platform == 'linux'" in pin, f"{pin} would be asked for on macOS"
 
 
+def test_a_set_up_for_the_cpu_leaves_out_what_is_cuda_s() -> None:
+    patterns = re.findall(r"^(?:TORCH|CUDA) +:= (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    left_out = {pin for pin in pins() if any(re.search(pattern, pin) for pattern in patterns)}
+    # CUDA's libraries are the packages that are wanted on Linux alone
+    assert left_out == {pin for pin in pins() if pin.endswith("sys_platform == 'linux'")} | {
+        pin for pin in pins() if pin.startswith(("torch==", "torchvision=="))
+    }
+
+
 def tracked() -> list[Path]:
     command = ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard"]
     listed = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -155,9 +164,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     # of a folder that a .pth file names no further .pth files are read, so none of an editable daar
     (site / "packages.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     python = folder / "bin" / "python"
-    install = ["install", "--quiet", "--no-deps", "--no-index", str(wheel)]
-    command = [sys.executable, "-m", "pip", "--python", str(python), *install]
-    subprocess.run(command, check=True)
+    pip = (sys.executable, "-m", "pip", "--python", python)
+    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
     return folder / "bin"
 
 
