@@ -50,6 +50,7 @@ lint: $(STAMP)
 	$(BIN)/snakefmt --check Snakefile workflow baselines daar
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
+	$(BIN)/lint-imports pyproject.toml
 
 test: lint ## what CI runs: linters, types, unit and end-to-end tests
 	$(BIN)/pytest
@@ -57,7 +58,7 @@ test: lint ## what CI runs: linters, types, unit and end-to-end tests
 test-full: lint ## the same, with the long forms
 	$(BIN)/pytest -m ""
 
-lock: $(STAMP) ## resolve the pins anew: requirements.lock and environment.yml
+lock: $(STAMP) ## resolve the pins again: requirements.lock and environment.yml
 	$(BIN)/python workflow/scripts/lock.py
 
 clean: ## remove all outputs of runs (keeps results/reference and .venv)
