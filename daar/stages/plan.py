@@ -65,17 +65,8 @@ def plan(
         return CalibrationLoss(model.to(device), graph, batch.to(device))
 
     made = plan_by_policy(
-        graph,
-        importances,
-        method,
-        policy,
-        options=options,
-        make_loss=calibration_loss,
-        scope=scope,
-        target=target,
-        round_to=round_to,
-        network=about.network,
-        methods_dirs=methods_dirs,
-    )
+        graph, importances, method, policy, options=options, make_loss=calibration_loss, scope=scope, target=target,
+        round_to=round_to, network=about.network, methods_dirs=methods_dirs,
+    )  # fmt: skip
     plans.save(out, made)
     return made

@@ -228,6 +228,7 @@ def test_the_scalar_is_the_largest_within_the_target() -> None:
     cumulative = rates().Cumulative(groups, shares)
     grid = [t for t in np.linspace(0, 1, 20001) if macs(cumulative.counts(float(t))) <= budget]
     counts = daar().plan(groups, shares, budget, macs=macs, loss=no_loss, adjust=False)
+    assert macs(counts) <= budget
     assert all(counts[name] >= kept for name, kept in cumulative.counts(float(grid[-1])).items())
 
 
