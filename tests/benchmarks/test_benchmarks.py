@@ -191,14 +191,14 @@ class Others:
         return Side(mark, work)
 
 
-def test_a_round_waits_for_others_and_is_taken_again_where_they_disturb_it() -> None:
+def test_a_round_waits_for_others_and_is_repeated_if_they_disturb_it() -> None:
     others = Others(2, 3, 6)
     result = measure(fake("pair", others.side("A"), others.side("B")), OPTIONS, 2, others.clock, others.quiet(10))
     # warm-up, a wait of three seconds, a round that is disturbed in its second half, and two that are not
     assert others.clock.log == "AB...AB.AB.AB"
     assert result.repeated == 1
     assert len(result.ours.windows) == 2
-    assert "other programs were at work: 1 of its rounds" in output.markdown(RUN, [result])
+    assert "other programs were running: 1" in output.markdown(RUN, [result])
 
 
 def test_patience_comes_to_an_end() -> None:

@@ -210,7 +210,7 @@ def test_a_damaged_file_is_named(write: Callable[[Any], Any], content: Any, said
 
 def test_importing_is_light() -> None:
     code = (
-        "import sys; from daar.training import recipes; published_recipes.find();"
+        "import sys; from daar.training import published_recipes; published_recipes.find();"
         "heavy = {'torch', 'numpy'} & set(sys.modules); sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
