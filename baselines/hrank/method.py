@@ -15,7 +15,7 @@ INFO = MethodInfo(
     policy="uniform",
     deviations=(
         "one-shot, then tuned once, as the authors' HRankPlus; the paper prunes and tunes layer by layer",
-        "the suite's calibration images; the authors' code draws augmented ones anew for every layer",
+        "the suite's calibration images; the authors' code draws new augmented ones for every layer",
         "one ratio for all layers by default; the paper sets ratios by hand",
     ),
 )

@@ -111,7 +111,7 @@ class Scope:
         kind: a comprehension's and a lambda's are functions too.
         bindings: of what stands in it.
         outer: the scope around it; None of a module.
-        parameters: bound besides.
+        parameters: also bound.
     """
 
     kind: Literal["module", "class", "function"]

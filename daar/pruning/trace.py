@@ -137,7 +137,7 @@ def map_node(conv: fx.Node, modules: dict[str, nn.Module]) -> tuple[fx.Node, fx.
 
     That is the ReLU of the stem and of the first conv of a residual block, and for the last conv of a block the
     ReLU behind the addition, as HRank hooks them (docs/protocol.md). Where BN and activation come before the convs
-    (DenseNet), it is the next layer's activation, which may hold the channels of others besides.
+    (DenseNet), it is the next layer's activation, which may also hold the channels of others.
 
     Returns:
         The node, and the BN in front of it where that is the next layer's: it knows where the conv's channels lie.

@@ -230,7 +230,7 @@ _COLUMNS = [
 
 def markdown(ledger: Ledger, titles: Mapping[str, str], deviations: Mapping[str, Sequence[str]]) -> str:
     """The ledger as a page. Arguments as for `write_ledger`."""
-    head = "# Ledger: our numbers beside the published ones"
+    head = "# Ledger: our numbers next to the published ones"
     if not ledger.entries:
         return f"{head}\n\nNo published result has a counterpart in this suite.{_left_out(ledger)}\n"
     verdicts = Counter(entry.verdict for entry in ledger.entries)
@@ -285,7 +285,7 @@ def _notes(ledger: Ledger, titles: Mapping[str, str], deviations: Mapping[str, S
         "Δ is pruned − dense, in points, computed from the published accuracies; *printed* where the source gives the "
         "difference alone, or another one. Ours is taken per seed; in brackets its 95 % interval (Student's t).",
         f"Within tolerance: the two Δ differ by at most {TOLERANCE:g} points. Not comparable: a rule says that they "
-        "cannot be held against each other, whatever their difference. The dense accuracies may differ by "
+        "cannot be compared with each other, whatever their difference. The dense accuracies may differ by "
         f"{BASE_POINTS:g} point, the MACs removed by {MACS_POINTS:g} points.",
         *(
             f"How {escape(titles.get(name, name))} differs from its source: {escape('; '.join(deviations[name]))}."

@@ -31,7 +31,7 @@ _NOTES = (
     "FLOPs mean MACs. Counting: *slim* is a really slim network, *masked* one whose filters are zeroed and counted "
     "by a rule of the source's own; thop adds BN. Sources do not count alike: do not rank by single points.",
     "Kind: the paper, a page of its authors, or a table of others (secondary). *Best of test*: the epoch with the best "
-    "accuracy on the test images. The CSV file beside this one has all columns and the remarks.",
+    "accuracy on the test images. The CSV file next to this one has all columns and the remarks.",
 )
 
 

@@ -19,7 +19,7 @@ from daar.report.names import pair_title, row_title
 from daar.report.setting_files import setting_files
 
 _ROW_INCHES = 0.24
-_ROOMY = 8  # up to so many variants the numbers have room next to their labels
+_ROOMY = 8  # up to this number of variants the figures have room next to their labels
 _DARK = 0.55  # above it numbers are white
 
 Scores = dict[str, Any]  # layer → (c_out,)

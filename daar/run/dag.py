@@ -135,7 +135,7 @@ class Dag:
         return [f"{self.results}/{path}/{name}" for path in self.settings]
 
     def figure_inputs(self, kind: str) -> list[str]:
-        """The files that a kind of figure reads besides results.csv."""
+        """The files that a kind of figure reads in addition to results.csv."""
         if kind == "pruning-ratios":
             planned = (path for path, setting in self.settings.items() if not _is_scratch(setting))
             return [f"{self.results}/{path}/plan.json" for path in planned]

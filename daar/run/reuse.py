@@ -78,17 +78,17 @@ def _files(setting: Setting) -> tuple[str, ...]:
 
 
 def _read(file: Path) -> Any:
-    """A record, held against the plan beside it, where there is one."""
+    """A record, compared with the plan next to it, where there is one."""
     record = files.read_json(file, "a kept record")
     validate(record, "record", str(file), _REMEDY)
-    beside = file.with_name("plan.json")
-    if beside.exists():
-        plan = files.read_json(beside, "a kept plan")
-        validate(plan, "plan", str(beside), _REMEDY)
+    plan_file = file.with_name("plan.json")
+    if plan_file.exists():
+        plan = files.read_json(plan_file, "a kept plan")
+        validate(plan, "plan", str(plan_file), _REMEDY)
         macs = record["macs"]["slim_closed_form"]
         if plan["macs"] != macs:
             raise InputError(
-                f"{beside} should be the plan of {file.name} beside it, which is of {macs:,} MACs, but leaves "
+                f"{plan_file} should be the plan of {file.name} next to it, which is of {macs:,} MACs, but leaves "
                 f"{plan['macs']:,}. {_REMEDY}"
             )
     return record
@@ -100,10 +100,10 @@ def take(file: Path, base: Path, out: Path) -> None:
     Args:
         file: the kept record.json.
         base: the run's dense network.
-        out: record.json to be; plan.json comes to lie beside it.
+        out: record.json to be; plan.json is written next to it.
 
     Raises:
-        InputError: it is of another network, or damaged, or the plan beside it is of something else.
+        InputError: it is of another network, or damaged, or the plan next to it is of something else.
     """
     record = _read(file)
     here = files.read_json(base / "model.json", "a checkpoint")["weights_sha256"]
@@ -120,7 +120,7 @@ def take(file: Path, base: Path, out: Path) -> None:
 def keep(suite: Suite, results: Path, reference: Path = REFERENCE) -> Mapping[str, int]:
     """Copy what is finished of a suite to `<reference>/<suite>`: records with their plans, tables, figures and page.
 
-    `environment.json` beside them says on which machines and with which packages and commits the records were made.
+    `environment.json` next to them says on which machines and with which packages and commits the records were made.
 
     Returns:
         How many records were there, and how many the suite has settings.
@@ -134,7 +134,7 @@ def keep(suite: Suite, results: Path, reference: Path = REFERENCE) -> Mapping[st
         raise InputError(f"{source} should hold records to keep, but no setting has one. Run the suite first.")
     settings = [Path(setting.path, name) for setting in finished for name in _files(setting)]
     if absent := [path for path in settings if not (source / path).exists()]:
-        raise InputError(f"{source / absent[0]} should lie beside its record, but does not. Run the suite again.")
+        raise InputError(f"{source / absent[0]} should be next to its record, but is not. Run the suite again.")
     environments = _environments(_read(source / setting.path / "record.json") for setting in finished)
     there = [Path(name) for name in _KEPT if (source / name).exists()]
     there += [path.relative_to(source) for name in _KEPT_FOLDERS for path in sorted((source / name).glob("*"))]

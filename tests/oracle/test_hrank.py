@@ -64,7 +64,7 @@ def test_ranks_of_a_residual_network_are_numpy_s() -> None:
 
 @pytest.mark.parametrize("batch_size", [128, 8])
 def test_the_published_loop_gives_the_same_scores_and_keeps_the_same_filters(batch_size: int) -> None:
-    """The loop that `daar bench` times. Its running mean is exact in float32 for these numbers of images."""
+    """The loop that `python -m benchmarks` times. Its running mean is exact in float32 for these numbers of images."""
     torch.manual_seed(0)
     model, pictures = enliven(ResNet(2, 10)), images(16)
     graph = channel_graph(model, pictures[:1])

@@ -16,7 +16,7 @@ function filter() {
   for (const row of document.querySelectorAll("tr[data-target]")) {
     row.hidden = Boolean(wanted("target") && row.dataset.target && row.dataset.target !== wanted("target"));
   }
-  window.dispatchEvent(new Event("resize")); // a plot that was hidden takes its width anew
+  window.dispatchEvent(new Event("resize")); // a plot that was hidden takes its width now
 }
 document.querySelector(".filters").addEventListener("change", filter);
 
