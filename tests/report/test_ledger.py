@@ -235,7 +235,7 @@ def test_digits_have_a_ledger_that_says_so(tmp_path: Path) -> None:
     digits = [row | {"dataset": "digits", "network": "resnet20"} for row in L1]
     page, table = written(tmp_path, digits)
     assert page == (
-        "# Ledger: our numbers beside the published ones\n\nNo published result has a counterpart in this suite.\n"
+        "# Ledger: our numbers next to the published ones\n\nNo published result has a counterpart in this suite.\n"
     )
     assert table.empty
     assert {"verdict", "reasons", "delta_difference", "published_delta"} <= set(table.columns)
