@@ -12,6 +12,7 @@ from typing import Any
 from daar.cli import options
 from daar.data import datasets, pack_files
 from daar.storage import files
+from daar.suite import paths
 
 
 def add_commands(subparsers: Any) -> None:
@@ -38,7 +39,7 @@ def prepare_data(a: Namespace) -> None:
     from daar.data import loading
 
     dataset = datasets.get(a.dataset)
-    out = a.out or Path("results/data") / a.dataset
+    out = a.out or Path(paths.PACKS) / a.dataset
     loading.prepare(
         dataset, out, data_root=a.data_root, source=a.source, download=a.download, verify=a.verify,
         skip_corrupt=a.skip_corrupt,

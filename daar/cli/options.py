@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from daar.device.gpu import DEVICES, SLOTS
+from daar.suite import paths
 from daar.training.recipe import PRECISIONS, SCHEDULES, Recipe
 
 _CHOICES = {"schedule": SCHEDULES, "precision": PRECISIONS}
@@ -61,13 +62,13 @@ def add_data_root(command: Any) -> None:
 def add_results(command: Any) -> None:
     """The folder of results."""
     words = "folder of all results (default: results)"
-    command.add_argument("--results", type=Path, default=Path("results"), help=words)
+    command.add_argument("--results", type=Path, default=Path(paths.RESULTS), help=words)
 
 
 def add_packs(command: Any) -> None:
     """The folder of packed datasets."""
     words = "folder of the packed datasets (default: results/data)"
-    command.add_argument("--packs", type=Path, default=Path("results/data"), help=words)
+    command.add_argument("--packs", type=Path, default=Path(paths.PACKS), help=words)
 
 
 def add_images(command: Any, *, calibration: bool = False) -> None:

@@ -15,7 +15,7 @@ from daar.device import gpu
 from daar.errors import InputError
 from daar.run import init as new_folder
 from daar.run import start
-from daar.suite import reading
+from daar.suite import paths, reading
 
 
 def add_commands(subparsers: Any) -> None:
@@ -53,7 +53,7 @@ def run(a: Namespace) -> None:
     found = reading.load(file)
     dry = ["--dry-run"] if a.dry_run else []
     code = start.run(start.command(file, cores, [*dry, *a.snakemake]))
-    results = Path("results") / found.name
+    results = Path(paths.RESULTS) / found.name
     if code == 0 and not a.dry_run and (results / "report.html").exists():
         print(where(results))
     sys.exit(code)

@@ -99,7 +99,7 @@ class Group:
 
     @functools.cached_property
     def reserves(self) -> tuple[tuple[frozenset[int], int], ...]:
-        """Sets of indices, smaller ones first, and how many of each must stay in addition to those of the sets before it.
+        """Sets of indices, smaller ones first, and how many of each must stay, those of earlier sets not counted.
 
         So that each member keeps at least max(2, 5 %) of its filters, rounded up. Members of a stream make all of its
         channels and there is one set; those of a concatenation that something is added to make a part each. Channels

@@ -93,8 +93,8 @@ def _seconds(seconds: float) -> str:
 def _notes(done: pd.DataFrame) -> Iterator[str]:
     yield (
         "Seconds are the median over seeds of each stage's whole process, start included; of a tuning that was "
-        "resumed, of all its epochs. Times of jobs that ran side by side on a shared machine are rough; python -m benchmarks "
-        "times methods one by one."
+        "resumed, of all its epochs. Times of jobs that ran side by side on a shared machine are rough; "
+        "python -m benchmarks times methods one by one."
     )
     yield (
         "Scoring, epochs: the calibration images that a method reads, as a fraction of the train images; nothing is "

@@ -15,9 +15,10 @@ from daar.run import code
 from daar.storage import files
 from daar.storage.files import digest
 from daar.storage.schemas import validate
+from daar.suite import paths
 from daar.suite.definition import Setting, Suite
 
-REFERENCE = Path("results/reference")
+REFERENCE = Path(paths.RESULTS, "reference")
 _KEPT = ("suite.json", "results.csv", "report.html")
 _KEPT_FOLDERS = ("tables", "figures")
 _REMEDY = "Delete the file and run the suite again."
