@@ -103,8 +103,8 @@ def _check_an_edit(folder: Path, graph: Graph, seed: int, edited: int) -> None:
         if number not in reached:
             reached.add(number)
             waiting += graph[number][1]
-    value, *rest = graph[edited]
-    other = [*graph[:edited], (value + 5, *rest), *graph[edited + 1 :]]
+    value, mentioned, is_class = graph[edited]
+    other = [*graph[:edited], (value + 5, mentioned, is_class), *graph[edited + 1 :]]
     hashes = []
     for name, which in (("before", graph), ("after", other)):
         tree = Tree(which, seed)

@@ -26,7 +26,7 @@ def test_of_a_neutral_module_only_the_name_counts(hashed: Hashed) -> None:
 
 def test_a_module_is_neutral_if_the_caller_says_so(hashed: Hashed) -> None:
     unmarked = replaced('RESULT_NEUTRAL = "reads files"', "", NEUTRAL)
-    assert hashed(unmarked, "daar.a:m", neutral=["daar.b"]) == hashed(NEUTRAL, "daar.a:m")
+    assert hashed(unmarked, "daar.a:m", neutral=("daar.b",)) == hashed(NEUTRAL, "daar.a:m")
 
 
 def test_a_module_named_by_an_entry_is_not_neutral(hashed: Hashed) -> None:

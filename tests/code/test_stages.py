@@ -1,0 +1,197 @@
+"""Edits of the present tree: each changes the hash of the stages that it concerns, and of no other.
+
+The expected stages were read off the code: who calls what is edited.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from daar.code.sources import Sources
+from daar.run import code
+from daar.run.code import STAGES
+from daar.storage.bundled import ROOT
+from tests.code.real_tree import CASES, METHODS, edited, entries, hashes
+
+Edit = tuple[str, str, str, str]  # file, text, what replaces it, the cases whose hash changes
+
+TRAINING = "train train/vgg16_bn finetune scratch"
+SCORING = "score score/bn_scale score/daar score/fpgm score/hrank score/random"
+PLANNING = "plan plan/adaptive plan/published-fpgm"
+# load images of a pack
+LOADING = f"{TRAINING} {SCORING} {PLANNING} explain measure record stability"
+# build slim networks, or read them
+SLIMMING = "finetune latency measure random_at record scratch"
+GRAPH = f"{SCORING} {PLANNING} {SLIMMING} explain stability"
+FIGURES = "figure_accuracy_latency figure_accuracy_macs figure_pruning_ratios figure_rank_correlation"
+FIGURES = f"{FIGURES} figure_tuning_curves"
+LITERATURE = "figure_accuracy_macs ledger published"
+L1 = "score stability"
+DAAR = "explain score/daar"
+
+_PACK: list[Edit] = [
+    ("daar/data/splits.py", "free & ~masks[name]", "free & masks[name]", "pack"),
+    ("daar/data/decoding.py", "_RESIZE = 256 / 224", "_RESIZE = 1.0", LOADING),  # a pack holds the files as they are
+]
+_TRAINING: list[Edit] = [
+    ("daar/training/engine.py", "100 * right_in_all /", "1000 * right_in_all /", TRAINING),
+    # tables and page hold a Recipe in their Context
+    ("daar/training/recipe.py", "self.lr * self.gamma **", "self.lr / self.gamma **", f"{TRAINING} page tables"),
+    ("daar/training/steps.py", "_WARM_UP = 3", "_WARM_UP = 4", TRAINING),
+    ("daar/training/losses.py", "recipe.temperature**2 * soft", "recipe.temperature * soft", TRAINING),
+    ("daar/training/recalibrate.py", "batch_size: int = 128", "batch_size: int = 64", "finetune"),
+    ("daar/training/budget.py", "train.epochs + tuning_epochs\n", "train.epochs - tuning_epochs\n", "scratch"),
+    ("daar/data/augmentation.py", "2 * padding + 1", "2 * padding", TRAINING),
+    (
+        *("daar/device/distributed.py", "dist.all_reduce(values)", "dist.all_reduce(values + 0)"),
+        f"{TRAINING} measure record",
+    ),
+    ("daar/models/vgg_cifar.py", "width, 3, padding=1", "width, 3, padding=2", "train/vgg16_bn"),
+    (
+        *("daar/models/resnet_cifar.py", "self.bn2(self.conv2(out))", "self.conv2(out)"),
+        f"train import_weights {SCORING} {PLANNING} random_at finetune scratch record stability explain",
+    ),
+    ("daar/checkpoint/foreign.py", 'COUNTER = "num_batches_tracked"', 'COUNTER = "n"', "import_weights"),
+]
+_SCORING: list[Edit] = [
+    ("baselines/l1/method.py", "sum(dim=(1, 2, 3))", "mean(dim=(1, 2, 3))", L1),
+    ("baselines/fpgm/method.py", ".sum(dim=1)", ".mean(dim=1)", "score/fpgm"),
+    ("baselines/hrank/method.py", "dtype=torch.float64", "dtype=torch.float32", "score/hrank"),
+    ("baselines/random/method.py", "name[:7]", "name[:6]", "score/random"),
+    ("baselines/bn_scale/method.py", "norm.weight.abs()", "norm.weight", "score/bn_scale"),
+    ("daar/method/attention.py", "attention.norm(dim=2)", "attention.norm(dim=1)", DAAR),
+    ("daar/method/boundary.py", "area * area >= sizes[0]", "area * area > sizes[0]", DAAR),
+    # filters(): of the methods that read weights, and random, which counts them
+    (
+        *("daar/api.py", 'weight.detach().to("cpu", torch.float32)', "weight.detach()"),
+        f"{L1} score/fpgm score/random",
+    ),
+    # gradients(): DAAR's alone
+    ("daar/api.py", "read.flatten(2).sum(dim=2)", "read.flatten(2).mean(dim=2)", DAAR),
+    ("daar/pruning/scoring.py", 'chosen["seed"] = seed', 'chosen["seed"] = 0', f"{SCORING} explain stability"),
+    (
+        *("daar/data/calibration.py", "torch.float32) / 255", "torch.float32) / 256"),
+        f"{SCORING} {PLANNING} explain finetune scratch stability",
+    ),
+    (
+        *("daar/device/randomness.py", "digest()[:7]", "digest()[:8]"),
+        f"{TRAINING} {SCORING} {PLANNING} explain random_at stability",
+    ),
+    # written by explain, read by attention
+    ("daar/storage/explanation.py", "FORMAT = 1", "FORMAT = 2", "attention explain"),
+]
+_PLANNING: list[Edit] = [
+    # stability plans at uniform widths
+    ("daar/pruning/policies.py", "for _ in range(60)", "for _ in range(50)", f"{PLANNING} stability"),
+    ("daar/pruning/policies.py", "-threshold) for g in groups}", "threshold) for g in groups}", PLANNING),
+    ("daar/method/rates.py", "STEPS = 8", "STEPS = 9", "plan/adaptive"),
+    ("daar/pruning/published_ratios.py", "size - math.floor(size * ratio)", "math.ceil(size - ratio)", PLANNING),
+    ("workflow/resources/published_ratios/fpgm.yaml", "[[0.4], 19]", "[[0.5], 19]", "plan/published-fpgm"),
+    ("daar/pruning/importance.py", "-np.arange(len", "np.arange(len", f"{PLANNING} random_at stability"),
+    ("daar/pruning/importance.py", "share / share.sum() if", "share * share.sum() if", f"{PLANNING} stability"),
+    (
+        "daar/pruning/rounding.py",
+        "-(-group.min_kept //",
+        "(group.min_kept //",
+        f"{PLANNING} stability",
+    ),
+    ("daar/pruning/random_at.py", "dtype=torch.float64", "dtype=torch.float32", "random_at"),
+    (
+        *("daar/pruning/closed_form.py", "read.at(counts) // groups", "read.at(counts) / groups"),
+        f"{PLANNING} finetune measure random_at record scratch stability",
+    ),
+    # plans mask channels for the calibration loss
+    ("daar/pruning/slim.py", "args, kwargs = (x * left", "args, kwargs = (x + left", f"{PLANNING} finetune scratch"),
+    ("daar/pruning/trace.py", "torch.concat, torch.concatenate)", "torch.concat)", GRAPH),
+    ("daar/pruning/groups.py", "math.prod(self.module.kernel_size)", "sum(self.module.kernel_size)", GRAPH),
+]
+_MEASURING: list[Edit] = [
+    ("daar/pruning/slim.py", "TOLERANCE = 1e-10", "TOLERANCE = 1e-9", "finetune scratch"),
+    ("daar/pruning/slim.py", "conv.groups = int(inputs.sum())", "conv.groups = 1", SLIMMING),
+    ("daar/measure/accuracy.py", "batch_size: int = 500", "batch_size: int = 250", f"{TRAINING} measure record"),
+    # a group's closed form is checked by the counter
+    ("daar/measure/macs.py", "return flops // 2", "return flops", GRAPH),
+    ("daar/measure/macs.py", "parameter.numel() for", "parameter.dim() for", "latency measure record"),
+    ("daar/measure/latency.py", "WINDOW_SECONDS = 0.2", "WINDOW_SECONDS = 0.3", "latency"),
+    ("daar/stages/record.py", '1 - slim_sizes["macs"] / dense', 'slim_sizes["macs"] / dense', "record"),
+    ("daar/stages/scratch.py", 'return "from_scratch" in', 'return "scratch" in', "record"),
+    ("daar/stages/stability.py", "/ len(set(one) | set(other))", "/ len(set(one))", "stability"),
+]
+_REPORTS: list[Edit] = [
+    ("daar/report/collect.py", "_BATCHES = (1, 128)", "_BATCHES = (1, 64)", f"collect ledger page tables {FIGURES}"),
+    ("daar/report/fairness.py", "MACS_POINTS = 0.5", "MACS_POINTS = 0.6", f"ledger page tables {FIGURES}"),
+    (
+        *("daar/report/statistics.py", "statistics.stdev(numbers)", "statistics.pstdev(numbers)"),
+        "figure_accuracy_latency figure_accuracy_macs ledger page tables",
+    ),
+    # intervals are only in what compares
+    ("daar/report/statistics.py", "(1 + CONFIDENCE) / 2", "CONFIDENCE", "ledger page tables"),
+    ("daar/report/drawing.py", "PNG_DPI = 200", "PNG_DPI = 100", f"{FIGURES} attention stability_report"),
+    ("daar/report/accuracy_macs.py", "height_ratios=(3, 2)", "height_ratios=(2, 2)", "figure_accuracy_macs"),
+    ("daar/report/accuracy_rows.py", "_LINE_INCHES = 0.105", "_LINE_INCHES = 0.2", "figure_accuracy_macs"),
+    ("daar/report/accuracy_latency.py", "_PANEL_INCHES = 1.6", "_PANEL_INCHES = 1.7", "figure_accuracy_latency"),
+    ("daar/report/pruning_ratios.py", '1 - len(group["kept"])', 'len(group["kept"])', "figure_pruning_ratios"),
+    ("daar/report/rank_correlation.py", "norms == 0", "norms == 1", "figure_rank_correlation"),
+    ("daar/report/tuning_curves.py", "_FEW = 20", "_FEW = 21", "figure_tuning_curves"),
+    ("daar/report/latex.py", r"0.22\textwidth", r"0.23\textwidth", "tables"),
+    ("daar/report/costs.py", "100 else 0}f}", "200 else 0}f}", "tables"),
+    ("daar/report/ledger.py", "TOLERANCE = 0.5", "TOLERANCE = 0.6", "ledger"),
+    ("daar/report/literature.py", "_ROUNDING = 0.015", "_ROUNDING = 0.02", LITERATURE),
+    ("workflow/resources/published_results.csv", "pruned-A,93.25", "pruned-A,93.24", LITERATURE),
+    ("daar/report/attention.py", "_COLUMNS = 8", "_COLUMNS = 9", "attention"),
+    ("daar/report/templates/page.css", "max-width: 76rem", "max-width: 77rem", "page"),
+]
+EDITS = [*_PACK, *_TRAINING, *_SCORING, *_PLANNING, *_MEASURING, *_REPORTS]
+
+
+@pytest.fixture(scope="module")
+def read(tree: Path) -> Sources:
+    """Sources that have read the whole copy."""
+    sources = Sources(tree)
+    hashes(sources)
+    return sources
+
+
+def all_but(read: Sources, file: Path) -> Sources:
+    """Sources that need to read only one file again: an edit there changes no other file's canonical forms."""
+    sources = Sources(read.root)
+    sources._modules = {path: module for path, module in read._modules.items() if path != file}
+    sources._canonical = {one: form for one, form in read._canonical.items() if one.file != file}
+    return sources
+
+
+@pytest.mark.parametrize(("name", "old", "new", "cases"), EDITS, ids=[f"{edit[0]}: {edit[1]}" for edit in EDITS])
+def test_an_edit_changes_the_hashes_of_the_stages_that_it_concerns(
+    tree: Path, read: Sources, before: dict[str, str], name: str, old: str, new: str, cases: str
+) -> None:
+    file = tree.resolve() / name
+    with edited(file, old, new):
+        after = hashes(all_but(read, file))
+    assert {case for case in CASES if after[case] != before[case]} == set(cases.split())
+
+
+def test_every_stage_is_edited() -> None:
+    assert set(STAGES) <= {case for edit in EDITS for case in edit[3].split()}
+
+
+def test_no_two_stages_have_one_hash(before: dict[str, str]) -> None:
+    assert len(set(before.values())) == len(before)
+
+
+def test_the_copy_has_the_hashes_of_the_tree_that_runs(before: dict[str, str]) -> None:
+    for name, case in CASES.items():
+        given = code.of(case.stage, network=case.network, method=METHODS[case.method], policy=case.policy)
+        assert given == before[name], name
+
+
+def test_a_setting_counts_by_its_network_method_and_policy_s_code(read: Sources, before: dict[str, str]) -> None:
+    """The table against the entries written out."""
+    for name, case in CASES.items():
+        files = [read.root / file.relative_to(ROOT) for path in STAGES[case.stage].data for file in _files(path)]
+        if case.policy == "published-fpgm":
+            files.append(read.root / "workflow" / "resources" / "published_ratios" / "fpgm.yaml")
+        assert read.code_hash(entries(case, read.root), files) == before[name], name
+
+
+def _files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else list(path.iterdir())
