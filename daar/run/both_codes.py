@@ -87,9 +87,7 @@ class BothCodes:
 
     def tunes_alike(self, setting: Setting) -> bool:
         """Whether both tune a setting to the same weights, byte by byte, and measure the same of them."""
-        plan = self._kept_plan(setting)
-        command = ["finetune", str(self._base(setting)), "--plan", str(plan), *self._images(setting)]
-        command += ["--seed", str(setting.seed), "--recipe", json.dumps(self.suite.finetune.to_json())]
+        command = [*self._tuning(setting), *self._images(setting), "--seed", str(setting.seed)]
         made = []
         for name, checkout in (("before", self.earlier), ("now", Checkout(PACKAGE.parent))):
             out = self._scratch / name / setting.path
@@ -99,6 +97,19 @@ class BothCodes:
         return made[0] == made[1]
 
     # what commands are told
+
+    def _tuning(self, setting: Setting) -> list[str]:
+        """The command that tunes a setting, or trains its network from scratch."""
+        if not is_scratch(setting):
+            recipe = json.dumps(self.suite.finetune.to_json())
+            plan = str(self._kept_plan(setting))
+            return ["finetune", str(self._base(setting)), "--plan", plan, "--recipe", recipe]
+        plan = str(self._kept_plan(replace(setting, variant=self.suite.origin(setting.variant))))
+        command = ["scratch", str(self._base(setting)), "--plan", plan]
+        command += ["--recipe", json.dumps(self.suite.train.to_json())]
+        command += ["--tuning-epochs", str(self.suite.finetune.epochs)]
+        budget = setting.variant.options.get("budget")
+        return command if budget is None else [*command, "--budget", str(budget)]
 
     def _base(self, setting: Setting) -> Path:
         """Folder of the dense network; published weights are imported again."""
@@ -241,3 +252,8 @@ def _remembering(loss: Callable[[dict[str, list[int]]], float]) -> Loss:
         return known[masked]
 
     return remembered
+
+
+def is_scratch(setting: Setting) -> bool:
+    """Whether its network is trained from scratch."""
+    return setting.variant.method == "scratch_of"

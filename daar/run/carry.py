@@ -21,7 +21,7 @@ from typing import Any
 from daar.errors import InputError
 from daar.methods import discovery
 from daar.run import code, reuse
-from daar.run.both_codes import BothCodes
+from daar.run.both_codes import BothCodes, is_scratch
 from daar.run.checkout import Checkout
 from daar.storage import files, provenance
 from daar.suite.definition import Setting, Suite
@@ -122,25 +122,27 @@ def _compare(setting: Setting, record: Path, hashes: Mapping[str, str], both: Bo
         )
     if sha256 != (here := both.dense_sha256(setting)):
         raise InputError(f"it is of the dense network {sha256[:12]}…, but here that is {here[:12]}…")
-    if setting.variant.method == "scratch_of":
+    if is_scratch(setting):
         return {"scores": "none of its own", "plan": "none of its own"}
     return {"scores": both.compare_scores(setting), "plan": both.compare_plans(setting, record.with_name("plan.json"))}
 
 
 def _tune_sample(settings: list[Setting], changed: list[str], both: BothCodes, sample: int, say: Say) -> dict[str, Any]:
     """Tune some settings by both, drawn at random; InputError where none are to be, or their bytes differ."""
-    tuned = [setting for setting in settings if setting.variant.method != "scratch_of"]
     if not sample:
         raise InputError(
             f"code that trains, tunes or measures has changed: {', '.join(changed)}. Say by --retune N how many "
             "settings to tune by both, or run the suite again: --config reuse=false"
         )
-    chosen = random.Random(0).sample(tuned, min(sample, len(tuned)))
+    # a network from scratch runs code of its own, on which a tuned one is no evidence
+    kinds = ([s for s in settings if is_scratch(s) == kind] for kind in (False, True))
+    draw = random.Random(0)
+    chosen = [setting for kind in kinds for setting in draw.sample(kind, min(sample, len(kind)))]
     for setting in chosen:
         if not both.tunes_alike(setting):
             raise InputError(f"today's code tunes {setting.path} to other bytes. Run the suite again.")
         say(f"{setting.path}: tuned and measured to the same bytes by both")
-    return {"changed": changed, "out_of": len(tuned), "tuned_by_both": [setting.path for setting in chosen]}
+    return {"changed": changed, "out_of": len(settings), "tuned_by_both": [setting.path for setting in chosen]}
 
 
 class Log:
