@@ -108,7 +108,7 @@ class BothCodes:
         command = ["scratch", str(self._base(setting)), "--plan", plan]
         command += ["--recipe", json.dumps(self.suite.train.to_json())]
         command += ["--tuning-epochs", str(self.suite.finetune.epochs)]
-        budget = setting.variant.options.get("budget")
+        budget = dict(setting.variant.options).get("budget")
         return command if budget is None else [*command, "--budget", str(budget)]
 
     def _base(self, setting: Setting) -> Path:
