@@ -36,7 +36,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Run:
+class SimulatedRun:
     """How long N machines take for a queue.
 
     Attributes:
@@ -136,7 +136,7 @@ def _batches(members: Sequence[int], size: int) -> Iterable[Sequence[int]]:
     return (members[first : first + size] for first in range(0, len(members), size))
 
 
-def run(queue: Sequence[Entry], machines: int) -> Run:
+def run(queue: Sequence[Entry], machines: int) -> SimulatedRun:
     """Start every entry as soon as it is ready and a machine is free, those of lower index first."""
     waiting = [len(entry.after) for entry in queue]
     followers: dict[int, list[int]] = {}
@@ -157,7 +157,7 @@ def run(queue: Sequence[Entry], machines: int) -> Run:
             if not waiting[follower]:
                 heapq.heappush(ready, follower)
     work = sum(entry.seconds for entry in queue)
-    return Run(machines, now, work / (machines * now) if now else 1.0)
+    return SimulatedRun(machines, now, work / (machines * now) if now else 1.0)
 
 
 def critical_path(queue: Sequence[Entry]) -> float:

@@ -13,7 +13,7 @@ from daar.report.differences import Difference, Key, between, by_seed, plain
 from daar.report.fairness import own_ratios
 from daar.report.names import pair_title
 from daar.report.notes import on_intervals
-from daar.report.sheet import Cell, Part, Sheet, grid, headed
+from daar.report.sheet import Cell, Section, Sheet, grid, headed
 from daar.report.statistics import by_variant
 from daar.report.table_text import RECONSTRUCTION, difference, mean_std_n, seeds, target_heading
 
@@ -51,7 +51,7 @@ def ablation(rows: pd.DataFrame, method: str, context: Context) -> tuple[Sheet, 
     left = len(heads)
     heads += ["BN recalibrated (before tuning)", "Tuned top-1", "Difference to the plain one"]
     cells = grid(headed(_cells(numbers, names, own["seed"].nunique())), heads, left, heads)
-    return Sheet(title, (Part(None, comparison.facts(own, context), cells),), tuple(_notes(own, reference))), numbers
+    return Sheet(title, (Section(None, comparison.facts(own, context), cells),), tuple(_notes(own, reference))), numbers
 
 
 def frame(own: pd.DataFrame, reference: Key, chosen: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from daar.report.context import Context
 from daar.report.differences import BEST, DAAR, Difference, Key, between, by_seed, differences, ranked
 from daar.report.names import pair_title, row_title
 from daar.report.notes import on_accuracies, on_differences, on_failures
-from daar.report.sheet import Cell, Heading, Part, Sheet, grid
+from daar.report.sheet import Cell, Heading, Section, Sheet, grid
 from daar.report.statistics import by_variant, dense
 from daar.report.table_text import (
     count,
@@ -90,11 +90,11 @@ def sheet(rows: pd.DataFrame, context: Context, compared: pd.DataFrame | None = 
     parts = []
     if not own.all():
         cells = [_cells(whole), *_by_target(rows[~own], pruned, context, compared)]
-        parts.append(Part(None, comparison.facts(rows[~own], context), grid(cells, _HEADS, 2, _NARROW)))
+        parts.append(Section(None, comparison.facts(rows[~own], context), grid(cells, _HEADS, 2, _NARROW)))
     if own.any():
         cells = [_cells(whole), *(_cells(row) for row in pruned if row["own_ratios"])]
         heading = "At ratios of their own, by MACs"
-        parts.append(Part(heading, comparison.facts(rows[own], context), grid(cells, _HEADS, 2, _NARROW)))
+        parts.append(Section(heading, comparison.facts(rows[own], context), grid(cells, _HEADS, 2, _NARROW)))
     title = pair_title(str(whole["network"]), str(whole["dataset"]))
     notes = (*on_accuracies(rows), *on_differences(rows[~own], context), *on_failures(rows, context))
     return Sheet(title, tuple(parts), notes)

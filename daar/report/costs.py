@@ -10,7 +10,7 @@ from daar.report import comparison
 from daar.report.collect import finished
 from daar.report.context import Context
 from daar.report.names import pair_title, row_title
-from daar.report.sheet import NONE, Cell, Part, Sheet, grid, headed
+from daar.report.sheet import NONE, Cell, Section, Sheet, grid, headed
 from daar.report.table_text import RECONSTRUCTION, target_heading
 
 STAGES = {"score": "Scoring", "plan": "Planning", "finetune": "Tuning", "measure": "Measuring"}
@@ -39,7 +39,7 @@ def costs(rows: pd.DataFrame, context: Context) -> tuple[Sheet, pd.DataFrame]:
     done = finished(rows)
     facts = (f"Hardware: {comparison.hardware(done)}." if len(done) else "No setting has finished.",)
     cells = ((target_heading(row["target"]), _row(row)) for row in numbers.to_dict("records"))
-    part = Part(None, facts, grid(headed(cells), _HEADS, 2, _HEADS))
+    part = Section(None, facts, grid(headed(cells), _HEADS, 2, _HEADS))
     return Sheet(title, (part,), tuple(_notes(done))), numbers
 
 

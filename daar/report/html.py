@@ -6,7 +6,7 @@ Accessible as the W3C's tables tutorial asks: a caption, and a scope on every he
 
 from html import escape as _escape
 
-from daar.report.sheet import Cell, Grid, Heading, Part, Sheet
+from daar.report.sheet import Cell, Grid, Heading, Section, Sheet
 
 _TABLE = "border-collapse: collapse"
 _CELL = "padding: 0.2em 0.7em; white-space: nowrap; text-align: "
@@ -29,7 +29,7 @@ def escape(text: str) -> str:
     return _escape(shown).encode("ascii", "xmlcharrefreplace").decode()
 
 
-def _part(part: Part, title: str) -> list[str]:
+def _part(part: Section, title: str) -> list[str]:
     heading = [] if part.heading is None else [f"<h3>{escape(part.heading)}</h3>"]
     caption = title if part.heading is None else f"{title}: {part.heading}"
     return [*heading, *_bullets(part.facts), *_table(part.grid, caption)]

@@ -3,7 +3,7 @@ r"""A sheet as LaTeX tables: `\usepackage{booktabs,graphicx}` and `\input` are a
 import re
 import unicodedata
 
-from daar.report.sheet import Cell, Grid, Heading, Part, Sheet
+from daar.report.sheet import Cell, Grid, Heading, Section, Sheet
 
 _HEAD = r"% \usepackage{booktabs,graphicx}, then \input this file. Written by daar report: edits are lost."
 # shrinks a table to the width of the page if it is wider, and no other
@@ -60,7 +60,7 @@ def _character(character: str) -> str:
     return f"{{[}}U+{ord(character):04X}{{]}}"
 
 
-def _part(part: Part, sheet: Sheet, notes: tuple[str, ...]) -> str:
+def _part(part: Section, sheet: Sheet, notes: tuple[str, ...]) -> str:
     caption = sheet.title if part.heading is None else f"{sheet.title}: {part.heading}"
     below = [escape(text) for text in (*part.facts, *notes)]
     lines = [

@@ -14,7 +14,7 @@ import pandas as pd
 
 from daar.report import fairness, literature
 from daar.report.collect import finished, read_results
-from daar.report.literature import Result
+from daar.report.literature import PublishedResult
 from daar.report.markdown import bullets, escape, pipe_table
 from daar.report.names import pair_title
 from daar.report.published import KINDS, delta, source
@@ -56,7 +56,7 @@ class LedgerEntry(NamedTuple):
 
     dataset: str
     network: str
-    theirs: Result
+    theirs: PublishedResult
     ours: Ours
 
     @property
@@ -136,7 +136,7 @@ def write_ledger(
     return paths
 
 
-def compare(results: pd.DataFrame, published: Sequence[Result]) -> Ledger:
+def compare(results: pd.DataFrame, published: Sequence[PublishedResult]) -> Ledger:
     """Find the counterparts of published results.
 
     Args:

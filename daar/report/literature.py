@@ -1,7 +1,7 @@
 """Published results, the rows of workflow/resources/published_results.csv.
 
 Columns and units are those of workflow/schemas/published_results.schema.yaml; figures are as printed, slips of the
-sources included. What can be computed from them is a property of `Result`.
+sources included. What can be computed from them is a property of `PublishedResult`.
 
 Imported while the DAG is built: neither torch nor numpy.
 """
@@ -24,7 +24,7 @@ _ROUNDING = 0.015
 
 
 @dataclass(frozen=True)
-class Result:
+class PublishedResult:
     """One published result; attributes as in the schema, None where the source says nothing."""
 
     method: str
@@ -105,7 +105,7 @@ def pairs() -> set[tuple[str, str]]:
 
 
 @functools.cache
-def load(file: Path = FILE) -> tuple[Result, ...]:
+def load(file: Path = FILE) -> tuple[PublishedResult, ...]:
     """All published results, in the order of the file.
 
     Raises:
@@ -119,11 +119,11 @@ def load(file: Path = FILE) -> tuple[Result, ...]:
             raise InputError(f"{where}: expected {len(kinds)} cells, as the head has. {_REMEDY}")
         typed = {column: _typed(cell, kinds.get(column, {})) for column, cell in row.items()}
         validate(typed, "published_results", where, _REMEDY)
-        results.append(Result(**typed))
+        results.append(PublishedResult(**typed))
     return tuple(results)
 
 
-def of_pair(dataset: str, network: str, file: Path = FILE) -> list[Result]:
+def of_pair(dataset: str, network: str, file: Path = FILE) -> list[PublishedResult]:
     """Published results of one (dataset, network), and those on the dataset whose source names no network."""
     return [one for one in load(file) if one.our_dataset == dataset and (one.our_network == network or not one.network)]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from daar.report.sheet import Cell, Grid, Heading, Part, Sheet
+from daar.report.sheet import Cell, Grid, Heading, Section, Sheet
 
 # numbers, or a dash in their place, alone in brackets cannot become a link, and stay legible in a terminal
 _INTERVAL = re.compile(r"\\\[([−+]?\d+\.\d+, [−+]?\d+\.\d+|–)\\\]")
@@ -38,7 +38,7 @@ def bullets(texts: Iterable[str]) -> str:
     return "\n".join(f"- {text}" for text in texts)
 
 
-def _part(part: Part) -> list[str]:
+def _part(part: Section) -> list[str]:
     heading = [] if part.heading is None else [f"## {escape(part.heading)}"]
     return [*heading, *_bullets(part.facts), _grid(part.grid)]
 

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 import pandas as pd
 
 from daar.report import literature
-from daar.report.literature import Result
+from daar.report.literature import PublishedResult
 from daar.report.markdown import bullets, escape, pipe_table
 from daar.report.names import pair_title
 from daar.report.sheet import NONE
@@ -61,19 +61,19 @@ def write_published(folder: Path, pairs: Iterable[tuple[str, str]]) -> list[Path
     return paths
 
 
-def ordered(results: Iterable[Result]) -> list[Result]:
+def ordered(results: Iterable[PublishedResult]) -> list[PublishedResult]:
     """DAAR's own first, then by MACs removed, those without at the end; the order of the file breaks ties."""
     return sorted(
         results, key=lambda one: (one.our_method != "daar", one.macs_reduction is None, one.macs_reduction or 0)
     )
 
 
-def table(results: Iterable[Result]) -> pd.DataFrame:
-    """The numeric table: the schema's columns, and those of `Result`'s properties."""
+def table(results: Iterable[PublishedResult]) -> pd.DataFrame:
+    """The numeric table: the schema's columns, and those of `PublishedResult`'s properties."""
     return pd.DataFrame([{column: getattr(one, column) for column in _COLUMNS} for one in results], columns=_COLUMNS)
 
 
-def markdown(results: Sequence[Result], dataset: str, network: str) -> str:
+def markdown(results: Sequence[PublishedResult], dataset: str, network: str) -> str:
     """The page of one (dataset, network)."""
     grid = pd.DataFrame([_cells(one) for one in results])
     text = pipe_table(grid, ["left"] * 2 + ["right"] * 6 + ["left"] * 4)
@@ -117,7 +117,7 @@ def points(dataset: str, network: str) -> pd.DataFrame:
     return frame[~same].sort_values(["macs_reduction", "label", "pruned_top1"], ignore_index=True)
 
 
-def source(result: Result) -> str:
+def source(result: PublishedResult) -> str:
     """Where a result was read, as a Markdown link, or in words where no address is known."""
     host = urlsplit(result.source_url).netloc
     if not host:
@@ -129,7 +129,7 @@ def source(result: Result) -> str:
     return f"[{escape(label)}]({quote(result.source_url, safe='/:?#=&%+,;@~')})"
 
 
-def delta(result: Result) -> str:
+def delta(result: PublishedResult) -> str:
     """Δ as a cell: computed, and what the source prints where that differs or is all there is."""
     if result.delta is None:
         return NONE
@@ -139,7 +139,7 @@ def delta(result: Result) -> str:
     return signed(result.delta) + printed
 
 
-def _cells(one: Result) -> dict[str, str]:
+def _cells(one: PublishedResult) -> dict[str, str]:
     removed = NONE if one.macs_reduction is None else f"{100 * one.macs_reduction:.1f}%"
     params = NONE if one.params_reduction_pct is None else f"{one.params_reduction_pct:.1f}%"
     return {

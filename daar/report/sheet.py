@@ -41,7 +41,7 @@ class Grid:
     narrow: frozenset[str]
 
 
-class Part(NamedTuple):
+class Section(NamedTuple):
     """A table with what must be known of it; `heading` is None for the first."""
 
     heading: str | None
@@ -54,7 +54,7 @@ class Sheet:
     """A page: its title, its tables, and how to read them."""
 
     title: str
-    parts: tuple[Part, ...]
+    parts: tuple[Section, ...]
     notes: tuple[str, ...]
 
 

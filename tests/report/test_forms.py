@@ -11,7 +11,7 @@ import pytest
 
 from daar.report import accuracies, html, latex, markdown
 from daar.report.context import Context
-from daar.report.sheet import Cell, Grid, Heading, Part, Sheet, grid
+from daar.report.sheet import Cell, Grid, Heading, Section, Sheet, grid
 from daar.report.sheet_files import write
 from tests.report.report_rows import DAAR, L1, RANDOM, change, frame
 
@@ -19,7 +19,7 @@ HOSTILE = '\\input{x} $1 & 2_3^4 #5 %6 ~7 {8} <b>|"9"</b> [e](f) *i* `c` -- \x07
 SHEET = Sheet(
     HOSTILE,
     (
-        Part(
+        Section(
             None,
             (HOSTILE,),
             Grid(
@@ -33,7 +33,7 @@ SHEET = Sheet(
                 frozenset({"Method", "B"}),
             ),
         ),
-        Part("second", (), Grid(("Method",), ((Cell("* y"),),), 1, frozenset({"Method"}))),
+        Section("second", (), Grid(("Method",), ((Cell("* y"),),), 1, frozenset({"Method"}))),
     ),
     (HOSTILE,),
 )

@@ -15,7 +15,7 @@ from daar.cli.main import main
 from daar.errors import InputError
 from daar.report import ledger, literature, published
 from daar.report.ledger import write_ledger
-from daar.report.literature import Result
+from daar.report.literature import PublishedResult
 from daar.report.published import write_published
 from daar.report.table_text import RECONSTRUCTION
 from tests.report.report_rows import DAAR, DENSE, L1, RANDOM, TITLES, frame, lost, rows
@@ -26,7 +26,7 @@ HOSTILE = "<img src=x onerror=alert(1)> | $x$ [a](javascript:b) *c* `d`"
 CONTROL_OF_L1 = {"variant": "at", "method": "random_at", "control": True, "of": "l1"}
 
 
-def theirs(**changes: Any) -> Result:
+def theirs(**changes: Any) -> PublishedResult:
     """A published result that can be compared with L1: the same Δ, −0.4, at 50 % of the MACs."""
     return result(
         **{"method": "L1 (PFEC)", "our_method": "l1", "variant": "B", "baseline_top1": 93.0, "pruned_top1": 92.6}
@@ -35,7 +35,7 @@ def theirs(**changes: Any) -> Result:
     )
 
 
-def only(results: pd.DataFrame, *published_results: Result) -> ledger.LedgerEntry:
+def only(results: pd.DataFrame, *published_results: PublishedResult) -> ledger.LedgerEntry:
     """The one entry of a ledger."""
     (entry,) = ledger.compare(results, published_results).entries
     return entry

@@ -14,7 +14,7 @@ from daar.data import datasets
 from daar.errors import InputError
 from daar.methods import discovery
 from daar.report import literature
-from daar.report.literature import Result
+from daar.report.literature import PublishedResult
 from daar.storage.schemas import schema
 
 RESULTS = literature.load()
@@ -37,15 +37,15 @@ DENSE = {
 }
 
 
-def result(**changes: Any) -> Result:
+def result(**changes: Any) -> PublishedResult:
     """A row of nothing but what is required, and `changes`."""
     blank: dict[str, Any] = dict.fromkeys(schema("published_results")["properties"])
     usual = {"method": "M", "dataset": "CIFAR-10", "our_dataset": "cifar10", "network": "ResNet-56"}
     place = {"our_network": "resnet56", "source_url": "https://example.org/a", "source_kind": "paper"}
-    return Result(**(blank | usual | place | changes))
+    return PublishedResult(**(blank | usual | place | changes))
 
 
-def find(**cells: str) -> Result:
+def find(**cells: str) -> PublishedResult:
     """The one row with these cells."""
     (index,) = [i for i, row in enumerate(RAW) if all(row[name] == cell for name, cell in cells.items())]
     return RESULTS[index]
