@@ -105,11 +105,9 @@ class BothCodes:
             plan = str(self._kept_plan(setting))
             return ["finetune", str(self._base(setting)), "--plan", plan, "--recipe", recipe]
         plan = str(self._kept_plan(replace(setting, variant=self.suite.origin(setting.variant))))
-        command = ["scratch", str(self._base(setting)), "--plan", plan]
-        command += ["--recipe", json.dumps(self.suite.train.to_json())]
-        command += ["--tuning-epochs", str(self.suite.finetune.epochs)]
-        budget = dict(setting.variant.options).get("budget")
-        return command if budget is None else [*command, "--budget", str(budget)]
+        recipe, epochs = json.dumps(self.suite.train.to_json()), str(self.suite.finetune.epochs)
+        command = ["scratch", str(self._base(setting)), "--plan", plan, "--recipe", recipe, "--tuning-epochs", epochs]
+        return [*command, "--budget", str(dict(setting.variant.options)["budget"])]
 
     def _base(self, setting: Setting) -> Path:
         """Folder of the dense network; published weights are imported again."""

@@ -279,6 +279,18 @@ def test_a_sample_tuned_to_the_same_bytes_by_both_is_evidence(kept: Kept) -> Non
 
 
 @pytest.mark.slow
+def test_a_network_from_scratch_is_trained_by_both(kept: Kept) -> None:
+    """Code that only it runs has changed: to tune others would be no evidence."""
+    kept_epochs, other = "train.epochs + tuning_epochs\n", "tuning_epochs + train.epochs\n"
+    with edited(kept.root / "daar" / "training" / "budget.py", kept_epochs, other):
+        kept.keep("l1")
+        kept.keep("anew")
+        assert kept.carry(sample=1) == Outcome(carried=1, current=1, refused={})
+    (entry,) = kept.log()
+    assert entry["sample"] == {"changed": ["scratch resnet20"], "out_of": 1, "tuned_by_both": [kept.setting("anew")]}
+
+
+@pytest.mark.slow
 def test_a_sample_tuned_to_other_bytes_carries_nothing_over(kept: Kept) -> None:
     with edited(kept.root / "daar" / "data" / "augmentation.py", "2 * padding + 1", "2 * padding"):
         kept.keep("l1")
