@@ -197,7 +197,7 @@ def test_a_record_is_taken_if_it_is_of_the_dense_network_that_is_here(tmp_path: 
     [
         (
             {"macs": 20275903},
-            r"should be the plan of record\.json beside it, which is of 20,275,904 MACs, but leaves 20,275,903",
+            r"should be the plan of record\.json next to it, which is of 20,275,904 MACs, but leaves 20,275,903",
         ),
         ({"groups": 3}, r"plan\.json.*groups"),
     ],
@@ -261,9 +261,7 @@ def test_a_damaged_record_is_not_kept(tmp_path: Path) -> None:
 def test_a_record_without_its_plan_is_not_kept(tmp_path: Path) -> None:
     found = make()
     (finish(found, tmp_path / "results", ["a"]) / found.settings[0].path / "plan.json").unlink()
-    with pytest.raises(
-        InputError, match=r"plan\.json should lie beside its record, but does not. Run the suite again."
-    ):
+    with pytest.raises(InputError, match=r"plan\.json should be next to its record, but is not. Run the suite again."):
         reuse.keep(found, tmp_path / "results", tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
 

@@ -14,7 +14,7 @@ from daar.run import start
 from daar.storage.bundled import SUITES
 
 # a child that starts one of its own; both say which signal they got, as Snakemake and its jobs would get it
-FAMILY = """
+FAMILY = r"""
 import os, signal, subprocess, sys, time
 def say(word):  # in one piece: both write to one pipe
     os.write(1, f"{sys.argv[1]} {word}\n".encode())
