@@ -8,7 +8,7 @@ A record is carried over if the earlier code gives it the hash that it bears, an
   made that one, the earlier code must make today's plan here.
 
 carried.json, next to the records, says what was compared. A record that bears today's hash is left alone, so that an
-interrupted command goes on where it stopped.
+interrupted command goes on where it stopped; and what carried.json has of the same code is not compared again.
 """
 
 import random
@@ -78,7 +78,7 @@ def carry(
         refused: dict[str, str] = {}
         for setting, record in waiting.items():
             try:
-                evidence = _compare(setting, record, hashes, both)
+                evidence = _compare(setting, record, hashes, both, log)
             except InputError as error:
                 refused[setting.path] = str(error)
                 say(f"{setting.path} stays as it is: {error}")
@@ -97,22 +97,27 @@ def compare_code(suite: Suite, earlier: Checkout) -> dict[str, tuple[str, str]]:
     for setting in suite.settings:
         method = methods[suite.origin(setting.variant).method]
         for stage in code.of_setting(suite, setting):
-            parts = code.STAGES[stage]
-            words = [stage, setting.network]
-            words += [method.name] if parts.method else []
-            words += [setting.policy] if parts.policy else []
-            if (name := " ".join(words)) not in pairs:
+            if (name := _name(stage, setting, method.name)) not in pairs:
                 given: dict[str, Any] = {"network": setting.network, "method": method, "policy": setting.policy}
                 given["methods_dirs"] = suite.methods_dirs
                 pairs[name] = code.of(stage, sources=there, **given), code.of(stage, **given)
     return pairs
 
 
+def _name(stage: str, setting: Setting, method: str) -> str:
+    """A stage's name in carried.json."""
+    parts = code.STAGES[stage]
+    words = [stage, setting.network]
+    words += [method] if parts.method else []
+    words += [setting.policy] if parts.policy else []
+    return " ".join(words)
+
+
 def _bears(record: Path) -> str:
     return str(files.read_json(record, "a kept record")["made_from"])
 
 
-def _compare(setting: Setting, record: Path, hashes: Mapping[str, str], both: BothCodes) -> dict[str, str]:
+def _compare(setting: Setting, record: Path, hashes: Mapping[str, str], both: BothCodes, log: "Log") -> dict[str, str]:
     """What was compared for one record, in words; InputError says what differs."""
     bears, sha256 = _bears(record), files.read_json(record, "a kept record")["base"]["sha256"]
     if hashes.get(setting.path) != bears:
@@ -124,6 +129,9 @@ def _compare(setting: Setting, record: Path, hashes: Mapping[str, str], both: Bo
         raise InputError(f"it is of the dense network {sha256[:12]}…, but here that is {here[:12]}…")
     if is_scratch(setting):
         return {"scores": "none of its own", "plan": "none of its own"}
+    method = both.suite.origin(setting.variant).method
+    if known := log.known(setting, [_name(stage, setting, method) for stage in ("score", "plan", "random_at")]):
+        return known
     return {"scores": both.compare_scores(setting), "plan": both.compare_plans(setting, record.with_name("plan.json"))}
 
 
@@ -184,7 +192,20 @@ class Log:
         self._entry["sample"] = dict(sample)
         files.write_json(self._path, self._content)
 
+    def known(self, setting: Setting, stages: list[str]) -> dict[str, str] | None:
+        """What was compared for a record before, if these stages were the same as now, before and after."""
+        for entry in self._content["entries"]:
+            same = all(entry[key] == self._entry[key] for key in ("from_commit", "made_on"))
+            same &= all(entry["code"].get(name) == self._entry["code"].get(name) for name in stages)
+            if same and setting.path in entry["records"]:
+                return {key: entry["records"][setting.path][key] for key in ("scores", "plan")}
+        return None
+
     def write_record(self, setting: Setting, evidence: Mapping[str, str]) -> None:
-        """Note what was compared for a record."""
+        """Note what was compared for a record, in place of what was before."""
+        for entry in self._content["entries"]:
+            entry["records"].pop(setting.path, None)
         self._entry["records"][setting.path] = dict(evidence)
+        entries = self._content["entries"]
+        self._content["entries"] = [one for one in entries if one["records"] or one is self._entry]
         files.write_json(self._path, self._content)

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from daar.code.sources import Sources
+from daar.code.sources import MARKER, Sources
 from daar.errors import InputError
+from daar.storage.bundled import PACKAGE
 
 # A checkout of before the folders has these at its root, and names in one set the modules that are marked now.
 _EARLIER = "provenance.py"
@@ -25,6 +26,12 @@ except ImportError:
 suite = reading.load(Path(sys.argv[1]))
 print(json.dumps({setting.path: reuse.made_from(suite, setting) for setting in suite.settings}))
 """
+
+
+def _counts_today(module: str) -> bool:
+    """Whether there is a module of that name today which is not marked as neutral."""
+    file = PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
+    return file.is_file() and f"{MARKER} = " not in file.read_text(encoding="utf-8")
 
 
 class Checkout:
@@ -58,7 +65,7 @@ class Checkout:
             return set()
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == _NEUTRAL:
-                return set(ast.literal_eval(node.value))
+                return {name for name in ast.literal_eval(node.value) if not _counts_today(name)}
         return set()
 
     def made_from(self, suite: Path) -> Mapping[str, str]:

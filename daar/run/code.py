@@ -5,16 +5,19 @@ The rules take its hash as a param, so that an edit makes the result again; a ke
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from daar import models
 from daar.code.sources import Sources
+from daar.data import datasets
 from daar.methods import discovery
 from daar.methods.discovery import Method
 from daar.pruning import published_ratios
 from daar.report import literature
 from daar.storage.bundled import PACKAGE, ROOT
+from daar.storage.files import digest
 from daar.suite import figures
 from daar.suite.definition import Setting, Suite
 
@@ -31,6 +34,7 @@ class Stage:
         network: functions of the network's family that it calls.
         method: functions of the setting's method that it calls.
         policy: whether it runs the setting's policy.
+        dataset: whether it reads facts of the dataset: its splits, classes, shape, or whether it may be mirrored.
         data: files that come with daar, or folders of them.
     """
 
@@ -38,6 +42,7 @@ class Stage:
     network: tuple[str, ...] = ()
     method: tuple[str, ...] = ()
     policy: bool = False
+    dataset: bool = False
     data: tuple[Path, ...] = ()
 
 
@@ -47,15 +52,15 @@ _BUILD = ("build",)
 _INITIALISE = ("build", "initialise")
 
 STAGES = {
-    "pack": Stage(("daar.data.packed:prepare", "daar.data.image_folder:prepare")),
-    "train": Stage(("daar.stages.train:train",), _INITIALISE),
-    "import_weights": Stage(("daar.stages.import_weights:import_weights",), _BUILD),
+    "pack": Stage(("daar.data.packed:prepare", "daar.data.image_folder:prepare"), dataset=True),
+    "train": Stage(("daar.stages.train:train",), _INITIALISE, dataset=True),
+    "import_weights": Stage(("daar.stages.import_weights:import_weights",), _BUILD, dataset=True),
     "measure": Stage(("daar.stages.measure:measure", *_LOADED)),
     "score": Stage(("daar.stages.score:score",), _BUILD, method=("score",)),
     "plan": Stage(("daar.stages.plan:plan",), _BUILD, policy=True),
     "random_at": Stage(("daar.pruning.random_at:random_at", *_LOADED), _BUILD),
-    "finetune": Stage(("daar.stages.finetune:finetune",), _BUILD),
-    "scratch": Stage(("daar.stages.scratch:scratch",), _INITIALISE),
+    "finetune": Stage(("daar.stages.finetune:finetune",), _BUILD, dataset=True),
+    "scratch": Stage(("daar.stages.scratch:scratch",), _INITIALISE, dataset=True),
     "record": Stage(("daar.stages.record:record", *_LOADED), _BUILD),
     "latency": Stage(("daar.stages.latency:latency", *_LOADED)),
     "stability": Stage(("daar.stages.stability:stability",), _BUILD, method=("score",)),
@@ -86,7 +91,7 @@ def of_setting(suite: Suite, setting: Setting) -> tuple[str, ...]:
 
 def of(
     stage: str, *, network: str | None = None, method: Method | None = None, policy: str | None = None,
-    methods_dirs: tuple[Path, ...] = (), sources: Sources | None = None,
+    dataset: str | None = None, methods_dirs: tuple[Path, ...] = (), sources: Sources | None = None,
 ) -> str:  # fmt: skip
     """A hash of all that defines the result of a stage but its inputs and options; 12 digits.
 
@@ -95,6 +100,7 @@ def of(
         network: the setting's, by name.
         method: the setting's.
         policy: the setting's, by name.
+        dataset: the setting's, by name.
         methods_dirs: further folders of methods, which may bring the policy.
         sources: of another checkout, whose code counts instead of this one's.
 
@@ -103,9 +109,11 @@ def of(
     """
     entries, files = defined_by(stage, network=network, method=method, policy=policy, methods_dirs=methods_dirs)
     if sources is None:
-        return HERE.code_hash(entries, files)
-    there = [Path(_there(str(file), sources.root)) for file in files]
-    return sources.code_hash([_there(entry, sources.root) for entry in entries], there)
+        hashed = HERE.code_hash(entries, files)
+    else:
+        there = [Path(_there(str(file), sources.root)) for file in files]
+        hashed = sources.code_hash([_there(entry, sources.root) for entry in entries], there)
+    return hashed if dataset is None or not STAGES[stage].dataset else digest([hashed, _facts(dataset)])
 
 
 def defined_by(
@@ -134,6 +142,12 @@ def _of_policy(policy: str, methods_dirs: tuple[Path, ...]) -> tuple[list[Path],
     ratios = published_ratios.find().get(policy)
     brought = [m for m in discovery.find(methods_dirs).values() if m.plans is not None and m.policy == policy]
     return [] if ratios is None else [ratios.file], [f"{method.code}:plan" for method in brought]
+
+
+@functools.cache
+def _facts(dataset: str) -> dict[str, Any]:
+    """What stages read of a dataset's entry in the registry; its title is for tables."""
+    return {key: value for key, value in asdict(datasets.get(dataset)).items() if key != "title"}
 
 
 def _of_method(method: Method, functions: tuple[str, ...]) -> list[str]:

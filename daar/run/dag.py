@@ -165,7 +165,8 @@ class Dag:
                 method = self.suite.methods.get(self.suite.variant(variant).method)  # a control has none
             return code.of(
                 stage, network=getattr(wildcards, "network", None), method=method,
-                policy=getattr(wildcards, "policy", None), methods_dirs=self.suite.methods_dirs,
+                policy=getattr(wildcards, "policy", None), dataset=getattr(wildcards, "dataset", None),
+                methods_dirs=self.suite.methods_dirs,
             )  # fmt: skip
 
         return hashed

@@ -31,7 +31,10 @@ def made_from(suite: Suite, setting: Setting) -> str:
     """
     origin, network = suite.origin(setting.variant), setting.network
     method = suite.methods[origin.method]
-    code_of = partial(code.of, network=network, method=method, policy=setting.policy, methods_dirs=suite.methods_dirs)
+    code_of = partial(
+        code.of, network=network, method=method, policy=setting.policy, dataset=setting.dataset,
+        methods_dirs=suite.methods_dirs,
+    )  # fmt: skip
     return digest(
         {
             "setting": [setting.dataset, network, setting.seed, setting.policy, setting.scope, setting.target],

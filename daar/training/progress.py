@@ -5,7 +5,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-RESULT_NEUTRAL = "keeps the curve and the best state, computes neither"
 State = dict[str, Tensor]
 
 
