@@ -59,6 +59,13 @@ def add_data_root(command: Any) -> None:
     command.add_argument("--data-root", type=Path, help=words)
 
 
+def add_suite(command: Any) -> None:
+    """The suite."""
+    command.add_argument(
+        "suite", metavar="SUITE", help="its file, or the name of one that comes with daar, such as demo"
+    )
+
+
 def add_results(command: Any) -> None:
     """The folder of results."""
     words = "folder of all results (default: results)"

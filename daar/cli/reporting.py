@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from daar.cli import options
 from daar.errors import InputError
+from daar.run import start
 from daar.suite import figures, reading
 from daar.suite.definition import Suite
 
@@ -45,7 +46,7 @@ def add_commands(subparsers: Any) -> None:
     """Add the parsers of this family."""
     summary = "collect a suite's records into tables, figures and a page"
     command = options.command(subparsers, "report", report, summary)
-    command.add_argument("suite", type=Path, metavar="SUITE.yaml")
+    options.add_suite(command)
     options.add_results(command)
     words = "one part, or one kind of figure; default: all"
     command.add_argument("--only", choices=[*_PARTS, *figures.KINDS], help=words)
@@ -57,8 +58,9 @@ def add_commands(subparsers: Any) -> None:
 
 def report(a: Namespace) -> None:
     """`daar report`."""
-    suite = reading.load(a.suite)
-    request = _Request(suite, a.suite, a.results, a.partial)
+    file = start.find_suite(a.suite)
+    suite = reading.load(file)
+    request = _Request(suite, file, a.results, a.partial)
     if not a.where:
         _make(request, a.only)
     if a.where or a.only is None:

@@ -3,6 +3,7 @@
 Heavy modules are imported where they are needed.
 """
 
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -21,8 +22,7 @@ from daar.suite import paths, reading
 def add_commands(subparsers: Any) -> None:
     """Add the parsers of this family."""
     command = options.command(subparsers, "run", run, "run a suite from this folder, by Snakemake")
-    words = "a suite's file, or the name of one that comes with daar, such as demo or paper"
-    command.add_argument("suite", metavar="SUITE", help=words)
+    options.add_suite(command)
     command.add_argument("--cores", type=int, metavar="N", help="for Snakemake (default: all)")
     command.add_argument("-n", "--dry-run", action="store_true", help="only show the jobs")
     command.usage = "daar run [-h] [--cores N] [-n] SUITE [-- OPTIONS]"
@@ -63,4 +63,5 @@ def init(a: Namespace) -> None:
     """`daar init`."""
     for path in new_folder.write(a.folder):
         print(a.folder / path)
-    print(f"Next: cd {a.folder} && daar run suite.yaml")
+    there = f"cd {shlex.quote(str(a.folder))} && " if a.folder.resolve() != Path.cwd() else ""
+    print(f"Next: {there}daar run suite.yaml")

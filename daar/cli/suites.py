@@ -14,7 +14,7 @@ from daar.cli import arguments, options
 from daar.cluster import costs, simulation, slurm
 from daar.device import gpu
 from daar.errors import InputError
-from daar.run import preflight, reuse
+from daar.run import preflight, reuse, start
 from daar.run import reproduce as reproduction
 from daar.storage import files, provenance
 from daar.suite import reading
@@ -39,7 +39,7 @@ def add_commands(subparsers: Any) -> None:
 
 def _add_check(suite: Any) -> None:
     command = options.command(suite, "check", check_suite, "validate a suite, find its data, estimate its hours here")
-    command.add_argument("suite", type=Path, metavar="SUITE.yaml")
+    options.add_suite(command)
     words = "simulate it on a cluster of machines like this one, and keep for the workflow what its jobs need"
     command.add_argument("--cluster", action="store_true", help=words)
     command.add_argument("--machines", type=int, nargs="+", default=[1, 8, 64], metavar="N", help="default: 1 8 64")
@@ -53,7 +53,7 @@ def _add_check(suite: Any) -> None:
 def _add_keep(suite: Any) -> None:
     words = "copy its finished records, tables, figures and page to results/reference"
     command = options.command(suite, "keep", keep_suite, words)
-    command.add_argument("suite", type=Path, metavar="SUITE.yaml")
+    options.add_suite(command)
     options.add_results(command)
     words = "folder of kept results (default: results/reference)"
     command.add_argument("--reference", type=Path, default=reuse.REFERENCE, help=words)
@@ -62,7 +62,7 @@ def _add_keep(suite: Any) -> None:
 def _add_carry(suite: Any) -> None:
     words = "give its kept records the hash of today's code, where that is shown to give the same results"
     command = options.command(suite, "carry", carry_suite, words)
-    command.add_argument("suite", type=Path, metavar="SUITE.yaml")
+    options.add_suite(command)
     words = "checkout of the code that the records were made by (git worktree add DIR COMMIT)"
     command.add_argument("--from", dest="earlier", required=True, type=Path, metavar="DIR", help=words)
     words = "settings to tune by both, where code that trains, tunes or measures has changed (default: 0)"
@@ -101,7 +101,7 @@ def _add_reproduce(subparsers: Any) -> None:
 
 def check_suite(a: Namespace) -> None:
     """`daar suite check`."""
-    suite = reading.load(a.suite)
+    suite = reading.load(start.find_suite(a.suite))
     settings = len(suite.settings)
     print(f"suite {suite.name!r}: {settings} settings, {', '.join(suite.networks)} on {', '.join(suite.datasets)}")
     preflight.require_runnable(suite, a.packs, elsewhere=a.cluster)
@@ -134,7 +134,7 @@ def _check_cluster(a: Namespace, suite: Suite, expected: "Estimate", device: str
 
 def keep_suite(a: Namespace) -> None:
     """`daar suite keep`."""
-    suite = reading.load(a.suite)
+    suite = reading.load(start.find_suite(a.suite))
     kept = reuse.keep(suite, a.results, a.reference)
     print(f"{kept['records']} of {kept['settings']} records are in {a.reference / suite.name}")
 
@@ -144,9 +144,10 @@ def carry_suite(a: Namespace) -> None:
     from daar.run.carry import FILE, carry
     from daar.run.checkout import Checkout
 
-    suite, earlier = reading.load(a.suite), Checkout(a.earlier)
+    file, earlier = start.find_suite(a.suite), Checkout(a.earlier)
+    suite = reading.load(file)
     say = functools.partial(print, flush=True)
-    outcome = carry(suite, a.suite, earlier, results=a.results, reference=a.reference, sample=a.retune, say=say)
+    outcome = carry(suite, file, earlier, results=a.results, reference=a.reference, sample=a.retune, say=say)
     stay = len(outcome.refused)
     print(f"{outcome.carried} records carried over, {outcome.current} were current, {stay} stay as they are")
     if outcome.carried:

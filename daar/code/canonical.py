@@ -132,9 +132,14 @@ class _Writer:
         if not isinstance(node, ast.Expr):
             return isinstance(node, ast.Pass | ast.Global | ast.Nonlocal)
         value = node.value
-        return isinstance(value, ast.Constant) or (
-            isinstance(value, ast.Call) and self._foreign(value.func) == "builtins.print"
-        )
+        return isinstance(value, ast.Constant) or (isinstance(value, ast.Call) and self._is_message(value))
+
+    def _is_message(self, call: ast.Call) -> bool:
+        """Whether it only prints, to the terminal, what costs no call of anything else."""
+        if self._foreign(call.func) != "builtins.print" or any(keyword.arg == "file" for keyword in call.keywords):
+            return False
+        inner = [node for argument in call.args for node in ast.walk(argument)]
+        return not any(isinstance(node, ast.Call | ast.NamedExpr | ast.Await) for node in inner)
 
     def _node(self, node: ast.AST) -> None:
         special = self._special.get(type(node))

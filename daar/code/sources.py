@@ -79,9 +79,10 @@ def _run(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _is_main(statement: ast.stmt) -> bool:
-    """Whether it is `if __name__ == …:`."""
-    test = getattr(statement, "test", None)
-    return isinstance(test, ast.Compare) and getattr(test.left, "id", None) == "__name__"
+    """Whether it is `if __name__ == "__main__":` and nothing else."""
+    if not isinstance(statement, ast.If) or not isinstance(statement.test, ast.Compare) or statement.orelse:
+        return False
+    return ast.unparse(statement.test) == "__name__ == '__main__'"
 
 
 def _is_about_all(statement: ast.stmt) -> bool:

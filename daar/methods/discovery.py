@@ -98,7 +98,12 @@ def get(name: str, extra: Sequence[Path] = ()) -> Method:
     """Look a method up; InputError lists those there are."""
     methods = find(extra)
     if name not in methods:
-        raise unknown("method", name, list(methods), "A method is a folder with method.py and rule.smk in baselines/.")
+        raise unknown(
+            "method",
+            name,
+            list(methods),
+            "A method is a folder with method.py and rule.smk, in baselines/ or where --methods-dir says.",
+        )
     return methods[name]
 
 

@@ -11,6 +11,7 @@ carried.json, next to the records, says what was compared. A record that bears t
 interrupted command goes on where it stopped; and what carried.json has of the same code is not compared again.
 """
 
+import json
 import random
 import tempfile
 from collections.abc import Callable, Mapping
@@ -69,7 +70,7 @@ def carry(
     waiting = {s: record for s, record in kept.items() if _bears(record) != reuse.made_from(suite, s)}
     if not waiting:
         return Outcome(0, len(kept), {})
-    hashes = earlier.made_from(file)
+    followed = earlier.follow(file)
     with tempfile.TemporaryDirectory() as scratch:
         both = BothCodes(suite, earlier, results, reference, Path(scratch))
         log = Log(reference / suite.name / FILE, earlier, compare_code(suite, earlier))
@@ -78,7 +79,7 @@ def carry(
         refused: dict[str, str] = {}
         for setting, record in waiting.items():
             try:
-                evidence = _compare(setting, record, hashes, both, log)
+                evidence = _compare(setting, record, followed.get(setting.path), both, log)
             except InputError as error:
                 refused[setting.path] = str(error)
                 say(f"{setting.path} stays as it is: {error}")
@@ -117,22 +118,37 @@ def _bears(record: Path) -> str:
     return str(files.read_json(record, "a kept record")["made_from"])
 
 
-def _compare(setting: Setting, record: Path, hashes: Mapping[str, str], both: BothCodes, log: "Log") -> dict[str, str]:
+def _compare(
+    setting: Setting, record: Path, followed: Mapping[str, Any] | None, both: BothCodes, log: "Log"
+) -> dict[str, str]:
     """What was compared for one record, in words; InputError says what differs."""
     bears, sha256 = _bears(record), files.read_json(record, "a kept record")["base"]["sha256"]
-    if hashes.get(setting.path) != bears:
+    if followed is None or followed["made_from"] != bears:
+        gives = followed and followed["made_from"]
         raise InputError(
-            f"it bears {bears}, but the code of {both.earlier.root} gives {hashes.get(setting.path)}. Give the "
-            "checkout that it was made by"
+            f"it bears {bears}, but the code of {both.earlier.root} gives {gives}: give the checkout that made it"
         )
+    if other := _differing(followed, both.suite, setting):
+        raise InputError(f"it follows from another {other} than today: run the setting again")
     if sha256 != (here := both.dense_sha256(setting)):
         raise InputError(f"it is of the dense network {sha256[:12]}…, but here that is {here[:12]}…")
     if is_scratch(setting):
-        return {"scores": "none of its own", "plan": "none of its own"}
-    method = both.suite.origin(setting.variant).method
-    if known := log.known(setting, [_name(stage, setting, method) for stage in ("score", "plan", "random_at")]):
+        return {"scores": "none of its own", "plan": "none of its own", "plan_sha256": ""}
+    plan, method = record.with_name("plan.json"), both.suite.origin(setting.variant).method
+    stages = [_name(stage, setting, method) for stage in ("score", "plan", "random_at")]
+    if known := log.known(setting, stages, files.sha256(plan)):
         return known
-    return {"scores": both.compare_scores(setting), "plan": both.compare_plans(setting, record.with_name("plan.json"))}
+    compared = {"scores": both.compare_scores(setting), "plan": both.compare_plans(setting, plan)}
+    return {**compared, "plan_sha256": files.sha256(plan)}
+
+
+def _differing(followed: Mapping[str, Any], suite: Suite, setting: Setting) -> str:
+    """What a record follows from, other than code, and is not the same today; empty where all is."""
+    now = json.loads(json.dumps({**reuse.parts(suite, setting), "dataset": code.facts(setting.dataset)}))
+    before = {**followed["parts"], "dataset": followed["dataset"]}
+    # at first the hash of the code that makes the dense network stood behind what it is made of
+    before["dense"] = before["dense"][: len(now["dense"])]
+    return ", ".join(name for name in now if name != "code" and now[name] != before.get(name))
 
 
 def _tune_sample(settings: list[Setting], changed: list[str], both: BothCodes, sample: int, say: Say) -> dict[str, Any]:
@@ -192,13 +208,14 @@ class Log:
         self._entry["sample"] = dict(sample)
         files.write_json(self._path, self._content)
 
-    def known(self, setting: Setting, stages: list[str]) -> dict[str, str] | None:
-        """What was compared for a record before, if these stages were the same as now, before and after."""
+    def known(self, setting: Setting, stages: list[str], plan: str) -> dict[str, str] | None:
+        """What was compared for a record before, if stages and plan (SHA-256) were the same, before and after."""
         for entry in self._content["entries"]:
             same = all(entry[key] == self._entry[key] for key in ("from_commit", "made_on"))
             same &= all(entry["code"].get(name) == self._entry["code"].get(name) for name in stages)
-            if same and setting.path in entry["records"]:
-                return {key: entry["records"][setting.path][key] for key in ("scores", "plan")}
+            compared = entry["records"].get(setting.path)
+            if same and compared is not None and compared["plan_sha256"] == plan:
+                return {key: compared[key] for key in ("scores", "plan", "plan_sha256")}
         return None
 
     def write_record(self, setting: Setting, evidence: Mapping[str, str]) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from daar.code.sources import MARKER, Sources
 from daar.errors import InputError
@@ -15,16 +16,25 @@ from daar.storage.bundled import PACKAGE
 # A checkout of before the folders has these at its root, and names in one set the modules that are marked now.
 _EARLIER = "provenance.py"
 _NEUTRAL = "_INDIFFERENT"
-_HASHES = """
+# what made_from gives to digest() is all that a record follows from
+_FOLLOWED = """
 import json, sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+from daar.data import datasets
 try:
     from daar.run import reuse
     from daar.suite import reading
 except ImportError:
     from daar import reuse, suite as reading
-suite = reading.load(Path(sys.argv[1]))
-print(json.dumps({setting.path: reuse.made_from(suite, setting) for setting in suite.settings}))
+suite, digest, told, said = reading.load(Path(sys.argv[1])), reuse.digest, [], {}
+reuse.digest = lambda content: (told.append(content), digest(content))[1]
+for setting in suite.settings:
+    made_from = reuse.made_from(suite, setting)
+    facts = {key: value for key, value in asdict(datasets.get(setting.dataset)).items() if key != "title"}
+    said[setting.path] = {"made_from": made_from, "parts": told[-1], "dataset": facts}
+print(json.dumps(said))
 """
 
 
@@ -51,8 +61,26 @@ class Checkout:
 
     @property
     def commit(self) -> str:
-        """Its commit."""
-        command = ["git", "-C", str(self.root), "rev-parse", "HEAD"]
+        """Its commit.
+
+        Raises:
+            InputError: it is no git checkout of its own, or files in it differ from its commit.
+        """
+        try:
+            top, changes = Path(self._git("rev-parse", "--show-toplevel")), self._git("status", "--porcelain", "-uno")
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise InputError(
+                f"{self.root} should be a git checkout, but git says otherwise: {_reason(error)}."
+            ) from error
+        if top.resolve() != self.root or changes:
+            what = "has changes that no commit holds" if top.resolve() == self.root else f"is a folder of {top}"
+            raise InputError(
+                f"{self.root} should be a git checkout without changes, but {what}. Make one: git worktree add"
+            )
+        return self._git("rev-parse", "HEAD")
+
+    def _git(self, *arguments: str) -> str:
+        command = ["git", "-C", str(self.root), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def sources(self) -> Sources:
@@ -68,13 +96,16 @@ class Checkout:
                 return {name for name in ast.literal_eval(node.value) if not _counts_today(name)}
         return set()
 
-    def made_from(self, suite: Path) -> Mapping[str, str]:
-        """The path of each of a suite's settings → the hash that its code gives the record.
+    def follow(self, suite: Path) -> Mapping[str, Any]:
+        """The path of each of a suite's settings → what its record follows from, as its code has it.
+
+        Returns:
+            For each path `made_from`, the hash of its record; `parts`, what was hashed; and `dataset`, its facts.
 
         Raises:
             InputError: its code cannot read the suite.
         """
-        return dict(json.loads(self._python(["-c", _HASHES, str(suite)])))
+        return dict(json.loads(self._python(["-c", _FOLLOWED, str(suite)])))
 
     def run(self, command: Sequence[str]) -> None:
         """Run one of its commands, on one thread of the CPU.
@@ -95,3 +126,8 @@ class Checkout:
                 f"the code in {self.root} failed: {last}. Give a checkout whose packages are installed here."
             )
         return done.stdout
+
+
+def _reason(error: OSError | subprocess.CalledProcessError) -> str:
+    said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
+    return " ".join(str(said).split()).rstrip(".")

@@ -113,7 +113,7 @@ def of(
     else:
         there = [Path(_there(str(file), sources.root)) for file in files]
         hashed = sources.code_hash([_there(entry, sources.root) for entry in entries], there)
-    return hashed if dataset is None or not STAGES[stage].dataset else digest([hashed, _facts(dataset)])
+    return hashed if dataset is None or not STAGES[stage].dataset else digest([hashed, facts(dataset)])
 
 
 def defined_by(
@@ -145,7 +145,7 @@ def _of_policy(policy: str, methods_dirs: tuple[Path, ...]) -> tuple[list[Path],
 
 
 @functools.cache
-def _facts(dataset: str) -> dict[str, Any]:
+def facts(dataset: str) -> dict[str, Any]:
     """What stages read of a dataset's entry in the registry; its title is for tables."""
     return {key: value for key, value in asdict(datasets.get(dataset)).items() if key != "title"}
 
@@ -160,9 +160,11 @@ def _of_method(method: Method, functions: tuple[str, ...]) -> list[str]:
 
 def _files(path: Path) -> list[Path]:
     """The file, or those of a folder."""
-    return sorted(path.iterdir()) if path.is_dir() else [path]
+    if not path.is_dir():
+        return [path]
+    return [file for file in sorted(path.iterdir()) if file.is_file() and not file.name.startswith(".")]
 
 
 def _there(entry: str, root: Path) -> str:
     """An entry or a file of daar's own, in another checkout."""
-    return entry.replace(str(ROOT), str(root), 1) if entry.startswith(str(ROOT)) else entry
+    return str(root / Path(entry).relative_to(ROOT)) if Path(entry).is_relative_to(ROOT) else entry

@@ -29,23 +29,26 @@ def made_from(suite: Suite, setting: Setting) -> str:
 
     The dense network counts by what makes it, since its weights need not be there yet: `take` compares those.
     """
+    return digest(parts(suite, setting))[:12]
+
+
+def parts(suite: Suite, setting: Setting) -> dict[str, Any]:
+    """What `made_from` hashes, by name."""
     origin, network = suite.origin(setting.variant), setting.network
     method = suite.methods[origin.method]
     code_of = partial(
         code.of, network=network, method=method, policy=setting.policy, dataset=setting.dataset,
         methods_dirs=suite.methods_dirs,
     )  # fmt: skip
-    return digest(
-        {
-            "setting": [setting.dataset, network, setting.seed, setting.policy, setting.scope, setting.target],
-            "importance": [origin.method, dict(origin.options), suite.calibration_images],
-            "control": None if setting.variant.of is None else [setting.variant.method, dict(setting.variant.options)],
-            "dense": _dense(suite, network),
-            "finetune": suite.finetune.to_json(),
-            "processes": suite.processes,
-            "code": [code_of(stage) for stage in code.of_setting(suite, setting)],
-        }
-    )[:12]
+    return {
+        "setting": [setting.dataset, network, setting.seed, setting.policy, setting.scope, setting.target],
+        "importance": [origin.method, dict(origin.options), suite.calibration_images],
+        "control": None if setting.variant.of is None else [setting.variant.method, dict(setting.variant.options)],
+        "dense": _dense(suite, network),
+        "finetune": suite.finetune.to_json(),
+        "processes": suite.processes,
+        "code": [code_of(stage) for stage in code.of_setting(suite, setting)],
+    }
 
 
 def _dense(suite: Suite, network: str) -> list[Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from daar.errors import unknown
+from daar.errors import InputError, unknown
 from daar.storage.bundled import ROOT, SUITES
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -30,6 +30,8 @@ def find_suite(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
+    if path.is_dir() and name not in shipped:
+        raise InputError(f"{name} should be a suite's file, but is a folder. Name a file in it.")
     if name in shipped:
         return shipped[name]
     hint = "Name one of them, or a file; `daar init DIR` writes one to start from."
@@ -47,7 +49,8 @@ def command(suite: Path, cores: int, options: Sequence[str] = ()) -> list[str]:
     # `-j8` and `--jobs=8` are as good as `-j 8`
     says_how_many = any(option.split("=")[0] in _SAY_HOW_MANY or option[:2] in ("-j", "-c", "-e") for option in options)
     return [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        # -P: a file of the working directory, such as yaml.py, must not come before a package
+        *(sys.executable, "-P", "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
         *(() if says_how_many else ("--cores", str(cores))),
         *options,
         *("--configfile", str(suite)),

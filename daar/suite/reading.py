@@ -33,7 +33,7 @@ def load(path: Path) -> Suite:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"suite {path} cannot be read: {error.strerror}. See workflow/config/.") from error
+        raise InputError(f"suite {path} cannot be read: {error.strerror}. Check the path.") from error
     except yaml.YAMLError as error:
         raise InputError(f"suite {path} is not YAML: {' '.join(str(error).split())}") from error
     return from_config(content, str(path))
