@@ -128,6 +128,12 @@ def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
         yield from _tables(inner)
 
 
+def _is_global(symbol: symtable.Symbol) -> bool:
+    # is_global() alone takes all names of a function named `top` for global, up to Python 3.12
+    bound = symbol.is_parameter() or symbol.is_assigned()
+    return symbol.is_declared_global() or (symbol.is_global() and not bound)
+
+
 def _by_python(statement: ast.stmt) -> tuple[set[str], set[str]]:
     """The global names of a top-level function or class as symtable has them, and those that classes bind."""
     text = ast.unparse(ast.Module([statement], []))
@@ -136,7 +142,7 @@ def _by_python(statement: ast.stmt) -> tuple[set[str], set[str]]:
     in_classes = set()
     for table in inner:
         for symbol in table.get_symbols():
-            if symbol.is_global():
+            if _is_global(symbol):
                 names.add(symbol.get_name())
             elif table.get_type() == "class":
                 in_classes.add(symbol.get_name())
@@ -151,10 +157,11 @@ def _disagreements(file: Path) -> Iterator[str]:
         recorder = Recorder()
         canonical([statement], recorder)
         names, in_classes = _by_python(statement)
-        # Python mangles private names of classes
+        # Python mangles private names in classes, and symtable tells them so
+        mangled = {name for name in recorder.globals if re.fullmatch(r"__\w*(?<!__)", name)}
         expected = {name for name in names if not re.match(r"_\w*__\w", name)}
         missing = expected - recorder.globals - {"__class__"}
-        extra = recorder.globals - expected - in_classes - {"TYPE_CHECKING"}
+        extra = recorder.globals - expected - in_classes - mangled - {"TYPE_CHECKING"}
         if missing or extra:
             yield f"{file}:{statement.lineno}: missing {sorted(missing)}, extra {sorted(extra)}"
 
