@@ -1,5 +1,6 @@
 """Kept records carried over from an earlier checkout, which is a copy of the present tree with one edit."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -56,8 +57,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(folder, to / folder.name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "Snakefile", to)
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
-        subprocess.run(["git", "-C", str(to), "-c", "user.name=a", "-c", "user.email=a@b", *command], check=True)
+        git(*command, at=to)
     return to
+
+
+def git(*command: str, at: Path) -> None:
+    subprocess.run(["git", "-C", str(at), "-c", "user.name=a", "-c", "user.email=a@b", *command], check=True)
 
 
 class Kept(NamedTuple):
@@ -89,13 +94,19 @@ class Kept(NamedTuple):
         """Records of the earlier code as it is now."""
         base = self.folder / "results" / "dense" / self.suite.dense_path("digits", "resnet20", 0)
         sha256 = json.loads((base / "model.json").read_text())["weights_sha256"]
-        made_from = Checkout(self.root).made_from(self.file)[self.setting(variant)]
+        made_from = self.earlier().follow(self.file)[self.setting(variant)]["made_from"]
         content = make_record(suite="tiny", variant=variant, made_from=made_from, base__sha256=sha256)
         self.path(variant).write_text(json.dumps({**content, **changes}))
 
+    def earlier(self) -> Checkout:
+        """The checkout with its edits, committed."""
+        if subprocess.run(["git", "-C", str(self.root), "diff", "--quiet"], check=False).returncode:
+            git("commit", "-q", "-am", "edited", at=self.root)
+        return Checkout(self.root)
+
     def carry(self, sample: int = 0, say: Any = lambda _: None) -> Outcome:
         results, reference = self.folder / "results", self.folder / "reference"
-        earlier = Checkout(self.root)
+        earlier = self.earlier()
         return carry(self.suite, self.file, earlier, results=results, reference=reference, sample=sample, say=say)
 
     def log(self) -> list[dict[str, Any]]:
@@ -191,18 +202,39 @@ def test_a_record_is_carried_over_where_changed_code_scores_to_the_same_bits(kep
         kept.keep("l1")
         before = json.loads(kept.path("l1").read_text())
         assert kept.carry() == Outcome(carried=1, current=0, refused={})
+        commit = kept.earlier().commit
     after = json.loads(kept.path("l1").read_text())
     assert kept.bears_today_s_hash("l1")
     assert {**after, "made_from": None} == {**before, "made_from": None}
     (entry,) = kept.log()
-    words = {"scores": "the same bits by both", "plan": "as kept"}
+    plan = hashlib.sha256(kept.path("l1", "plan.json").read_bytes()).hexdigest()
+    words = {"scores": "the same bits by both", "plan": "as kept", "plan_sha256": plan}
     names = {"before": before["made_from"], "now": after["made_from"]}
     assert entry["records"] == {kept.setting("l1"): {**names, **words}}
-    assert entry["from_commit"] == Checkout(kept.root).commit
+    assert entry["from_commit"] == commit
     assert {name for name, code in entry["code"].items() if code["before"] != code["now"]} == {"score resnet20 l1"}
     assert entry["sample"] is None
     # and then there is nothing left to do
     assert kept.carry() == Outcome(carried=0, current=1, refused={})
+
+
+def test_a_record_is_refused_where_a_fact_of_its_dataset_has_changed(kept: Kept) -> None:
+    """The code of no stage differs then, nor do scores and plan."""
+    with edited(kept.root / "daar" / "data" / "datasets.py", "train=1257", "train=1256"):
+        kept.keep("l1")
+        before = kept.path("l1").read_text()
+        outcome = kept.carry()
+    assert outcome.carried == 0
+    assert "follows from another dataset than today" in outcome.refused[kept.setting("l1")]
+    assert kept.path("l1").read_text() == before
+
+
+def test_a_checkout_has_no_changes_and_is_one_of_git_s(kept: Kept, tmp_path: Path) -> None:
+    with edited(kept.root / L1, *SQUARED[1:]), pytest.raises(InputError, match="has changes that no commit holds"):
+        assert Checkout(kept.root).commit
+    root = write(tmp_path / "none", {"daar/__init__.py": ""})
+    with pytest.raises(InputError, match="should be a git checkout"):
+        assert Checkout(root).commit
 
 
 def test_a_record_is_refused_where_changed_code_scores_otherwise(kept: Kept) -> None:
@@ -311,7 +343,7 @@ def test_what_is_no_checkout_is_named(tmp_path: Path) -> None:
 def test_a_checkout_that_fails_is_named_with_its_last_line(tmp_path: Path) -> None:
     root = write(tmp_path, {"daar/__init__.py": "raise OSError('no such thing')\n"})
     with pytest.raises(InputError, match=r"failed: OSError: no such thing\."):
-        Checkout(root).made_from(tmp_path / "suite.yaml")
+        Checkout(root).follow(tmp_path / "suite.yaml")
 
 
 def test_of_a_checkout_of_before_the_markers_the_list_of_neutral_modules_counts(tmp_path: Path) -> None:
