@@ -1,6 +1,7 @@
 """Scores of filters as shares of a group's channels, and their order: arithmetic by hand, and what is refused."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from daar.errors import InputError
 from daar.pruning.groups import Group
-from daar.pruning.importance import check, group_importance, ranking
+from daar.pruning.importance import check, group_importance, load, ranking, save
 
 SCORES = st.floats(-(2.0**100), 2.0**100, width=32)
 
@@ -39,6 +40,12 @@ def test_a_negative_minimum_is_subtracted_and_a_positive_one_is_not() -> None:
     assert negative.tolist() == [0, 0.25, 0.75]
     positive = group_importance((group(2),), {"a": torch.tensor([1.0, 3.0])})["a"]
     assert positive.tolist() == [0.25, 0.75]
+
+
+@pytest.mark.parametrize("unit", [1e-30, 2.0**-40, 0.1, 2.0**40])
+def test_shares_do_not_depend_on_the_unit_of_the_scores(unit: float) -> None:
+    found = group_importance((group(2),), {"a": torch.tensor([1.0, 3.0]) * unit})["a"]
+    assert np.allclose(found, [0.25, 0.75], rtol=1e-6)  # the scores are float32
 
 
 @pytest.mark.parametrize("value", [0.0, -3.0, 2.0])
@@ -102,6 +109,17 @@ def test_the_first_of_several_wrong_layers_is_named() -> None:
         check({}, {"b": 2, "a": 2}, "x")
     with pytest.raises(InputError, match="scores 'a', which"):
         check({"b": torch.ones(2), "a": torch.ones(2)}, {}, "x")
+
+
+def test_scores_are_read_as_written_also_one_tensor_of_several_layers(tmp_path: Path) -> None:
+    both = torch.tensor([0.5, -2.0, 3.0, 0.25])
+    scores = {"a": both, "b": both, "c": both[::2]}
+    save(tmp_path / "importance.safetensors", scores)
+    read = load(tmp_path / "importance.safetensors")
+    assert {name: vector.tolist() for name, vector in read.items()} == {n: v.tolist() for n, v in scores.items()}
+    assert all(vector.dtype == torch.float32 for vector in read.values())
+    with pytest.raises(InputError, match="should hold importances, but it cannot be read"):
+        load(tmp_path / "none.safetensors")
 
 
 def test_of_equals_the_lower_index_is_removed_first() -> None:

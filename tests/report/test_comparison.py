@@ -2,7 +2,7 @@
 
 import pytest
 
-from daar.report.comparison import facts, in_words
+from daar.report.comparison import facts, in_words, names
 from daar.report.context import Context
 from daar.training.recipe import Recipe
 from tests.report.report_rows import CONTEXT, DAAR, L1, RANDOM, change, frame, lost
@@ -63,6 +63,10 @@ def test_the_level_names_what_is_not_known() -> None:
     assert "S3.2" in facts(frame(L1), CONTEXT)[3]
     outside = facts(frame(L1, DAAR), Context({"l1": "L1!"}, own_program=frozenset({"l1", "absent"})))[3]
     assert "not known for L1! (a program of its own)" in outside
+
+
+def test_variants_are_listed_once_in_the_order_of_their_names() -> None:
+    assert names(["l1", "daar", "l1", "fpgm"], Context({"daar": "Z"})) == "Z, fpgm, l1"
 
 
 def test_macs_are_told_in_points() -> None:
