@@ -68,6 +68,13 @@ def test_a_member_counts_only_for_the_channels_it_makes() -> None:
     assert np.allclose(group_importance((joined,), scores)["a"], means / means.sum(), rtol=1e-12)
 
 
+def test_a_channel_of_more_members_is_worth_no_more() -> None:
+    """Only two of four channels have a second member: (0.5, 0.5) and (0.1, 0.2, 0.3, 0.4), means over their sum."""
+    scores = {"a": torch.tensor([5.0, 5.0]), "c": torch.tensor([1.0, 2.0, 3.0, 4.0])}
+    found = group_importance((group(4, a=[0, 1], c=[0, 1, 2, 3]),), scores)["a"]
+    assert np.allclose(found, np.array([0.3, 0.35, 0.3, 0.4]) / 1.35, rtol=1e-12)
+
+
 def test_a_grouped_conv_gives_a_channel_the_mean_of_its_filters() -> None:
     """Scores (1, 2 | 3, 4) of 10, tied across two groups: means 0.2 and 0.3, over their sum."""
     found = group_importance((group(2, a=[0, 1, 0, 1]),), {"a": torch.tensor([1.0, 2.0, 3.0, 4.0])})["a"]

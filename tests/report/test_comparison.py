@@ -73,6 +73,7 @@ def test_macs_are_told_in_points() -> None:
     other = change(DAAR, 1, macs_reduction=0.4962)
     far = change(L1, target=0.7, macs_reduction=0.7)
     assert "0.38 points apart" in facts(frame(L1, other, far), CONTEXT)[4]
+    assert "25.00 points apart" in facts(frame(L1, change(DAAR, 1, macs_reduction=0.25)), CONTEXT)[4]
     assert "ratios of its own" in facts(frame(change(L1, target=float("nan"))), CONTEXT)[4]
     assert "one imported network" in facts(frame(change(L1, imported=True)), CONTEXT)[1]
 
