@@ -1,6 +1,7 @@
 """Scores of filters as shares of a group's channels, and their order: arithmetic by hand, and what is refused."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from daar.errors import InputError
 from daar.pruning.groups import Group
-from daar.pruning.importance import check, group_importance, ranking
+from daar.pruning.importance import check, group_importance, load, ranking, save
 
 SCORES = st.floats(-(2.0**100), 2.0**100, width=32)
 
@@ -41,6 +42,12 @@ def test_a_negative_minimum_is_subtracted_and_a_positive_one_is_not() -> None:
     assert positive.tolist() == [0.25, 0.75]
 
 
+@pytest.mark.parametrize("unit", [1e-30, 2.0**-40, 0.1, 2.0**40])
+def test_shares_do_not_depend_on_the_unit_of_the_scores(unit: float) -> None:
+    found = group_importance((group(2),), {"a": torch.tensor([1.0, 3.0]) * unit})["a"]
+    assert np.allclose(found, [0.25, 0.75], rtol=1e-6)  # the scores are float32
+
+
 @pytest.mark.parametrize("value", [0.0, -3.0, 2.0])
 def test_equal_scores_are_equal_shares(value: float) -> None:
     assert group_importance((group(4),), {"a": torch.full((4,), value)})["a"].tolist() == [0.25] * 4
@@ -59,6 +66,13 @@ def test_a_member_counts_only_for_the_channels_it_makes() -> None:
     scores = {"a": torch.tensor([5.0, 5.0]), "b": torch.tensor([7.0, 0.0]), "c": torch.tensor([1.0, 2.0, 3.0, 4.0])}
     means = np.array([(0.5 + 0.1) / 2, (0.5 + 0.2) / 2, (1 + 0.3) / 2, (0 + 0.4) / 2])
     assert np.allclose(group_importance((joined,), scores)["a"], means / means.sum(), rtol=1e-12)
+
+
+def test_a_channel_of_more_members_is_worth_no_more() -> None:
+    """Only two of four channels have a second member: (0.5, 0.5) and (0.1, 0.2, 0.3, 0.4), means over their sum."""
+    scores = {"a": torch.tensor([5.0, 5.0]), "c": torch.tensor([1.0, 2.0, 3.0, 4.0])}
+    found = group_importance((group(4, a=[0, 1], c=[0, 1, 2, 3]),), scores)["a"]
+    assert np.allclose(found, np.array([0.3, 0.35, 0.3, 0.4]) / 1.35, rtol=1e-12)
 
 
 def test_a_grouped_conv_gives_a_channel_the_mean_of_its_filters() -> None:
@@ -102,6 +116,17 @@ def test_the_first_of_several_wrong_layers_is_named() -> None:
         check({}, {"b": 2, "a": 2}, "x")
     with pytest.raises(InputError, match="scores 'a', which"):
         check({"b": torch.ones(2), "a": torch.ones(2)}, {}, "x")
+
+
+def test_scores_are_read_as_written_also_one_tensor_of_several_layers(tmp_path: Path) -> None:
+    both = torch.tensor([0.5, -2.0, 3.0, 0.25])
+    scores = {"a": both, "b": both, "c": both[::2]}
+    save(tmp_path / "importance.safetensors", scores)
+    read = load(tmp_path / "importance.safetensors")
+    assert {name: vector.tolist() for name, vector in read.items()} == {n: v.tolist() for n, v in scores.items()}
+    assert all(vector.dtype == torch.float32 for vector in read.values())
+    with pytest.raises(InputError, match="should hold importances, but it cannot be read"):
+        load(tmp_path / "none.safetensors")
 
 
 def test_of_equals_the_lower_index_is_removed_first() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from daar.report.comparison import facts, in_words
+from daar.report.comparison import facts, in_words, names
 from daar.report.context import Context
 from daar.training.recipe import Recipe
 from tests.report.report_rows import CONTEXT, DAAR, L1, RANDOM, change, frame, lost
@@ -65,10 +65,15 @@ def test_the_level_names_what_is_not_known() -> None:
     assert "not known for L1! (a program of its own)" in outside
 
 
+def test_variants_are_listed_once_in_the_order_of_their_names() -> None:
+    assert names(["l1", "daar", "l1", "fpgm"], Context({"daar": "Z"})) == "Z, fpgm, l1"
+
+
 def test_macs_are_told_in_points() -> None:
     other = change(DAAR, 1, macs_reduction=0.4962)
     far = change(L1, target=0.7, macs_reduction=0.7)
     assert "0.38 points apart" in facts(frame(L1, other, far), CONTEXT)[4]
+    assert "25.00 points apart" in facts(frame(L1, change(DAAR, 1, macs_reduction=0.25)), CONTEXT)[4]
     assert "ratios of its own" in facts(frame(change(L1, target=float("nan"))), CONTEXT)[4]
     assert "one imported network" in facts(frame(change(L1, imported=True)), CONTEXT)[1]
 

@@ -97,6 +97,7 @@ def test_frame_of_differences() -> None:
     assert (line["low"], line["high"]) == (pytest.approx(interval.low), pytest.approx(interval.high))
     assert (line["n"], line["seeds"], line["tied"]) == (3, "0, 1, 2", False)
     assert (line["reference_variant"], line["reference_policy"], line["target"]) == ("l1", "uniform", 0.5)
+    assert list(found["policy"]) == ["adaptive", "uniform", "uniform", "uniform"]
     assert list(found["control"]) == [False, True, False, True]
     assert differences(frame(own), CONTEXT).empty
 

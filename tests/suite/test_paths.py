@@ -57,6 +57,7 @@ def test_a_setting_s_path_tells_its_wildcards() -> None:
     [
         ({}, r"[0-9a-f]{12}"),
         ({"distributed": {"processes": 4}, "train": {"batch_size": 64}}, r"[0-9a-f]{12}-x4"),
+        ({"distributed": {"processes": 2}}, r"[0-9a-f]{12}-x2"),
         ({"base": {"resnet20": {"file": "a.th"}}}, r"import-[0-9a-f]{8}"),
     ],
 )

@@ -71,6 +71,14 @@ def test_methods_absent_means_all_there_are(tmp_path: Path) -> None:
     assert "third" in {v.name for v in make(methods_dirs=[str(tmp_path)]).variants}
 
 
+def test_keys_left_out_have_the_values_that_the_schema_and_the_protocol_state() -> None:
+    found = make()
+    assert found.calibration_images == 640  # docs/protocol.md
+    assert (found.latency, found.reuse, found.allow_cpu, found.processes, found.nodes) == (False, False, True, 1, 1)
+    assert (found.policies, found.slots_per_gpu, found.data_root, found.stability) == (None, None, None, None)
+    assert (found.scope, found.base, found.methods_dirs, found.train) == ("all", {}, (), Recipe())
+
+
 def test_variants_carry_options_and_titles() -> None:
     found = make(methods=["l1"], variants={"wrong-way": {"method": "daar", "options": {"attention": "swapped"}}})
     assert [v.name for v in found.variants] == ["l1", "wrong-way"]

@@ -24,6 +24,8 @@ def test_every_seed_and_setting_counts_and_an_imported_network_is_not_trained() 
     assert work.training_flops(found) == pytest.approx(epoch * (2 * 10 + 2 * 2 * 3 * (0.5 + 0.25)))
     found = make(**of, macs_reductions=[0.5], base={"resnet20": {"file": "a.th"}})
     assert work.training_flops(found) == pytest.approx(epoch * 2 * 2 * 3 * 0.5)
+    nothing = make(finetune={"epochs": 0}, methods=["l1"], base={"resnet20": {"file": "a.th"}})
+    assert work.training_flops(nothing) == 0
     own = make(train={"epochs": 10}, finetune={"epochs": 3}, methods=["daar"], macs_reductions=[None])
     assert work.training_flops(own) == pytest.approx(epoch * (10 + 3))
     two = make(train={"epochs": 1}, finetune={"epochs": 0}, methods=["l1"], networks=["resnet20", "resnet56"])
