@@ -65,7 +65,7 @@ def _add_carry(suite: Any) -> None:
     options.add_suite(command)
     words = "checkout of the code that the records were made by (git worktree add DIR COMMIT)"
     command.add_argument("--from", dest="earlier", required=True, type=Path, metavar="DIR", help=words)
-    words = "settings to tune by both, where code that trains, tunes or measures has changed (default: 0)"
+    words = "settings to tune by both, and to train from scratch, where such code has changed (default: 0)"
     command.add_argument("--retune", type=int, default=0, metavar="N", help=words)
     options.add_results(command)
     words = "folder of kept results (default: results/reference)"

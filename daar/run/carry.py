@@ -101,7 +101,11 @@ def compare_code(suite: Suite, earlier: Checkout) -> dict[str, tuple[str, str]]:
             if (name := _name(stage, setting, method.name)) not in pairs:
                 given: dict[str, Any] = {"network": setting.network, "method": method, "policy": setting.policy}
                 given["methods_dirs"] = suite.methods_dirs
-                pairs[name] = code.of(stage, sources=there, **given), code.of(stage, **given)
+                try:
+                    before = code.of(stage, sources=there, **given)
+                except ValueError:  # it has no such function, or none of that name
+                    before = "none"
+                pairs[name] = before, code.of(stage, **given)
     return pairs
 
 

@@ -220,7 +220,7 @@ def test_a_record_is_carried_over_where_changed_code_scores_to_the_same_bits(kep
 
 def test_a_record_is_refused_where_a_fact_of_its_dataset_has_changed(kept: Kept) -> None:
     """The code of no stage differs then, nor do scores and plan."""
-    with edited(kept.root / "daar" / "data" / "datasets.py", "train=1257", "train=1256"):
+    with edited(kept.root / "daar" / "data" / "datasets.py", "flip=False", "flip=True"):
         kept.keep("l1")
         before = kept.path("l1").read_text()
         outcome = kept.carry()
