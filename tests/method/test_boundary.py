@@ -29,14 +29,10 @@ def boundary() -> ModuleType:
         ([32, 16, 8, 4, 2], [32, 16, 8]),  # VGG-16: √(32·2) = 8
         ([112, 56, 28, 14, 7], [112, 56, 28]),  # ResNet-50: √(112·7) = 28
         ([32, 16, 4], [32, 16]),  # √(32·4) = 11.3
+        ([32, 16, 8, 4], [32, 16]),  # √(32·4) = 11.3; of the second and the last it would be 8
         ([8, 8], [8, 8]),
     ],
 )
-def test_the_sides_of_the_first_and_of_the_last_layer_decide() -> None:
-    """Sides 32, 16, 8, 4: the geometric mean of 32 and 4 is 11.3; of the second and the last it would be 8."""
-    assert by_side({"a": 32**2, "b": 16**2, "c": 8**2, "d": 4**2}) == {"a", "b"}
-
-
 def test_by_side(sides: list[int], shallow: list[int]) -> None:
     areas = {str(index): side * side for index, side in enumerate(sides)}
     assert boundary().by_side(areas) == {str(index) for index in range(len(shallow))}
