@@ -29,7 +29,8 @@ from pathlib import Path
 from torch import nn
 sys.path.insert(0, str(Path.cwd()))
 from daar.data.packed import Pack
-from daar.training import distributed, engine, interrupts
+from daar.device import distributed
+from daar.training import engine, interrupts
 from daar.training.batches import Data
 from daar.training.recipe import Recipe
 from tests.device.test_distributed import images, plain, with_norm
