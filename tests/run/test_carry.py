@@ -33,7 +33,7 @@ from tests.report.test_collect import record as make_record
 
 SUITE: dict[str, Any] = {
     **{"suite": "tiny", "datasets": ["digits"], "networks": ["resnet20"], "macs_reductions": [0.5], "seeds": [0]},
-    **{"methods": ["l1"], "variants": {"at": {"random_at": "l1"}, "anew": {"scratch_of": "l1"}}},
+    **{"methods": ["l1"], "variants": {"at": {"random_at": "l1"}, "fresh": {"scratch_of": "l1"}}},
     **{"calibration_images": 64, "finetune": {"epochs": 1, "batch_size": 128}, "train": {"epochs": 1}},
 }
 L1 = "baselines/l1/method.py"
@@ -163,7 +163,7 @@ def kept(tmp_path: Path, root: Path, digits: Path, untrained: Path, planned: Pat
         place = tmp_path / "results" / path
         place.parent.mkdir(parents=True)
         place.symlink_to(made, target_is_directory=True)
-    for variant in ("l1", "at", "anew"):
+    for variant in ("l1", "at", "fresh"):
         found.path(variant).parent.mkdir(parents=True)
     shutil.copy(planned / "plan.json", found.path("l1", "plan.json"))
     return found
@@ -179,7 +179,7 @@ def swap(file: Path) -> None:
 
 def test_records_of_equal_code_are_current(kept: Kept) -> None:
     kept.keep("l1")
-    kept.keep("anew")
+    kept.keep("fresh")
     assert kept.carry() == Outcome(carried=0, current=2, refused={})
     assert not (kept.folder / "reference" / "tiny" / FILE).exists()
 
@@ -281,14 +281,14 @@ def test_an_interrupted_command_goes_on(kept: Kept) -> None:
 
     with edited(kept.root / L1, *DOUBLE_ABS[1:]):
         kept.keep("l1")
-        kept.keep("anew")
+        kept.keep("fresh")
         with pytest.raises(KeyboardInterrupt):
             kept.carry(say=stop)
-        assert [kept.bears_today_s_hash(variant) for variant in ("l1", "anew")] == [True, False]
+        assert [kept.bears_today_s_hash(variant) for variant in ("l1", "fresh")] == [True, False]
         assert kept.carry() == Outcome(carried=1, current=1, refused={})
     (entry,) = kept.log()
-    assert set(entry["records"]) == {kept.setting("l1"), kept.setting("anew")}
-    assert entry["records"][kept.setting("anew")]["scores"] == "none of its own"
+    assert set(entry["records"]) == {kept.setting("l1"), kept.setting("fresh")}
+    assert entry["records"][kept.setting("fresh")]["scores"] == "none of its own"
 
 
 def test_changed_training_wants_a_sample(kept: Kept) -> None:
@@ -316,10 +316,10 @@ def test_a_network_from_scratch_is_trained_by_both(kept: Kept) -> None:
     kept_epochs, other = "train.epochs + tuning_epochs\n", "tuning_epochs + train.epochs\n"
     with edited(kept.root / "daar" / "training" / "budget.py", kept_epochs, other):
         kept.keep("l1")
-        kept.keep("anew")
+        kept.keep("fresh")
         assert kept.carry(sample=1) == Outcome(carried=1, current=1, refused={})
     (entry,) = kept.log()
-    assert entry["sample"] == {"changed": ["scratch resnet20"], "out_of": 1, "tuned_by_both": [kept.setting("anew")]}
+    assert entry["sample"] == {"changed": ["scratch resnet20"], "out_of": 1, "tuned_by_both": [kept.setting("fresh")]}
 
 
 @pytest.mark.slow

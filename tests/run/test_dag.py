@@ -23,7 +23,7 @@ SUITE: dict[str, Any] = {
     **{"suite": "small", "datasets": ["digits"], "networks": ["resnet20"], "macs_reductions": [0.5, 0.7]},
     **{"seeds": [0, 3], "finetune": {"epochs": 1}, "methods": ["l1", "hrank"]},
     "variants": {
-        **{"at": {"random_at": "l1"}, "anew": {"scratch_of": "hrank", "budget": "compute"}},
+        **{"at": {"random_at": "l1"}, "fresh": {"scratch_of": "hrank", "budget": "compute"}},
         "power-2": {"method": "daar", "options": {"attention": "spatial"}},
     },
 }
@@ -45,10 +45,10 @@ def matched(expression: str, names: list[str]) -> set[str]:
 
 
 def test_variants_are_told_apart_by_their_methods() -> None:
-    dag, names = make(), ["l1", "hrank", "at", "anew", "power-2", "", "l", "l12"]
+    dag, names = make(), ["l1", "hrank", "at", "fresh", "power-2", "", "l", "l12"]
     assert matched(dag.variants_of("l1"), names) == {"l1"}
     assert matched(dag.variants_of("daar"), names) == {"power-2"}
-    assert matched(dag.variants_of("random_at", "scratch_of"), names) == {"at", "anew"}
+    assert matched(dag.variants_of("random_at", "scratch_of"), names) == {"at", "fresh"}
     assert matched(dag.variants_but("random_at", "scratch_of"), names) == {"l1", "hrank", "power-2"}
     assert matched(dag.variants_of("fpgm"), names) == set()
     assert matched(make(variants={}).variants_but("l1", "hrank"), names) == set()
@@ -73,7 +73,7 @@ def test_settings_start_from_the_dense_network_of_their_seed() -> None:
 
 def test_a_control_takes_the_plan_of_its_variant() -> None:
     assert make().plan_of_origin(cell("at")) == f"{FRONT}/seed3/l1/uniform-all-0.5/plan.json"
-    assert make().plan_of_origin(cell("anew", target="0.7")) == f"{FRONT}/seed3/hrank/uniform-all-0.7/plan.json"
+    assert make().plan_of_origin(cell("fresh", target="0.7")) == f"{FRONT}/seed3/hrank/uniform-all-0.7/plan.json"
 
 
 def test_figures_wait_for_what_they_read() -> None:
@@ -85,7 +85,7 @@ def test_figures_wait_for_what_they_read() -> None:
     scores = [f"{FRONT}/seed{seed}/{name}/importance.safetensors" for seed in (0, 3) for name in rates if name != "at"]
     assert set(dag.figure_inputs("pruning-ratios")) == plans
     assert set(dag.figure_inputs("tuning-curves")) == records | {
-        f"{place.format('anew', 'uniform')}/record.json" for place in cells
+        f"{place.format('fresh', 'uniform')}/record.json" for place in cells
     }
     assert dag.figure_inputs("rank-correlation") == sorted(scores)
     assert dag.figure_inputs("accuracy-macs") == dag.figure_inputs("accuracy-latency") == []
@@ -113,10 +113,10 @@ def test_the_method_is_told_with_options_control_and_folders(tmp_path: Path) -> 
     folders = ["--methods-dir", str(tmp_path)]
     told = shlex.split(dag.method_options(cell("power-2")))
     assert told == ["--method", "daar", "--options", '{"attention": "spatial"}', *folders]
-    control = shlex.split(dag.method_options(cell("anew")))
+    control = shlex.split(dag.method_options(cell("fresh")))
     assert control == [*("--method", "scratch_of", "--options", '{"budget": "compute"}', "--of", "hrank"), *folders]
     assert shlex.split(make().method_options(cell())) == ["--method", "l1", "--options", "{}"]
-    assert dag.budget(cell("anew")) == "compute"
+    assert dag.budget(cell("fresh")) == "compute"
 
 
 def test_the_policy_s_own_rate_is_no_target() -> None:
@@ -148,17 +148,17 @@ def test_kept_records_of_networks_from_scratch_are_told_from_others(
     monkeypatch.chdir(tmp_path)
     dag = make(reuse=True)
     assert (dag.reused_settings(scratch=True), dag.reused_settings(scratch=False)) == ("(?!)", "(?!)")
-    kept = {name: next(s for s in dag.suite.settings if s.variant.name == name) for name in ("l1", "anew")}
+    kept = {name: next(s for s in dag.suite.settings if s.variant.name == name) for name in ("l1", "fresh")}
     first = keep_one(reuse.REFERENCE, dag.suite, reuse.made_from(dag.suite, kept["l1"]))
-    other = reuse.REFERENCE / "small" / kept["anew"].path / "record.json"
+    other = reuse.REFERENCE / "small" / kept["fresh"].path / "record.json"
     other.parent.mkdir(parents=True)
-    named = {"variant": "anew", "made_from": reuse.made_from(dag.suite, kept["anew"])}
+    named = {"variant": "fresh", "made_from": reuse.made_from(dag.suite, kept["fresh"])}
     other.write_text(json.dumps({**json.loads(first.read_text()), **named}))
     dag = make(reuse=True)
     every = list(dag.settings)
-    assert dag.reused == {kept["l1"].path: first, kept["anew"].path: other}
+    assert dag.reused == {kept["l1"].path: first, kept["fresh"].path: other}
     assert matched(dag.reused_settings(scratch=False), every) == {kept["l1"].path}
-    assert matched(dag.reused_settings(scratch=True), every) == {kept["anew"].path}
+    assert matched(dag.reused_settings(scratch=True), every) == {kept["fresh"].path}
 
 
 def test_a_job_works_out_no_hash() -> None:

@@ -62,7 +62,7 @@ def test_the_hash_follows_all_that_shapes_the_numbers(change: dict[str, Any]) ->
 def test_controls_and_options_have_hashes_of_their_own() -> None:
     variants = {
         "at": {"random_at": "l1"},
-        "anew": {"scratch_of": "l1"},
+        "fresh": {"scratch_of": "l1"},
         "costly": {"scratch_of": "l1", "budget": "compute"},
         "plain": {"method": "daar"},
         "spatial": {"method": "daar", "options": {"attention": "spatial"}},
@@ -137,14 +137,14 @@ def test_a_record_without_its_plan_stands_for_nothing_but_where_another_setting_
     found = make()
     keep_one(tmp_path, found, first(found)).with_name("plan.json").unlink()
     assert reuse.found(found, tmp_path) == {}
-    anew = make(variants={"anew": {"scratch_of": "l1"}})
-    setting = next(s for s in anew.settings if s.variant.name == "anew")
+    fresh = make(variants={"fresh": {"scratch_of": "l1"}})
+    setting = next(s for s in fresh.settings if s.variant.name == "fresh")
     file = tmp_path / "small" / setting.path / "record.json"
     file.parent.mkdir(parents=True)
     file.write_text(
-        json.dumps({**make_record(), "suite": "small", "variant": "anew", "made_from": first(anew, "anew")})
+        json.dumps({**make_record(), "suite": "small", "variant": "fresh", "made_from": first(fresh, "fresh")})
     )
-    assert reuse.found(anew, tmp_path) == {setting.path: file}
+    assert reuse.found(fresh, tmp_path) == {setting.path: file}
 
 
 def test_a_record_without_a_hash_stands_for_nothing(tmp_path: Path) -> None:
