@@ -1,12 +1,12 @@
 """A hash of what code does, not of where it lies: the definitions that an entry reaches, each in canonical form.
 
-Definitions are functions, classes and constants: top-level statements that bind a name. They are numbered in the order in
-which the entries reach them, depth first, and a mention of one is its number. So names of definitions and modules do not
-count, and files do not. canonical.py says what counts within a definition. Classes that only annotations name come last,
-since the methods that are called on an argument are theirs.
+Definitions are functions, classes and constants: top-level statements that bind a name. They are numbered in the
+order in which the entries reach them, depth first, and a mention of one is its number. So names of definitions and
+modules do not count, and files do not. canonical.py says what counts within a definition. Classes that only
+annotations name come last, since the methods that are called on an argument are theirs.
 
-A module that carries results without shaping them says so: `RESULT_NEUTRAL = "<why>"`. A mention of something in it counts
-by its name, and is not followed.
+A module that carries results without shaping them says so: `RESULT_NEUTRAL = "<why>"`. A mention of something in it
+counts by its name, and is not followed.
 """
 
 import ast
