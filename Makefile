@@ -22,6 +22,9 @@ endif
 INSTALL_LOCKED = $(PIP) -r requirements.lock
 endif
 
+# a file of tests in one process: its tests share what they have made
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 8 --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-full lint lock clean
 
@@ -53,10 +56,10 @@ lint: $(STAMP)
 	$(BIN)/lint-imports pyproject.toml
 
 test: lint ## what CI runs: linters, types, unit and end-to-end tests
-	$(BIN)/pytest
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 test-full: lint ## the same, with the long forms
-	$(BIN)/pytest -m ""
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m ""
 
 lock: $(STAMP) ## resolve the pins again: requirements.lock and environment.yml
 	$(BIN)/python workflow/scripts/lock.py

@@ -20,8 +20,10 @@ settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _two_threads() -> None:
-    torch.set_num_threads(2)
+def _threads() -> None:
+    """Two threads for a process alone, one each for pytest-xdist's processes side by side."""
+    side_by_side = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1
+    torch.set_num_threads(1 if side_by_side else 2)
 
 
 @pytest.fixture(scope="session", autouse=True)
