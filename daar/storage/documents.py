@@ -1,0 +1,285 @@
+"""Read JSON, YAML and text that others may have written: any bytes give a document or one line.
+
+Imported while the DAG is built: neither torch nor numpy.
+"""
+
+import json
+import math
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+import yaml
+
+from daar.errors import InputError
+
+RESULT_NEUTRAL = "refuses documents, changes none"
+
+# the largest that daar writes is a results.csv of some MB; a larger one was not written by it
+LARGEST_BYTES = 64 << 20
+# deeper than any schema here, less deep than what exhausts the stack of those who walk a document
+_DEEPEST = 64
+# of YAML, which people write
+_MOST_NODES = 50_000
+# libyaml where PyYAML was built with it: ten times as fast
+_Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_KINDS = {
+    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}  # fmt: skip
+
+
+def require_file(path: Path, what: str) -> Path:
+    """Return the path of a regular file: opening a pipe or reading a device could take for ever.
+
+    Args:
+        path: the file; a link is followed.
+        what: what the file should be, for the message ("a plan").
+
+    Raises:
+        InputError: there is no such file, it is none, or nobody may look.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except FileNotFoundError:
+        raise InputError(f"{_shown(path)} should be {what}, but there is no such file. Check the path.") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise InputError(f"{_shown(path)} should be {what}, but {_reason(error)}. Check the path.") from None
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "no file")
+        raise InputError(f"{_shown(path)} should be {what}, but is {kind}. Give a file.")
+    return Path(path)
+
+
+def read_text(path: Path, what: str, *, largest: int = LARGEST_BYTES) -> str:
+    """Read a file of UTF-8 text, whole.
+
+    Args:
+        path: the file.
+        what: what the file should be, for the message ("a plan").
+        largest: size in bytes.
+
+    Raises:
+        InputError: there is no such file, it is larger, is no regular file or no UTF-8.
+    """
+    require_file(path, what)
+    try:
+        with open(path, "rb") as file:
+            content = file.read(largest + 1)
+    except OSError as error:
+        raise InputError(f"{_shown(path)} should be {what}, but {_reason(error)}. Make it again.") from error
+    if len(content) > largest:
+        raise InputError(f"{_shown(path)} should be {what}, but is larger than {largest >> 20} MiB. Make it again.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{_shown(path)} should be {what} in UTF-8, but byte {error.start} ({content[error.start]:#04x}) is not. "
+            "Save it as UTF-8."
+        ) from error
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: the file.
+        what: what the file should be, for the message ("a plan").
+
+    Raises:
+        InputError: as `read_text` and `parse_json`.
+    """
+    return parse_json(read_text(path, what), f"{_shown(path)} should be {what}, but", "Make it again.")
+
+
+def parse_json(text: str, where: str, remedy: str) -> Any:
+    """Parse JSON: no key twice, no NaN, no infinity, no integer beyond 64 bits, no text that UTF-8 does not have.
+
+    Args:
+        text: the document.
+        where: begins the message.
+        remedy: ends it, a sentence.
+
+    Raises:
+        InputError: it is not such a document.
+    """
+    try:
+        document = json.loads(text, object_pairs_hook=_mapping, parse_constant=_not_json)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not JSON: {_reason(error)}. {remedy}") from error
+    return _checked(document, where, remedy)
+
+
+def read_yaml(path: Path, what: str) -> Any:
+    """Read a YAML file.
+
+    Args:
+        path: the file.
+        what: what the file should be, for the message ("a suite").
+
+    Raises:
+        InputError: as `read_text` and `parse_yaml`.
+    """
+    return parse_yaml(read_text(path, what, largest=4 << 20), f"{_shown(path)} should be {what}, but")
+
+
+def parse_yaml(text: str, where: str, remedy: str = "Correct it.") -> Any:
+    """Parse YAML as Snakemake does, but dates are text, keys too, and none comes twice; limits as for JSON.
+
+    Args:
+        text: the document.
+        where: begins the message.
+        remedy: ends it, a sentence.
+
+    Raises:
+        InputError: it is not such a document, refers to itself, or has aliases that would fill the memory.
+    """
+    try:
+        _require_small(text)
+        document = yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except Exception as error:  # PyYAML's constructors let out whatever a wrong scalar causes, such as IndexError
+        raise InputError(f"{where} is not YAML: {_reason(error)}. {remedy}") from error
+    return _checked(document, where, remedy)
+
+
+class _Loader(_Base):  # type: ignore[misc, valid-type]  # one of two classes
+    """PyYAML's, without dates and with errors for keys that come twice."""
+
+    # a date would be no text, and 2024-13-45 an exception
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def get_single_node(self) -> Any:
+        """Compose the tree of nodes, and refuse it where written out it would fill the memory."""
+        root = super().get_single_node()
+        _written_out(root, {})
+        return root
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
+        """Construct a mapping whose keys are texts and all differ; those of `<<` may come again, as YAML has it."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for key, count in Counter(keys).items() if count > 1]:
+            raise ValueError(f"the key {twice[0]!r} comes twice in the mapping that begins in {_line(node)}")
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        if others := [key for key in mapping if not isinstance(key, str)]:
+            raise ValueError(f"a key in {_line(node)} is no text but {others[0]!r}; put it in quotes")
+        return mapping
+
+
+def _require_small(text: str) -> None:
+    """Look at size and nesting before anything recurses: libyaml's composer would overflow the stack."""
+    depth = 0
+    for count, event in enumerate(yaml.parse(text, Loader=_Base)):
+        if count > 2 * _MOST_NODES:
+            raise ValueError(f"it has more than {_MOST_NODES:,} values")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _DEEPEST:
+            raise ValueError(f"{_line(event)} is nested more than {_DEEPEST} deep")
+
+
+def _written_out(node: Any, sizes: dict[int, int]) -> int:
+    """How many nodes a node is with every alias in it written out.
+
+    Args:
+        node: a node of PyYAML's, which stands once for all its aliases.
+        sizes: id of a node → its size, 0 while it is being counted; filled in.
+
+    Raises:
+        ValueError: it contains itself, or there are too many.
+    """
+    if id(node) in sizes:
+        if not sizes[id(node)]:
+            raise ValueError(f"the alias in {_line(node)} contains itself")
+        return sizes[id(node)]
+    sizes[id(node)], size = 0, 1
+    for child in _children(node):
+        size += _written_out(child, sizes)
+        if size > _MOST_NODES:
+            raise ValueError(f"it has more than {_MOST_NODES:,} values, with its aliases written out")
+    sizes[id(node)] = size
+    return size
+
+
+def _children(node: Any) -> list[Any]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _line(node: Any) -> str:
+    return f"line {node.start_mark.line + 1}"
+
+
+def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        raise ValueError(f"the key {Counter(key for key, _ in pairs).most_common(1)[0][0]!r} comes twice")
+    return mapping
+
+
+def _not_json(constant: str) -> NoReturn:
+    raise ValueError(f"it has {constant}")
+
+
+def _checked(document: Any, where: str, remedy: str) -> Any:
+    """Return the document if its depth, numbers and texts are such that others can work with it."""
+    for depth, value in _walk(document):
+        if depth > _DEEPEST:
+            raise InputError(f"{where} is nested more than {_DEEPEST} deep. {remedy}")
+        if problem := _problem(value):
+            raise InputError(f"{where} has {problem}. {remedy}")
+    return document
+
+
+def _walk(document: Any) -> Iterator[tuple[int, Any]]:
+    """Every value and key, with its depth; without recursion."""
+    waiting = [(0, document)]
+    while waiting:
+        depth, value = waiting.pop()
+        yield depth, value
+        if depth > _DEEPEST:
+            continue
+        if isinstance(value, dict):
+            waiting += [(depth + 1, part) for pair in value.items() for part in pair]
+        elif isinstance(value, list):
+            waiting += [(depth + 1, part) for part in value]
+
+
+def _problem(value: Any) -> str | None:
+    if not isinstance(value, dict | list | str | int | float | None):
+        return f"a {type(value).__name__}, which JSON does not have"
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return "an integer of more than 64 bits"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a number that is not finite"
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "text with half a character (a surrogate)"
+    return None
+
+
+def _shown(path: Path) -> str:
+    """A path in one line, however long and of whatever characters."""
+    text = os.fspath(path).encode(errors="backslashreplace").decode()
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return text if len(text) <= 300 else f"{text[:140]} … {text[-140:]}"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return f"it is nested more than {_DEEPEST} deep"
+    if isinstance(error, OSError):
+        return f"it cannot be read ({error.strerror})"
+    text = " ".join(str(error).split()).rstrip(".")
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return text if len(text) <= 200 else f"{text[:100]} … {text[-100:]}"
