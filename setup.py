@@ -11,6 +11,7 @@ SHARED = (
     "Snakefile",
     "environment.yml",
     "baselines/**/*",
+    "profiles/**/*",
     *(
         f"workflow/{folder}/**/*"
         for folder in ("config", "profiles", "report", "resources", "rules", "schemas", "starter")

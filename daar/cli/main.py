@@ -12,6 +12,7 @@ from daar.cli import analysis, data, deployment, measuring, pruning, reporting, 
 from daar.cli.arguments import silence
 from daar.device import distributed
 from daar.errors import InputError, first_line, is_out_of_memory
+from daar.run import locks
 from daar.training.interrupts import Interrupted
 
 # in the order in which the help lists them
@@ -35,6 +36,7 @@ def execute(parsed: argparse.Namespace) -> None:
     """
     try:
         _require_alone(parsed)
+        locks.follow()
         parsed.run(parsed)
         distributed.leave()
     except InputError as error:

@@ -68,11 +68,13 @@ def record(a: Namespace) -> None:
         raise InputError(f"--benchmarks takes STAGE=FILE, got {a.benchmarks}. Name the stage of each file.")
     from daar.stages.record import record as stage
 
+    used = discovery.get(a.method, a.methods_dir) if a.of is None else None
     stage(
         suite=a.suite,
         variant=a.variant,
         method=a.method,
-        control=a.of is not None or bool(discovery.get(a.method, a.methods_dir).info.get("control", False)),
+        control=used is None or bool(used.info.get("control", False)),
+        code=used and used.code,
         of=a.of,
         made_from=a.made_from,
         options=arguments.options(a),

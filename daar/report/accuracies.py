@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from daar.report import comparison, fairness
+from daar.report.collect import finished
 from daar.report.context import Context
 from daar.report.differences import BEST, DAAR, Difference, Key, between, by_seed, differences, ranked
 from daar.report.names import pair_title, row_title
@@ -42,7 +43,10 @@ _HEADS = (
     "MACs by thop",
     "Best-val top-1",
     "Val top-1",
+    "Machine",
 )
+# row → its cell of the last column
+_Machines = dict[tuple[Any, ...], dict[str, str]]
 _NARROW = (
     *("Method", "Policy", "Dense top-1", "Tuned top-1", "Δ (tuned − dense)", next(iter(_VERSUS.values()))),
     *("FLOPs (MACs), removed", "Params, removed"),
@@ -86,13 +90,14 @@ def sheet(rows: pd.DataFrame, context: Context, compared: pd.DataFrame | None = 
     compared = differences(rows, context) if compared is None else compared
     numeric = table(rows, context.titles).to_dict("records")
     whole, pruned = numeric[0], numeric[1:]
+    machines = _machines(rows)
     own = fairness.own_ratios(rows)
     parts = []
     if not own.all():
-        cells = [_cells(whole), *_by_target(rows[~own], pruned, context, compared)]
+        cells = [_cells(whole), *_by_target(rows[~own], pruned, context, compared, machines)]
         parts.append(Section(None, comparison.facts(rows[~own], context), grid(cells, _HEADS, 2, _NARROW)))
     if own.any():
-        cells = [_cells(whole), *(_cells(row) for row in pruned if row["own_ratios"])]
+        cells = [_cells(whole), *(_cells(row) | machines.get(_place(row), {}) for row in pruned if row["own_ratios"])]
         heading = "At ratios of their own, by MACs"
         parts.append(Section(heading, comparison.facts(rows[own], context), grid(cells, _HEADS, 2, _NARROW)))
     title = pair_title(str(whole["network"]), str(whole["dataset"]))
@@ -101,7 +106,7 @@ def sheet(rows: pd.DataFrame, context: Context, compared: pd.DataFrame | None = 
 
 
 def _by_target(
-    rows: pd.DataFrame, pruned: list[dict[Any, Any]], context: Context, compared: pd.DataFrame
+    rows: pd.DataFrame, pruned: list[dict[Any, Any]], context: Context, compared: pd.DataFrame, machines: _Machines
 ) -> Iterator[Heading | dict[str, Cell | str]]:
     versus = _versus(compared, rows["seed"].nunique())
     for target in sorted(rows["target"].unique()):
@@ -112,10 +117,28 @@ def _by_target(
             if row["own_ratios"] or row["target"] != target:
                 continue
             key = (row["variant"], row["policy"])
-            cells: dict[str, Cell | str] = {**_cells(row), **versus.get((target, *key), {})}
+            cells: dict[str, Cell | str] = _cells(row) | versus.get((target, *key), {}) | machines.get(_place(row), {})
             if key == leader:
                 cells["Tuned top-1"] = Cell(str(cells["Tuned top-1"]), bold=True)
             yield cells
+
+
+def _place(row: Mapping[Any, Any]) -> tuple[Any, ...]:
+    """What tells the rows of one table apart; None for the target of a row at ratios of its own."""
+    return (None if row["own_ratios"] else row["target"], row["variant"], row["policy"])
+
+
+def _machines(rows: pd.DataFrame) -> _Machines:
+    """Row → the letters of the machines that its seeds were tuned on; none where all are of one kind."""
+    done = finished(rows)
+    letters = comparison.letters(done)
+    if len(letters) < 2:
+        return {}
+    done = done.assign(own_ratios=fairness.own_ratios(done), letter=comparison.machines(done).map(letters))
+    used: dict[tuple[Any, ...], set[str]] = {}
+    for row in done.to_dict("records"):
+        used.setdefault(_place(row), set()).add(row["letter"])
+    return {place: {"Machine": ", ".join(sorted(names))} for place, names in used.items()}
 
 
 def _leader(members: pd.DataFrame, context: Context) -> Key | None:

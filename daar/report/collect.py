@@ -67,6 +67,7 @@ _FROM_RECORD: dict[str, tuple[str, str]] = {
     "hardware_cores": ("int64", "hardware.cores"),
     "hardware_gpu": ("string", "hardware.gpu"),
     "threads": ("int64", "threads"),
+    "precision": ("string", "precision"),
     "commit": ("string", "commit"),
 }
 _DERIVED = {"delta_top1": "float64", "epochs": "int64", "options": "string", "versions": "string", "failed": "string"}

@@ -4,6 +4,7 @@ The level is that of Wang et al., "Why is the state of neural network pruning so
 S3.2 is the same base model and the same tuning schedule for every method; in S4 the epochs of pruning count as well.
 """
 
+import string
 from collections.abc import Iterable
 
 import pandas as pd
@@ -32,7 +33,7 @@ def facts(rows: pd.DataFrame, context: Context) -> tuple[str, ...]:
         f"Tuning: {_tuning(done, context)}",
         f"Level of comparison: {_level(done, context)}",
         _macs(done),
-        f"Hardware: {hardware(done)}.",
+        f"Hardware: {hardware(done)}.{_precision(done)}",
     )
 
 
@@ -69,12 +70,26 @@ def epochs_text(epochs: float) -> str:
 
 
 def hardware(rows: pd.DataFrame) -> str:
-    """The machines that finished rows were tuned on."""
-    machines = {
-        f"{cpu} ({cores} cores), {'no GPU' if pd.isna(gpu) else gpu}"
-        for cpu, cores, gpu in zip(rows["hardware_cpu"], rows["hardware_cores"], rows["hardware_gpu"], strict=True)
-    }
-    return "; ".join(sorted(machines))
+    """The machines that finished rows were tuned on; with the letters of `letters` where there are several."""
+    known = letters(rows)
+    return "; ".join(f"{letter}: {machine}" if len(known) > 1 else machine for machine, letter in known.items())
+
+
+def letters(rows: pd.DataFrame) -> dict[str, str]:
+    """Machine → the letter that stands for it in a table of finished rows, in the order of their names."""
+    return dict(zip(sorted(set(machines(rows))), string.ascii_uppercase, strict=False))
+
+
+def machines(rows: pd.DataFrame) -> pd.Series:
+    """What each finished row was tuned on, in words; str per row."""
+    gpus = rows["hardware_gpu"].fillna("no GPU")
+    return rows["hardware_cpu"] + " (" + rows["hardware_cores"].astype("string") + " cores), " + gpus
+
+
+def _precision(rows: pd.DataFrame) -> str:
+    """The precision that all were tuned in, as far as records say; `fairness` refuses several."""
+    known = sorted(rows["precision"].dropna().unique())
+    return f" Tuned in {known[0]}." if known else ""
 
 
 def names(variants: Iterable[str], context: Context) -> str:

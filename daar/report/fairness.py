@@ -2,9 +2,10 @@
 
 Within one (dataset, network), whatever the target, since its table has one head and one dense row: the suite, the base
 of each seed and its accuracy, where the bases come from, the MACs of the dense network, the scope, the calibration
-images and, but for controls, the tuning recipe. Within one target: the seeds, and the MACs removed, to half a point of
-the dense count. Rows at ratios of their own (`own_ratios`) have no common target; among them only the seeds are
-compared. Of a setting that failed (`daar report --partial`) only the seed is compared: it has nothing else.
+images, the precision of the tuning as far as records say it and, but for controls, the tuning recipe. Within one
+target: the seeds, and the MACs removed, to half a point of the dense count. Rows at ratios of their own (`own_ratios`)
+have no common target; among them only the seeds are compared. Of a setting that failed (`daar report --partial`) only
+the seed is compared: it has nothing else.
 """
 
 import pandas as pd
@@ -20,6 +21,7 @@ _SHARED = {
     "calibration_images": "Run both with the same number of calibration images.",
     "imported": "Import the dense network for every seed, or for none.",
     "train_recipe": "Train the dense networks of all seeds with the same recipe.",
+    "precision": "What auto means depends on the machine: name one in the recipe, and run the other again.",
     "macs_dense": "The network's code has changed in between: run the outdated one again.",
 }
 

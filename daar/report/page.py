@@ -22,7 +22,7 @@ from markupsafe import Markup
 from daar.report import failures, fairness
 from daar.report.accuracies import table
 from daar.report.collect import finished, read_results
-from daar.report.comparison import facts
+from daar.report.comparison import facts, machines
 from daar.report.context import of_suite
 from daar.report.names import pair_title, row_title
 from daar.report.page_files import figures, fragment, more_tables
@@ -189,12 +189,11 @@ def _row(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 def _provenance(results: pd.DataFrame) -> list[tuple[str, list[str]]]:
     """What the numbers were made with: every value that occurs."""
-    gpus = results["hardware_gpu"].fillna("no GPU")
-    machines = results["hardware_cpu"] + " (" + results["hardware_cores"].astype(str) + " cores), " + gpus
     columns = {
         "Commit": results["commit"].fillna("outside a checkout"),
-        "Hardware": machines,
+        "Hardware": machines(results),
         "CPU threads of tuning": results["threads"].astype(str),
+        "Precision of tuning": results["precision"].fillna("not recorded"),
         "Versions": results["versions"].map(_versions),
         "Tuning recipe": results["recipe"],
         "Training recipe of the dense networks": results["train_recipe"].fillna("imported"),

@@ -13,6 +13,7 @@ from typing import Any
 from daar.data import pack_files
 from daar.report import literature
 from daar.run import code, reuse
+from daar.run.contents import Contents
 from daar.storage import files
 from daar.suite import figures, paths
 from daar.suite.definition import Setting, Suite
@@ -55,6 +56,7 @@ class Dag:
 
     def __init__(self, suite: Suite, *, in_job: bool = False) -> None:
         self.suite, self._in_job = suite, in_job
+        self._contents = Contents(Path(paths.PROVENANCE, "packs.json"))
         self.settings: Mapping[str, Setting] = {setting.path: setting for setting in suite.settings}
         self.reused: Mapping[str, Path] = reuse.found(suite)
         self.results = f"{paths.RESULTS}/{suite.name}"
@@ -104,6 +106,15 @@ class Dag:
         shown = [pack_files.split_file(folder, split) for split in ("train", "val")]
         return [str(file) for file in (*shown, folder / pack_files.SOURCE)]
 
+    def packs_content(self, wildcards: Any, input: Any) -> list[str]:
+        """SHA-256 of the packed files among a job's inputs, whose dates count for nothing.
+
+        Snakemake asks again once they are there, since a parameter is called `input`.
+        """
+        del wildcards
+        packs = [file for file in input if str(file).startswith(f"{paths.PACKS}/")]
+        return [] if self._in_job else [self._contents.of(str(file)) for file in packs]
+
     def test_pack(self, wildcards: Any) -> str:
         """The images that only measuring sees."""
         return str(pack_files.split_file(self.pack.format(dataset=wildcards.dataset), "test"))
@@ -121,9 +132,9 @@ class Dag:
         folder = self._dense(wildcards.dataset, wildcards.network, self.suite.seeds[0])
         return [f"{folder}/{name}" for name in _MODEL]
 
-    def weights(self, wildcards: Any) -> list[str]:
-        """The file to import; none where it is absent, which stops a run before its first job but no dry run."""
-        return [file for file in [self.suite.weights(wildcards.network)] if Path(file).is_file()]
+    def weights(self, wildcards: Any) -> str:
+        """The file to import."""
+        return self.suite.weights(wildcards.network)
 
     def plan_of_origin(self, wildcards: Any) -> str:
         """The plan of the variant whose widths a control takes."""
@@ -172,24 +183,28 @@ class Dag:
         return hashed
 
     def weights_content(self, wildcards: Any) -> list[str]:
-        """SHA-256 of the file to import."""
-        return [files.sha256(Path(file)) for file in self.weights(wildcards)]
+        """SHA-256 of the file to import; none where it is absent, which stops a run but no dry run."""
+        file = Path(self.weights(wildcards))
+        return [files.sha256(file)] if file.is_file() else []
 
-    def import_options(self, wildcards: Any) -> str:
+    def import_options(self, wildcards: Any) -> list[str]:
         """The options of `daar import`."""
         return self.suite.base[wildcards.network].options
 
-    def method_options(self, wildcards: Any) -> str:
-        """The options that tell a stage which method, with which options, from which folders."""
-        variant = self.suite.variant(wildcards.variant)
-        told = [f"--method {variant.method}", f"--options '{json.dumps(dict(variant.options))}'"]
-        told += [f"--of '{variant.of}'"] if variant.of else []
-        return " ".join([*told, *(f"--methods-dir '{folder}'" for folder in self.suite.methods_dirs)])
+    def method_options(self, wildcards: Any) -> list[str]:
+        """The options that tell a stage which method, with which options, from which folders.
 
-    def target_options(self, wildcards: Any) -> str:
+        With `=`, so that a value may begin with a dash.
+        """
+        variant = self.suite.variant(wildcards.variant)
+        told = [f"--method={variant.method}", f"--options={json.dumps(dict(variant.options))}"]
+        told += [f"--of={variant.of}"] if variant.of else []
+        return [*told, *(f"--methods-dir={folder}" for folder in self.suite.methods_dirs)]
+
+    def target_options(self, wildcards: Any) -> list[str]:
         """The option with a setting's target; none for the policy's own rate."""
         own = paths.target_from_text(wildcards.target) is None
-        return "" if own else f"--macs-reduction {wildcards.target}"
+        return [] if own else [f"--macs-reduction={wildcards.target}"]
 
     def budget(self, wildcards: Any) -> Any:
         """What a network from scratch is given as much of as the other had: epochs, or compute."""

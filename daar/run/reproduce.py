@@ -17,7 +17,7 @@ from daar.suite.definition import setting_path
 # what a record says of the run and not of the networks; seconds and memory never repeat
 _AROUND = (
     "seconds", "peak_memory_mib", "curve", "threads", "hardware", "versions", "commit", "format", "slim_error",
-    "made_from",
+    "made_from", "precision",
 )  # fmt: skip
 
 

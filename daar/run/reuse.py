@@ -55,7 +55,7 @@ def _dense(suite: Suite, network: str) -> list[Any]:
     if network not in suite.base:
         return [suite.train.to_json()]
     base, file = suite.base[network], suite.weights(network)
-    return [files.sha256(Path(file)) if Path(file).is_file() else file, base.options]
+    return [files.sha256(Path(file)) if Path(file).is_file() else file, " ".join(base.options)]
 
 
 def found(suite: Suite, reference: Path = REFERENCE) -> dict[str, Path]:

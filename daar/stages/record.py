@@ -12,7 +12,7 @@ from daar.pruning.groups import channel_graph
 from daar.pruning.slim import CHECKED_IMAGES, slim
 from daar.stages.measure import accuracies, sizes
 from daar.stages.scratch import is_from_scratch
-from daar.storage import files
+from daar.storage import files, provenance
 from daar.storage.schemas import validate
 
 
@@ -34,6 +34,7 @@ def record(
     benchmarks: dict[str, Path],
     of: str | None = None,
     made_from: str | None = None,
+    code: Path | None = None,
 ) -> dict[str, Any]:
     """Measure the networks of one setting (pruned, recalibrated, tuned, best on val) and write record.json.
 
@@ -54,6 +55,7 @@ def record(
         benchmarks: score, plan and finetune → Snakemake's benchmark file, which need not exist.
         of: the variant that a control takes its widths from.
         made_from: hash of everything the setting depends on (`daar.run.reuse.made_from`), if a workflow gives it.
+        code: file of the method; None of a control.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -99,7 +101,9 @@ def record(
         "seconds": {**{stage: row["s"] for stage, row in measured.items()}, "measure": time.perf_counter() - start},
         "peak_memory_mib": {stage: row["max_rss"] for stage, row in measured.items() if "max_rss" in row},
         "curve": how["curve"],
-        **{key: how[key] for key in ("threads", "hardware", "versions", "commit")},
+        "precision": how.get("precision"),  # networks tuned before it was noted have none
+        **{key: how[key] for key in ("threads", "hardware", "versions")},
+        "commit": provenance.with_method(how["commit"], code),
     }
     validate(content, "record", str(out), "Report this: a stage wrote what the record cannot hold.")
     files.write_json(out, content)

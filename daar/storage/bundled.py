@@ -1,6 +1,6 @@
 """Paths of the files that come with daar: in the checkout of this package, else in its installed copy.
 
-Both have the same layout: Snakefile, environment.yml, workflow/, baselines/.
+Both have the same layout: Snakefile, environment.yml, workflow/, baselines/, profiles/.
 """
 
 from pathlib import Path

@@ -11,6 +11,9 @@ from daar.storage.bundled import ROOT
 
 RESULT_NEUTRAL = "says where a result comes from"
 
+CHANGES = "+changes"
+# what a result can depend on; suites are settings, which records have themselves
+_CODE = ("Snakefile", "workflow", "daar", "baselines", ":(exclude)workflow/config")
 _PACKAGES = ("daar", "torch", "torchvision", "numpy", "snakemake", "thop", "safetensors")
 
 
@@ -49,14 +52,30 @@ def _processor() -> str:
 
 
 def commit() -> str | None:
-    """The commit of the checkout, with `+changes` where files differ from it; None outside one, or without git."""
+    """The commit of the checkout, with `+changes` where its code is not all in it; None outside one, or without git."""
     if not (ROOT / ".git").exists():
         return None
     try:
         head = _git("rev-parse", "HEAD")
-        return head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
+        return head + (CHANGES if _git("status", "--porcelain", "--untracked-files=all", "--", *_CODE) else "")
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def with_method(commit: str | None, code: Path | None) -> str | None:
+    """A commit, with `+changes` where it does not hold the code of a method that was used.
+
+    Args:
+        commit: that of daar.
+        code: file of the method; None without one.
+    """
+    if commit is None or code is None or commit.endswith(CHANGES):
+        return commit
+    try:
+        _git("ls-files", "--error-unmatch", "--", str(code))
+    except (OSError, subprocess.CalledProcessError):
+        return commit + CHANGES
+    return commit
 
 
 def _git(*arguments: str) -> str:

@@ -68,12 +68,11 @@ class Base:
         return "import-" + digest([self.file, self.mean, self.std])[:8]
 
     @property
-    def options(self) -> str:
+    def options(self) -> list[str]:
         """The options of `daar import` that say the same."""
         lists = {"mean": self.mean, "std": self.std, "trained-on": self.trained_on}
-        return " ".join(
-            f"--{name} {' '.join(map(str, values))}" for name, values in lists.items() if values is not None
-        )
+        given = {name: values for name, values in lists.items() if values is not None}
+        return [word for name, values in given.items() for word in (f"--{name}", *map(str, values))]
 
 
 @dataclass(frozen=True)

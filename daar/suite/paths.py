@@ -6,6 +6,8 @@ Imported while the DAG is built: neither torch nor numpy.
 RESULTS = "results"
 PACKS = f"{RESULTS}/data"
 DENSE = f"{RESULTS}/dense"
+# Snakemake's metadata of every result, and what packs hold: goes with a copy of the results
+PROVENANCE = f"{RESULTS}/provenance"
 
 # below DENSE
 DENSE_NETWORK = "{dataset}/{network}/{recipe}/seed{seed}"

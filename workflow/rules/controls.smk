@@ -23,14 +23,14 @@ rule random_at:
         base=dag.dense,
         code=dag.code("random_at"),
     shell:
-        "python -m daar random-at {params.base} --plan {input.plan} --seed {wildcards.seed} --out {output}"
-        " 2>&1 | tee -i {log}"
+        "python -m daar random-at {params.base:q} --plan {input.plan:q} --seed {wildcards.seed:q} --out {output:q}"
+        " 2>&1 | tee -i {log:q}"
 
 
 rule scratch:
     input:
         dag.dense_files,
-        dag.packs,
+        ancient(dag.packs),
         plan=dag.plan_of_origin,
     output:
         f"{SETTING}/model.safetensors",
@@ -59,20 +59,22 @@ rule scratch:
         tuning_epochs=SUITE.finetune.epochs,
         budget=dag.budget,
         images=SUITE.calibration_images,
+        label="{network} seed {seed} {variant} {target}",
+        content=dag.packs_content,
         code=dag.code("scratch"),
     shell:
-        "{resources.launch} scratch {params.base} --plan {input.plan} --dataset {wildcards.dataset}"
-        " --images {params.images} --seed {wildcards.seed} --recipe {params.recipe:q} --budget {params.budget}"
-        " --tuning-epochs {params.tuning_epochs} --out {params.folder} --threads {resources.threads_each}"
-        " --label '{wildcards.network} seed {wildcards.seed} {wildcards.variant} {wildcards.target}'"
-        " 2>&1 | tee -i {log}"
+        "{resources.launch} scratch {params.base:q} --plan {input.plan:q} --dataset {wildcards.dataset:q}"
+        " --images {params.images:q} --seed {wildcards.seed:q} --recipe {params.recipe:q} --budget {params.budget:q}"
+        " --tuning-epochs {params.tuning_epochs:q} --out {params.folder:q} --threads {resources.threads_each}"
+        " --label {params.label:q}"
+        " 2>&1 | tee -i {log:q}"
 
 
 use rule record as record_scratch with:
     input:
         dag.dense_files,
-        dag.packs,
-        dag.test_pack,
+        ancient(dag.packs),
+        ancient(dag.test_pack),
         rules.scratch.output,
         measured=lambda wildcards: f"{dag.dense(wildcards)}/measured.json",
     wildcard_constraints:

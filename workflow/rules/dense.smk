@@ -1,7 +1,7 @@
 # `tee -i` in every rule: Ctrl-C goes to it as well, but a job has something to say after it.
 rule train:
     input:
-        dag.packs,
+        ancient(dag.packs),
     output:
         f"{DENSE}/model.safetensors",
         f"{DENSE}/model.json",
@@ -26,17 +26,18 @@ rule train:
     params:
         folder=subpath(output[0], parent=True),
         recipe=json.dumps(SUITE.train.to_json()),
+        label="{network} seed {seed} dense",
+        content=dag.packs_content,
         code=dag.code("train"),
     shell:
-        "{resources.launch} train --network {wildcards.network} --dataset {wildcards.dataset} --seed {wildcards.seed}"
-        " --recipe {params.recipe:q} --out {params.folder} --threads {resources.threads_each}"
-        " --label '{wildcards.network} seed {wildcards.seed} dense' 2>&1 | tee -i {log}"
+        "{resources.launch} train --network {wildcards.network:q} --dataset {wildcards.dataset:q} --seed {wildcards.seed:q}"
+        " --recipe {params.recipe:q} --out {params.folder:q} --threads {resources.threads_each}"
+        " --label {params.label:q} 2>&1 | tee -i {log:q}"
 
 
+# What the file holds counts (params.content), not its name, folder or date: a new copy of the same weights scores and tunes
+# nothing again. So it is no input, whose name would count, nor a param.
 rule import_weights:
-    # what it holds counts (params.content), not its date: a new copy of the same weights scores and tunes nothing again
-    input:
-        ancient(dag.weights),
     output:
         f"{DENSE}/model.safetensors",
         f"{DENSE}/model.json",
@@ -47,22 +48,24 @@ rule import_weights:
     localrule: True
     conda:
         ENV
+    resources:
+        weights=dag.weights,
     params:
         folder=subpath(output[0], parent=True),
         options=dag.import_options,
         content=dag.weights_content,
         code=dag.code("import_weights"),
     shell:
-        "python -m daar import {input} --network {wildcards.network} --dataset {wildcards.dataset}"
-        " --out {params.folder} {params.options} 2>&1 | tee -i {log}"
+        "python -m daar import --network {wildcards.network:q} --dataset {wildcards.dataset:q}"
+        " --out {params.folder:q} {params.options:q} -- {resources.weights:q} 2>&1 | tee -i {log:q}"
 
 
 rule measure:
     input:
         f"{DENSE}/model.safetensors",
         f"{DENSE}/model.json",
-        dag.packs,
-        dag.test_pack,
+        ancient(dag.packs),
+        ancient(dag.test_pack),
     output:
         f"{DENSE}/measured.json",
     log:
@@ -81,7 +84,8 @@ rule measure:
         runtime=jobs.minutes("measure"),
     params:
         folder=subpath(input[0], parent=True),
+        content=dag.packs_content,
         code=dag.code("measure"),
     shell:
-        "python -m daar measure {params.folder} --dataset {wildcards.dataset} --out {output} --threads {threads}"
-        " 2>&1 | tee -i {log}"
+        "python -m daar measure {params.folder:q} --dataset {wildcards.dataset:q} --out {output:q} --threads {threads}"
+        " 2>&1 | tee -i {log:q}"

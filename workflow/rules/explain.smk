@@ -2,7 +2,7 @@
 rule explain:
     input:
         dag.dense_files,
-        dag.packs,
+        ancient(dag.packs),
         plan=f"{SETTING}/plan.json",
     output:
         f"{SETTING}/attention.safetensors",
@@ -22,10 +22,11 @@ rule explain:
         base=dag.dense,
         method=dag.method_options,
         images=SUITE.calibration_images,
+        content=dag.packs_content,
         code=dag.code("explain"),
     shell:
-        "python -m daar explain {params.base} --plan {input.plan} {params.method} --dataset {wildcards.dataset}"
-        " --images {params.images} --seed {wildcards.seed} --out {output} --threads {threads} 2>&1 | tee -i {log}"
+        "python -m daar explain {params.base:q} --plan {input.plan:q} {params.method:q} --dataset {wildcards.dataset:q}"
+        " --images {params.images:q} --seed {wildcards.seed:q} --out {output:q} --threads {threads} 2>&1 | tee -i {log:q}"
 
 
 rule attention:
@@ -43,4 +44,4 @@ rule attention:
     params:
         code=dag.code("attention"),
     shell:
-        "python -m daar report {input.suite} --only attention 2>&1 | tee -i {log}"
+        "python -m daar report {input.suite:q} --only attention 2>&1 | tee -i {log:q}"

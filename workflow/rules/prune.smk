@@ -3,7 +3,7 @@
 rule score:
     input:
         dag.dense_files,
-        dag.packs,
+        ancient(dag.packs),
     output:
         f"{VARIANT}/importance.safetensors",
     log:
@@ -27,16 +27,17 @@ rule score:
         base=dag.dense,
         method=dag.method_options,
         images=SUITE.calibration_images,
+        content=dag.packs_content,
         code=dag.code("score"),
     shell:
-        "python -m daar score {params.base} {params.method} --dataset {wildcards.dataset} --images {params.images}"
-        " --seed {wildcards.seed} --out {output} --threads {threads} 2>&1 | tee -i {log}"
+        "python -m daar score {params.base:q} {params.method:q} --dataset {wildcards.dataset:q} --images {params.images:q}"
+        " --seed {wildcards.seed:q} --out {output:q} --threads {threads} 2>&1 | tee -i {log:q}"
 
 
 rule plan:
     input:
         dag.dense_files,
-        dag.packs,
+        ancient(dag.packs),
         importance=f"{VARIANT}/importance.safetensors",
     output:
         f"{SETTING}/plan.json",
@@ -61,18 +62,19 @@ rule plan:
         method=dag.method_options,
         target=dag.target_options,
         images=SUITE.calibration_images,
+        content=dag.packs_content,
         code=dag.code("plan"),
     shell:
-        "python -m daar plan {params.base} --importance {input.importance} {params.method}"
-        " --policy {wildcards.policy} --scope {wildcards.scope} {params.target}"
-        " --dataset {wildcards.dataset} --images {params.images} --seed {wildcards.seed}"
-        " --out {output} --threads {threads} 2>&1 | tee -i {log}"
+        "python -m daar plan {params.base:q} --importance {input.importance:q} {params.method:q}"
+        " --policy {wildcards.policy:q} --scope {wildcards.scope:q} {params.target:q}"
+        " --dataset {wildcards.dataset:q} --images {params.images:q} --seed {wildcards.seed:q}"
+        " --out {output:q} --threads {threads} 2>&1 | tee -i {log:q}"
 
 
 rule finetune:
     input:
         dag.dense_files,
-        dag.packs,
+        ancient(dag.packs),
         plan=f"{SETTING}/plan.json",
     output:
         f"{SETTING}/model.safetensors",
@@ -101,20 +103,22 @@ rule finetune:
         folder=subpath(output[0], parent=True),
         recipe=json.dumps(SUITE.finetune.to_json()),
         images=SUITE.calibration_images,
+        label="{network} seed {seed} {variant} {target}",
+        content=dag.packs_content,
         code=dag.code("finetune"),
     shell:
-        "{resources.launch} finetune {params.base} --plan {input.plan} --dataset {wildcards.dataset}"
-        " --images {params.images} --seed {wildcards.seed} --recipe {params.recipe:q} --out {params.folder}"
+        "{resources.launch} finetune {params.base:q} --plan {input.plan:q} --dataset {wildcards.dataset:q}"
+        " --images {params.images:q} --seed {wildcards.seed:q} --recipe {params.recipe:q} --out {params.folder:q}"
         " --threads {resources.threads_each}"
-        " --label '{wildcards.network} seed {wildcards.seed} {wildcards.variant} {wildcards.target}'"
-        " 2>&1 | tee -i {log}"
+        " --label {params.label:q}"
+        " 2>&1 | tee -i {log:q}"
 
 
 rule record:
     input:
         dag.dense_files,
-        dag.packs,
-        dag.test_pack,
+        ancient(dag.packs),
+        ancient(dag.test_pack),
         rules.finetune.output,
         measured=lambda wildcards: f"{dag.dense(wildcards)}/measured.json",
     output:
@@ -147,12 +151,13 @@ rule record:
             f"finetune={SETTING}/finetune.benchmark.tsv",
         ],
         made_from=dag.made_from,
+        content=dag.packs_content,
         code=dag.code("record"),
     shell:
-        "python -m daar record {params.folder} --base {params.base} --base-measured {input.measured}"
-        " --suite {params.suite} --variant {wildcards.variant} {params.method} --dataset {wildcards.dataset}"
-        " --images {params.images} --seed {wildcards.seed} --benchmarks {params.benchmarks} --out {output}"
-        " --made-from {params.made_from} --threads {threads} 2>&1 | tee -i {log}"
+        "python -m daar record {params.folder:q} --base {params.base:q} --base-measured {input.measured:q}"
+        " --suite {params.suite:q} --variant {wildcards.variant:q} {params.method:q} --dataset {wildcards.dataset:q}"
+        " --images {params.images:q} --seed {wildcards.seed:q} --benchmarks {params.benchmarks:q} --out {output:q}"
+        " --made-from {params.made_from:q} --threads {threads} 2>&1 | tee -i {log:q}"
 
 
 if dag.reused:
@@ -165,7 +170,6 @@ if dag.reused:
     rule reuse:
         input:
             lambda wildcards: dag.dense_files(dag.settings[wildcards.setting]),
-            kept=lambda wildcards: str(dag.reused[wildcards.setting]),
         output:
             f"{RESULTS}/{{setting}}/record.json",
             f"{RESULTS}/{{setting}}/plan.json",
@@ -176,10 +180,14 @@ if dag.reused:
         localrule: True
         conda:
             ENV
+        resources:
+            # what it holds counts, not in which checkout it lies
+            kept=lambda wildcards: str(dag.reused[wildcards.setting]),
         params:
             base=subpath(input[0], parent=True),
+            content=lambda wildcards: files.sha256(dag.reused[wildcards.setting]),
         shell:
-            "python -m daar reuse {input.kept} --base {params.base} --out {output[0]} 2>&1 | tee -i {log}"
+            "python -m daar reuse {resources.kept:q} --base {params.base:q} --out {output[0]:q} 2>&1 | tee -i {log:q}"
 
     # a network from scratch has its plan from another setting
     use rule reuse as reuse_scratch with:

@@ -2,7 +2,7 @@
 rule stability:
     input:
         dag.first_dense_files,
-        dag.packs,
+        ancient(dag.packs),
     output:
         f"{dag.stability}.json",
     log:
@@ -26,11 +26,12 @@ rule stability:
         seeds=SUITE.stability.seeds,
         target=SUITE.stability.macs_reduction,
         scope=SUITE.scope,
+        content=dag.packs_content,
         code=dag.code("stability"),
     shell:
-        "python -m daar stability {params.base} {params.method} --dataset {wildcards.dataset}"
-        " --images {params.images} --seeds {params.seeds} --macs-reduction {params.target} --scope {params.scope}"
-        " --out {output} --threads {threads} 2>&1 | tee -i {log}"
+        "python -m daar stability {params.base:q} {params.method:q} --dataset {wildcards.dataset:q}"
+        " --images {params.images:q} --seeds {params.seeds:q} --macs-reduction {params.target:q} --scope {params.scope:q}"
+        " --out {output:q} --threads {threads} 2>&1 | tee -i {log:q}"
 
 
 rule stability_report:
@@ -55,4 +56,4 @@ rule stability_report:
     params:
         code=dag.code("stability_report"),
     shell:
-        "python -m daar report {input.suite} --only stability 2>&1 | tee -i {log}"
+        "python -m daar report {input.suite:q} --only stability 2>&1 | tee -i {log:q}"

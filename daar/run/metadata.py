@@ -1,0 +1,29 @@
+"""Keep what Snakemake knows of each result with the results, so that a copy of them is known as well.
+
+Imported while the DAG is built: no torch.
+"""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+
+def keep_with_results(snakemake: Path, kept: Path) -> None:
+    """Have Snakemake's metadata (how each file was made, from what content) in the folder of the results.
+
+    Args:
+        snakemake: `.snakemake` of the working directory; its folder `metadata` becomes a link.
+        kept: the folder, among the results, that is to have it.
+    """
+    link = snakemake / "metadata"
+    if link.is_symlink():
+        kept.mkdir(parents=True, exist_ok=True)
+        return
+    with contextlib.suppress(OSError):  # nothing can be written here; then nothing will be run here, either
+        snakemake.mkdir(parents=True, exist_ok=True)
+        kept.mkdir(parents=True, exist_ok=True)
+        if link.is_dir():  # of a version that kept it there
+            shutil.copytree(link, kept, dirs_exist_ok=True)
+            shutil.rmtree(link)
+        link.symlink_to(os.path.relpath(kept, snakemake), target_is_directory=True)
