@@ -74,7 +74,7 @@ def record(a: Namespace) -> None:
         variant=a.variant,
         method=a.method,
         control=used is None or bool(used.info.get("control", False)),
-        code=used and used.code,
+        code=None if used is None else used.code,
         of=a.of,
         made_from=a.made_from,
         options=arguments.options(a),

@@ -46,7 +46,7 @@ _HEADS = (
     "Machine",
 )
 # row → its cell of the last column
-_Machines = dict[tuple[Any, ...], dict[str, str]]
+_Machines = dict[tuple[Any, ...], dict[str, Cell | str]]
 _NARROW = (
     *("Method", "Policy", "Dense top-1", "Tuned top-1", "Δ (tuned − dense)", next(iter(_VERSUS.values()))),
     *("FLOPs (MACs), removed", "Params, removed"),
@@ -117,7 +117,8 @@ def _by_target(
             if row["own_ratios"] or row["target"] != target:
                 continue
             key = (row["variant"], row["policy"])
-            cells: dict[str, Cell | str] = _cells(row) | versus.get((target, *key), {}) | machines.get(_place(row), {})
+            cells: dict[str, Cell | str] = {**_cells(row), **versus.get((target, *key), {})}
+            cells |= machines.get(_place(row), {})
             if key == leader:
                 cells["Tuned top-1"] = Cell(str(cells["Tuned top-1"]), bold=True)
             yield cells

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]  # Snakemake has it, without types
 
 # what a run tells its jobs: the folder of its locks, its process
 _VARIABLE = "DAAR_RUN"

@@ -20,7 +20,7 @@ COMMON = {name: BLANK[dtype] for name, dtype in COLUMNS.items()} | {
     },
     **{"macs_reduction": 0.5, "params_dense": 853_018, "params_slim": 426_509, "params_reduction": 0.5},
     **{"top1_pruned": 10.0, "top1_recalibrated": 60.125, "top1_best_val": 93.0, "val_top1_tuned": 92.0},
-    **{"hardware_cpu": "EPYC_7", "hardware_cores": 2, "hardware_gpu": pd.NA},
+    **{"hardware_cpu": "EPYC_7", "hardware_cores": 2, "hardware_gpu": pd.NA, "precision": "bf16"},
     **{name: float("nan") for name in COLUMNS if "top5" in name},  # as below 100 classes
     **{"of": pd.NA, "failed": pd.NA},
 }

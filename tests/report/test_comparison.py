@@ -88,7 +88,7 @@ def test_all_facts_of_a_plain_table() -> None:
         "checked; S4 counts the epochs of pruning too: 0, as scoring and planning train nothing. Test images are read "
         "once, after all choices.",
         "MACs removed: rows of one target are 0.00 points apart at most (0.5 are allowed).",
-        "Hardware: EPYC_7 (2 cores), no GPU; Xeon (8 cores), H200.",
+        "Hardware: A: EPYC_7 (2 cores), no GPU; B: Xeon (8 cores), H200. Tuned in bf16.",
     )
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from daar.errors import InputError
@@ -21,6 +22,7 @@ FAIR = {
     "other MACs, no target": (L1, change(DAAR, target=float("nan"), macs_reduction=0.3)),
     "seeds of another target": (L1, change(DAAR[:2], target=0.7, macs_reduction=0.7)),
     "a target at which everything failed": (L1, [lost(row) for row in change(L1, target=0.7)]),
+    "precision from before it was noted": (L1, change(DAAR[:1], precision=pd.NA), DAAR[1:]),
     "one imported base": (change(L1, **IMPORTED), change(DAAR, **IMPORTED)),
     "another network": (L1, change(DAAR, network="vgg16_bn", scope="inner", recipe="e" * 12, **IMPORTED)),
 }
@@ -45,6 +47,8 @@ UNFAIR = {
     "source of the bases": (change(DAAR, 2, imported=True), ("imported", "'daar'", "seed 2", "True", "False")),
     "training of the bases": (change(DAAR, 2, train_recipe="e" * 12), ("train_recipe", "'daar'", "seed 2", "e" * 12)),
     "dense network": (change(DAAR, macs_dense=1000), ("macs_dense", "'daar'", "1000", "125485696", "run the outdated")),
+    "precision": (change(DAAR, 2, precision="float32"), ("precision", "'daar'", "seed 2", "float32", "bf16")),
+    "precision of a control": (change(RANDOM, 0, precision="float32"), ("precision", "'random'")),
     "suite": (change(DAAR, 0, suite="demo"), ("suite", "'daar'", "demo", "paper")),
     "options": (change(DAAR, 0, options='{"a": 1}'), ("options", "'daar'", '{"a": 1}', "{}")),
     "macs": (change(DAAR, 1, macs_reduction=0.4949), ("macs_reduction", "'daar'", "seed 1", "49.49%", "50.00%")),

@@ -3,6 +3,7 @@
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ GOLDEN = """\
 checked; S4 counts the epochs of pruning too: 0, as scoring and planning train nothing. Test images are read once, \
 after all choices.
 - MACs removed: rows of one target are 0.00 points apart at most (0.5 are allowed).
-- Hardware: EPYC\\_7 (2 cores), no GPU.
+- Hardware: EPYC\\_7 (2 cores), no GPU. Tuned in bf16.
 
 | Method | Policy | Dense top-1 | Pruned top-1 (no tuning) | BN recalibrated | Tuned top-1 | Δ (tuned − dense) \
 | vs best comparison | vs DAAR | FLOPs (MACs), removed | Params, removed | MACs by thop | Best-val top-1 | Val top-1 |
@@ -150,6 +151,23 @@ def test_single_seed_has_no_spread() -> None:
     line = next(line for line in text.splitlines() if line.startswith("| l1 "))
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
     assert (cells[0], cells[5], cells[9], cells[10]) == ("l1", "92.50 (1)", "–", "–")
+
+
+def test_rows_say_their_machine_where_a_table_has_several() -> None:
+    def column(*groups: list[dict[str, Any]]) -> dict[str, str]:
+        lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page(frame(*groups), {}).splitlines()]
+        table = [cells for cells in lines if len(cells) > 5]
+        assert table[0][-1] == "Machine"
+        return {cells[0]: cells[-1] for cells in table[2:] if not cells[0].startswith("**Target")}
+
+    xeon = {"hardware_cpu": "A Xeon", "hardware_cores": 2}
+    mixed = [*change(DAAR[:1], **xeon), *DAAR[1:]]
+    assert column(L1, mixed, change(RANDOM, **xeon)) == {
+        "Dense": "–", "l1": "B", "daar": "A, B", "random (control)": "A",
+    }  # fmt: skip
+    own = {"target": float("nan")}
+    assert column(change(L1, **own), change(RANDOM, **own, **xeon))["l1"] == "B"
+    assert "Machine" not in page(frame(change(L1, **xeon), change(DAAR, **xeon)), {})
 
 
 def test_names_cannot_break_the_table() -> None:

@@ -130,7 +130,7 @@ def test_a_job_ends_with_its_run_and_the_next_run_waits_for_it(folder: Path) -> 
 
 
 def held_by(pid: int) -> list[str]:
-    return [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+    return [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
 
 
 @pytest.mark.parametrize("told", ["", "1:0.0", "x:y:z", "999999999:1.0:/tmp", f"{os.getpid()}:1.0:/tmp"])
