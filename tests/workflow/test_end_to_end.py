@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from PIL import Image
 
+from daar.device import precision
 from daar.suite import figures
 from tests.workflow.test_dag import dry_run, snakemake
 
@@ -60,6 +63,7 @@ def test_every_setting_has_its_record_and_the_table_its_numbers(finished: Path) 
         assert (record["top1"]["test"]["pruned"] is None) == (record["method"] == "scratch_of")
         assert (record["of"] == "l1") == (record["variant"] in ("l1-at", "l1-anew"))
         assert record["curve"][0]["epoch"] == 1
+        assert record["precision"] == precision.resolve("auto", torch.device("cpu"))
         assert record["top1"]["val"]["tuned"] == record["curve"][-1]["val_top1"]
         row = frame[(frame["seed"] == record["seed"]) & (frame["variant"] == record["variant"])].iloc[0]
         assert row["top1_tuned"] == record["top1"]["test"]["tuned"]
@@ -100,6 +104,52 @@ def test_touching_the_code_reruns_nothing(finished: Path) -> None:
     package = Path(__file__).resolve().parents[2] / "daar" / "training" / "engine.py"
     package.touch()
     assert "Nothing to be done" in (done := run(finished, "-n")).stdout + done.stderr
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """The results alone in another folder, as `cp -r`, unzip or git bring them: with dates in no order."""
+    shutil.copytree(finished / "results", tmp_path / "results", copy_function=shutil.copyfile)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(SUITE))
+    draw = random.Random(0)
+    for path in tmp_path.rglob("*"):
+        moment = 1_700_000_000 + draw.randrange(10_000_000)
+        os.utime(path, (moment, moment))
+    return tmp_path
+
+
+def test_copied_results_are_not_made_again_whatever_their_dates(copied: Path) -> None:
+    assert "Nothing to be done" in (done := run(copied, "-n")).stdout + done.stderr
+    shutil.rmtree(copied / "results" / "data")  # as large data often stay where they were
+    assert "Nothing to be done" in (done := run(copied, "-n")).stdout + done.stderr
+
+
+def test_a_copy_with_all_of_snakemake_s_own_is_not_made_again(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "copy", copy_function=shutil.copyfile, symlinks=True)
+    assert "Nothing to be done" in (done := run(tmp_path / "copy", "-n")).stdout + done.stderr
+
+
+def test_what_has_changed_is_noticed_in_a_copy_whatever_its_date(copied: Path) -> None:
+    pack = copied / "results/data/digits/val.safetensors"
+    *before, last = pack.read_bytes()
+    pack.write_bytes(bytes([*before, last ^ 1]))
+    os.utime(pack, (1_000_000_000, 1_000_000_000))
+    jobs = dry_run("--configfile", "tiny.yaml", cwd=copied)
+    assert {rule: jobs[rule] for rule in ("train", "score_l1", "finetune", "scratch", "measure")} == {
+        "train": 2, "score_l1": 2, "finetune": 6, "scratch": 2, "measure": 2,
+    }  # fmt: skip
+
+
+def test_a_changed_suite_is_noticed_in_a_copy(copied: Path) -> None:
+    jobs = dry_run("--configfile", "tiny.yaml", "--config", "calibration_images=128", cwd=copied)
+    assert jobs["score_l1"] == 2
+    assert "train" not in jobs
+
+
+def test_a_changed_result_is_noticed_in_a_copy(copied: Path) -> None:
+    plan = copied / "results/tiny/digits/resnet20/seed0/l1/uniform-all-0.5/plan.json"
+    plan.write_text(plan.read_text() + " ")
+    assert dry_run("--configfile", "tiny.yaml", cwd=copied)["finetune"] == 1
 
 
 def test_published_weights_are_told_by_what_they_hold_not_by_their_date(dense: Path, tmp_path: Path) -> None:
