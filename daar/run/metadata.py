@@ -26,4 +26,6 @@ def keep_with_results(snakemake: Path, kept: Path) -> None:
         if link.is_dir():  # of a version that kept it there
             shutil.copytree(link, kept, dirs_exist_ok=True)
             shutil.rmtree(link)
+        # without it Snakemake would take the metadata for that of an early version of its own
+        (snakemake / "incomplete").mkdir(exist_ok=True)
         link.symlink_to(os.path.relpath(kept, snakemake), target_is_directory=True)
