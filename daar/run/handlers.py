@@ -10,9 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from daar.cluster import slurm, watching
-from daar.run import preflight, reuse
+from daar.run import locks, metadata, preflight, reuse
 from daar.run.dag import Dag
 from daar.suite import paths
+
+_SNAKEMAKE = Path(".snakemake")
+
+
+def begin(workflow: Any) -> None:
+    """Before Snakemake looks at what was made, and at its lock: have its metadata with the results, and the lock alive.
+
+    Args:
+        workflow: Snakemake's own, at the start of the Snakefile.
+    """
+    if workflow.is_main_process:
+        metadata.keep_with_results(_SNAKEMAKE, Path(paths.PROVENANCE))
+        locks.claim(_SNAKEMAKE, _say)
+    elif workflow.remote_exec:
+        locks.disclaim()
 
 
 def check(dag: Dag, *, on_cluster: bool) -> None:

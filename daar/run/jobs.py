@@ -3,6 +3,7 @@
 Snakemake calls what takes `wildcards` for every job; on a cluster the scheduler is asked for the same.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class Where:
 
 
 def export_environment(suite: Suite, where: Where) -> int:
-    """Have jobs use this interpreter and checkout, and share GPUs as their suite says.
+    """Have jobs use this interpreter and checkout, and find data and share GPUs as their suite says.
 
     Returns:
         The slots of one GPU; on a cluster 1, since sharing is the scheduler's business there.
@@ -41,6 +42,8 @@ def export_environment(suite: Suite, where: Where) -> int:
     Raises:
         InputError: DAAR_SLOTS_PER_GPU is no number of slots.
     """
+    if suite.data_root:  # no option of a job: a pack is the same wherever its dataset was
+        os.environ["DAAR_DATA_ROOT"] = suite.data_root
     discovery.export_interpreter()
     if where.in_job:
         gpu.export_granted()

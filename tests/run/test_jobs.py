@@ -132,6 +132,16 @@ def test_jobs_have_this_interpreter_and_the_suite_s_slots(
     assert os.environ["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
 
 
+def test_jobs_find_data_where_the_suite_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (gpu.SLOTS, "PATH", "PYTHONPATH"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("DAAR_DATA_ROOT", "elsewhere")
+    export_environment(make(), HERE)
+    assert os.environ["DAAR_DATA_ROOT"] == "elsewhere"
+    export_environment(make(data_root="o'brien $(data)"), HERE)
+    assert os.environ["DAAR_DATA_ROOT"] == "o'brien $(data)"
+
+
 def test_slots_that_are_no_number_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(gpu.SLOTS, "many")
     with pytest.raises(InputError, match="got 'many'"):

@@ -83,7 +83,7 @@ def test_a_text_is_one_word_of_a_command(text: str, dense: Path, tmp_path: Path)
     planned = snakemake("--configfile", "suite.yaml", "-n", "-p", "--quiet", "rules", cwd=here)
     assert planned.returncode == 0, planned.stdout + planned.stderr
     said = planned.stdout + planned.stderr
-    for word in (f"--data-root={text}", f"{text}.safetensors", f"--methods-dir={text}"):
+    for word in (f"{text}.safetensors", f"--methods-dir={text}"):
         assert f" {shlex.quote(word)} " in said
     options = json.dumps({"text": text})
     assert f" {shlex.quote(f'--options={options}')} " in said

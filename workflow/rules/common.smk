@@ -1,12 +1,11 @@
 # What only Snakemake can say; whatever else rules ask is in daar/run: `dag` (files, patterns, params), `jobs` (resources).
 import json
 import sys
-from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 from daar.data.pack_files import SOURCE, SPLITS, split_file
 from daar.errors import InputError
-from daar.run import handlers, locks, metadata
+from daar.run import handlers
 from daar.run.dag import Dag
 from daar.run.jobs import Jobs, Where, export_environment, gpu_limit
 from daar.storage import files
@@ -20,16 +19,7 @@ def fail(error):
     raise SystemExit(2)
 
 
-def say(text):
-    print(f"daar: {text}", file=sys.stderr)
-
-
-# before Snakemake looks at what was made, and at its lock
-if workflow.is_main_process:
-    metadata.keep_with_results(Path(".snakemake"), Path(paths.PROVENANCE))
-    locks.claim(Path(".snakemake"), say)
-elif workflow.remote_exec:
-    locks.disclaim()
+handlers.begin(workflow)
 
 # whether jobs go to a scheduler (`--jobs N` with an executor that is none of this machine), or this is such a job
 ON_CLUSTER = workflow.nodes is not None or workflow.remote_exec

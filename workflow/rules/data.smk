@@ -1,7 +1,3 @@
-# no param: a pack is the same wherever its dataset was
-DATA_ROOT = [f"--data-root={SUITE.data_root}"] if SUITE.data_root else []
-
-
 rule pack:
     output:
         [split_file(dag.pack, split) for split in SPLITS],
@@ -15,5 +11,5 @@ rule pack:
         folder=subpath(output[0], parent=True),
         code=dag.code("pack"),
     shell:
-        "python -m daar data prepare {wildcards.dataset:q} --out {params.folder:q} --download {DATA_ROOT:q}"
+        "python -m daar data prepare {wildcards.dataset:q} --out {params.folder:q} --download"
         " 2>&1 | tee -i {log:q}"
