@@ -19,7 +19,7 @@ from daar.errors import InputError
 from daar.pruning import plan as plans
 from daar.pruning.groups import channel_graph
 from daar.pruning.slim import slim
-from daar.storage import files
+from daar.storage import documents, files
 from daar.storage.schemas import validate
 
 RESULT_NEUTRAL = "stores and loads networks; what builds and slims them counts by itself"
@@ -85,7 +85,7 @@ def describe(folder: Path) -> Description:
 
 def _read_description(path: Path) -> tuple[Description, str | None]:
     """model.json, and the hash of the weights, which format 1 did not have."""
-    content = files.read_json(path, "the description of a checkpoint")
+    content = documents.read_json(path, "the description of a checkpoint")
     if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] > FORMAT:
         raise InputError(f"{path} has format {content['format']}; this version reads up to {FORMAT}. Update daar.")
     validate(content, "model", str(path), "Make the checkpoint again.")

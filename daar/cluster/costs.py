@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from daar.errors import InputError
-from daar.storage import files
+from daar.storage import documents, files
 from daar.suite.definition import Suite
 
 FORMAT = 1
@@ -85,7 +85,7 @@ def read(path: Path) -> Measured:
     Raises:
         InputError: it is none, or of another format.
     """
-    content = files.read_json(path, "the costs of a suite's jobs")
+    content = documents.read_json(path, "the costs of a suite's jobs")
     try:
         if content.pop("format") != FORMAT:
             raise ValueError("of another format")

@@ -26,7 +26,8 @@ from daar.data.datasets import Dataset
 from daar.data.decoding import Decoder, Work, open_image, workers
 from daar.data.pack_files import SOURCE, split_file
 from daar.errors import InputError
-from daar.storage.files import atomic, read_json, write_json
+from daar.storage.documents import read_json
+from daar.storage.files import atomic, write_json
 
 FORMAT_VERSION = 1
 HEADER = "daar_image_folder"

@@ -10,7 +10,7 @@ from daar.data.image_folder import ImageFolder
 from daar.data.pack_files import SOURCE, SPLITS, split_file
 from daar.data.packed import DatasetReport, Pack
 from daar.errors import InputError
-from daar.storage.files import read_json
+from daar.storage.documents import read_json
 
 Split = Pack | ImageFolder
 

@@ -26,7 +26,8 @@ from daar.data.pack_files import SOURCE, SPLITS, split_file
 from daar.data.readers import Part
 from daar.data.splits import Images, packed_order, split
 from daar.errors import InputError
-from daar.storage.files import atomic, read_json, write_json
+from daar.storage.documents import read_json
+from daar.storage.files import atomic, write_json
 
 RESULT_NEUTRAL = "a pack carries its checksum, which results name"
 FORMAT_VERSION = 1

@@ -20,7 +20,8 @@ from typing import Any
 import pandas as pd
 
 from daar.errors import InputError
-from daar.storage.files import read_json, write_text
+from daar.storage.documents import read_json
+from daar.storage.files import write_text
 from daar.storage.schemas import validate
 
 SETTING = ("suite", "dataset", "network", "seed", "variant", "policy", "scope", "target")

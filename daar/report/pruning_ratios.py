@@ -15,7 +15,7 @@ from daar.report.drawing import Look, Series
 from daar.report.names import pair_title
 from daar.report.setting_files import read_each
 from daar.report.small_multiples import Key
-from daar.storage.files import read_json
+from daar.storage.documents import read_json
 
 _NAMES = 36  # of groups that an axis holds, each readable
 _LISTED = 3  # variants that a label names

@@ -12,7 +12,7 @@ from daar.pruning.groups import channel_graph
 from daar.pruning.slim import CHECKED_IMAGES, slim
 from daar.stages.measure import accuracies, sizes
 from daar.stages.scratch import is_from_scratch
-from daar.storage import files
+from daar.storage import documents, files
 from daar.storage.schemas import validate
 
 
@@ -59,7 +59,7 @@ def record(
         InputError: a file is missing or damaged.
     """
     start = time.perf_counter()
-    dense = files.read_json(base_measured, "the measurement of the dense network")
+    dense = documents.read_json(base_measured, "the measurement of the dense network")
     tuned, about = checkpoint.load(run)
     assert about.plan is not None, run
     # also for a network trained from scratch: its row is in one table with rows of a base that has seen val
