@@ -23,6 +23,7 @@ from daar.errors import InputError
 from daar.storage.documents import read_json
 from daar.storage.files import write_text
 from daar.storage.schemas import validate
+from daar.suite import records
 
 SETTING = ("suite", "dataset", "network", "seed", "variant", "policy", "scope", "target")
 ORDER = ["suite", "dataset", "network", "target", "control", "variant", "policy", "scope", "seed"]
@@ -91,9 +92,9 @@ def load_records(paths: Iterable[Path], *, latency: bool = False) -> list[dict[s
 
     Raises:
         InputError: no record is given, one is damaged or does not fit the schema (names file and
-            key), or two are of the same setting (names both files).
+            key) or lies in another setting's folder, or two are of the same setting (names both files).
     """
-    records: list[dict[str, Any]] = []
+    loaded: list[dict[str, Any]] = []
     seen: dict[tuple[Any, ...], Path] = {}
     for path in map(Path, paths):
         if not path.exists():
@@ -101,18 +102,18 @@ def load_records(paths: Iterable[Path], *, latency: bool = False) -> list[dict[s
                 f"{path} should be a record of one setting, but there is no such file. Run the suite again, or report "
                 "on what there is: daar report SUITE.yaml --partial"
             )
-        record = read_json(path, "a record of one setting")
-        validate(record, "record", str(path), "Delete the file and run the suite again.")
+        record = records.read(path)
+        records.require_in_place(path, record)
         setting = tuple(record[key] for key in SETTING)
         if setting in seen:
             what = ", ".join(f"{key} {value}" for key, value in zip(SETTING, setting, strict=True))
             raise InputError(f"{seen[setting]} and {path} are both of the setting {what}. Keep one of them.")
         seen[setting] = path
         times = path.with_name("latency.json")
-        records.append({**record, "latency": _load_latency(times)} if latency and times.exists() else record)
-    if not records:
+        loaded.append({**record, "latency": _load_latency(times)} if latency and times.exists() else record)
+    if not loaded:
         raise InputError("expected at least one record.json to report on, got none. Run the suite first.")
-    return records
+    return loaded
 
 
 def _load_latency(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from daar.run import code
 from daar.storage import documents, files
 from daar.storage.files import digest
 from daar.storage.schemas import validate
-from daar.suite import paths
+from daar.suite import paths, records
 from daar.suite.definition import Setting, Suite
 
 REFERENCE = Path(paths.RESULTS, "reference")
@@ -86,8 +86,7 @@ def _files(setting: Setting) -> tuple[str, ...]:
 
 def _read(file: Path) -> Any:
     """A record, compared with the plan next to it, where there is one."""
-    record = documents.read_json(file, "a kept record")
-    validate(record, "record", str(file), _REMEDY)
+    record = records.read(file, "a kept record")
     plan_file = file.with_name("plan.json")
     if plan_file.exists():
         plan = documents.read_json(plan_file, "a kept plan")

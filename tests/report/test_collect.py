@@ -20,6 +20,7 @@ from daar.report.collect import COLUMNS, load_records, read_results, results_fra
 from daar.report.context import Context
 from daar.report.tables import write_tables
 from daar.storage import schemas
+from daar.suite.records import place
 from tests.report.report_files import draw_all, write_setting_files
 
 ACCURACIES = {"dense": 98.0, "pruned": 20.0, "recalibrated": 70.1, "tuned": 97.3, "best_val": None}
@@ -66,7 +67,7 @@ def record(**changes: Any) -> dict[str, Any]:
 
 
 def write(folder: Path, *records: dict[str, Any]) -> list[Path]:
-    paths = [folder / f"{index}" / "record.json" for index in range(len(records))]
+    paths = [folder / f"{index}" / one["suite"] / place(one) / "record.json" for index, one in enumerate(records)]
     for path, content in zip(paths, records, strict=True):
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(content))
