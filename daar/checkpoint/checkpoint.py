@@ -89,6 +89,11 @@ def _read_description(path: Path) -> tuple[Description, str | None]:
     if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] > FORMAT:
         raise InputError(f"{path} has format {content['format']}; this version reads up to {FORMAT}. Update daar.")
     validate(content, "model", str(path), "Make the checkpoint again.")
+    if (takes := list(models.get(content["network"]).input_shape)) != content["input_shape"]:
+        raise InputError(
+            f"{path}: input_shape should be {takes}, as {content['network']} takes images, but is "
+            f"{content['input_shape']}. Make the checkpoint again."
+        )
     plan = content["plan"] and plans.from_json(content["plan"], f"{path}: plan")
     lists: dict[str, Any] = {key: tuple(content[key]) for key in ("input_shape", "mean", "std", "trained_on")}
     plain = {key: content[key] for key in ("network", "dataset", "num_classes", "provenance")}

@@ -1,6 +1,7 @@
 """Read safetensors files that others may have written: any bytes give tensors or one line."""
 
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +39,8 @@ def read(path: Path, what: str, remedy: str, *, framework: str = "pt", header: s
     Raises:
         InputError: there is no such file, it is none of safetensors, or lacks the document.
     """
+    if not os.path.exists(path):  # noqa: PTH110  # Path's raises for names that cannot be one
+        raise InputError(f"{path} should hold {what}, but there is no such file. {remedy}")
     documents.require_file(path, f"a file of {what}")
     try:
         with safetensors.safe_open(path, framework=framework) as file:
