@@ -18,7 +18,7 @@ _PATIENCE_SECONDS = 10
 
 
 class Stopped(BaseException):
-    """A signal came; raised where the code is, so that half-written files are removed. No `except Exception` stops it."""
+    """A signal came; raised where the code is, so that half-written files are removed; no `Exception`."""
 
 
 class _State:

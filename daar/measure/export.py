@@ -143,7 +143,8 @@ def _write_onnx(program: ExportedProgram, about: Mapping[str, Any]) -> bytes:
     assert made is not None  # it is None only if a file is given
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
     made.model.metadata_props.update(texts)
-    return made.model_proto.SerializeToString()
+    content: bytes = made.model_proto.SerializeToString()
+    return content
 
 
 def _write_pt2(program: ExportedProgram, about: Mapping[str, Any]) -> bytes:

@@ -15,6 +15,7 @@ says of the setting.
 import io
 import json
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -191,6 +192,8 @@ def read_results(path: Path) -> pd.DataFrame:
     """
     # pandas 2 reads floats exactly only with float_precision, pandas 3 warns of it: we read text and convert
     raw = {name: "string" if dtype == "float64" else dtype for name, dtype in COLUMNS.items()}
+    if not os.path.exists(path):  # noqa: PTH110  # Path's raises for names that cannot be one
+        raise InputError(f"{path} should be a results.csv, but there is no such file. Collect the records again.")
     text = io.StringIO(read_text(path, "a results.csv"))
     try:
         # only an empty field is a blank: a variant may well be called "null"
@@ -214,11 +217,11 @@ def read_results(path: Path) -> pd.DataFrame:
             "Collect the records again."
         )
     for name in COLUMNS:
-        if odd := _out_of_range(texts[name], frame[name], _allowed(name)):
-            raise InputError(f"{path} should be a results.csv, but {name} is {odd}. Collect the records again.")
+        if wrong := _out_of_range(texts[name], frame[name], _allowed(name)):
+            raise InputError(f"{path} should be a results.csv, but {name} is {wrong}. Collect the records again.")
     if (twice := frame.duplicated(list(SETTING))).any():
         raise InputError(
-            f"{path} should have one row for each setting, but row {int(twice.idxmax()) + 2} has a setting that is "
+            f"{path} should have one row for each setting, but row {_row_of(twice)} has a setting that is "
             "there before. Collect the records again."
         )
     return frame
@@ -226,11 +229,14 @@ def read_results(path: Path) -> pd.DataFrame:
 
 def _allowed(column: str) -> Mapping[str, Any]:
     """What JSON Schema says of a column: as the record's schema has it, and of others here."""
-    derived = {"delta_top1": {"minimum": -100, "maximum": 100}, "options": {"type": "object"}}
+    derived: dict[str, Mapping[str, Any]] = {
+        "delta_top1": {"minimum": -100, "maximum": 100},
+        "options": {"type": "object"},
+    }
     if column not in _FROM_RECORD or _FROM_RECORD[column][1].startswith("latency."):
         return derived.get(column, {"type": "object"} if column == "versions" else {"minimum": 0})
     whole = schema("record")
-    part = whole
+    part: dict[str, Any] = whole
     for key in _FROM_RECORD[column][1].split("."):
         part = part["properties"][key]
         part = whole["$defs"][part["$ref"].rsplit("/", 1)[1]] if "$ref" in part else part
@@ -256,7 +262,12 @@ def _out_of_range(texts: pd.Series, values: pd.Series, allowed: Mapping[str, Any
         good &= ~numbers.isin([one for one in (above, below) if math.isfinite(one)])
     else:
         good = there.map(lambda text: _is_allowed(str(text), allowed)).astype(bool)
-    return "" if good.all() else f"{there[~good].iloc[0]!s:.100} in row {int(good.idxmin()) + 2}"
+    return "" if good.all() else f"{there[~good].iloc[0]!s:.100} in row {_row_of(~good)}"
+
+
+def _row_of(odd: pd.Series) -> int:
+    """The line of the file with the first row that is odd, where no cell has a newline."""
+    return int(odd[odd].index.to_list()[0]) + 2
 
 
 def _is_allowed(text: str, allowed: Mapping[str, Any]) -> bool:

@@ -111,7 +111,7 @@ def _numbers(suite: Suite, everything: pd.DataFrame, pairs: list[dict[str, Any]]
         "failures": _failures(everything, titles),
         "provenance": _provenance(results),
         "bases": _bases(results),
-        "records": list(_records(suite, results, titles)),
+        "records": list(_records(results, titles)),
     }
 
 
@@ -237,12 +237,12 @@ def record_path(row: Mapping[Any, Any]) -> str:
     return f"{setting_path(*place, str(row['variant']), str(row['policy']), str(row['scope']), target)}/record.json"
 
 
-def _records(suite: Suite, results: pd.DataFrame, titles: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def _records(results: pd.DataFrame, titles: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     for row in results.to_dict("records"):
         yield {
             **{key: row[key] for key in ("dataset", "network", "seed", "policy")},
             "title": titles.get(row["variant"], row["variant"]),
             "target": _target(row),
             "top1": percent(row["top1_tuned"]),
-            "path": shlex.quote(f"results/{suite.name}/{record_path(row)}"),
+            "path": shlex.quote(record_path(row)),
         }

@@ -29,6 +29,7 @@ from daar.run.checkout import Checkout
 from daar.stages.import_weights import import_weights
 from daar.storage import documents, files
 from daar.storage.bundled import PACKAGE
+from daar.storage.documents import require_file
 from daar.suite.definition import Setting, Suite, Variant
 
 
@@ -56,7 +57,7 @@ class BothCodes:
 
     def dense_sha256(self, setting: Setting) -> str:
         """Of the weights of the dense network that a setting starts from."""
-        return str(documents.read_json(self._base(setting) / "model.json", "a dense network")["weights_sha256"])
+        return files.sha256(require_file(self._base(setting) / "model.safetensors", "a dense network"))
 
     def compare_scores(self, setting: Setting) -> str:
         """What the scores of both are: in words.

@@ -72,8 +72,8 @@ def found(suite: Suite, reference: Path = REFERENCE) -> dict[str, Path]:
         if not all(file.with_name(name).exists() for name in _files(setting)):
             continue
         record = _read(file)
-        # of another suite or row, where someone has moved it
-        named = (record["suite"], record["variant"]) == (suite.name, setting.variant.name)
+        # of another suite or setting, where someone has moved it
+        named = (record["suite"], records.place(record)) == (suite.name, setting.path)
         if named and record["made_from"] == made_from(suite, setting):
             kept[setting.path] = file
     return kept
@@ -112,7 +112,9 @@ def take(file: Path, base: Path, out: Path) -> None:
         InputError: it is of another network, or damaged, or the plan next to it is of something else.
     """
     record = _read(file)
-    here = documents.read_json(base / "model.json", "a checkpoint")["weights_sha256"]
+    about = documents.read_json(base / "model.json", "the description of a checkpoint")
+    validate(about, "model", str(base / "model.json"), "Make the checkpoint again.")
+    here = about.get("weights_sha256") or files.sha256(base / "model.safetensors")
     if record["base"]["sha256"] != here:
         raise InputError(
             f"{file} should be of the dense network in {base} (SHA-256 {here[:12]}…), but is of another one "

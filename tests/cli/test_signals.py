@@ -47,18 +47,7 @@ def test_a_signal_at_any_moment(number: signal.Signals, seconds: float) -> None:
 def test_a_signal_at_any_moment_of_pruning(number: signal.Signals, dense: Path, digits: Path, tmp_path: Path) -> None:
     for step in range(31):
         out = tmp_path / str(step)
-        command = [
-            "prune",
-            str(dense),
-            "--method",
-            "l1",
-            "--macs-reduction",
-            "0.5",
-            "--images",
-            "64",
-            "--out",
-            str(out),
-        ]
+        command = f"prune {dense} --method l1 --macs-reduction 0.5 --images 64 --out {out}".split()
         command += ["--dataset", digits.name, "--packs", str(digits.parent)]
         code, errors = stopped(command, number, step / 10)
         assert (code, errors) in ((128 + number, LINE), (0, "")), step
