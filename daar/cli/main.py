@@ -14,6 +14,8 @@ from daar.device import distributed
 from daar.errors import InputError, first_line, is_out_of_memory
 from daar.training.interrupts import Interrupted
 
+# characters of a message, which may quote a file
+_LONGEST = 2_000
 # in the order in which the help lists them
 _FAMILIES = (running, views, data, training, pruning, measuring, deployment, suites, reporting, analysis)
 
@@ -71,7 +73,7 @@ def _complain(message: str) -> int:
     line = " ".join(message.split())
     # a path or a value of a file may hold what a terminal obeys
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    _tell(f"daar: error: {line}")
+    _tell(f"daar: error: {line if len(line) <= _LONGEST else f'{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}'}")
     return 2
 
 
