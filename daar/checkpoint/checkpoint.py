@@ -19,7 +19,7 @@ from daar.errors import InputError
 from daar.pruning import plan as plans
 from daar.pruning.groups import channel_graph
 from daar.pruning.slim import slim
-from daar.storage import files
+from daar.storage import documents, files
 from daar.storage.schemas import validate
 
 RESULT_NEUTRAL = "stores and loads networks; what builds and slims them counts by itself"
@@ -85,10 +85,15 @@ def describe(folder: Path) -> Description:
 
 def _read_description(path: Path) -> tuple[Description, str | None]:
     """model.json, and the hash of the weights, which format 1 did not have."""
-    content = files.read_json(path, "the description of a checkpoint")
+    content = documents.read_json(path, "the description of a checkpoint")
     if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] > FORMAT:
         raise InputError(f"{path} has format {content['format']}; this version reads up to {FORMAT}. Update daar.")
     validate(content, "model", str(path), "Make the checkpoint again.")
+    if (takes := list(models.get(content["network"]).input_shape)) != content["input_shape"]:
+        raise InputError(
+            f"{path}: input_shape should be {takes}, as {content['network']} takes images, but is "
+            f"{content['input_shape']}. Make the checkpoint again."
+        )
     plan = content["plan"] and plans.from_json(content["plan"], f"{path}: plan")
     lists: dict[str, Any] = {key: tuple(content[key]) for key in ("input_shape", "mean", "std", "trained_on")}
     plain = {key: content[key] for key in ("network", "dataset", "num_classes", "provenance")}

@@ -17,7 +17,7 @@ from daar.errors import InputError
 from daar.run import preflight, reuse, start
 from daar.run import reproduce as reproduction
 from daar.storage import files, provenance
-from daar.suite import reading
+from daar.suite import reading, records
 from daar.suite.definition import Suite
 
 if TYPE_CHECKING:
@@ -95,6 +95,12 @@ def _add_reproduce(subparsers: Any) -> None:
     )
     command.add_argument("record", type=Path, metavar="RECORD.json", help="in its results folder")
     command.add_argument("--out", type=Path, help="empty folder for the rerun (default: a temporary one)")
+    words = "run methods that the suite has in folders of its own, which are code"
+    command.add_argument("--trust", action="store_true", help=words)
+    command.epilog = (
+        "The record may be a stranger's: its suite, data and weights are read and never executed. Methods in folders "
+        "that are not part of daar are code, and are run only with --trust. See SECURITY.md."
+    )
     command.add_argument("--keep-base", action="store_true", help="take the dense network from the record's results")
     command.add_argument("--cores", type=int, metavar="N", help="for Snakemake (default: all)")
 
@@ -175,8 +181,8 @@ def reproduce(a: Namespace) -> None:
     if cores < 1:
         raise InputError(f"--cores should be 1 or more, got {cores}.")
     out = Path(tempfile.mkdtemp(prefix="daar-reproduce-")) if a.out is None else a.out
-    compared = reproduction.reproduce(a.record, out, keep_base=a.keep_base, cores=cores)
-    for line in reproduction.around(files.read_json(a.record, "a record of one setting"), provenance.environment()):
+    compared = reproduction.reproduce(a.record, out, keep_base=a.keep_base, trust=a.trust, cores=cores)
+    for line in reproduction.around(records.read(a.record), provenance.environment()):
         print(f"around   {line}")
     for number in compared:
         print(number)

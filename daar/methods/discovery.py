@@ -18,6 +18,7 @@ from typing import Any
 from daar.errors import InputError, unknown
 from daar.methods import signatures
 from daar.methods.signatures import Allowed
+from daar.storage import documents
 from daar.storage.bundled import BASELINES, PACKAGE
 
 RESULT_NEUTRAL = "finds methods; the file of the method itself counts"
@@ -167,8 +168,9 @@ def takes_seed(function: Callable[..., Any]) -> bool:
 
 def _read(name: str, code: Path) -> Method:
     try:
-        tree = ast.parse(code.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError) as error:
+        tree = ast.parse(documents.read_text(code, "the code of a method"))
+    # ValueError: a NUL; the others: nested too deep
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(
             f"method {name!r}: {code} cannot be read: {error}. It must define INFO and score()."
         ) from error

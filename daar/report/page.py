@@ -30,6 +30,7 @@ from daar.report.page_plots import accuracy_macs_plot
 from daar.report.page_words import findings, limits, run_facts
 from daar.report.sheet import NONE
 from daar.report.table_text import RECONSTRUCTION, count, mean_std, percent, signed
+from daar.storage import documents
 from daar.storage.files import write_text
 from daar.suite.definition import Suite, setting_path
 
@@ -53,7 +54,7 @@ def write_page(suite: Suite, folder: Path, source: Path) -> Path:
     """
     everything = read_results(folder / "results.csv")
     fairness.check(everything)
-    config = yaml.safe_load(source.read_text(encoding="utf-8"))
+    config = documents.read_yaml(source, "a suite")
     pairs = [_pair(str(pair[0]), str(pair[1]), rows, suite) for pair, rows in _by_pair(everything)]
     text = (
         _environment()
@@ -110,7 +111,7 @@ def _numbers(suite: Suite, everything: pd.DataFrame, pairs: list[dict[str, Any]]
         "failures": _failures(everything, titles),
         "provenance": _provenance(results),
         "bases": _bases(results),
-        "records": list(_records(suite, results, titles)),
+        "records": list(_records(results, titles)),
     }
 
 
@@ -235,12 +236,12 @@ def record_path(row: Mapping[Any, Any]) -> str:
     return f"{setting_path(*place, str(row['variant']), str(row['policy']), str(row['scope']), target)}/record.json"
 
 
-def _records(suite: Suite, results: pd.DataFrame, titles: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def _records(results: pd.DataFrame, titles: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     for row in results.to_dict("records"):
         yield {
             **{key: row[key] for key in ("dataset", "network", "seed", "policy")},
             "title": titles.get(row["variant"], row["variant"]),
             "target": _target(row),
             "top1": percent(row["top1_tuned"]),
-            "path": shlex.quote(f"results/{suite.name}/{record_path(row)}"),
+            "path": shlex.quote(record_path(row)),
         }

@@ -57,10 +57,14 @@ def command(suite: Path, cores: int, options: Sequence[str] = ()) -> list[str]:
     ]
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str], folder: Path | None = None) -> int:
     """Run a command to its end, and pass signals on to it and to all that it started.
 
     It gets a process group of its own, so that Ctrl-C in a terminal reaches it once, through here.
+
+    Args:
+        arguments: the command line.
+        folder: its working directory; this process's where absent.
 
     Returns:
         Its exit code; 130, 143 or 129 after a SIGINT, SIGTERM or SIGHUP.
@@ -76,7 +80,7 @@ def run(arguments: Sequence[str]) -> int:
 
     with _handled_by(pass_on):
         # nothing is asked for, and a group that is not the terminal's would be stopped when it reads there
-        started.append(subprocess.Popen(arguments, stdin=subprocess.DEVNULL, process_group=0))
+        started.append(subprocess.Popen(arguments, stdin=subprocess.DEVNULL, process_group=0, cwd=folder))
         if received:  # while it was started
             pass_on(received[0])
         code = started[0].wait()

@@ -204,7 +204,7 @@ def test_round_trip_and_damage(tmp_path: Path) -> None:
     assert newer != content
     for damaged in (content[:-9], b"", newer, (tmp_path / "foreign.safetensors").read_bytes()):
         path.write_bytes(damaged)
-        with pytest.raises(InputError, match=r"attention\.safetensors should hold what `daar explain` wrote"):
+        with pytest.raises(InputError, match=r"attention\.safetensors.*Make it again: daar explain"):
             explanation.load(path)
     with pytest.raises(InputError, match=r"none\.safetensors should hold"):
         write_attention({("digits", "resnet20"): tmp_path / "none.safetensors"}, tmp_path / "figures", "x")
