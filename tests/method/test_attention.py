@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor, nn
 
 from daar import models
-from daar.api import Batch, InputError, feature_maps, filters
+from daar.api import Batch, InputError, feature_maps, filters, sharing
 from daar.methods import discovery
 from daar.models.resnet_cifar import ResNet
 from daar.pruning import importance
@@ -330,10 +331,35 @@ def test_bad_options_are_refused_in_one_line(options: dict, message: str) -> Non
         daar().score(model, batch(19), layers(model), **options)
 
 
-def test_the_data_driven_boundary_scores_every_layer() -> None:
-    model = network()
-    found = daar().score(model, batch(20), layers(model), boundary="auto")
-    assert set(found) == set(layers(model))
+def test_the_data_driven_boundary_is_the_best_of_all_splits() -> None:
+    """Classes by scipy's analysis of variance, splits by numpy; 130 images are more than one forward pass takes."""
+    model, labels = network(), torch.arange(130) % 2
+    data = Batch(batch(130).images + 0.3 * labels[:, None, None, None], labels)
+    names = layers(model)
+    pooled: dict[str, list[np.ndarray]] = {}
+    for layer, maps in feature_maps(model, data.images, names):
+        pooled.setdefault(layer, []).append(maps.double().mean(dim=(2, 3)).numpy())
+    rows = {layer: np.concatenate(parts) for layer, parts in pooled.items()}
+    statistics = [scipy.stats.f_oneway(*(row[labels.numpy() == k] for k in (0, 1))).statistic for row in rows.values()]
+    separation = [np.nanmean(f / (f + 130 - 2)) for f in statistics]  # a dead channel has none
+    splits = [(separation[:at], separation[at:]) for at in range(1, len(separation))]
+    best = min(splits, key=lambda split: sum(np.var(part) * len(part) for part in split))
+    shallow = list(rows)[: len(best[0])]
+    found = {name: daar().score(model, data, names, attention=name, boundary="auto") for name in ("dual", "swapped")}
+    spatial, channel = (daar().score(model, data, names, attention=name) for name in ("spatial", "channel"))
+    source = {layer: own[-1] for own in sharing(model, data.images, names) for layer in own}
+    for layer in names:
+        one, other = (spatial, channel) if source[layer] in shallow else (channel, spatial)
+        assert torch.equal(found["dual"][layer], one[layer]), layer
+        assert torch.equal(found["swapped"][layer], other[layer]), layer
+
+
+@pytest.mark.parametrize("attention", ["spatial", "channel"])
+def test_one_attention_everywhere_needs_no_boundary(attention: str) -> None:
+    """And so not the ten images of each class that boundary `auto` needs."""
+    model, data = network(), batch(3)
+    auto, side = (daar().score(model, data, layers(model), attention=attention, boundary=b) for b in ("auto", "side"))
+    assert all(torch.equal(auto[layer], side[layer]) for layer in side)
 
 
 @pytest.mark.parametrize("network_name", list(models.NETWORKS))

@@ -298,6 +298,8 @@ def test_a_damaged_file_is_named(write: Any, content: Any, said: str) -> None:
 
 
 def test_files_name_networks_and_papers_that_there_are() -> None:
+    files = [ratios.file for ratios in published_ratios.find().values()]
+    assert files == sorted(files)
     keys = set(re.findall(r"@\w+\{(\w+),", "".join(f.read_text() for f in ROOT.glob("baselines/*/references.bib"))))
     for ratios in published_ratios.find().values():
         assert set(ratios.networks) <= set(models.NETWORKS)
