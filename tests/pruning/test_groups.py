@@ -162,7 +162,7 @@ UNKNOWN: dict[str, Callable[..., Any]] = {
     "mean over channels and rows": lambda m, x: head(m, m.a(x).mean((1, 2), keepdim=True).expand(-1, 6, 8, -1)),
     "images by index": lambda m, x: head(m, m.a(x)[:1]),
     "a dimension before the channels": lambda m, x: head(m, m.a(x)[:, None].squeeze(1)),
-    "unsqueezed before the channels": lambda m, x: head(m, m.a(x).unsqueeze(1).flatten(1, 2)),
+    "unsqueezed before the channels": lambda m, x: head(m, m.a(x).unsqueeze(1).squeeze(1)),
     "slice of computed size": lambda m, x: head(m, m.a(x)[:, : 2 * x.size(1)]),
     "chunks along rows": lambda m, x: head(m, torch.cat(m.a(x).chunk(2, 2), 2)),
     "chunks of images": lambda m, x: head(m, m.a(x).chunk(1)[0]),
@@ -293,6 +293,24 @@ def test_members_that_share_channels_only_through_others_are_one_group() -> None
     assert members(graph) == {"a": ("a", "c", "d")}
     removed = {"a": [1, 4, 6, 7]}
     thin = slim(model, graph, removed)
+    assert slim_error(model, thin, graph, removed, torch.randn(2, 3, 8, 8)) <= 1e-10
+
+
+def test_groups_that_a_later_conv_joins_become_one() -> None:
+    """d joins b and c, e joins a to them, and f, which comes last, has channels of c alone."""
+
+    def run(m: Any, x: Tensor) -> Tensor:
+        a, b, c = m.a(x), m.b(x), m.c(x)
+        sums = torch.cat([b, c], 1) + m.d(x), torch.cat([a, b], 1) + m.e(x), c + m.f(x)
+        return head(m, torch.cat(sums, 1))
+
+    widths = {"a": 3, "b": 4, "c": 5, "d": 9, "e": 7, "f": 5}
+    convs = {name: conv(3, width) for name, width in widths.items()}
+    model, graph = small(run, **convs, head=nn.Linear(21, 2))
+    assert members(graph) == {"a": tuple(widths)}
+    removed = {"a": [0, 3, 4, 8, 9]}
+    thin = slim(model, graph, removed)
+    assert [thin.get_submodule(name).out_channels for name in widths] == [2, 2, 3, 5, 4, 3]
     assert slim_error(model, thin, graph, removed, torch.randn(2, 3, 8, 8)) <= 1e-10
 
 
