@@ -354,6 +354,11 @@ def test_the_data_driven_boundary_is_the_best_of_all_splits() -> None:
         assert torch.equal(found["swapped"][layer], other[layer]), layer
 
 
+def test_ten_images_of_each_class_are_enough_for_the_data_driven_boundary() -> None:
+    model = network()
+    assert set(daar().score(model, batch(20), layers(model), boundary="auto")) == set(layers(model))
+
+
 @pytest.mark.parametrize("attention", ["spatial", "channel"])
 def test_one_attention_everywhere_needs_no_boundary(attention: str) -> None:
     """And so not the ten images of each class that boundary `auto` needs."""

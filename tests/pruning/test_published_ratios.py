@@ -271,6 +271,12 @@ def test_the_least_that_stays_holds(write: Any) -> None:
     assert kept == [group.min_kept for group in graph.in_scope("all")]
 
 
+def test_the_first_and_the_last_layer_may_be_skipped(write: Any) -> None:
+    write(entry(networks={"resnet20": {"runs": [[[0.5, 0.25], 9], [[0.75], 1]], "skip": [1, 19]}}))
+    found = published_ratios.find()["published-mine"].networks["resnet20"]
+    assert found == (0, *[Fraction(1, 4), Fraction(1, 2)] * 8, Fraction(1, 4), 0)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
