@@ -143,6 +143,13 @@ def test_steps_are_taken_by_their_loss_and_of_the_last_only_what_is_needed(targe
     assert rates().descend(rule, loss, lambda counts: sum(counts.values()), target) == kept
 
 
+def test_a_step_is_worth_its_loss_per_mac_whatever_the_size_of_its_group() -> None:
+    """One of 3 channels for 0.3, or one of 8 for 0.2, both for a MAC."""
+    losses = {"g0": 0.3, "g1": 0.2}
+    kept = rates().descend(even_rule([3, 8]), lambda gone: sum(losses[g] for g in gone), lambda c: sum(c.values()), 10)
+    assert kept == {"g0": 3, "g1": 7}
+
+
 def test_a_step_that_saves_nothing_is_no_division_by_zero() -> None:
     """Channels of `flat` are free: 0.2 for none of them against 0.3 for one of `sharp`, and then `sharp` goes too."""
 
