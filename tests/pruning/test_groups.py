@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from daar import models
 from daar.errors import InputError
 from daar.models.shortcut import PaddedShortcut
+from daar.pruning import groups
 from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.slim import slim, slim_error
@@ -200,16 +201,18 @@ def test_a_flatten_of_other_dimensions_gives_no_channel_its_own_block() -> None:
 
 
 def test_what_no_rule_follows_counts_its_macs_all_the_same() -> None:
-    """By hand: 6 × 8 rows through a linear layer of 8 × 8, and the product of (6, 64) with its transpose."""
+    """By hand: 4 × 8 rows through a linear layer of 8 × 8, and the product of (4, 64) with its transpose."""
 
     def run(m: Any, x: Tensor) -> Tensor:
-        flat = m.rows(m.a(x)).flatten(2)
+        flat = m.rows(m.pairs(m.deep(m.a(x)))).flatten(2)
         return m.head((flat @ flat.mT).mean(2))
 
-    _, graph = small(run, a=conv(3, 6), rows=nn.Linear(8, 8), head=nn.Linear(6, 2))
-    assert graph.other_macs == 48 * 8 * 8 + 6 * 64 * 6
+    convs = {"a": conv(3, 6), "deep": conv(6, 6, groups=6), "pairs": conv(6, 4, groups=2)}
+    model, graph = small(run, **convs, rows=nn.Linear(8, 8), head=nn.Linear(4, 2))
+    other = 4 * 8 * 8 * 8 + 4 * 64 * 4
+    assert graph.other_macs == groups.graph_of(model, (3, 8, 8)).other_macs == other
     # the head reads channels of the product and is followed again
-    assert ClosedForm(graph)({}) == 64 * 27 * 6 + graph.other_macs + 12
+    assert ClosedForm(graph)({}) == 64 * 9 * (3 * 6 + 6 + 3 * 4) + other + 4 * 2
     _, followed = small(lambda m, x: head(m, m.a(x)), a=conv(3, 6), head=nn.Linear(6, 2))
     assert (followed.other_macs, ClosedForm(followed)({"a": 4})) == (0, 64 * 27 * 4 + 8)
 
