@@ -172,6 +172,9 @@ UNKNOWN: dict[str, Callable[..., Any]] = {
     "parts across channels": lambda m, x: head(m, m.a(x).view(-1, 2, 6, 4, 8).flatten(1, 2)[:, :6]),
     "parts with rows and columns swapped": lambda m, x: head(m, parts(m.a(x)).permute(0, 2, 1, 4, 3).flatten(1, 2)),
     "parts swapped with rows": lambda m, x: head(m, parts(m.a(x)).transpose(2, 3).flatten(1, 2)[:, :6]),
+    "parts times flat channels": lambda m, x: head(m, (parts(m.a(x)) * x[:, :2].unsqueeze(2)).flatten(1, 2)),
+    "a column behind an ellipsis": lambda m, x: m.head(m.a(x)[..., :1, 0].mean(2)),
+    "channels of flat maps shifted": lambda m, x: m.head(F.pad(m.a(x).flatten(2), (0, 0, -1, 1)).mean(2)),
     "channels cropped": lambda m, x: head(m, F.pad(m.a(x), (0, 0, 0, 0, -1, 1))),
     "images padded": lambda m, x: head(m, F.pad(m.a(x), (0, 0, 0, 0, 0, 0, 0, 1))),
 }
@@ -234,7 +237,8 @@ def test_what_is_known_is_pruned(run: Callable[..., Any]) -> None:
     net = Net(run, **layers, flat=nn.Flatten(), out=nn.Linear(6, 3), drop=nn.Dropout2d(0.5))
     net.register_parameter("gamma", nn.Parameter(torch.tensor([0.7])))
     graph = channel_graph(enliven(net), torch.randn(1, 3, 8, 8))
-    assert [(group.name, group.frozen) for group in graph.groups] == [("a", None)]
+    # adding a number joins no channels
+    assert [(group.name, group.frozen, group.joins) for group in graph.groups] == [("a", None, False)]
     assert prunes_exactly(net, graph)
 
 
@@ -246,6 +250,15 @@ def test_depthwise_filters_belong_to_the_channels_they_read() -> None:
     assert graph.groups[0].size == 6
     assert graph.layers["deep"].outputs.tolist() == graph.layers["deep"].inputs.repeat(2).tolist()
     assert prunes_exactly(model, graph)
+
+
+def test_a_conv_of_grey_images_is_not_depthwise() -> None:
+    torch.manual_seed(0)
+    model = enliven(Net(lambda m, x: head(m, m.a(x)), a=conv(1, 6), head=nn.Linear(6, 2)))
+    graph = channel_graph(model, torch.zeros(1, 1, 8, 8))
+    assert [(group.name, group.size, group.frozen) for group in graph.groups] == [("a", 6, None)]
+    removed = {"a": [0, 2, 5]}
+    assert slim_error(model, slim(model, graph, removed), graph, removed, torch.randn(2, 1, 8, 8)) <= 1e-10
 
 
 def test_groups_of_a_conv_keep_the_same_positions() -> None:
