@@ -218,6 +218,20 @@ def test_where_a_varying_layer_looks_adds_up_to_the_variation() -> None:
 
 
 @pytest.mark.parametrize("deep", [False, True])
+def test_what_an_image_contributes_to_the_variation(deep: bool) -> None:
+    """(x − μ)² / σ over the sum of all σ, the mean over the image's places, by numpy."""
+    maps = torch.rand(3, 4, 5, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    rows = maps.numpy().reshape(3, 4, 10)
+    expected = []
+    for x in [rows.mean(axis=2, keepdims=True), rows.max(axis=2, keepdims=True)] if deep else [rows]:
+        mean, deviation = x.mean(axis=(0, 2), keepdims=True), x.std(axis=(0, 2), keepdims=True)
+        expected.append(((x - mean) ** 2 / deviation / deviation.sum()).mean(axis=2))
+    found = seen(variation(deep=deep), maps).of_images(maps)
+    assert np.allclose(found.numpy(), np.mean(expected, axis=0))
+    assert found.shape == (3, 4)
+
+
+@pytest.mark.parametrize("deep", [False, True])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_variation_of_what_is_not_finite_is_no_share(bad: float, deep: bool) -> None:
     maps = torch.rand(2, 3, 2, 2)
