@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor, nn
 
 from daar import models
-from daar.api import Batch, InputError, feature_maps, filters
+from daar.api import Batch, InputError, feature_maps, filters, sharing
 from daar.methods import discovery
 from daar.models.resnet_cifar import ResNet
 from daar.pruning import importance
@@ -217,6 +218,20 @@ def test_where_a_varying_layer_looks_adds_up_to_the_variation() -> None:
 
 
 @pytest.mark.parametrize("deep", [False, True])
+def test_what_an_image_contributes_to_the_variation(deep: bool) -> None:
+    """(x − μ)² / σ over the sum of all σ, the mean over the image's places, by numpy."""
+    maps = torch.rand(3, 4, 5, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    rows = maps.numpy().reshape(3, 4, 10)
+    expected = []
+    for x in [rows.mean(axis=2, keepdims=True), rows.max(axis=2, keepdims=True)] if deep else [rows]:
+        mean, deviation = x.mean(axis=(0, 2), keepdims=True), x.std(axis=(0, 2), keepdims=True)
+        expected.append(((x - mean) ** 2 / deviation / deviation.sum()).mean(axis=2))
+    found = seen(variation(deep=deep), maps).of_images(maps)
+    assert np.allclose(found.numpy(), np.mean(expected, axis=0))
+    assert found.shape == (3, 4)
+
+
+@pytest.mark.parametrize("deep", [False, True])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_variation_of_what_is_not_finite_is_no_share(bad: float, deep: bool) -> None:
     maps = torch.rand(2, 3, 2, 2)
@@ -330,10 +345,40 @@ def test_bad_options_are_refused_in_one_line(options: dict, message: str) -> Non
         daar().score(model, batch(19), layers(model), **options)
 
 
-def test_the_data_driven_boundary_scores_every_layer() -> None:
+def test_the_data_driven_boundary_is_the_best_of_all_splits() -> None:
+    """Classes by scipy's analysis of variance, splits by numpy; 130 images are more than one forward pass takes."""
+    model, labels = network(), torch.arange(130) % 2
+    data = Batch(batch(130).images + 0.3 * labels[:, None, None, None], labels)
+    names = layers(model)
+    pooled: dict[str, list[np.ndarray]] = {}
+    for layer, maps in feature_maps(model, data.images, names):
+        pooled.setdefault(layer, []).append(maps.double().mean(dim=(2, 3)).numpy())
+    rows = {layer: np.concatenate(parts) for layer, parts in pooled.items()}
+    statistics = [scipy.stats.f_oneway(*(row[labels.numpy() == k] for k in (0, 1))).statistic for row in rows.values()]
+    separation = [np.nanmean(f / (f + 130 - 2)) for f in statistics]  # a dead channel has none
+    splits = [(separation[:at], separation[at:]) for at in range(1, len(separation))]
+    best = min(splits, key=lambda split: sum(np.var(part) * len(part) for part in split))
+    shallow = list(rows)[: len(best[0])]
+    found = {name: daar().score(model, data, names, attention=name, boundary="auto") for name in ("dual", "swapped")}
+    spatial, channel = (daar().score(model, data, names, attention=name) for name in ("spatial", "channel"))
+    source = {layer: own[-1] for own in sharing(model, data.images, names) for layer in own}
+    for layer in names:
+        one, other = (spatial, channel) if source[layer] in shallow else (channel, spatial)
+        assert torch.equal(found["dual"][layer], one[layer]), layer
+        assert torch.equal(found["swapped"][layer], other[layer]), layer
+
+
+def test_ten_images_of_each_class_are_enough_for_the_data_driven_boundary() -> None:
     model = network()
-    found = daar().score(model, batch(20), layers(model), boundary="auto")
-    assert set(found) == set(layers(model))
+    assert set(daar().score(model, batch(20), layers(model), boundary="auto")) == set(layers(model))
+
+
+@pytest.mark.parametrize("attention", ["spatial", "channel"])
+def test_one_attention_everywhere_needs_no_boundary(attention: str) -> None:
+    """And so not the ten images of each class that boundary `auto` needs."""
+    model, data = network(), batch(3)
+    auto, side = (daar().score(model, data, layers(model), attention=attention, boundary=b) for b in ("auto", "side"))
+    assert all(torch.equal(auto[layer], side[layer]) for layer in side)
 
 
 @pytest.mark.parametrize("network_name", list(models.NETWORKS))

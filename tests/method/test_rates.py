@@ -120,6 +120,46 @@ def test_the_least_loss_per_mac_goes_first() -> None:
     assert asked == [{}, {"sharp": [2]}, {"flat": [0]}, {"dominated": [0]}]
 
 
+@pytest.mark.parametrize(
+    ("target", "kept"),
+    [
+        (45, {"g0": 24, "g1": 21}),  # 0.1 for the first three of g1
+        (43, {"g0": 22, "g1": 21}),  # 0.2 for those of g0, of which two are needed
+        (42, {"g0": 21, "g1": 21}),
+        (41, {"g0": 21, "g1": 20}),  # 0.25 for the next of g1, and 0.3 for those of g0
+        (40, {"g0": 21, "g1": 19}),
+        (38, {"g0": 20, "g1": 18}),
+    ],
+)
+def test_steps_are_taken_by_their_loss_and_of_the_last_only_what_is_needed(target: int, kept: dict[str, int]) -> None:
+    """By hand: two groups of 24 channels, so of steps of three, at 1 MAC each; what g0 lost would be the first back."""
+    groups = [group("g0", 24), group("g1", 24)]
+    rule = rates().Cumulative(groups, {"g0": np.full(24, 1 / 24), "g1": np.array([0.5, *[0.5 / 23] * 23])})
+    added = {"g0": {0: 0.0, 3: 0.2, 6: 0.5}, "g1": {0: 0.0, 3: 0.1, 6: 0.35, 9: 9.0}}
+
+    def loss(removed: dict[str, list[int]]) -> float:
+        return 1.0 + sum(added[name][len(gone)] for name, gone in removed.items())
+
+    assert rates().descend(rule, loss, lambda counts: sum(counts.values()), target) == kept
+
+
+def test_a_step_is_worth_its_loss_per_mac_whatever_the_size_of_its_group() -> None:
+    """One of 3 channels for 0.3, or one of 8 for 0.2, both for a MAC."""
+    losses = {"g0": 0.3, "g1": 0.2}
+    kept = rates().descend(even_rule([3, 8]), lambda gone: sum(losses[g] for g in gone), lambda c: sum(c.values()), 10)
+    assert kept == {"g0": 3, "g1": 7}
+
+
+def test_a_step_that_saves_nothing_is_no_division_by_zero() -> None:
+    """Channels of `flat` are free: 0.2 for none of them against 0.3 for one of `sharp`, and then `sharp` goes too."""
+
+    def loss(removed: dict[str, list[int]]) -> float:
+        return sum({"sharp": 0.3, "flat": 0.2, "dominated": 9.0}[name] for name in removed)
+
+    kept = rates().descend(rule(), loss, lambda counts: counts["sharp"] + counts["dominated"], 10)
+    assert (kept["sharp"], kept["dominated"]) == (2, 8)
+
+
 def even_rule(sizes: list[int]) -> Any:
     """Groups g0, g1 … of equal shares."""
     groups = [group(f"g{i}", size) for i, size in enumerate(sizes)]

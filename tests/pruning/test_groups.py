@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from daar import models
 from daar.errors import InputError
 from daar.models.shortcut import PaddedShortcut
+from daar.pruning import groups
+from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.slim import slim, slim_error
 from daar.pruning.trace import OPAQUE
@@ -135,6 +137,11 @@ def head(m: nn.Module, x: Tensor) -> Tensor:
     return m.head(F.adaptive_avg_pool2d(x, 1).flatten(1))  # type: ignore[operator]
 
 
+def parts(x: Tensor) -> Tensor:
+    """(N, C, H, W) to (N, 2, C/2, H, W)."""
+    return x.view(x.size(0), 2, x.size(1) // 2, x.size(2), x.size(3))
+
+
 UNKNOWN: dict[str, Callable[..., Any]] = {
     "cumsum": lambda m, x: head(m, torch.cumsum(m.a(x), 1)),
     "softmax over channels": lambda m, x: head(m, torch.softmax(m.a(x), 1)),
@@ -149,6 +156,28 @@ UNKNOWN: dict[str, Callable[..., Any]] = {
     "constant of the code": lambda m, x: head(m, m.a(x) + torch.ones(1, 6, 1, 1)),
     "attribute": lambda m, x: head(m, torch.neg(m.a(x).mT)),
     "concatenation along rows": lambda m, x: head(m, torch.cat([m.a(x), m.a(x) * 2], 2)),
+    "scale by what is unknown": lambda m, x: m.head(m.a(x).mean((2, 3)) * torch.cumsum(x.flatten(1)[:, :6], 1)),
+    "linear along rows": lambda m, x: head(m, m.rows(m.a(x))),
+    "power of two tensors": lambda m, x: head(m, torch.pow(m.a(x).abs(), m.a(x))),
+    "mean over all": lambda m, x: head(m, m.a(x) * m.a(x).mean()),
+    "mean over channels and rows": lambda m, x: head(m, m.a(x).mean((1, 2), keepdim=True).expand(-1, 6, 8, -1)),
+    "images by index": lambda m, x: head(m, m.a(x)[:1]),
+    "a dimension before the channels": lambda m, x: head(m, m.a(x)[:, None].squeeze(1)),
+    "unsqueezed before the channels": lambda m, x: head(m, m.a(x).unsqueeze(1).squeeze(1)),
+    "slice of computed size": lambda m, x: head(m, m.a(x)[:, : 2 * x.size(1)]),
+    "chunks along rows": lambda m, x: head(m, torch.cat(m.a(x).chunk(2, 2), 2)),
+    "chunks of images": lambda m, x: head(m, m.a(x).chunk(1)[0]),
+    "chunks by a slice": lambda m, x: head(m, torch.cat(m.a(x).chunk(2, 1)[0:2], 1)),
+    "view across channels": lambda m, x: head(m, m.a(x).view(-1, 12, 4, 8)[:, :6]),
+    "parts across channels": lambda m, x: head(m, m.a(x).view(-1, 2, 6, 4, 8).flatten(1, 2)[:, :6]),
+    "parts with rows and columns swapped": lambda m, x: head(m, parts(m.a(x)).permute(0, 2, 1, 4, 3).flatten(1, 2)),
+    "parts swapped with rows": lambda m, x: head(m, parts(m.a(x)).transpose(2, 3).flatten(1, 2)[:, :6]),
+    "activation of parts": lambda m, x: head(m, torch.relu(parts(m.a(x))).flatten(1, 2)),
+    "parts times flat channels": lambda m, x: head(m, (parts(m.a(x)) * x[:, :2].unsqueeze(2)).flatten(1, 2)),
+    "a column behind an ellipsis": lambda m, x: m.head(m.a(x)[..., :1, 0].mean(2)),
+    "channels of flat maps shifted": lambda m, x: m.head(F.pad(m.a(x).flatten(2), (0, 0, -1, 1)).mean(2)),
+    "channels cropped": lambda m, x: head(m, F.pad(m.a(x), (0, 0, 0, 0, -1, 1))),
+    "images padded": lambda m, x: head(m, F.pad(m.a(x), (0, 0, 0, 0, 0, 0, 0, 1))),
 }
 
 
@@ -156,7 +185,7 @@ UNKNOWN: dict[str, Callable[..., Any]] = {
 def test_what_is_read_by_an_unknown_operation_stays_whole_and_is_named_with_its_place(run: Callable[..., Any]) -> None:
     net = Net(
         run, **{"a": conv(3, 6), "norm": nn.LayerNorm([6, 8, 8]), "softmax": nn.Softmax2d()},
-        head=nn.Linear(6, 6), wide=nn.Linear(384, 2),
+        head=nn.Linear(6, 6), wide=nn.Linear(384, 2), rows=nn.Linear(8, 8),
     )  # fmt: skip
     for name, shape in {"four": (1, 6, 1, 1), "three": (6, 1, 1), "one": (6,)}.items():
         net.register_parameter(name, nn.Parameter(torch.rand(shape)))
@@ -173,6 +202,23 @@ def test_a_flatten_of_other_dimensions_gives_no_channel_its_own_block() -> None:
     """(1, 4, 8, 8) to (32, 8): as wide as a multiple of the channels, but of columns."""
     _, graph = small(lambda m, x: m.row(torch.flatten(m.a(x), 0, 2)), a=conv(3, 4), row=nn.Linear(8, 2))
     assert "unknown operation: flatten" in str(graph.groups[0].frozen)
+
+
+def test_what_no_rule_follows_counts_its_macs_all_the_same() -> None:
+    """By hand: 4 × 8 rows through a linear layer of 8 × 8, and the product of (4, 64) with its transpose."""
+
+    def run(m: Any, x: Tensor) -> Tensor:
+        flat = m.rows(m.pairs(m.deep(m.a(x)))).flatten(2)
+        return m.head((flat @ flat.mT).mean(2))
+
+    convs = {"a": conv(3, 6), "deep": conv(6, 6, groups=6), "pairs": conv(6, 4, groups=2)}
+    model, graph = small(run, **convs, rows=nn.Linear(8, 8), head=nn.Linear(4, 2))
+    other = 4 * 8 * 8 * 8 + 4 * 64 * 4
+    assert graph.other_macs == groups.graph_of(model, (3, 8, 8)).other_macs == other
+    # the head reads channels of the product and is followed again
+    assert ClosedForm(graph)({}) == 64 * 9 * (3 * 6 + 6 + 3 * 4) + other + 4 * 2
+    _, followed = small(lambda m, x: head(m, m.a(x)), a=conv(3, 6), head=nn.Linear(6, 2))
+    assert (followed.other_macs, ClosedForm(followed)({"a": 4})) == (0, 64 * 27 * 4 + 8)
 
 
 KNOWN: dict[str, Callable[..., Any]] = {
@@ -192,7 +238,8 @@ def test_what_is_known_is_pruned(run: Callable[..., Any]) -> None:
     net = Net(run, **layers, flat=nn.Flatten(), out=nn.Linear(6, 3), drop=nn.Dropout2d(0.5))
     net.register_parameter("gamma", nn.Parameter(torch.tensor([0.7])))
     graph = channel_graph(enliven(net), torch.randn(1, 3, 8, 8))
-    assert [(group.name, group.frozen) for group in graph.groups] == [("a", None)]
+    # adding a number joins no channels
+    assert [(group.name, group.frozen, group.joins) for group in graph.groups] == [("a", None, False)]
     assert prunes_exactly(net, graph)
 
 
@@ -204,6 +251,15 @@ def test_depthwise_filters_belong_to_the_channels_they_read() -> None:
     assert graph.groups[0].size == 6
     assert graph.layers["deep"].outputs.tolist() == graph.layers["deep"].inputs.repeat(2).tolist()
     assert prunes_exactly(model, graph)
+
+
+def test_a_conv_of_grey_images_is_not_depthwise() -> None:
+    torch.manual_seed(0)
+    model = enliven(Net(lambda m, x: head(m, m.a(x)), a=conv(1, 6), head=nn.Linear(6, 2)))
+    graph = channel_graph(model, torch.zeros(1, 1, 8, 8))
+    assert [(group.name, group.size, group.frozen) for group in graph.groups] == [("a", 6, None)]
+    removed = {"a": [0, 2, 5]}
+    assert slim_error(model, slim(model, graph, removed), graph, removed, torch.randn(2, 1, 8, 8)) <= 1e-10
 
 
 def test_groups_of_a_conv_keep_the_same_positions() -> None:
@@ -240,6 +296,38 @@ def test_an_addition_onto_a_concatenation_is_one_group_of_which_each_conv_keeps_
     assert group.min_kept == 4
     removed = {"a": [0, 1, 6, 7, 8]}
     thin = slim(model, graph, removed)
+    assert slim_error(model, thin, graph, removed, torch.randn(2, 3, 8, 8)) <= 1e-10
+
+
+def test_members_that_share_channels_only_through_others_are_one_group() -> None:
+    """c runs before d, and makes a's channels and d's; a and d have none in common."""
+
+    def run(m: Any, x: Tensor) -> Tensor:
+        first, both = m.a(x), m.c(x)
+        return head(m, torch.cat([first, m.d(x)], 1) + both)
+
+    model, graph = small(run, a=conv(3, 4), c=conv(3, 9), d=conv(3, 5), head=nn.Linear(9, 2))
+    assert members(graph) == {"a": ("a", "c", "d")}
+    removed = {"a": [1, 4, 6, 7]}
+    thin = slim(model, graph, removed)
+    assert slim_error(model, thin, graph, removed, torch.randn(2, 3, 8, 8)) <= 1e-10
+
+
+def test_groups_that_a_later_conv_joins_become_one() -> None:
+    """d joins b and c, e joins a to them, and f, which comes last, has channels of c alone."""
+
+    def run(m: Any, x: Tensor) -> Tensor:
+        a, b, c = m.a(x), m.b(x), m.c(x)
+        sums = torch.cat([b, c], 1) + m.d(x), torch.cat([a, b], 1) + m.e(x), c + m.f(x)
+        return head(m, torch.cat(sums, 1))
+
+    widths = {"a": 3, "b": 4, "c": 5, "d": 9, "e": 7, "f": 5}
+    convs = {name: conv(3, width) for name, width in widths.items()}
+    model, graph = small(run, **convs, head=nn.Linear(21, 2))
+    assert members(graph) == {"a": tuple(widths)}
+    removed = {"a": [0, 3, 4, 8, 9]}
+    thin = slim(model, graph, removed)
+    assert [thin.get_submodule(name).out_channels for name in widths] == [2, 2, 3, 5, 4, 3]
     assert slim_error(model, thin, graph, removed, torch.randn(2, 3, 8, 8)) <= 1e-10
 
 
@@ -291,9 +379,9 @@ def test_streams_on_both_sides_of_a_padded_shortcut_are_pruned_apart() -> None:
         **{"a": conv(3, 4), "b": conv(4, 8), "short": PaddedShortcut(4, 8, 1), "head": nn.Linear(8, 2)},
     )
     assert members(graph) == {"a": ("a",), "b": ("b",)}
-    removed = {"a": [1], "b": [0, 3, 5]}  # the shortcut copies 0..3 to 2..5
+    removed = {"a": [1], "b": [0, 5]}  # the shortcut copies 0..3 to 2..5, so what 3 reads is gone
     thin = slim(model, graph, removed)
-    assert thin.get_buffer("short.source").tolist() == [-1, 0, 1, -1, -1]
+    assert thin.get_buffer("short.source").tolist() == [-1, 0, -1, 1, -1, -1]
     assert slim_error(model, thin, graph, removed, torch.randn(2, 3, 8, 8)) <= 1e-10
 
 

@@ -143,3 +143,11 @@ def test_every_conv_of_a_group_keeps_its_least() -> None:
     assert order[4:] == [2, 5]
     nested = group(60, a=list(range(3)), c=list(range(60)))
     assert nested.min_kept == 3  # 5 % of 60; the two of a are among them
+
+
+def test_a_channel_that_is_fixed_is_all_that_its_conv_has_to_keep() -> None:
+    """Of six channels a makes the first, which is fixed, b the fourth and the fifth, c all: those three stay."""
+    positions = {"a": np.array([0]), "b": np.array([3, 4]), "c": np.arange(6)}
+    some = Group("a", np.arange(6), tuple(positions), positions, joins=False, frozen=None, fixed={0: "why"})
+    assert some.min_kept == 3
+    assert ranking(some, np.array([0.01, 0.3, 0.3, 0.02, 0.02, 0.35])) == [4, 3, 0, 5, 2, 1]

@@ -15,7 +15,7 @@ from daar.pruning.groups import channel_graph
 from daar.pruning.plan import Plan, PlannedGroup
 from daar.pruning.slim import slim, slim_error
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
-from tests.pruning.test_groups import Net, conv, head, prunes_exactly
+from tests.pruning.test_groups import Net, conv, head, parts, prunes_exactly
 
 
 class Excite(nn.Module):
@@ -55,11 +55,23 @@ FREE: dict[str, tuple[Callable[..., Any], int, list[int]]] = {
         3,
         [0, 1, 2, 3, 4, 5],
     ),
+    "shuffle by the other transpose": (
+        lambda m, x: head(m, parts(m.a(x)).transpose(2, 1).contiguous().flatten(1, 2)), 3, [],
+    ),
+    "shuffle by a tuple's permute": (
+        lambda m, x: head(m, torch.permute(parts(m.a(x)), (0, 2, 1, 3, 4)).flatten(1, 2)), 3, [],
+    ),
+    "shuffle back to a written size": (
+        lambda m, x: head(m, parts(m.a(x)).transpose(1, 2).reshape(-1, 6, 8, 8)), 3, [0, 1, 2],
+    ),
+    "shuffle function": (lambda m, x: head(m, F.channel_shuffle(m.a(x), 3)), 2, []),
     "shuffle layer": (lambda m, x: head(m, m.shuffle(m.a(x))), 2, []),
     "shuffle of written size": (
         lambda m, x: head(m, m.a(x).view(-1, 2, 3, 8, 8).transpose(1, 2).reshape(-1, 6, 8, 8)), 3, [0, 1, 2, 3, 4, 5],
     ),
     "written slice": (lambda m, x: head(m, torch.cat([m.a(x)[:, 1:3], m.b(x)], 1)), 6, [0, 1, 2, 3, 4, 5]),
+    "slice with a step": (lambda m, x: head(m, torch.cat([m.a(x)[:, ::3], m.b(x)], 1)), 6, [0, 1, 2, 3, 4, 5]),
+    "slice of all": (lambda m, x: head(m, m.a(x)[:]), 6, []),
     "slice in space": (lambda m, x: head(m, m.a(x)[:, :, ::2, 1:]), 6, []),
     "slice behind an ellipsis": (lambda m, x: head(m, m.a(x)[..., 1:, ::2]), 6, []),
     "pad in space": (lambda m, x: head(m, F.pad(m.a(x), (1, 0, 2, 1))), 6, []),
@@ -67,6 +79,13 @@ FREE: dict[str, tuple[Callable[..., Any], int, list[int]]] = {
     "pad of channels behind": (lambda m, x: head(m, F.pad(m.c(x), (0, 0, 0, 0, 0, 4)) + m.a(x)), 6, [2, 3, 4, 5]),
     "flatten of written size": (lambda m, x: m.wide(m.a(x).view(-1, 384)), 6, [0, 1, 2, 3, 4, 5]),
     "flatten of computed size": (lambda m, x: m.wide(m.a(x).reshape(x.size(0), -1)), 6, []),
+    "flatten by a tuple of sizes": (lambda m, x: m.wide(torch.reshape(m.a(x), (x.size(0), -1))), 6, []),
+    "flatten by sizes by name": (lambda m, x: m.wide(torch.reshape(m.a(x), shape=(x.size(0), -1))), 6, []),
+    "flat twice": (lambda m, x: m.head(m.a(x).mean((2, 3)).flatten(1)), 6, []),
+    "concatenation counted from behind": (lambda m, x: head(m, torch.cat(m.a(x).chunk(2, 1), -3)), 3, []),
+    "gate of one channel expanded": (
+        lambda m, x: head(m, m.a(x) * m.c(x)[:, :1].expand_as(m.a(x))), 6, [0, 1, 2, 3, 4, 5],
+    ),
     "excitation with linear layers": (lambda m, x: head(m, m.excite(m.a(x))), 6, []),
     "a position more in space": (lambda m, x: m.head(m.a(x).flatten(2).mean(-1)), 6, []),
     "squeezes": (lambda m, x: m.head(m.a(x).mean(-1, keepdim=True).mean(2).squeeze(-1)), 6, []),
@@ -97,6 +116,26 @@ def test_what_moves_channels(run: Callable[..., Any], size: int, fixed: list[int
     assert group.size == size
     assert (list(range(size)) if group.frozen else sorted(group.fixed)) == fixed[:size]
     assert prunes_exactly(net, graph)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("split at written places", "split at written places: split (File"),
+        ("written slice", "taken by written places: getitem (File"),
+        ("slice with a step", "taken by written places: getitem (File"),
+        ("pad of channels", "padded by a written number of channels: pad (File"),
+        ("shuffle of written size", "their number is written in the code, say -1 instead: view (File"),
+        ("shuffle back to a written size", "their number is written in the code, say -1 instead: reshape (File"),
+        ("shuffle by another tensor's size", "their number is taken from other channels: view (File"),
+    ],
+)
+def test_why_channels_stay_is_named_with_its_place(name: str, reason: str) -> None:
+    net = Net(FREE[name][0], a=conv(3, 6), b=conv(3, 4), c=conv(3, 2), head=nn.Linear(6, 2))
+    graph = channel_graph(net, torch.randn(1, 3, 8, 8))
+    [group] = [group for group in graph.groups if "a" in group.members]
+    reasons = [group.frozen] if group.frozen else list(group.fixed.values())
+    assert all(found.startswith(reason) for found in reasons), reasons
 
 
 def test_a_plan_keeps_what_is_fixed() -> None:

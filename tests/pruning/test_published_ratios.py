@@ -271,6 +271,12 @@ def test_the_least_that_stays_holds(write: Any) -> None:
     assert kept == [group.min_kept for group in graph.in_scope("all")]
 
 
+def test_the_first_and_the_last_layer_may_be_skipped(write: Any) -> None:
+    write(entry(networks={"resnet20": {"runs": [[[0.5, 0.25], 9], [[0.75], 1]], "skip": [1, 19]}}))
+    found = published_ratios.find()["published-mine"].networks["resnet20"]
+    assert found == (0, *[Fraction(1, 4), Fraction(1, 2)] * 8, Fraction(1, 4), 0)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -298,6 +304,8 @@ def test_a_damaged_file_is_named(write: Any, content: Any, said: str) -> None:
 
 
 def test_files_name_networks_and_papers_that_there_are() -> None:
+    files = [ratios.file for ratios in published_ratios.find().values()]
+    assert files == sorted(files)
     keys = set(re.findall(r"@\w+\{(\w+),", "".join(f.read_text() for f in ROOT.glob("baselines/*/references.bib"))))
     for ratios in published_ratios.find().values():
         assert set(ratios.networks) <= set(models.NETWORKS)

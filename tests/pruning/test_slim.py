@@ -268,6 +268,24 @@ def test_of_several_heads_the_worst_counts() -> None:
         slim_error(model, thin, graph, {"conv": [1, 5]}, images)
 
 
+def test_the_error_is_the_largest_difference_by_the_largest_logit_of_its_head() -> None:
+    """By hand: one bias is moved by a known part of the largest logit, and all else agrees to 16 digits."""
+    model = enliven(Heads()).double()
+    graph = channel_graph(model, IMAGE.double())
+    removed = {"conv": [1, 5]}
+    images = torch.randn(2, 3, 32, 32).double()
+
+    def moved(by: float) -> nn.Module:
+        thin = slim(model, graph, removed).eval()
+        with torch.no_grad():
+            thin.get_parameter("two.bias")[0] += by * thin(images)["rest"][0].abs().max()
+        return thin
+
+    assert slim_error(model, moved(9e-11), graph, removed, images) == pytest.approx(9e-11, rel=1e-3)
+    with pytest.raises(InputError, match=r"differs from the masked one by 1\.1e-10 of the largest logit"):
+        slim_error(model, moved(1.1e-10), graph, removed, images)
+
+
 # simple chains, without any mask
 
 

@@ -232,6 +232,24 @@ def test_one_setting_of_the_first_variant_that_explains() -> None:
     assert path() == path(policies=["uniform", "adaptive"]) == [f"{front}/adaptive-all-0.7"]
     assert path(policies=["uniform"]) == [f"{front}/uniform-all-0.7"]
     assert path(variants={}) == []
+    # the first of whatever there is one of
+    assert path(policies=["uniform"], seeds=[3]) == [f"{front}/uniform-all-0.7"]
+    plain = {"plain": {"method": "daar"}}
+    assert path(policies=["uniform"], seeds=[3], variants=plain) == ["digits/resnet20/seed3/plain/uniform-all-0.7"]
+
+
+def test_the_policy_of_its_own_is_that_of_the_variant_s_method(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "method.py").write_text(
+        'INFO = MethodInfo(name="other", title="Other", citation="x", uses=("weights",), policy="uniform")\n'
+        "def score(model, batch, layers): ...\ndef explain(model, batch, layers): ...\n"
+    )
+    (tmp_path / "other" / "rule.smk").write_text("")
+    for methods, own in ((["daar", "other"], "adaptive"), (["other", "daar"], "uniform")):
+        changes = {"methods": methods, "methods_dirs": [str(tmp_path)], "variants": {}}
+        suite = reading.from_config({**SUITE, **changes, "policies": ["uniform", "adaptive"]}, "here")
+        [setting] = figures.explained(suite).values()
+        assert setting.path == f"digits/resnet20/seed3/{methods[0]}/{own}-all-0.7"
 
 
 def test_jobs_only_where_a_method_explains(tmp_path: Path) -> None:

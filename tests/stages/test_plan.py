@@ -40,3 +40,26 @@ def test_masked_is_the_slim_network_s_cross_entropy_to_the_dense_one(batch_size:
     loss = CalibrationLoss(model, graph, images(), batch_size)
     assert loss(GONE) == pytest.approx(float(expected), rel=1e-4)
     assert loss(GONE) > loss({})
+
+
+class Heads(nn.Module):
+    """Two heads on one conv."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3)
+        self.one, self.two = nn.Linear(6, 4), nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = F.relu(self.conv(x)).mean((2, 3))
+        return self.one(x), self.two(x)
+
+
+def test_the_losses_of_several_heads_are_added() -> None:
+    torch.manual_seed(0)
+    model = enliven(Heads())
+    graph = channel_graph(model, images()[:1])
+    with torch.no_grad():
+        pairs = zip(slim(model, graph, {"conv": [1, 4]})(images()), model(images()), strict=True)
+        expected = sum(float(F.cross_entropy(thin, dense.softmax(1))) for thin, dense in pairs)
+    assert CalibrationLoss(model, graph, images())({"conv": [1, 4]}) == pytest.approx(expected, rel=1e-4)
