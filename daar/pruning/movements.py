@@ -160,7 +160,8 @@ def _item(ids: Identities, move: Move, layout: Layout) -> Layout | None:
     written = move.node.args[1]
     index = written if isinstance(written, tuple) else (written,)
     if Ellipsis in index and index.index(Ellipsis) == 0 and all(isinstance(i, slice) for i in index[1:]):
-        return layout if len(index) <= 3 else None
+        # what follows the ellipsis are the last dimensions, none of which may be that of the channels
+        return layout if len(index) - 1 <= move.read.dim() - 2 else None
     if index[0] != slice(None) or not all(isinstance(i, slice) or (i is None and k > 1) for k, i in enumerate(index)):
         return None
     chosen = index[1] if len(index) > 1 else slice(None)

@@ -174,6 +174,8 @@ UNKNOWN: dict[str, Callable[..., Any]] = {
     "parts swapped with rows": lambda m, x: head(m, parts(m.a(x)).transpose(2, 3).flatten(1, 2)[:, :6]),
     "activation of parts": lambda m, x: head(m, torch.relu(parts(m.a(x))).flatten(1, 2)),
     "parts times flat channels": lambda m, x: head(m, (parts(m.a(x)) * x[:, :2].unsqueeze(2)).flatten(1, 2)),
+    "channels behind an ellipsis, flat": lambda m, x: m.head(m.a(x).mean((2, 3))[..., :6]),
+    "channels behind an ellipsis, of lines": lambda m, x: m.head(m.a(x).flatten(2)[..., :6, :].mean(2)),
     "a column behind an ellipsis": lambda m, x: m.head(m.a(x)[..., :1, 0].mean(2)),
     "channels of flat maps shifted": lambda m, x: m.head(F.pad(m.a(x).flatten(2), (0, 0, -1, 1)).mean(2)),
     "channels cropped": lambda m, x: head(m, F.pad(m.a(x), (0, 0, 0, 0, -1, 1))),

@@ -73,6 +73,7 @@ FREE: dict[str, tuple[Callable[..., Any], int, list[int]]] = {
     "slice with a step": (lambda m, x: head(m, torch.cat([m.a(x)[:, ::3], m.b(x)], 1)), 6, [0, 1, 2, 3, 4, 5]),
     "slice of all": (lambda m, x: head(m, m.a(x)[:]), 6, []),
     "slice in space": (lambda m, x: head(m, m.a(x)[:, :, ::2, 1:]), 6, []),
+    "slice of lines behind an ellipsis": (lambda m, x: m.head(m.a(x).flatten(2)[..., 1:].mean(2)), 6, []),
     "slice behind an ellipsis": (lambda m, x: head(m, m.a(x)[..., 1:, ::2]), 6, []),
     "pad in space": (lambda m, x: head(m, F.pad(m.a(x), (1, 0, 2, 1))), 6, []),
     "pad of channels": (lambda m, x: head(m, F.pad(m.c(x), (0, 0, 0, 0, 1, 3)) + m.a(x)), 6, [2, 3, 4, 5]),
