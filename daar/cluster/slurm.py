@@ -15,9 +15,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from daar.errors import InputError
+from daar.storage import documents
 from daar.storage.bundled import ROOT
 
 PROFILE = "workflow/profiles/slurm/config.yaml"
@@ -34,10 +33,11 @@ _OPTIONS = {
 def components() -> dict[str, int]:
     """How many chains of jobs share a queue entry, as the profile says; a group that it does not name has 1."""
     path = ROOT / PROFILE
+    profile = documents.read_yaml(path, "a profile of Snakemake") or {}
     try:
-        listed = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("group-components", [])
+        listed = profile.get("group-components", [])
         return {name: int(count) for name, _, count in (entry.partition("=") for entry in listed)}
-    except (OSError, yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise InputError(f"{path} should be a profile with group-components as GROUP=N, got {error}.") from error
 
 

@@ -8,6 +8,7 @@ import ast
 import importlib.util
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 from daar.errors import InputError, unknown
 from daar.methods import signatures
 from daar.methods.signatures import Allowed
+from daar.storage import documents
 from daar.storage.bundled import BASELINES, PACKAGE
 
 RESULT_NEUTRAL = "finds methods; the file of the method itself counts"
@@ -79,19 +81,36 @@ def find(extra: Sequence[Path] = ()) -> dict[str, Method]:
     if (own / "rule.smk").exists():
         methods["daar"] = _read("daar", own / "__init__.py")
     for root in [BASELINES, *map(Path, extra)]:
-        if not root.is_dir():
-            raise InputError(
-                f"methods folder {root} does not exist. Correct --methods-dir or methods_dirs in the suite."
-            )
-        for folder in sorted(root.iterdir()):
-            if folder.name.startswith("_") or not (folder / "rule.smk").exists():
-                continue
+        for folder in _folders(root):
             if folder.name in methods:
                 raise InputError(
                     f"two methods are named {folder.name!r}: {methods[folder.name].code} and {folder}. Rename one."
                 )
             methods[folder.name] = _read(folder.name, folder / "method.py")
     return dict(sorted(methods.items()))
+
+
+def _folders(root: Path) -> list[Path]:
+    """The folders of methods in a folder, sorted; their names become folders of results and parts of rules' names."""
+    try:
+        if not root.is_dir():
+            raise InputError(
+                f"methods folder {root} does not exist. Correct --methods-dir or methods_dirs in the suite."
+            )
+        folders = [f for f in sorted(root.iterdir()) if not f.name.startswith("_") and (f / "rule.smk").exists()]
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"methods folder {str(root)[:200]!r} cannot be read: {reason}. Correct --methods-dir or methods_dirs in "
+            "the suite."
+        ) from error
+    for folder in folders:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", folder.name):
+            raise InputError(
+                f"the folder of a method should have a name of letters, digits, _, - and ., 100 at most; got "
+                f"{folder.name!r} in {root}. Rename it."
+            )
+    return folders
 
 
 def get(name: str, extra: Sequence[Path] = ()) -> Method:
@@ -167,10 +186,11 @@ def takes_seed(function: Callable[..., Any]) -> bool:
 
 def _read(name: str, code: Path) -> Method:
     try:
-        tree = ast.parse(code.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError) as error:
+        tree = ast.parse(documents.read_text(code, f"the module of method {name!r}"))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # ValueError: a NUL in it
+        reason = str(error) or type(error).__name__
         raise InputError(
-            f"method {name!r}: {code} cannot be read: {error}. It must define INFO and score()."
+            f"method {name!r}: {code} cannot be read: {reason}. It must define INFO and score()."
         ) from error
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     options = {function: signatures.read(node) for function, node in functions.items()}
@@ -202,7 +222,7 @@ def _info(name: str, code: Path, tree: ast.Module) -> dict[str, Any]:
         if any(isinstance(t, ast.Name) and t.id == "INFO" for t in targets) and isinstance(node.value, ast.Call):  # type: ignore[attr-defined]
             try:
                 info = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.value.keywords if keyword.arg}  # type: ignore[attr-defined]
-            except ValueError as error:
+            except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
                 raise InputError(f"INFO in {code} must be written in literals, without calls or names.") from error
             if info.get("name") != name:
                 raise InputError(

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from daar.errors import InputError, unknown
+from daar.storage import documents
 from daar.storage.bundled import RESOURCES
 from daar.storage.schemas import validate
 from daar.training.recipe import Recipe, from_json
@@ -68,13 +67,8 @@ def load(file: Path) -> PublishedRecipe:
     Raises:
         InputError: it cannot be read, is no YAML, breaks its schema, or its settings are no recipe.
     """
-    remedy = "Restore it from git."
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"published recipe {file} cannot be read: {reason}. {remedy}") from error
-    validate(content, "recipe", str(file), remedy)
+    content = documents.read_yaml(file, "a published recipe")
+    validate(content, "recipe", str(file), "Restore it from git.")
     recipe = from_json(content["settings"], f"{file}: settings")
     if content["for"] == "train":
         _require_no_teacher(recipe, f"{file}: settings")

@@ -84,7 +84,7 @@ def test_listing_imports_nothing(tmp_path: Path) -> None:
 
 
 BROKEN: dict[str, tuple[str | None, str]] = {
-    "no file": (None, r"method 'mine': .*method\.py cannot be read"),
+    "no file": (None, r"method\.py should be the module of method 'mine', but there is no such file"),
     "syntax": ("def score(:\n", r"method 'mine': .*method\.py cannot be read: .*It must define INFO and score\(\)"),
     "no INFO": ("def score(): pass\n", r"method\.py defines no INFO = MethodInfo"),
     "INFO of names": (GOOD.replace('"Mine"', "TITLE"), r"INFO in .*method\.py must be written in literals"),
