@@ -127,7 +127,7 @@ def get(name: str, extra: Sequence[Path] = ()) -> Method:
 
 
 def load(method: Method) -> ModuleType:
-    """Import a method's module by its path.
+    """Import a method's module by its path; its functions may use gradients, whoever calls them and in what mode.
 
     Raises:
         InputError: it fails to import, or lacks INFO or score.
@@ -151,7 +151,17 @@ def load(method: Method) -> ModuleType:
             raise InputError(
                 f"{method.code} defines no {needed}. A method has INFO and score(); see docs/adding-a-method.md."
             )
+    _enable_gradients(module)
     return module
+
+
+def _enable_gradients(module: ModuleType) -> None:
+    """Have gradients recorded within a method's functions, even where the caller is in no_grad or inference_mode."""
+    import torch  # a method imports it too
+
+    for name in ("score", "plan", "explain"):
+        if hasattr(module, name):
+            setattr(module, name, torch.inference_mode(mode=False)(getattr(module, name)))
 
 
 def split_options(method: Method, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -65,6 +65,7 @@ def _worded(error: jsonschema.ValidationError) -> str:
     """The validator's message in one short line."""
     counted = {"maxItems": "entries", "maxProperties": "entries", "maxLength": "characters"}
     if error.validator in counted:
+        assert isinstance(error.instance, list | dict | str)
         return f"it has {len(error.instance):,} {counted[error.validator]}, but {error.validator_value:,} at most"
     return _short(error.message)
 
