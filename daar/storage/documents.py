@@ -272,7 +272,7 @@ def require_json(document: Any, where: str, remedy: str) -> Any:
         InputError: it has something else.
     """
     for depth, value in _walk(document):
-        if depth > _DEEPEST:
+        if depth > _DEEPEST and isinstance(value, dict | list):
             raise InputError(f"{where} is nested more than {_DEEPEST} deep. {remedy}")
         if problem := _problem(value):
             raise InputError(f"{where} has {problem}. {remedy}")
@@ -280,8 +280,8 @@ def require_json(document: Any, where: str, remedy: str) -> Any:
 
 
 def _walk(document: Any) -> Iterator[tuple[int, Any]]:
-    """Every value and key, with its depth; without recursion."""
-    waiting = [(0, document)]
+    """Every value and key, with its depth, from 1; without recursion."""
+    waiting = [(1, document)]
     while waiting:
         depth, value = waiting.pop()
         yield depth, value
