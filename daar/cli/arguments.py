@@ -19,6 +19,8 @@ from daar.training.recipe import Recipe
 if TYPE_CHECKING:
     import torch
 
+_MOST_THREADS = 10_000
+
 
 def packs(a: Namespace) -> Path:
     """The folder of the packed dataset; packs it, or indexes its images, if that is not done yet."""
@@ -48,8 +50,8 @@ def device(a: Namespace) -> "torch.device":
 def _set_threads(count: int | None) -> None:
     from daar.device.gpu import count_cores
 
-    if count is not None and count < 1:
-        raise InputError(f"--threads is {count}; it must be 1 or more.")
+    if count is not None and not 1 <= count <= _MOST_THREADS:
+        raise InputError(f"--threads is {count}; it must be 1 to {_MOST_THREADS:,}.")
     if count is not None:  # for processes that this one starts, and for libraries that numpy loads later
         os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(count)))
     import torch

@@ -61,9 +61,15 @@ class Method:
 
 
 def export_interpreter() -> None:
-    """Have the jobs of a workflow use this interpreter and this checkout's package, wherever their results go."""
+    """Have the jobs of a workflow use this interpreter and this checkout's package, wherever their results go.
+
+    Raises:
+        InputError: their folders cannot be named in an environment variable.
+    """
     paths = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": str(PACKAGE.parent)}
     for name, first in paths.items():
+        if os.pathsep in first:
+            raise InputError(f"{first} has a {os.pathsep!r} in its path, which {name} cannot have. Move it elsewhere.")
         os.environ[name] = os.pathsep.join(filter(None, [first, os.environ.get(name)]))
 
 

@@ -30,6 +30,7 @@ def require_consistent(suite: Suite, content: dict[str, Any], where: str) -> Non
         InputError: says which key, and what would go.
     """
     _check_size(suite, where)
+    _check_targets(suite, where)
     _check_scratch(suite, content, where)
     _check_processes(suite, where)
     _check_reuse(suite, where)
@@ -73,6 +74,17 @@ def _check_size(suite: Suite, where: str) -> None:
             f"{where}: {suite.setting_count:,} settings (datasets × networks × macs_reductions × variants with their "
             f"policies × seeds), but a suite has {MOST_SETTINGS:,} at most. Take out values, or make several suites."
         )
+
+
+def _check_targets(suite: Suite, where: str) -> None:
+    """No two targets look alike in tables and figures, which print them with six digits."""
+    printed: dict[str, float] = {}
+    for target in suite.targets:
+        if target is not None and (other := printed.setdefault(f"{100 * target:g}%", target)) != target:
+            raise InputError(
+                f"{where}: macs_reductions has {other!r} and {target!r}, which tables print alike, as "
+                f"{100 * target:g}%. Take one of them out."
+            )
 
 
 def _check_scratch(suite: Suite, content: dict[str, Any], where: str) -> None:
