@@ -12,7 +12,7 @@ from daar.pruning import policies
 from daar.suite import paths
 from daar.suite.definition import Suite
 
-# Snakemake takes minutes and gigabytes for the jobs of more (docs/performance.md)
+# Snakemake builds the DAG of 10,000 settings, 40,000 jobs, within a minute of a core and 1.1 GB
 MOST_SETTINGS = 10_000
 # in bytes: a path of macOS (Linux has 4,096), and a name in a folder of every common file system
 _LONGEST_PATH, _LONGEST_NAME = 1024, 255
