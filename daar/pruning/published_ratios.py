@@ -73,8 +73,9 @@ def load(file: Path) -> Ratios:
     Raises:
         InputError: it cannot be read, is no YAML, breaks its schema, or skips a layer that is not there.
     """
-    content = documents.read_yaml(file, "a paper's pruning ratios")
-    validate(content, "published_ratios", str(file), "Restore it from git.")
+    remedy = "Restore it from git."
+    content = documents.read_yaml(file, "a paper's pruning ratios", remedy)
+    validate(content, "published_ratios", str(file), remedy)
     networks = {name: _ratios(entry, f"{file}: networks.{name}") for name, entry in content["networks"].items()}
     return Ratios(file, content["title"], content["source"]["where"], content["rounding"], networks)
 

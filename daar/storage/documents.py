@@ -115,19 +115,20 @@ def parse_json(text: str, where: str, remedy: str) -> Any:
     return require_json(document, where, remedy)
 
 
-def read_yaml(path: Path, what: str) -> Any:
+def read_yaml(path: Path, what: str, remedy: str = "Correct it.") -> Any:
     """Read a YAML file, or a JSON file as JSON: JSON's 1e-3 is a number, YAML's is text. Snakemake does the same.
 
     Args:
         path: the file.
         what: what the file should be, for the message ("a suite").
+        remedy: ends the message if it is no such document, a sentence.
 
     Raises:
         InputError: as `read_text` and `parse_yaml`.
     """
     text = read_text(path, what, largest=4 << 20)
     parse = parse_json if _is_json(text) else parse_yaml
-    return parse(text, f"{_shown(path)} should be {what}, but", "Correct it.")
+    return parse(text, f"{_shown(path)} should be {what}, but", remedy)
 
 
 def _is_json(text: str) -> bool:

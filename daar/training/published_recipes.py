@@ -67,8 +67,9 @@ def load(file: Path) -> PublishedRecipe:
     Raises:
         InputError: it cannot be read, is no YAML, breaks its schema, or its settings are no recipe.
     """
-    content = documents.read_yaml(file, "a published recipe")
-    validate(content, "recipe", str(file), "Restore it from git.")
+    remedy = "Restore it from git."
+    content = documents.read_yaml(file, "a published recipe", remedy)
+    validate(content, "recipe", str(file), remedy)
     recipe = from_json(content["settings"], f"{file}: settings")
     if content["for"] == "train":
         _require_no_teacher(recipe, f"{file}: settings")
