@@ -3,6 +3,7 @@
 Imported while the DAG is built: neither torch nor numpy.
 """
 
+import re
 from typing import Any
 
 from daar import models
@@ -14,6 +15,8 @@ from daar.suite.definition import Suite
 
 # Snakemake builds the DAG of 10,000 settings, 40,000 jobs, within a minute of a core and 1.1 GB
 MOST_SETTINGS = 10_000
+# Snakemake refuses values of wildcards that end so, as signs of an endless recursion (its PeriodicityDetector)
+_REPEATED = re.compile(r"(.+)\1{19,}\Z")
 # in bytes: a path of macOS (Linux has 4,096), and a name in a folder of every common file system
 _LONGEST_PATH, _LONGEST_NAME = 1024, 255
 
@@ -158,6 +161,12 @@ def _check_names(suite: Suite, where: str) -> None:
     for network in suite.base:
         if network not in suite.networks:
             raise unknown(f"network in {where}: base", network, list(suite.networks))
+    for variant in suite.variants:
+        if _REPEATED.search(variant.name):
+            raise InputError(
+                f"{where}: the name {variant.name!r} ends in a part that comes 20 times, which Snakemake takes for an "
+                "endless recursion. Choose another name."
+            )
     known = list(policies.names(suite.methods_dirs))
     for setting in suite.settings:
         if setting.policy not in known:

@@ -14,7 +14,8 @@ SMALL: dict[str, Any] = {
     "seeds": [0],
     "finetune": {"epochs": 1},
 }
-NAMES = st.sampled_from(["a", "0", "a-_0", "data0", "a" * 100, "l1-", "on", "null", "1e3", "2024-01-01", "own"])
+LONG = "".join(map(str, range(60)))[:100]
+NAMES = st.sampled_from(["a", "0", "a-_0", "data0", LONG, "l1-", "a" * 19, "on", "null", "1e3", "2024-01-01", "own"])
 # any text of a file system but braces, which Snakemake formats in params
 PATHS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0{}"), min_size=1, max_size=30)
 FREE = PATHS | st.sampled_from(
@@ -91,6 +92,7 @@ _BEYOND: list[tuple[str, list[Any]]] = [
     ("suite", ["data", "dense", "reference", "bench", "A", "a\n", "\na", "", "a" * 101, "-a", "a/b"]),
     ("suite", ["..", "a b", "é", "a'", 1, None, ["a"], 1.5, True]),
     ("variants", [{name: {"method": "random"}} for name in ("", "a\n", "A", "a/b", "a b", "é", "..", "a" * 101, "l1")]),
+    ("variants", [{name: {"method": "random"}} for name in ("a" * 20, "x" + "ab" * 20, "abc" * 30)]),
     ("variants", [{"a": {"method": "random\n"}}, {"a": {}}, {"a": None}, ["a"], {"a": {"random_at": "a"}}]),
     ("train", [{"epochs": value} for value in (1.0, 10**30, 10**6 + 1, -1, True, "x", None)]),
     ("finetune", [{"batch_size": value} for value in (128.0, 10**30, 65537, 1, 0, -2, False, "2x")]),

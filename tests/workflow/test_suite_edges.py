@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from daar.errors import InputError
@@ -23,6 +23,8 @@ WRITERS: dict[str, Callable[[Any], str]] = {
     "json": json.dumps,
 }
 SUITES = st.tuples(VALID, st.none() | st.sampled_from(WRONG), st.sampled_from(sorted(WRITERS)))
+# a DAG takes a second or two, a suite is short enough to be read whole
+NO_SHRINK = [phase for phase in Phase if phase not in (Phase.shrink, Phase.explain)]
 DryRun = Callable[[Path], tuple[int, str]]
 
 
@@ -66,7 +68,7 @@ def around(example: tuple[dict[str, Any], tuple[str, Any] | None, str]) -> tuple
     return (content if change is None else wrong(content, *change)), form
 
 
-@settings(max_examples=20, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, derandomize=True, database=None, phases=NO_SHRINK, suppress_health_check=list(HealthCheck))
 @given(SUITES)
 def test_both_accept_the_same_suites(
     tmp_path_factory: pytest.TempPathFactory, dry_run: DryRun, example: tuple[dict[str, Any], Any, str]
@@ -76,7 +78,7 @@ def test_both_accept_the_same_suites(
 
 
 @pytest.mark.slow
-@settings(max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, phases=NO_SHRINK, suppress_health_check=list(HealthCheck))
 @given(SUITES)
 def test_both_accept_the_same_suites_of_many(
     tmp_path_factory: pytest.TempPathFactory, dry_run: DryRun, example: tuple[dict[str, Any], Any, str]
