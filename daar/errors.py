@@ -21,7 +21,8 @@ def unknown(kind: str, name: str, known: list[str], hint: str = "") -> InputErro
         hint: what else the user can do, a sentence.
     """
     choices = ", ".join(sorted(known)) or "none"
-    return InputError(f"unknown {kind} {name!r}; there are: {choices}. {hint}".rstrip())
+    shown = repr(name) if len(name) <= 100 else f"{name[:100]!r}…"
+    return InputError(f"unknown {kind} {shown}; there are: {choices}. {hint}".rstrip())
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -4,9 +4,11 @@ The suite's stages do the same from files, for networks of its registry.
 """
 
 import copy
+import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
@@ -82,26 +84,31 @@ def prune(
     Raises:
         InputError: the model cannot be traced or run on the images, an argument is wrong, or the target cannot be met.
     """
-    folders, chosen = tuple(map(Path, methods_dirs)), dict(options or {})
+    _check_types(
+        method=method, macs_reduction=macs_reduction, policy=policy, options=options, round_to=round_to, seed=seed
+    )  # fmt: skip
+    folders = tuple(map(Path, _all_of(methods_dirs, (str, Path), "methods_dirs")))
+    whole, kept, chosen = _all_of(opaque, (str,), "opaque"), _all_of(exclude, (str,), "exclude"), dict(options or {})
     scorer = discovery.get(method, folders)
     _check(model, images, labels, scope)
-    dense = _prepared(model, opaque)
-    batch = _batch(dense, images, labels)
-    graph = channel_graph(dense, batch.images[:1], exclude)
-    plan = plan_by_policy(
-        graph,
-        score(dense, batch, graph, scorer, chosen, seed),
-        scorer,
-        policy or scorer.policy,
-        options=chosen,
-        make_loss=lambda: CalibrationLoss(dense, graph, batch.images),
-        scope=scope,
-        target=macs_reduction,
-        round_to=round_to,
-        methods_dirs=folders,
-    )
-    slimmed, error = _slim_and_check(dense, graph, plan, batch.images)
-    return Pruned(_given_back(slimmed, model), report_on(dense, slimmed, graph, plan, error), plan)
+    with torch.inference_mode(mode=False):  # in it, copies of weights could never be trained
+        dense = _prepared(model, whole)
+        batch = _batch(dense, images, labels)
+        graph = channel_graph(dense, batch.images[:1], kept)
+        plan = plan_by_policy(
+            graph,
+            score(dense, batch, graph, scorer, chosen, int(seed)),
+            scorer,
+            policy or scorer.policy,
+            options=chosen,
+            make_loss=lambda: CalibrationLoss(dense, graph, batch.images),
+            scope=scope,
+            target=None if macs_reduction is None else float(macs_reduction),
+            round_to=int(round_to),
+            methods_dirs=folders,
+        )
+        slimmed, error = _slim_and_check(dense, graph, plan, batch.images)
+        return Pruned(_given_back(slimmed, model), report_on(dense, slimmed, graph, plan, error), plan)
 
 
 def slim_by(model: nn.Module, images: Tensor, plan: Plan, *, opaque: Iterable[str] = ()) -> nn.Module:
@@ -116,10 +123,43 @@ def slim_by(model: nn.Module, images: Tensor, plan: Plan, *, opaque: Iterable[st
     Raises:
         InputError: the plan is not for this network.
     """
+    if not isinstance(plan, Plan):
+        raise InputError(
+            f"plan is a {type(plan).__name__}; it must be a Plan, of daar.prune or daar.pruning.plan.load."
+        )
     _check(model, images, None, plan.scope)
-    dense = _prepared(model, opaque)
+    dense = _prepared(model, _all_of(opaque, (str,), "opaque"))
     graph = channel_graph(dense, _batch(dense, images[:1], None).images)
     return _given_back(slim(dense, graph, plan.removed(graph)), model)
+
+
+# argument of `prune` → its types, and what it must be
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "method": ((str,), "a method's name"),
+    "macs_reduction": ((numbers.Real, NoneType), "a number, or None for the policy's own rate"),
+    "policy": ((str, NoneType), "a policy's name, or None for the method's own"),
+    "options": ((Mapping, NoneType), "a mapping, name → value"),
+    "round_to": ((numbers.Integral,), "an integer"),
+    "seed": ((numbers.Integral,), "an integer"),
+}
+
+
+def _check_types(**given: Any) -> None:
+    """InputError if an argument of `prune` has the wrong type; numpy's numbers count as Python's."""
+    for name, value in given.items():
+        types, what = _TYPES[name]
+        fits = isinstance(value, types) and not isinstance(value, bool)
+        if not fits or (isinstance(value, Mapping) and not all(isinstance(key, str) for key in value)):
+            raise InputError(f"{name} is {repr(value)[:100]}; it must be {what}.")
+
+
+def _all_of(values: Any, types: tuple[type, ...], name: str) -> tuple[Any, ...]:
+    """The values as a tuple; InputError if they are none of these types, or a text, whose characters are no names."""
+    several = isinstance(values, Iterable) and not isinstance(values, str | bytes)
+    listed = tuple(values) if several else ()
+    if not several or not all(isinstance(value, types) for value in listed):
+        raise InputError(f"{name} is {repr(values)[:100]}; it must be a list of texts, such as [{str(values)[:50]!r}].")
+    return listed
 
 
 def _check(model: Any, images: Any, labels: Any, scope: str) -> None:
@@ -164,6 +204,8 @@ def _batch(dense: nn.Module, images: Tensor, labels: Tensor | None) -> Batch:
     if weight is None:
         raise InputError("the model has no parameters, so there is nothing to prune.")
     images = images.to(weight.device, weight.dtype)
+    if images.is_inference():  # no gradient could be taken at it
+        images = images.clone()
     try:
         with evaluating(dense):
             output = torch.cat([_first(dense(part)) for part in torch.split(images, 64)])

@@ -191,6 +191,23 @@ def test_several_heads() -> None:
         ({"exclude": ["third"]}, "exclude names 'third', but the network has no such module; at its top are: first"),
         ({"opaque": ["third"]}, "opaque names 'third', but the model has no such module; at its top are: first"),
         ({"round_to": 0}, "round_to is 0; it must be at least 1"),
+        *(
+            ({"macs_reduction": value}, "macs_reduction is .*; it must be a number, or")
+            for value in ("0.5", [0.5], True, 1j)
+        ),
+        *(({"round_to": value}, "round_to is .*; it must be an integer") for value in ("8", 8.0, None, True)),
+        *(({"seed": value}, "seed is .*; it must be an integer") for value in ("0", 0.0, None)),
+        *(({"method": value}, "method is .*; it must be a method's name") for value in (None, 1, b"l1", ["l1"])),
+        *(({"policy": value}, "policy is .*; it must be a policy's name") for value in (1, ["uniform"])),
+        *(({"options": value}, "options is .*; it must be a mapping") for value in ("x", [], {1: 2}, 0.5)),
+        *(
+            ({"exclude": value}, "exclude is .*; it must be a list of texts")
+            for value in ("first", None, 3, [1], [None])
+        ),
+        *(({"opaque": value}, "opaque is .*; it must be a list of texts") for value in ("first", None, 3, [1])),
+        *(({"methods_dirs": value}, "methods_dirs is .*; it must be a list") for value in ("methods", None, [1])),
+        *(({"scope": value}, "scope is .*; it is one of") for value in (None, ["all"], 1)),
+        ({"methods_dirs": ["no\0where"]}, "methods folder .* cannot be read|does not exist"),
         ({"labels": torch.zeros(3)}, r"labels are \(3,\); they must be a tensor \(12,\)"),
         (
             {"images": images()[0]},
@@ -269,3 +286,41 @@ def test_the_lines_of_the_readme(
     assert len([line for line in block.splitlines() if line.strip()]) <= 10
     exec(block, {})
     assert re.search(r"MACs [\d,]+ → [\d,]+ \(-5\d\.\d %\)", capsys.readouterr().out)
+
+
+def test_numbers_of_numpy_count_as_python_s() -> None:
+    plain = daar.prune(small(), images(), method="random", macs_reduction=0.5, round_to=2, seed=3)
+    given: dict[str, Any] = {"macs_reduction": np.float32(0.5), "round_to": np.int64(2), "seed": np.int32(3)}
+    other = daar.prune(small(), images(), method="random", exclude=iter(()), **given)
+    assert (other.plan, str(other.report)) == (plain.plan, str(plain.report))
+
+
+GRADIENTS = """
+from torch.nn import functional as F
+from daar.api import MethodInfo
+
+INFO = MethodInfo(
+    name="taylor", title="Taylor", citation="x", uses=("images", "labels"), policy="uniform", deviations=()
+)
+
+
+def score(model, batch, layers):
+    model.zero_grad()
+    F.cross_entropy(model(batch.images.requires_grad_()), batch.labels).backward()
+    weights = {layer: model.get_submodule(layer).weight for layer in layers}
+    return {layer: (w * w.grad).sum((1, 2, 3)).abs().detach() for layer, w in weights.items()}
+"""
+
+
+def test_a_method_may_use_gradients_in_any_mode_of_the_caller(tmp_path: Path) -> None:
+    (tmp_path / "taylor").mkdir()
+    (tmp_path / "taylor" / "method.py").write_text(GRADIENTS)
+    (tmp_path / "taylor" / "rule.smk").touch()
+    model, plans = small(), []
+    for mode in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        with mode():
+            pruned = daar.prune(model, images(), method="taylor", methods_dirs=[tmp_path])
+        pruned.model(images()).sum().backward()  # and what comes out can be tuned
+        plans.append(pruned.plan)
+    assert plans[0] == plans[1] == plans[2]
+    assert all(parameter.grad is None for parameter in model.parameters())

@@ -19,6 +19,8 @@ from daar.training.recipe import Recipe
 if TYPE_CHECKING:
     import torch
 
+_MOST_THREADS = 10_000
+
 
 def packs(a: Namespace) -> Path:
     """The folder of the packed dataset; packs it, or indexes its images, if that is not done yet."""
@@ -48,8 +50,8 @@ def device(a: Namespace) -> "torch.device":
 def _set_threads(count: int | None) -> None:
     from daar.device.gpu import count_cores
 
-    if count is not None and count < 1:
-        raise InputError(f"--threads is {count}; it must be 1 or more.")
+    if count is not None and not 1 <= count <= _MOST_THREADS:
+        raise InputError(f"--threads is {count}; it must be 1 to {_MOST_THREADS:,}.")
     if count is not None:  # for processes that this one starts, and for libraries that numpy loads later
         os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(count)))
     import torch
@@ -104,8 +106,8 @@ def _said(text: str) -> dict[str, Any]:
     if text.lstrip().startswith("{"):
         settings: dict[str, Any] = from_text(text, "--recipe")
         return settings
-    is_file = "." in text or "/" in text or Path(text).exists()
-    return {"recipe": text} if text in published_recipes.find() or not is_file else _yaml(Path(text))
+    is_file = "." in text or "/" in text or os.path.lexists(text)
+    return {"recipe": text} if text in published_recipes.find() or not is_file else _from_file(Path(text))
 
 
 def from_text(text: str, what: str) -> Any:
@@ -114,8 +116,8 @@ def from_text(text: str, what: str) -> Any:
     return documents.parse_json(text, what, f"Got {shown!r}.")
 
 
-def _yaml(path: Path) -> dict[str, Any]:
-    content = documents.read_yaml(path, "a recipe (--recipe), in JSON or YAML")
+def _from_file(path: Path) -> dict[str, Any]:
+    content = documents.read_yaml(path, "a recipe in YAML or JSON")
     if not isinstance(content, dict):
         raise InputError(f"recipe {path} must be a mapping of settings, got {type(content).__name__}.")
     return content

@@ -33,8 +33,9 @@ _OPTIONS = {
 def components() -> dict[str, int]:
     """How many chains of jobs share a queue entry, as the profile says; a group that it does not name has 1."""
     path = ROOT / PROFILE
+    profile = documents.read_yaml(path, "a profile of Snakemake") or {}
     try:
-        listed = (documents.read_yaml(path, "a profile") or {}).get("group-components", [])
+        listed = profile.get("group-components", [])
         return {name: int(count) for name, _, count in (entry.partition("=") for entry in listed)}
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError(f"{path} should be a profile with group-components as GROUP=N, got {error}.") from error

@@ -8,6 +8,7 @@ import ast
 import importlib.util
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,9 +61,15 @@ class Method:
 
 
 def export_interpreter() -> None:
-    """Have the jobs of a workflow use this interpreter and this checkout's package, wherever their results go."""
+    """Have the jobs of a workflow use this interpreter and this checkout's package, wherever their results go.
+
+    Raises:
+        InputError: their folders cannot be named in an environment variable.
+    """
     paths = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": str(PACKAGE.parent)}
     for name, first in paths.items():
+        if os.pathsep in first:
+            raise InputError(f"{first} has a {os.pathsep!r} in its path, which {name} cannot have. Move it elsewhere.")
         os.environ[name] = os.pathsep.join(filter(None, [first, os.environ.get(name)]))
 
 
@@ -80,19 +87,36 @@ def find(extra: Sequence[Path] = ()) -> dict[str, Method]:
     if (own / "rule.smk").exists():
         methods["daar"] = _read("daar", own / "__init__.py")
     for root in [BASELINES, *map(Path, extra)]:
-        if not root.is_dir():
-            raise InputError(
-                f"methods folder {root} does not exist. Correct --methods-dir or methods_dirs in the suite."
-            )
-        for folder in sorted(root.iterdir()):
-            if folder.name.startswith("_") or not (folder / "rule.smk").exists():
-                continue
+        for folder in _folders(root):
             if folder.name in methods:
                 raise InputError(
                     f"two methods are named {folder.name!r}: {methods[folder.name].code} and {folder}. Rename one."
                 )
             methods[folder.name] = _read(folder.name, folder / "method.py")
     return dict(sorted(methods.items()))
+
+
+def _folders(root: Path) -> list[Path]:
+    """The folders of methods in a folder, sorted; their names become folders of results and parts of rules' names."""
+    try:
+        if not root.is_dir():
+            raise InputError(
+                f"methods folder {root} does not exist. Correct --methods-dir or methods_dirs in the suite."
+            )
+        folders = [f for f in sorted(root.iterdir()) if not f.name.startswith("_") and (f / "rule.smk").exists()]
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"methods folder {str(root)[:200]!r} cannot be read: {reason}. Correct --methods-dir or methods_dirs in "
+            "the suite."
+        ) from error
+    for folder in folders:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", folder.name):
+            raise InputError(
+                f"the folder of a method should have a name of letters, digits, _, - and ., 100 at most; got "
+                f"{folder.name!r} in {root}. Rename it."
+            )
+    return folders
 
 
 def get(name: str, extra: Sequence[Path] = ()) -> Method:
@@ -109,7 +133,7 @@ def get(name: str, extra: Sequence[Path] = ()) -> Method:
 
 
 def load(method: Method) -> ModuleType:
-    """Import a method's module by its path.
+    """Import a method's module by its path; its functions may use gradients, whoever calls them and in what mode.
 
     Raises:
         InputError: it fails to import, or lacks INFO or score.
@@ -133,7 +157,17 @@ def load(method: Method) -> ModuleType:
             raise InputError(
                 f"{method.code} defines no {needed}. A method has INFO and score(); see docs/adding-a-method.md."
             )
+    _enable_gradients(module)
     return module
+
+
+def _enable_gradients(module: ModuleType) -> None:
+    """Have gradients recorded within a method's functions, even where the caller is in no_grad or inference_mode."""
+    import torch  # a method imports it too
+
+    for name in ("score", "plan", "explain"):
+        if hasattr(module, name):
+            setattr(module, name, torch.inference_mode(mode=False)(getattr(module, name)))
 
 
 def split_options(method: Method, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -168,11 +202,11 @@ def takes_seed(function: Callable[..., Any]) -> bool:
 
 def _read(name: str, code: Path) -> Method:
     try:
-        tree = ast.parse(documents.read_text(code, "the code of a method"))
-    # ValueError: a NUL; the others: nested too deep
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        tree = ast.parse(documents.read_text(code, f"the module of method {name!r}"))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # ValueError: a NUL in it
+        reason = str(error) or type(error).__name__
         raise InputError(
-            f"method {name!r}: {code} cannot be read: {error}. It must define INFO and score()."
+            f"method {name!r}: {code} cannot be read: {reason}. It must define INFO and score()."
         ) from error
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     options = {function: signatures.read(node) for function, node in functions.items()}
@@ -204,7 +238,7 @@ def _info(name: str, code: Path, tree: ast.Module) -> dict[str, Any]:
         if any(isinstance(t, ast.Name) and t.id == "INFO" for t in targets) and isinstance(node.value, ast.Call):  # type: ignore[attr-defined]
             try:
                 info = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.value.keywords if keyword.arg}  # type: ignore[attr-defined]
-            except ValueError as error:
+            except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
                 raise InputError(f"INFO in {code} must be written in literals, without calls or names.") from error
             if info.get("name") != name:
                 raise InputError(

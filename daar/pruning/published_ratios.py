@@ -74,8 +74,7 @@ def load(file: Path) -> Ratios:
         InputError: it cannot be read, is no YAML, breaks its schema, or skips a layer that is not there.
     """
     remedy = "Restore it from git."
-    text = documents.read_text(file, "published ratios")
-    content = documents.parse_yaml(text, f"{file} should be published ratios, but", remedy)
+    content = documents.read_yaml(file, "a paper's pruning ratios", remedy)
     validate(content, "published_ratios", str(file), remedy)
     networks = {name: _ratios(entry, f"{file}: networks.{name}") for name, entry in content["networks"].items()}
     return Ratios(file, content["title"], content["source"]["where"], content["rounding"], networks)

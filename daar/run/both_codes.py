@@ -30,6 +30,7 @@ from daar.stages.import_weights import import_weights
 from daar.storage import documents, files
 from daar.storage.bundled import PACKAGE
 from daar.storage.documents import require_file
+from daar.suite import paths
 from daar.suite.definition import Setting, Suite, Variant
 
 
@@ -182,7 +183,7 @@ class BothCodes:
         command = ["plan", str(self._base(setting)), "--importance", str(self._earlier_scores(setting))]
         command += [*self._method(origin), *self._images(setting), *seed]
         command += ["--policy", setting.policy, "--scope", setting.scope]
-        command += [] if setting.target is None else ["--macs-reduction", f"{setting.target:g}"]
+        command += [] if setting.target is None else ["--macs-reduction", paths.target_to_text(setting.target)]
         self.earlier.run([*command, "--out", str(out)])
         return documents.read_json(out, "a plan")
 

@@ -1,7 +1,6 @@
 """Another checkout of daar: what its code says, and what its commands make, to compare with this one's."""
 
 import ast
-import json
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 
 from daar.code.sources import MARKER, Sources
 from daar.errors import InputError
+from daar.storage import documents
 from daar.storage.bundled import PACKAGE
 
 # A checkout of before the folders has these at its root, and names in one set the modules that are marked now.
@@ -105,7 +105,9 @@ class Checkout:
         Raises:
             InputError: its code cannot read the suite.
         """
-        return dict(json.loads(self._python(["-c", _FOLLOWED, str(suite)])))
+        where = f"what the code in {self.root} says of the suite"
+        remedy = "Give a checkout whose packages are installed here."
+        return dict(documents.parse_json(self._python(["-c", _FOLLOWED, str(suite)]), where, remedy))
 
     def run(self, command: Sequence[str]) -> None:
         """Run one of its commands, on one thread of the CPU.

@@ -79,7 +79,7 @@ class Dag:
         return {
             "dataset": "|".join(self.suite.datasets),
             "network": "|".join(self.suite.networks),
-            "variant": "|".join(variant.name for variant in self.suite.variants),
+            "variant": _any_of(variant.name for variant in self.suite.variants),
             "seed": r"\d+",
             "recipe": f"{paths.TRAINED}|{paths.IMPORTED}",
             "scope": self.suite.scope,

@@ -159,8 +159,9 @@ def _add_network(
             work = functools.partial(timed.scoring, method, options, images)
             add("score", cells, len(suite.seeds), work, variant=variant.name, **of)
     for setting in settings:
-        left = sum(replace(setting, seed=seed).path not in kept for seed in suite.seeds)
-        if left and setting.seed == suite.seeds[0]:  # the others take as long
+        if setting.seed != suite.seeds[0]:  # the others take as long
+            continue
+        if left := sum(replace(setting, seed=seed).path not in kept for seed in suite.seeds):
             _add_setting(suite, dataset, setting, left, timed, add)
 
 

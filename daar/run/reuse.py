@@ -18,7 +18,7 @@ from daar.storage.schemas import validate
 from daar.suite import paths, records
 from daar.suite.definition import Setting, Suite
 
-REFERENCE = Path(paths.RESULTS, "reference")
+REFERENCE = Path(paths.REFERENCE)
 _KEPT = ("suite.json", "results.csv", "report.html")
 _KEPT_FOLDERS = ("tables", "figures")
 _REMEDY = "Delete the file and run the suite again."

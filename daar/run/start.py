@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from daar.errors import InputError, unknown
+from daar.errors import unknown
+from daar.storage import documents
 from daar.storage.bundled import ROOT, SUITES
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -27,13 +28,12 @@ def find_suite(name: str) -> Path:
         InputError: there is neither; lists the suites that come with daar.
     """
     shipped = {path.stem: path for path in SUITES.glob("*.yaml")}
-    path = Path(name)
-    if path.is_file():
-        return path
-    if path.is_dir() and name not in shipped:
-        raise InputError(f"{name} should be a suite's file, but is a folder. Name a file in it.")
+    if os.path.isfile(name):  # noqa: PTH113  # Path.is_file() raises for a name that is too long
+        return Path(name)
     if name in shipped:
         return shipped[name]
+    if os.path.lexists(name):
+        return documents.require_file(Path(name), "a suite's file")
     hint = "Name one of them, or a file; `daar init DIR` writes one to start from."
     raise unknown("suite", name, list(shipped), hint)
 

@@ -10,7 +10,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 import yaml
 
@@ -24,6 +24,8 @@ LARGEST_BYTES = 64 << 20
 _DEEPEST = 64
 # of YAML, which people write
 _MOST_NODES = 50_000
+# Python's own limit for decimal integers; PyYAML takes quadratic time for 1:1:1:…, a number to the base of 60
+_LONGEST_NUMBER = 4300
 # libyaml where PyYAML was built with it: ten times as fast
 _Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _KINDS = {
@@ -110,24 +112,35 @@ def parse_json(text: str, where: str, remedy: str) -> Any:
         document = json.loads(text, object_pairs_hook=_mapping, parse_constant=_not_json)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is not JSON: {_reason(error)}. {remedy}") from error
-    return _checked(document, where, remedy)
+    return require_json(document, where, remedy)
 
 
-def read_yaml(path: Path, what: str) -> Any:
-    """Read a YAML file.
+def read_yaml(path: Path, what: str, remedy: str = "Correct it.") -> Any:
+    """Read a YAML file, or a JSON file as JSON: JSON's 1e-3 is a number, YAML's is text. Snakemake does the same.
 
     Args:
         path: the file.
         what: what the file should be, for the message ("a suite").
+        remedy: ends the message if it is no such document, a sentence.
 
     Raises:
         InputError: as `read_text` and `parse_yaml`.
     """
-    return parse_yaml(read_text(path, what, largest=4 << 20), f"{_shown(path)} should be {what}, but")
+    text = read_text(path, what, largest=4 << 20)
+    parse = parse_json if _is_json(text) else parse_yaml
+    return parse(text, f"{_shown(path)} should be {what}, but", remedy)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def parse_yaml(text: str, where: str, remedy: str = "Correct it.") -> Any:
-    """Parse YAML as Snakemake does, but dates are text, keys too, and none comes twice; limits as for JSON.
+    """Parse YAML as Snakemake does, but without dates; keys are text, and none comes twice; limits as for JSON.
 
     Args:
         text: the document.
@@ -142,17 +155,11 @@ def parse_yaml(text: str, where: str, remedy: str = "Correct it.") -> Any:
         document = yaml.load(text, Loader=_Loader)  # a SafeLoader
     except Exception as error:  # PyYAML's constructors let out whatever a wrong scalar causes, such as IndexError
         raise InputError(f"{where} is not YAML: {_reason(error)}. {remedy}") from error
-    return _checked(document, where, remedy)
+    return require_json(document, where, remedy)
 
 
 class _Loader(_Base):  # type: ignore[misc, valid-type]  # one of two classes
-    """PyYAML's, without dates and with errors for keys that come twice."""
-
-    # a date would be no text, and 2024-13-45 an exception
-    yaml_implicit_resolvers: ClassVar = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    """PyYAML's, with errors for dates, for keys that come twice or are no text, and for endless numbers."""
 
     def get_single_node(self) -> Any:
         """Compose the tree of nodes, and refuse it where written out it would fill the memory."""
@@ -161,14 +168,30 @@ class _Loader(_Base):  # type: ignore[misc, valid-type]  # one of two classes
         return root
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
-        """Construct a mapping whose keys are texts and all differ; those of `<<` may come again, as YAML has it."""
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := [key for key, count in Counter(keys).items() if count > 1]:
-            raise ValueError(f"the key {twice[0]!r} comes twice in the mapping that begins in {_line(node)}")
+        """Construct a mapping whose keys are texts."""
         mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         if others := [key for key in mapping if not isinstance(key, str)]:
             raise ValueError(f"a key in {_line(node)} is no text but {others[0]!r}; put it in quotes")
         return mapping
+
+    def construct_number(self, node: Any) -> Any:
+        """Construct an integer or a float."""
+        if len(node.value) > _LONGEST_NUMBER:
+            raise ValueError(f"{_line(node)} has a number of {len(node.value):,} characters")
+        kind = node.tag.rsplit(":", 1)[1]
+        return self.construct_yaml_int(node) if kind == "int" else self.construct_yaml_float(node)
+
+    def refuse_date(self, node: Any) -> NoReturn:
+        """Refuse what YAML takes for a date: it would be no text, and 2024-13-45 an exception."""
+        raise ValueError(f"{_line(node)} has a date, {node.value}; put it in quotes")
+
+
+for _tag, _constructor in (
+    ("int", _Loader.construct_number),
+    ("float", _Loader.construct_number),
+    ("timestamp", _Loader.refuse_date),
+):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _constructor)
 
 
 def _require_small(text: str) -> None:
@@ -193,19 +216,28 @@ def _written_out(node: Any, sizes: dict[int, int]) -> int:
         sizes: id of a node → its size, 0 while it is being counted; filled in.
 
     Raises:
-        ValueError: it contains itself, or there are too many.
+        ValueError: it contains itself, there are too many, or a key comes twice.
     """
     if id(node) in sizes:
         if not sizes[id(node)]:
             raise ValueError(f"the alias in {_line(node)} contains itself")
         return sizes[id(node)]
     sizes[id(node)], size = 0, 1
+    _require_distinct_keys(node)
     for child in _children(node):
         size += _written_out(child, sizes)
         if size > _MOST_NODES:
             raise ValueError(f"it has more than {_MOST_NODES:,} values, with its aliases written out")
     sizes[id(node)] = size
     return size
+
+
+def _require_distinct_keys(node: Any) -> None:
+    """Keys that `<<` merges into a mapping may come again, as YAML has it: they are no keys of this node yet."""
+    if isinstance(node, yaml.MappingNode):
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        if twice := [key for key, count in keys.items() if count > 1]:
+            raise ValueError(f"the key {twice[0]!r} comes twice in the mapping that begins in {_line(node)}")
 
 
 def _children(node: Any) -> list[Any]:
@@ -229,10 +261,19 @@ def _not_json(constant: str) -> NoReturn:
     raise ValueError(f"it has {constant}")
 
 
-def _checked(document: Any, where: str, remedy: str) -> Any:
-    """Return the document if its depth, numbers and texts are such that others can work with it."""
+def require_json(document: Any, where: str, remedy: str) -> Any:
+    """Return a document of what JSON has, if its depth, numbers, texts and keys are such that others can work with it.
+
+    Args:
+        document: of mappings, lists, texts, numbers, true, false and null.
+        where: begins the message.
+        remedy: ends it, a sentence.
+
+    Raises:
+        InputError: it has something else.
+    """
     for depth, value in _walk(document):
-        if depth > _DEEPEST:
+        if depth > _DEEPEST and isinstance(value, dict | list):
             raise InputError(f"{where} is nested more than {_DEEPEST} deep. {remedy}")
         if problem := _problem(value):
             raise InputError(f"{where} has {problem}. {remedy}")
@@ -240,8 +281,8 @@ def _checked(document: Any, where: str, remedy: str) -> Any:
 
 
 def _walk(document: Any) -> Iterator[tuple[int, Any]]:
-    """Every value and key, with its depth; without recursion."""
-    waiting = [(0, document)]
+    """Every value and key, with its depth, from 1; without recursion."""
+    waiting = [(1, document)]
     while waiting:
         depth, value = waiting.pop()
         yield depth, value
@@ -254,6 +295,8 @@ def _walk(document: Any) -> Iterator[tuple[int, Any]]:
 
 
 def _problem(value: Any) -> str | None:
+    if isinstance(value, dict) and (others := [key for key in value if not isinstance(key, str)]):
+        return f"a key that is no text but {others[0]!r}"
     if not isinstance(value, dict | list | str | int | float | None):
         return f"a {type(value).__name__}, which JSON does not have"
     if isinstance(value, int) and not -(2**63) <= value < 2**64:

@@ -1,6 +1,7 @@
 """Validate JSON and YAML documents by the schemas in workflow/schemas/."""
 
 import functools
+import itertools
 import json
 import math
 from collections import Counter
@@ -16,6 +17,9 @@ from daar.storage.bundled import SCHEMAS
 
 RESULT_NEUTRAL = "refuses documents, changes none"
 
+# of the errors of a document, those that the message is chosen from; a long list may have one for every entry
+_MOST_ERRORS = 100
+
 
 @functools.cache
 def schema(name: str) -> dict[str, Any]:
@@ -25,12 +29,14 @@ def schema(name: str) -> dict[str, Any]:
 
 
 @functools.cache
-def _validator(name: str) -> Any:
+def _validator(name: str, part: str | None) -> Any:
     """The validator of a schema; unlike plain JSON Schema it rejects NaN, infinities, and 1.0 as an integer."""
     base = jsonschema.Draft202012Validator
     kinds = base.TYPE_CHECKER.redefine_many({"number": _is_number, "integer": _is_integer})
     own = {"uniqueItems": _distinct}
-    return jsonschema.validators.extend(base, own, type_checker=kinds)(schema(name))  # type: ignore[no-untyped-call]  # its stubs do not type it
+    whole = schema(name)
+    content = whole if part is None else {"$ref": f"#/$defs/{part}", "$defs": whole["$defs"]}
+    return jsonschema.validators.extend(base, own, type_checker=kinds)(content)  # type: ignore[no-untyped-call]  # its stubs do not type it
 
 
 def _is_number(_: Any, value: Any) -> bool:
@@ -51,7 +57,7 @@ def _distinct(_: Any, wanted: bool, values: Any, __: Any) -> Iterator[jsonschema
         yield jsonschema.ValidationError(f"{twice[0]} comes twice")
 
 
-def validate(content: Any, name: str, where: str, remedy: str) -> None:
+def validate(content: Any, name: str, where: str, remedy: str, *, part: str | None = None) -> None:
     """Validate a document.
 
     Args:
@@ -59,17 +65,31 @@ def validate(content: Any, name: str, where: str, remedy: str) -> None:
         name: of the schema.
         where: of the document, for the message.
         remedy: what the user can do, a sentence.
+        part: a definition of the schema that the document is, such as `recipe`; None for the whole.
 
     Raises:
         InputError: it is not valid; names the key, the value and what is allowed.
     """
-    error = best_match(_validator(name).iter_errors(content))
+    error = best_match(itertools.islice(_validator(name, part).iter_errors(content), _MOST_ERRORS))
     if error is None:
         return
-    key = error.json_path.removeprefix("$").removeprefix(".") or f"the {name}"
-    message = " ".join(error.message.split())
-    message = message if len(message) <= 200 else f"{message[:100]} … {message[-100:]}"
-    raise InputError(f"{where}: {key}: {message.rstrip('.')}{_hint(error)}. {remedy}")
+    key = error.json_path.removeprefix("$").removeprefix(".") or f"the {part or name}"
+    message = f"{_worded(error).rstrip('.')}{_hint(error)}"
+    raise InputError(f"{where}: {_short(key)}: {message}. {remedy}")
+
+
+def _worded(error: jsonschema.ValidationError) -> str:
+    """The validator's message in one short line."""
+    counted = {"maxItems": "entries", "maxProperties": "entries", "maxLength": "characters"}
+    if error.validator in counted:
+        assert isinstance(error.instance, list | dict | str)
+        return f"it has {len(error.instance):,} {counted[error.validator]}, but {error.validator_value:,} at most"
+    return _short(error.message)
+
+
+def _short(text: str) -> str:
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
+    return text if len(text) <= 200 else f"{text[:100]} … {text[-100:]}"
 
 
 def _hint(error: jsonschema.ValidationError) -> str:

@@ -3,13 +3,22 @@
 Imported while the DAG is built: neither torch nor numpy.
 """
 
+import re
 from typing import Any
 
 from daar import models
 from daar.data import datasets
 from daar.errors import InputError, unknown
 from daar.pruning import policies
+from daar.suite import paths
 from daar.suite.definition import Suite
+
+# Snakemake builds the DAG of 10,000 settings, 40,000 jobs, within a minute of a core and 1.1 GB
+MOST_SETTINGS = 10_000
+# Snakemake refuses values of wildcards that end so, as signs of an endless recursion (its PeriodicityDetector)
+_REPEATED = re.compile(r"(.+)\1{19,}\Z")
+# in bytes: a path of macOS (Linux has 4,096), and a name in a folder of every common file system
+_LONGEST_PATH, _LONGEST_NAME = 1024, 255
 
 
 def require_consistent(suite: Suite, content: dict[str, Any], where: str) -> None:
@@ -23,11 +32,62 @@ def require_consistent(suite: Suite, content: dict[str, Any], where: str) -> Non
     Raises:
         InputError: says which key, and what would go.
     """
+    _check_size(suite, where)
+    _check_targets(suite, where)
     _check_scratch(suite, content, where)
     _check_processes(suite, where)
     _check_reuse(suite, where)
     _check_images(suite, where)
+    _check_base(suite, where)
     _check_names(suite, where)
+
+
+def require_possible_paths(content: dict[str, Any], where: str) -> None:
+    """Refuse paths that no file system has, before anything looks for them, and another folder's name for the suite.
+
+    Args:
+        content: of the suite, valid by its schema.
+        where: it comes from, for messages.
+
+    Raises:
+        InputError: says which key.
+    """
+    name = content["suite"]
+    if name in paths.RESERVED:
+        raise InputError(
+            f"{where}: suite is {name!r}, but {paths.RESULTS}/{name} is another folder, as are "
+            f"{', '.join(other for other in paths.RESERVED if other != name)}. Choose another name."
+        )
+    named = [(f"base.{network}.file", entry["file"]) for network, entry in content.get("base", {}).items()]
+    named += [("methods_dirs", folder) for folder in content.get("methods_dirs", ())]
+    named += [("data_root", content["data_root"])] if "data_root" in content else []
+    for key, path in named:
+        for kind, part, most in (("path", path, _LONGEST_PATH), *(("name", p, _LONGEST_NAME) for p in path.split("/"))):
+            if (length := len(part.encode())) > most:
+                raise InputError(
+                    f"{where}: {key} has a {kind} of {length:,} bytes, {part[:20]!r}…, but {most:,} are possible. "
+                    "Shorten it."
+                )
+
+
+def _check_size(suite: Suite, where: str) -> None:
+    """It has no more settings than can be run; counted before any is made."""
+    if suite.setting_count > MOST_SETTINGS:
+        raise InputError(
+            f"{where}: {suite.setting_count:,} settings (datasets × networks × macs_reductions × variants with their "
+            f"policies × seeds), but a suite has {MOST_SETTINGS:,} at most. Take out values, or make several suites."
+        )
+
+
+def _check_targets(suite: Suite, where: str) -> None:
+    """No two targets look alike in tables and figures, which print them with six digits."""
+    printed: dict[str, float] = {}
+    for target in suite.targets:
+        if target is not None and (other := printed.setdefault(f"{100 * target:g}%", target)) != target:
+            raise InputError(
+                f"{where}: macs_reductions has {other!r} and {target!r}, which tables print alike, as "
+                f"{100 * target:g}%. Take one of them out."
+            )
 
 
 def _check_scratch(suite: Suite, content: dict[str, Any], where: str) -> None:
@@ -83,11 +143,30 @@ def _check_images(suite: Suite, where: str) -> None:
             )
 
 
+def _check_base(suite: Suite, where: str) -> None:
+    """Published weights have a mean and a std for every channel of the images."""
+    for network, base in suite.base.items():
+        for name in suite.datasets:
+            channels = datasets.get(name).shape[0]
+            for key, values in (("mean", base.mean), ("std", base.std)):
+                if values is not None and len(values) != channels:
+                    raise InputError(
+                        f"{where}: base.{network}.{key} has {len(values)} values, but images of {name} have "
+                        f"{channels} channels. Give one for each."
+                    )
+
+
 def _check_names(suite: Suite, where: str) -> None:
     """Imported networks are the suite's, and policies are known and can plan every setting."""
     for network in suite.base:
         if network not in suite.networks:
             raise unknown(f"network in {where}: base", network, list(suite.networks))
+    for variant in suite.variants:
+        if _REPEATED.search(variant.name):
+            raise InputError(
+                f"{where}: the name {variant.name!r} ends in a part that comes 20 times, which Snakemake takes for an "
+                "endless recursion. Choose another name."
+            )
     known = list(policies.names(suite.methods_dirs))
     for setting in suite.settings:
         if setting.policy not in known:

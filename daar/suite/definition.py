@@ -174,6 +174,12 @@ class Suite:
         ]
 
     @property
+    def setting_count(self) -> int:
+        """How many settings it has, without making them."""
+        planned = sum(len(self._policies(self.origin(variant))) for variant in self.variants)
+        return len(self.datasets) * len(self.networks) * len(self.targets) * planned * len(self.seeds)
+
+    @property
     def dense_count(self) -> int:
         """How many dense networks it trains or imports."""
         own = sum(1 if network in self.base else len(self.seeds) for network in self.networks)

@@ -8,6 +8,9 @@ PACKS = f"{RESULTS}/data"
 DENSE = f"{RESULTS}/dense"
 # Snakemake's metadata of every result, and what packs hold: goes with a copy of the results
 PROVENANCE = f"{RESULTS}/provenance"
+REFERENCE = f"{RESULTS}/reference"
+# names in RESULTS that no suite may have; the last is of the benchmarks (benchmarks/__main__.py)
+RESERVED = ("data", "dense", "reference", "provenance", "bench")
 
 # below DENSE
 DENSE_NETWORK = "{dataset}/{network}/{recipe}/seed{seed}"
@@ -25,8 +28,8 @@ _OWN_RATE = "own"
 
 
 def target_to_text(target: float | None) -> str:
-    """A target as paths have it; None is the policy's own rate."""
-    return _OWN_RATE if target is None else format(target, "g")
+    """A target as paths have it, with all its digits, so that no two share a path; None is the policy's own rate."""
+    return _OWN_RATE if target is None else repr(float(target))
 
 
 def target_from_text(text: str) -> float | None:

@@ -3,15 +3,15 @@
 Imported while the DAG is built: neither torch nor numpy.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from daar.errors import InputError, unknown
 from daar.methods import discovery
+from daar.storage import documents
 from daar.storage.schemas import schema, validate
 from daar.suite import checks
 from daar.suite.definition import CONTROLS, Base, Suite, Variant
@@ -30,13 +30,7 @@ def load(path: Path) -> Suite:
     Raises:
         InputError: no such file, not YAML, or not a suite.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"suite {path} cannot be read: {error.strerror}. Check the path.") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"suite {path} is not YAML: {' '.join(str(error).split())}") from error
-    return from_config(content, str(path))
+    return from_config(documents.read_yaml(path, "a suite"), str(path))
 
 
 def from_config(content: Any, where: str) -> Suite:
@@ -49,8 +43,9 @@ def from_config(content: Any, where: str) -> Suite:
     Raises:
         InputError: a key, a name or a value is wrong; says which and what is allowed.
     """
-    content = normal_form(content)
+    content = normal_form(documents.require_json(content, f"{where}: it", "Correct it."))
     validate(content, "suite", where, "See workflow/schemas/suite.schema.yaml.")
+    checks.require_possible_paths(content, where)
     extra = tuple(Path(folder) for folder in content.get("methods_dirs", ()))
     suite = Suite(
         name=content["suite"],
@@ -106,15 +101,15 @@ def _typed(value: Any, part: Any, definitions: dict[str, Any]) -> Any:
 
 def _from_text(text: str) -> Any:
     try:
-        value = yaml.safe_load(text)
+        value = documents.parse_yaml(text, "text")
         return float(value) if isinstance(value, str) else value  # YAML 1.1 takes 1e-3 for text
-    except (yaml.YAMLError, ValueError):
+    except (InputError, ValueError):
         return text
 
 
 def _distinct(values: Iterable[Any], where: str) -> tuple[Any, ...]:
     values = tuple(values)
-    if twice := [value for index, value in enumerate(values) if value in values[:index]]:
+    if twice := [value for value, count in Counter(values).items() if count > 1]:
         raise InputError(f"{where} names {twice[0]!r} twice. Name it once.")
     return values
 

@@ -68,8 +68,7 @@ def load(file: Path) -> PublishedRecipe:
         InputError: it cannot be read, is no YAML, breaks its schema, or its settings are no recipe.
     """
     remedy = "Restore it from git."
-    text = documents.read_text(file, "a published recipe")
-    content = documents.parse_yaml(text, f"{file} should be a published recipe, but", remedy)
+    content = documents.read_yaml(file, "a published recipe", remedy)
     validate(content, "recipe", str(file), remedy)
     recipe = from_json(content["settings"], f"{file}: settings")
     if content["for"] == "train":

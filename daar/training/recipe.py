@@ -6,6 +6,7 @@ from typing import Any
 
 from daar.errors import InputError
 from daar.storage.files import digest
+from daar.storage.schemas import validate
 
 SCHEDULES = ("constant", "step", "cosine")
 PRECISIONS = ("auto", "bf16", "float32")
@@ -111,10 +112,12 @@ def from_json(content: dict[str, Any], where: str) -> Recipe:
         if key not in known:
             raise InputError(f"{where}: unknown key {key!r}; a recipe has: {', '.join(known)}.")
     try:
-        return Recipe(**content)
+        recipe = Recipe(**content)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     except TypeError as error:
         raise InputError(
             f"{where}: a value has the wrong type: {error}. See Recipe in daar/training/recipe.py."
         ) from error
+    validate(content, "suite", where, "See Recipe in daar/training/recipe.py.", part="recipe")
+    return recipe

@@ -123,6 +123,16 @@ def test_scores_are_deterministic_whatever_was_drawn_before(method: Method) -> N
 
 
 @each_scorer
+def test_scores_do_not_depend_on_the_callers_mode_of_gradients(method: Method) -> None:
+    one = score(method)
+    assert not any(scores.requires_grad for scores in one.values())
+    model, data = network(), batch()
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert same(score(method, model, data), one)
+
+
+@each_scorer
 @pytest.mark.parametrize("training", [False, True])
 def test_model_batch_and_surroundings_are_left_as_found(method: Method, training: bool) -> None:
     model, data, module = network(), batch(), discovery.load(method)
@@ -240,6 +250,8 @@ def test_a_policy_of_its_own_is_as_the_contract_says(method: Method, reduction: 
     if budget is not None:
         assert macs(counts) <= budget
     assert plan() == counts
+    with torch.no_grad():
+        assert plan() == counts
 
 
 # metadata and files

@@ -1,6 +1,7 @@
 """Methods are found by their files, and a folder that is none says why."""
 
 import ast
+import os
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def folder(root: Path, code: str | None = GOOD, name: str = "mine") -> Path:
     (root / name).mkdir(parents=True)
     (root / name / "rule.smk").write_text("use rule score as score_mine\n")
     if code is not None:
-        (root / name / "method.py").write_text(code)
+        (root / name / "method.py").write_text(code, encoding="utf-8", errors="surrogateescape")
     return root
 
 
@@ -84,8 +85,12 @@ def test_listing_imports_nothing(tmp_path: Path) -> None:
 
 
 BROKEN: dict[str, tuple[str | None, str]] = {
-    "no file": (None, r"method 'mine': .*method\.py cannot be read"),
+    "no file": (None, r"method\.py should be the module of method 'mine', but there is no such file"),
     "syntax": ("def score(:\n", r"method 'mine': .*method\.py cannot be read: .*It must define INFO and score\(\)"),
+    "NUL": ("INFO = 0\0", r"method 'mine': .*method\.py cannot be read: .*null bytes"),
+    "nested": ("x = " + "(" * 5000, r"method 'mine': .*method\.py cannot be read"),
+    "not UTF-8": ("\udcff", r"in UTF-8, but byte 0 \(0xff\) is not"),
+    "INFO with a list in a set": (GOOD.replace('("weights",)', "{[]}"), "must be written in literals"),
     "no INFO": ("def score(): pass\n", r"method\.py defines no INFO = MethodInfo"),
     "INFO of names": (GOOD.replace('"Mine"', "TITLE"), r"INFO in .*method\.py must be written in literals"),
     "INFO of calls": (GOOD.replace('("weights",)', "frozenset()"), "must be written in literals"),
@@ -95,6 +100,36 @@ BROKEN: dict[str, tuple[str | None, str]] = {
     ),
     "no name": (GOOD.replace('name="mine", ', ""), r"INFO\.name in .* is None; it must be the folder's name"),
 }
+
+
+@pytest.mark.parametrize("name", ["a b", "o'brien", "$(ls)", "a;b", "é", "-n", ".m", "a\nb", "a" * 101, "x|y"])
+def test_a_folder_whose_name_is_no_name_of_a_method_is_refused(tmp_path: Path, name: str) -> None:
+    folder(tmp_path, GOOD)
+    (tmp_path / "mine").rename(tmp_path / name)
+    with pytest.raises(InputError, match="the folder of a method should have a name of letters, digits"):
+        discovery.find([tmp_path])
+
+
+@pytest.mark.parametrize("root", ["no\0where", "x" * 5000, "none"])
+def test_a_folder_of_methods_that_cannot_be_is_named(tmp_path: Path, root: str) -> None:
+    with pytest.raises(InputError, match=r"methods folder .* (cannot be read|does not exist)"):
+        discovery.find([tmp_path / root])
+
+
+def test_a_pipe_in_place_of_a_method_does_not_hang(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "rule.smk").touch()
+    os.mkfifo(tmp_path / "mine" / "method.py")
+    with pytest.raises(InputError, match="is a pipe"):
+        discovery.find([tmp_path])
+
+
+def test_an_interpreter_or_checkout_that_path_cannot_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "PACKAGE", tmp_path / "a:b" / "daar")
+    with pytest.raises(InputError, match="has a ':' in its path, which PYTHONPATH cannot have"):
+        discovery.export_interpreter()
 
 
 @pytest.mark.parametrize(("code", "message"), BROKEN.values(), ids=BROKEN)

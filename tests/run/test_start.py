@@ -81,6 +81,22 @@ def test_a_suite_that_is_not_there_lists_those_that_are(
         start.find_suite(name)
 
 
+def test_what_is_no_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    Path("folder").mkdir()
+    Path("dangling").symlink_to("nowhere")
+    Path("loop").symlink_to("loop")
+    named = {"pipe": "is a pipe", "folder": "is a folder", "dangling": "no such file", "loop": "symbolic links"}
+    for name, said in {**named, "/dev/zero": "is a device"}.items():
+        with pytest.raises(InputError, match=f"{name} should be a suite's file, but .*{said}"):
+            start.find_suite(name)
+    for name in ("x" * 300, "x" * 5000, "a\0b", "x/" * 3000, ""):
+        with pytest.raises(InputError, match="unknown suite") as error:
+            start.find_suite(name)
+        assert len(str(error.value)) < 1000
+
+
 @pytest.mark.parametrize(
     ("options", "cores"),
     [

@@ -3,6 +3,8 @@
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from daar.run.dag import Dag
 from daar.suite import paths
@@ -29,6 +31,13 @@ def test_a_target_is_read_back_from_its_path(target: float | None, text: str) ->
     assert setting_path("digits", "resnet20", 3, "l1", "uniform", "all", target) == (
         f"digits/resnet20/seed3/l1/uniform-all-{text}"
     )
+    assert re.fullmatch(paths.TARGET, text)
+    assert paths.target_from_text(text) == target
+
+
+@given(st.floats(0, 1, exclude_min=True, exclude_max=True))
+def test_every_target_is_read_back_from_its_path_to_the_last_digit(target: float) -> None:
+    text = paths.target_to_text(target)
     assert re.fullmatch(paths.TARGET, text)
     assert paths.target_from_text(text) == target
 

@@ -8,7 +8,7 @@ from daar.errors import InputError
 from daar.run import handlers
 from daar.run.dag import Dag
 from daar.run.jobs import Jobs, Where, export_environment, gpu_limit
-from daar.storage import files
+from daar.storage import documents, files
 from daar.suite import figures, paths, reading
 from daar.suite.definition import CONTROLS
 
@@ -31,6 +31,9 @@ WHERE = Where(
 )
 
 try:
+    # Snakemake has read these files, but takes the last of two equal keys, and some texts for dates
+    for file in workflow.configfiles:
+        documents.read_yaml(file, "a suite")
     SUITE = reading.from_config(config, "suite")
     dag = Dag(SUITE, in_job=workflow.remote_exec)
     SLOTS_PER_GPU = export_environment(SUITE, WHERE)
@@ -55,8 +58,8 @@ GPUS = workflow.global_resources["gpu"].value > 0
 PARTITION = (workflow.resource_settings.default_resources or {}).get("slurm_partition")
 jobs = Jobs(SUITE, WHERE, gpus=GPUS, partition=PARTITION and PARTITION.raw)
 
-# absolute, since rules inherit it into other folders
-ENV = f"{workflow.basedir}/environment.yml"
+# absolute, since rules inherit it into other folders; Snakemake formats it with a job's wildcards
+ENV = f"{workflow.basedir}/environment.yml".replace("{", "{{").replace("}", "}}")
 # rules of methods outside this repository use these as well
 RESULTS, DENSE, VARIANT = dag.results, dag.dense_network, dag.variant
 SETTING, dense_files, variants_of = dag.setting, dag.dense_files, dag.variants_of
