@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from daar.device.precision import evaluating
 from daar.errors import InputError
+from daar.measure.finite import require_finite
 from daar.methods import discovery
+from daar.models.weights import require_sound_module
 from daar.pruning.calibration_loss import CalibrationLoss
 from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.plan import SCOPES, Plan
@@ -80,11 +82,13 @@ def prune(
         methods_dirs: further folders of methods.
 
     Raises:
-        InputError: the model cannot be traced or run on the images, an argument is wrong, or the target cannot be met.
+        InputError: the model cannot be traced or run on the images, its weights or its output are not finite, an
+            argument is wrong, or the target cannot be met.
     """
     folders, chosen = tuple(map(Path, methods_dirs)), dict(options or {})
     scorer = discovery.get(method, folders)
     _check(model, images, labels, scope)
+    require_sound_module(model)
     dense = _prepared(model, opaque)
     batch = _batch(dense, images, labels)
     graph = channel_graph(dense, batch.images[:1], exclude)
@@ -166,11 +170,16 @@ def _batch(dense: nn.Module, images: Tensor, labels: Tensor | None) -> Batch:
     images = images.to(weight.device, weight.dtype)
     try:
         with evaluating(dense):
-            output = torch.cat([_first(dense(part)) for part in torch.split(images, 64)])
+            output = torch.cat([_first(_finite(dense(part))) for part in torch.split(images, 64)])
     except (RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the model fails on images of shape {tuple(images.shape[1:])}: {reason}") from error
     return Batch(images, output.flatten(1).argmax(1) if labels is None else labels.to(weight.device, torch.int64))
+
+
+def _finite(output: Any) -> Any:
+    require_finite(output)
+    return output
 
 
 def _first(output: Any) -> Tensor:
