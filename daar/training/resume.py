@@ -18,8 +18,7 @@ from torch import nn
 
 from daar.device import distributed
 from daar.errors import InputError
-from daar.models import weights
-from daar.storage import documents, files
+from daar.storage import files
 from daar.training.progress import Epoch, Partial, Progress
 
 RESULT_NEUTRAL = "stores and restores the state of a training"
@@ -66,14 +65,13 @@ class Run:
         """Restore model and optimizer from the resume file; without one they stay as they are.
 
         Raises:
-            InputError: the file is damaged or another run's, or its weights are not sound.
+            InputError: the file is damaged or another run's.
         """
         if self.path is None or not self.path.exists():
             return Progress()
         about, tensors = self._read(self.path)
         self._require_same(about["identity"])
         parts = {kind: _part(tensors, kind) for kind in ("model", "best", "momentum")}
-        self._require_fit(model, parts)
         model.load_state_dict(parts["model"])
         for name, parameter in model.named_parameters():
             if name in parts["momentum"]:
@@ -90,19 +88,10 @@ class Run:
             )
         return Progress(curve, partial, parts["best"], about["best_epoch"])
 
-    def _require_fit(self, model: nn.Module, parts: dict[str, dict[str, torch.Tensor]]) -> None:
-        own, parameters = model.state_dict(), dict(model.named_parameters())
-        whole = {"model": own, "best": own if parts["best"] else {}}
-        whole["momentum"] = {name: value for name, value in parameters.items() if name in parts["momentum"]}
-        for kind, expected in whole.items():
-            if wrong := weights.differences(expected, parts[kind]):
-                raise InputError(f"resume file {self.path}, {kind}: {wrong}. Delete it to start again.")
-            weights.require_sound(parts[kind], weights.types_of(expected), f"resume file {self.path}, {kind}")
-
     @staticmethod
     def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         try:
-            with safetensors.safe_open(documents.require_file(path, "a resume file"), framework="pt") as file:
+            with safetensors.safe_open(path, framework="pt") as file:
                 about = json.loads(file.metadata()["run"])
                 return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
         except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:

@@ -13,11 +13,23 @@ import safetensors.torch
 import torch
 
 from daar.checkpoint import checkpoint
+from daar.checkpoint.checkpoint import Description
 from daar.cli.main import main
 from tests.cli.test_main import one_line, run
 
 State = dict[str, torch.Tensor]
 NAME = "layer1.0.conv1.weight"
+TARGET = ["--macs-reduction", "0.3"]
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained network."""
+    third = (0.3, 0.3, 0.3)
+    about = Description("resnet20", "digits", 10, (3, 32, 32), third, third, ("train",), None, {"seed": 0})
+    torch.manual_seed(0)
+    checkpoint.save(folder := tmp_path_factory.mktemp("dense"), checkpoint.build_dense(about), about)
+    return folder
 
 
 def damaged(base: Path, out: Path, damage: Callable[[State], Any], **changes: Any) -> Path:
@@ -55,7 +67,8 @@ def overflow(state: State) -> None:
 
 @pytest.fixture
 def plan(dense: Path, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    run(capsys, "prune", dense, "--method", "l1", *data(digits), "--images", 64, "--out", tmp_path / "plan")
+    arguments = ["--method", "l1", *TARGET, *data(digits), "--images", 64, "--out", tmp_path / "plan"]
+    run(capsys, "prune", dense, *arguments)
     return tmp_path / "plan" / "plan.json"
 
 
@@ -70,8 +83,8 @@ def commands(bad: Path, digits: Path, plan: Path, out: Path) -> dict[str, list[A
     return {
         "measure": [bad, *data(digits), "--out", out],
         "score": [bad, *method, *data(digits), *few, "--out", out],
-        "plan": [bad, *method, "--importance", scored, *data(digits), *few, "--out", out],
-        "prune": [bad, *method, *data(digits), *few, "--out", out],
+        "plan": [bad, *method, *TARGET, "--importance", scored, *data(digits), *few, "--out", out],
+        "prune": [bad, *method, *TARGET, *data(digits), *few, "--out", out],
         "random-at": [bad, "--plan", plan, "--out", out],
         "finetune": [bad, "--plan", plan, "--epochs", 1, *data(digits), *few, "--out", out],
         "scratch": [bad, "--plan", plan, "--tuning-epochs", 1, "--epochs", 1, *data(digits), *few, "--out", out],
@@ -164,5 +177,5 @@ def test_a_prune_that_is_refused_leaves_what_was_there(
     assert sorted(before) == ["importance.safetensors", "model.json", "model.safetensors", "plan.json"]
     bad = damaged(dense, tmp_path / "bad", overflow)
     with pytest.raises(SystemExit):
-        main(["prune", str(bad), "--method", "random", *map(str, data(digits)), "--out", str(plan.parent)])
+        main(["prune", str(bad), "--method", "random", *TARGET, *map(str, data(digits)), "--out", str(plan.parent)])
     assert {path.name: path.read_bytes() for path in plan.parent.iterdir()} == before
