@@ -25,8 +25,11 @@ def unknown(kind: str, name: str, known: list[str], hint: str = "") -> InputErro
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an exception of Python's or of torch's means that memory, the machine's or a GPU's, is used up."""
-    signs = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "bad_alloc")
+    """Whether an exception of Python's, torch's or oneDNN's means that memory, the machine's or a GPU's, is used up."""
+    signs = (
+        "out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "bad_alloc",
+        "could not create a primitive", "could not create a memory", "Cannot allocate memory",
+    )  # fmt: skip
     return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
 
 

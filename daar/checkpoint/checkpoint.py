@@ -86,18 +86,18 @@ def describe(folder: Path) -> Description:
 
 def _read_description(path: Path) -> tuple[Description, str | None]:
     """model.json, and the hash of the weights, which format 1 did not have."""
-    content = files.read_json(path, "the description of a checkpoint")
+    content = documents.read_json(path, "the description of a checkpoint")
     if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] > FORMAT:
         raise InputError(f"{path} has format {content['format']}; this version reads up to {FORMAT}. Update daar.")
     validate(content, "model", str(path), "Make the checkpoint again.")
+    if (takes := list(models.get(content["network"]).input_shape)) != content["input_shape"]:
+        raise InputError(
+            f"{path}: input_shape should be {takes}, as {content['network']} takes images, but is "
+            f"{content['input_shape']}. Make the checkpoint again."
+        )
     plan = content["plan"] and plans.from_json(content["plan"], f"{path}: plan")
     lists: dict[str, Any] = {key: tuple(content[key]) for key in ("input_shape", "mean", "std", "trained_on")}
-    if lists["input_shape"] != (shape := models.get(content["network"]).input_shape):
-        raise InputError(
-            f"{path}: input_shape is {list(lists['input_shape'])}, {content['network']} takes {list(shape)}. "
-            "Make the checkpoint again."
-        )
-    normalisation.require(lists["mean"], lists["std"], shape[0], str(path))
+    normalisation.require(lists["mean"], lists["std"], takes[0], str(path))
     plain = {key: content[key] for key in ("network", "dataset", "num_classes", "provenance")}
     return Description(**plain, **lists, plan=plan), content.get("weights_sha256")
 

@@ -94,10 +94,11 @@ def _reason(error: Exception) -> str:
     if (match := re.search(r"GLOBAL (\S+)", str(error))) is not None:
         return f"it holds more than tensors ({match[1]})"
     if "TorchScript" in str(error):
-        return "it is a TorchScript program"
-    match = re.search(r"WeightsUnpickler error: (.*)", str(error))
+        return "it is a TorchScript archive, which holds code"
+    match = re.search(r"WeightsUnpickler error:\s*(.*)", str(error))
     lines = str(match[1] if match else error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).rstrip(". ")
+    said = lines[0].partition(" In PyTorch 2.6")[0] if lines else ""
+    return (type(error).__name__ if "weights_only" in said else said or type(error).__name__).rstrip(". ")
 
 
 def _unwrapped(content: Any, where: str) -> dict[str, Tensor]:

@@ -1,7 +1,6 @@
 """Turn arguments that several commands share into values. Heavy modules are imported where they are needed."""
 
 import functools
-import json
 import os
 import sys
 from argparse import Namespace
@@ -10,11 +9,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-import yaml
-
 from daar.data import datasets, pack_files
 from daar.device import distributed
 from daar.errors import InputError
+from daar.storage import documents
 from daar.training import published_recipes
 from daar.training.recipe import Recipe
 
@@ -112,17 +110,12 @@ def _said(text: str) -> dict[str, Any]:
 
 def from_text(text: str, what: str) -> Any:
     """Parse JSON text; the message of InputError names `what` it should be."""
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{what} is not JSON: {error}. Got {text!r}.") from error
+    shown = text if len(text) <= 200 else f"{text[:200]} …"
+    return documents.parse_json(text, what, f"Got {shown!r}.")
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"--recipe is neither JSON nor a readable YAML file: {error}") from error
+    content = documents.read_yaml(path, "a recipe (--recipe), in JSON or YAML")
     if not isinstance(content, dict):
         raise InputError(f"recipe {path} must be a mapping of settings, got {type(content).__name__}.")
     return content

@@ -11,7 +11,6 @@ from typing import Any
 
 from daar.cli import options
 from daar.data import datasets, pack_files
-from daar.storage import files
 from daar.suite import paths
 
 
@@ -44,7 +43,7 @@ def prepare_data(a: Namespace) -> None:
         dataset, out, data_root=a.data_root, source=a.source, download=a.download, verify=a.verify,
         skip_corrupt=a.skip_corrupt,
     )  # fmt: skip
-    source = files.read_json(out / pack_files.SOURCE, "the source of a packed dataset")
+    source = pack_files.read_source(out)
     how = f"index of the {source['kind']}" if dataset.stays_in_folder else f"packed from {source['kind']}"
     print(f"{dataset.title}: {how} at {source['where']} into {out}; {source['note']}")
 

@@ -48,6 +48,9 @@ def execute(parsed: argparse.Namespace) -> None:
         sys.exit(130)
     except BrokenPipeError:  # the reader has closed our output, as in `daar list methods | head -1`
         silence(sys.stdout)
+    except OSError as error:  # a folder that may not be read, a name that is too long
+        where = "" if error.filename is None else f"{error.filename}: "
+        sys.exit(_complain(f"{where}{error.strerror or error}. Choose another path, or change its permissions."))
     except (MemoryError, RuntimeError) as error:
         if str(error).startswith("DataLoader worker"):
             from daar.data import decoding
@@ -65,7 +68,10 @@ def _require_alone(parsed: argparse.Namespace) -> None:
 
 
 def _complain(message: str) -> int:
-    _tell(f"daar: error: {' '.join(message.split())}")
+    line = " ".join(message.split())
+    # a path or a value of a file may hold what a terminal obeys
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    _tell(f"daar: error: {line}")
     return 2
 
 

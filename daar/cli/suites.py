@@ -16,7 +16,7 @@ from daar.device import gpu
 from daar.errors import InputError
 from daar.run import preflight, reuse, start
 from daar.run import reproduce as reproduction
-from daar.storage import files, provenance
+from daar.storage import documents, files, provenance
 from daar.suite import reading
 from daar.suite.definition import Suite
 
@@ -176,7 +176,7 @@ def reproduce(a: Namespace) -> None:
         raise InputError(f"--cores should be 1 or more, got {cores}.")
     out = Path(tempfile.mkdtemp(prefix="daar-reproduce-")) if a.out is None else a.out
     compared = reproduction.reproduce(a.record, out, keep_base=a.keep_base, cores=cores)
-    for line in reproduction.around(files.read_json(a.record, "a record of one setting"), provenance.environment()):
+    for line in reproduction.around(documents.read_json(a.record, "a record of one setting"), provenance.environment()):
         print(f"around   {line}")
     for number in compared:
         print(number)

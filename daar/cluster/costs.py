@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from daar.errors import InputError
-from daar.storage import files
+from daar.storage import documents, files
+from daar.storage.schemas import validate
 from daar.suite.definition import Suite
 
 FORMAT = 1
@@ -85,12 +85,7 @@ def read(path: Path) -> Measured:
     Raises:
         InputError: it is none, or of another format.
     """
-    content = files.read_json(path, "the costs of a suite's jobs")
-    try:
-        if content.pop("format") != FORMAT:
-            raise ValueError("of another format")
-        return Measured(**{**content, "costs": tuple(Cost(**cost) for cost in content["costs"])})
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} should hold the costs of a suite's jobs, got {error}. Make it again: daar suite check --cluster."
-        ) from error
+    content = documents.read_json(path, "the costs of a suite's jobs")
+    validate(content, "costs", str(path), "Make it again: daar suite check --cluster")
+    del content["format"]
+    return Measured(**{**content, "costs": tuple(Cost(**cost) for cost in content["costs"])})

@@ -15,9 +15,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from daar.errors import InputError
+from daar.storage import documents
 from daar.storage.bundled import ROOT
 
 PROFILE = "workflow/profiles/slurm/config.yaml"
@@ -35,9 +34,9 @@ def components() -> dict[str, int]:
     """How many chains of jobs share a queue entry, as the profile says; a group that it does not name has 1."""
     path = ROOT / PROFILE
     try:
-        listed = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("group-components", [])
+        listed = (documents.read_yaml(path, "a profile") or {}).get("group-components", [])
         return {name: int(count) for name, _, count in (entry.partition("=") for entry in listed)}
-    except (OSError, yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise InputError(f"{path} should be a profile with group-components as GROUP=N, got {error}.") from error
 
 

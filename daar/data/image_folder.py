@@ -10,6 +10,7 @@ places of the classes' names in alphabetical order, as in published ImageNet wei
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,15 +25,19 @@ from torch import Tensor
 
 from daar.data.datasets import Dataset
 from daar.data.decoding import Decoder, Work, open_image, workers
-from daar.data.pack_files import SOURCE, split_file
+from daar.data.pack_files import SOURCE, read_source, require_header, require_labels, split_file
 from daar.errors import InputError
-from daar.storage.files import atomic, read_json, write_json
+from daar.storage import tensors
+from daar.storage.documents import require_file
+from daar.storage.files import atomic, write_json
 
 FORMAT_VERSION = 1
 HEADER = "daar_image_folder"
 VAL_PER_CLASS = 50
 # what published ImageNet weights normalise by
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# no part of it leads out of the folder
+_PLAIN = re.compile(r"(train|val)/(?!\.{1,2}/)[^/\0]+/(?!\.{1,2}\Z)[^/\0]+")
 _ENDINGS = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
 _PARTS = ("train", "val")
 _AGAIN = "Make it again with `daar data prepare`."
@@ -139,9 +144,8 @@ def load(path: Path) -> ImageFolder:
             the folder of the images is gone.
     """
     about, paths, labels, _ = _read(path)
-    # not by SOURCE: the code hash of every kept record has this expression
-    source = read_json(path.parent / "source.json", "the note on where a data set's images are")
-    if source.get("checksums", {}).get(about["split"]) != about["checksum"]:
+    source = read_source(path.parent)
+    if source["checksums"][about["split"]] != about["checksum"]:
         raise InputError(f"{path} and {path.parent / SOURCE} are not of one data set. {_AGAIN}")
     root = Path(source["where"])
     if not root.is_dir():
@@ -164,9 +168,9 @@ def load(path: Path) -> ImageFolder:
 def is_index(path: Path) -> bool:
     """Whether a file is an index of images."""
     try:
-        with safetensors.safe_open(path, framework="np") as file:
+        with safetensors.safe_open(require_file(path, "a split of a dataset"), framework="np") as file:
             return HEADER in (file.metadata() or {})
-    except (OSError, safetensors.SafetensorError):
+    except (InputError, OSError, safetensors.SafetensorError):
         return False
 
 
@@ -299,17 +303,29 @@ def _checksum(about: dict[str, Any], arrays: dict[str, Any]) -> str:
 
 def _read(path: Path) -> tuple[dict[str, Any], tuple[str, ...], Any, Any]:
     """Read and verify an index: description with checksum, paths, labels, sizes in bytes."""
-    try:
-        with safetensors.safe_open(path, framework="np") as file:
-            header = json.loads(file.metadata()[HEADER])
-            arrays = {name: file.get_tensor(name) for name in ("labels", "bytes", "paths")}
-        version, checksum = header.pop("version"), header.pop("checksum")
-        whole = version > FORMAT_VERSION or _checksum(header, arrays) == checksum
-    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged or no index of ours ({error}). {_AGAIN}") from error
-    if version > FORMAT_VERSION:
-        raise InputError(f"{path} is in format {version}; this version reads up to {FORMAT_VERSION}. Update daar.")
-    if not whole:
+    arrays, header = tensors.read(path, "an index of images", _AGAIN, framework="np", header=HEADER)
+    require_header(header, path, FORMAT_VERSION)
+    kinds = {"labels": ("int64", (None,)), "bytes": ("int64", (None,)), "paths": ("uint8", (None,))}
+    tensors.require(arrays, kinds, path, _AGAIN)
+    checksum = header.pop("checksum")
+    del header["version"]
+    if _checksum(header, arrays) != checksum:
         raise InputError(f"{path} is damaged: its checksum does not fit its content. {_AGAIN}")
-    paths = tuple(arrays["paths"].tobytes().decode().split("\n"))
-    return {**header, "checksum": checksum}, paths, arrays["labels"], arrays["bytes"]
+    paths = _plain_paths(arrays["paths"].tobytes(), path)
+    labels, sizes = arrays["labels"], arrays["bytes"]
+    if not len(paths) == len(labels) == len(sizes) or "size" not in header:
+        raise InputError(f"{path} should have a path, a label and a size for each image, but has not. {_AGAIN}")
+    require_labels(int(labels.min()), int(labels.max()), len(header["classes"]), path)
+    return {**header, "checksum": checksum}, paths, labels, sizes
+
+
+def _plain_paths(joined: bytes, index: Path) -> tuple[str, ...]:
+    """The paths of an index; InputError where one would leave the folder of the images."""
+    try:
+        text = joined.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{index} should name its images in UTF-8, but does not: {error}. {_AGAIN}") from error
+    paths = tuple(text.split("\n"))
+    if odd := [path for path in paths if not _PLAIN.fullmatch(path)]:
+        raise InputError(f"{index} should name images as PART/CLASS/NAME, but names {odd[0]!r}. {_AGAIN}")
+    return paths

@@ -7,10 +7,9 @@ import torch
 from daar.data import image_folder, packed, sources
 from daar.data.datasets import Dataset
 from daar.data.image_folder import ImageFolder
-from daar.data.pack_files import SOURCE, SPLITS, split_file
+from daar.data.pack_files import SPLITS, read_source, split_file
 from daar.data.packed import DatasetReport, Pack
 from daar.errors import InputError
-from daar.storage.files import read_json
 
 Split = Pack | ImageFolder
 
@@ -68,7 +67,7 @@ def check(folder: Path) -> DatasetReport:
             f"{image_folder.listed(changed)}. Restore them, or make it again with `daar data prepare`."
         )
     train = splits["train"]
-    source = read_json(folder / SOURCE, "the note on where a data set's images are")
+    source = read_source(folder)
     counts = {name: torch.bincount(part.labels, minlength=len(part.classes)).tolist() for name, part in splits.items()}
     return DatasetReport(
         dataset=train.dataset,

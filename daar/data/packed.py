@@ -13,20 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from daar.data import readers, sources
+from daar.data import pack_files, readers, sources
 from daar.data.datasets import Dataset, get
 from daar.data.fingerprints import compare
-from daar.data.pack_files import SOURCE, SPLITS, split_file
+from daar.data.pack_files import SOURCE, SPLITS, read_source, split_file
 from daar.data.readers import Part
 from daar.data.splits import Images, packed_order, split
 from daar.errors import InputError
-from daar.storage.files import atomic, read_json, write_json
+from daar.storage import tensors
+from daar.storage.files import atomic, write_json
 
 RESULT_NEUTRAL = "a pack carries its checksum, which results name"
 FORMAT_VERSION = 1
@@ -145,7 +144,7 @@ def load(path: Path) -> Pack:
     """
     path = Path(path)
     about, checksum, images, labels = _read(path)
-    source = _read_source(path.parent)
+    source = read_source(path.parent)
     if source["checksums"].get(about["split"]) != checksum:
         raise InputError(f"{path} and {path.parent / SOURCE} are not of one data set. {_AGAIN}")
     return Pack(
@@ -185,7 +184,7 @@ def check(folder: Path) -> DatasetReport:
     counts = {
         name: torch.bincount(pack.labels, minlength=len(dataset.classes)).tolist() for name, pack in packs.items()
     }
-    source = _read_source(Path(folder))
+    source = read_source(Path(folder))
     return DatasetReport(
         dataset=dataset.name,
         source={key: source[key] for key in ("kind", "where", "note")},
@@ -269,30 +268,26 @@ def _checksum(about: dict[str, Any], part: Part) -> str:
 
 def _read(path: Path) -> tuple[dict[str, Any], str, Tensor, Tensor]:
     """Read and verify one packed file: its description, checksum, images and labels."""
-    if not path.is_file():
-        raise InputError(f"{path} should be a packed data file, but there is no such file. {_AGAIN}")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[_HEADER])
-            version, checksum = header.pop("version"), header.pop("checksum")
-            if version > FORMAT_VERSION:
-                raise InputError(
-                    f"{path} is in format {version}; this version of daar reads up to {FORMAT_VERSION}. "
-                    "Update daar, or make the file again with this one."
-                )
-            images, labels = file.get_tensor("images"), file.get_tensor("labels")
-        part = Part(images.numpy(), labels.numpy())
-        whole = images.dtype == torch.uint8 and labels.dtype == torch.int64 and _checksum(header, part) == checksum
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} is damaged or no packed data file of ours ({error}). {_AGAIN}") from error
-    if not whole:
+    stored, header = tensors.read(path, "packed images", _AGAIN, header=_HEADER)
+    pack_files.require_header(header, path, FORMAT_VERSION)
+    tensors.require(stored, {"images": ("uint8", (None,) * 4), "labels": ("int64", (None,))}, path, _AGAIN)
+    images, labels = stored["images"], stored["labels"]
+    checksum = header.pop("checksum")
+    del header["version"]
+    if _checksum(header, Part(images.numpy(), labels.numpy())) != checksum:
         raise InputError(f"{path} is damaged: its checksum does not fit its content. {_AGAIN}")
+    _require_fitting(header, images, labels, path)
     return header, checksum, images, labels
 
 
-def _read_source(folder: Path) -> dict[str, Any]:
-    path = folder / SOURCE
-    source = read_json(path, "the note on where a packed data set came from")
-    if not isinstance(source, dict) or not {"kind", "where", "note", "checksums"} <= source.keys():
-        raise InputError(f"{path} should name kind, where, note and checksums. {_AGAIN}")
-    return source
+def _require_fitting(about: dict[str, Any], images: Tensor, labels: Tensor, path: Path) -> None:
+    """InputError where description, images and labels do not fit each other, as in a pack that others have made."""
+    sizes = {"labels": len(labels), "images": len(images)}
+    channels = {"mean": len(about["mean"]), "std": len(about["std"]), "images": images.shape[3]}
+    for what, counts in (("images", sizes), ("channels", channels)):
+        if len(set(counts.values())) > 1 or not all(counts.values()):
+            said = ", ".join(f"{name} {count}" for name, count in counts.items())
+            raise InputError(f"{path} should have the same number of {what} throughout, but has {said}. {_AGAIN}")
+    if not all(images.shape):
+        raise InputError(f"{path} should hold images, but they have the shape {tuple(images.shape)}. {_AGAIN}")
+    pack_files.require_labels(int(labels.min()), int(labels.max()), len(about["classes"]), path)

@@ -4,6 +4,7 @@ The file takes normalised images, as the network does: float32 (N, C, H, W), N f
 """
 
 import importlib
+import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from daar.device.precision import evaluating
-from daar.errors import InputError, unknown
+from daar.errors import InputError, is_out_of_memory, unknown
 from daar.measure.finite import require_finite
 from daar.storage import files
 
@@ -31,13 +32,14 @@ class Format:
 
     Attributes:
         tolerance: largest max |difference| / max |logit| allowed.
-        write: writes the traced network, with metadata, to a path.
+        write: gives the content of a file with the traced network and metadata. In memory: torch's own writer ends the
+            process where a disk is full.
         open: gives a function from images to logits that runs the file.
         modules: that must be installed.
     """
 
     tolerance: float
-    write: Callable[[ExportedProgram, Mapping[str, Any], Path], None]
+    write: Callable[[ExportedProgram, Mapping[str, Any]], bytes]
     open: Callable[[Path], Callable[[Tensor], Tensor]]
     modules: tuple[str, ...] = ()
 
@@ -69,7 +71,7 @@ def export(
     for module in kind.modules:
         optional(module)
     with evaluating(model), files.atomic(out) as temporary:
-        _write(kind, model, input_shape, about, temporary, out)
+        temporary.write_bytes(_content(kind, model, input_shape, about, out))
         run = kind.open(temporary)
         error = max(_difference(model, run, _images(count, input_shape)) for count in _COMPARED)
         if not error <= kind.tolerance:  # NaN too
@@ -105,17 +107,19 @@ def _format(name: str) -> Format:
     return FORMATS[name]
 
 
-def _write(
-    kind: Format, model: nn.Module, input_shape: tuple[int, ...], about: Mapping[str, Any], path: Path, out: Path
-) -> None:
-    """Trace the network and write it into `path`; messages name `out`."""
+def _content(
+    kind: Format, model: nn.Module, input_shape: tuple[int, ...], about: Mapping[str, Any], out: Path
+) -> bytes:
+    """Trace the network, as the content of a file; messages name `out`."""
     try:
         images = _images(_TRACED, input_shape)
         program = torch.export.export(model, (images,), dynamic_shapes=({0: Dim("batch", min=1)},))
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # holds paths of this machine
-        kind.write(program, about, path)
+        return kind.write(program, about)
     except RuntimeError as error:  # base of all exceptions of the exporters
+        if is_out_of_memory(error):
+            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"cannot write {out}, torch does not export the network: {reason}. Try another format."
@@ -135,18 +139,19 @@ def _difference(model: nn.Module, run: Callable[[Tensor], Tensor], images: Tenso
     return float((got - expected).abs().max() / expected.abs().max())
 
 
-def _write_onnx(program: ExportedProgram, about: Mapping[str, Any], path: Path) -> None:
+def _write_onnx(program: ExportedProgram, about: Mapping[str, Any]) -> bytes:
     names: dict[str, Any] = {"input_names": [IMAGES], "output_names": [LOGITS]}
     made = torch.onnx.export(program, dynamo=True, verbose=False, **names)
     assert made is not None  # it is None only if a file is given
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
     made.model.metadata_props.update(texts)
-    made.save(path, external_data=False)
+    return made.model_proto.SerializeToString()
 
 
-def _write_pt2(program: ExportedProgram, about: Mapping[str, Any], path: Path) -> None:
-    with open(path, "wb") as file:  # a name would have to end in .pt2
-        torch.export.save(program, file, extra_files={ABOUT: json.dumps(about)})
+def _write_pt2(program: ExportedProgram, about: Mapping[str, Any]) -> bytes:
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={ABOUT: json.dumps(about)})
+    return content.getvalue()
 
 
 def _open_pt2(path: Path) -> Callable[[Tensor], Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from daar.errors import InputError
 from daar.pruning.groups import ChannelGraph, Group
+from daar.storage import tensors
 from daar.storage.files import atomic
 
 Importance = dict[str, NDArray[np.float64]]
@@ -30,12 +31,9 @@ def load(path: Path) -> dict[str, Tensor]:
     """Read importance.safetensors.
 
     Raises:
-        InputError: it is absent or damaged.
+        InputError: it is absent or damaged, or holds anything but finite float32 vectors.
     """
-    try:
-        return safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path} should hold importances, but it cannot be read: {error}. Run: daar score") from error
+    return tensors.read_scores(path, "Run: daar score")
 
 
 def widths(graph: ChannelGraph) -> dict[str, int]:

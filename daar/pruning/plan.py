@@ -8,7 +8,8 @@ from typing import Any
 from daar.errors import InputError
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.slim import Removed
-from daar.storage.files import read_json, write_json
+from daar.storage.documents import read_json
+from daar.storage.files import write_json
 from daar.storage.schemas import validate
 
 SCOPES = ("inner", "all")

@@ -12,11 +12,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from daar import models
 from daar.errors import InputError
 from daar.pruning.policy import Counts, Loss, Macs, Policy
+from daar.storage import documents
 from daar.storage.bundled import RESOURCES
 from daar.storage.schemas import validate
 
@@ -75,10 +74,7 @@ def load(file: Path) -> Ratios:
         InputError: it cannot be read, is no YAML, breaks its schema, or skips a layer that is not there.
     """
     remedy = "Restore it from git."
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"published ratios {file} cannot be read: {' '.join(str(error).split())}. {remedy}") from error
+    content = documents.read_yaml(file, "published ratios")
     validate(content, "published_ratios", str(file), remedy)
     networks = {name: _ratios(entry, f"{file}: networks.{name}") for name, entry in content["networks"].items()}
     return Ratios(file, content["title"], content["source"]["where"], content["rounding"], networks)

@@ -12,7 +12,10 @@ blank; a setting that has no record (`daar report --partial`) has the reason the
 says of the setting.
 """
 
+import io
 import json
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +23,10 @@ from typing import Any
 import pandas as pd
 
 from daar.errors import InputError
-from daar.storage.files import read_json, write_text
-from daar.storage.schemas import validate
+from daar.storage.documents import parse_json, read_json, read_text
+from daar.storage.files import write_text
+from daar.storage.schemas import schema, validate
+from daar.suite import records
 
 SETTING = ("suite", "dataset", "network", "seed", "variant", "policy", "scope", "target")
 ORDER = ["suite", "dataset", "network", "target", "control", "variant", "policy", "scope", "seed"]
@@ -90,9 +95,9 @@ def load_records(paths: Iterable[Path], *, latency: bool = False) -> list[dict[s
 
     Raises:
         InputError: no record is given, one is damaged or does not fit the schema (names file and
-            key), or two are of the same setting (names both files).
+            key) or lies in another setting's folder, or two are of the same setting (names both files).
     """
-    records: list[dict[str, Any]] = []
+    loaded: list[dict[str, Any]] = []
     seen: dict[tuple[Any, ...], Path] = {}
     for path in map(Path, paths):
         if not path.exists():
@@ -100,18 +105,18 @@ def load_records(paths: Iterable[Path], *, latency: bool = False) -> list[dict[s
                 f"{path} should be a record of one setting, but there is no such file. Run the suite again, or report "
                 "on what there is: daar report SUITE.yaml --partial"
             )
-        record = read_json(path, "a record of one setting")
-        validate(record, "record", str(path), "Delete the file and run the suite again.")
+        record = records.read(path)
+        records.require_in_place(path, record)
         setting = tuple(record[key] for key in SETTING)
         if setting in seen:
             what = ", ".join(f"{key} {value}" for key, value in zip(SETTING, setting, strict=True))
             raise InputError(f"{seen[setting]} and {path} are both of the setting {what}. Keep one of them.")
         seen[setting] = path
         times = path.with_name("latency.json")
-        records.append({**record, "latency": _load_latency(times)} if latency and times.exists() else record)
-    if not records:
+        loaded.append({**record, "latency": _load_latency(times)} if latency and times.exists() else record)
+    if not loaded:
         raise InputError("expected at least one record.json to report on, got none. Run the suite first.")
-    return records
+    return loaded
 
 
 def _load_latency(path: Path) -> dict[str, Any]:
@@ -186,11 +191,12 @@ def read_results(path: Path) -> pd.DataFrame:
     """
     # pandas 2 reads floats exactly only with float_precision, pandas 3 warns of it: we read text and convert
     raw = {name: "string" if dtype == "float64" else dtype for name, dtype in COLUMNS.items()}
+    text = io.StringIO(read_text(path, "a results.csv"))
     try:
         # only an empty field is a blank: a variant may well be called "null"
-        frame = pd.read_csv(path, dtype=raw, keep_default_na=False, na_values=[""], encoding="utf-8")
-        frame = frame.astype({name: dtype for name, dtype in COLUMNS.items() if name in frame})
-    except (OSError, ValueError) as error:
+        texts = pd.read_csv(text, dtype=raw, keep_default_na=False, na_values=[""])
+        frame = texts.astype({name: dtype for name, dtype in COLUMNS.items() if name in texts})
+    except (ArithmeticError, TypeError, ValueError) as error:
         why = " ".join(str(error).split())
         raise InputError(
             f"{path} should be a results.csv, but cannot be read: {why}. Collect the records again."
@@ -207,4 +213,56 @@ def read_results(path: Path) -> pd.DataFrame:
             f"{path} should be a results.csv, but {blank.idxmax()} is blank for a setting that has not failed. "
             "Collect the records again."
         )
+    for name in COLUMNS:
+        if odd := _out_of_range(texts[name], frame[name], _allowed(name)):
+            raise InputError(f"{path} should be a results.csv, but {name} is {odd}. Collect the records again.")
+    if (twice := frame.duplicated(list(SETTING))).any():
+        raise InputError(
+            f"{path} should have one row for each setting, but row {int(twice.idxmax()) + 2} has a setting that is "
+            "there before. Collect the records again."
+        )
     return frame
+
+
+def _allowed(column: str) -> Mapping[str, Any]:
+    """What JSON Schema says of a column: as the record's schema has it, and of others here."""
+    derived = {"delta_top1": {"minimum": -100, "maximum": 100}, "options": {"type": "object"}}
+    if column not in _FROM_RECORD or _FROM_RECORD[column][1].startswith("latency."):
+        return derived.get(column, {"type": "object"} if column == "versions" else {"minimum": 0})
+    whole = schema("record")
+    part = whole
+    for key in _FROM_RECORD[column][1].split("."):
+        part = part["properties"][key]
+        part = whole["$defs"][part["$ref"].rsplit("/", 1)[1]] if "$ref" in part else part
+    return part
+
+
+def _out_of_range(texts: pd.Series, values: pd.Series, allowed: Mapping[str, Any]) -> str:
+    """The first value that is not allowed, with its row, for a message; empty where all are.
+
+    Args:
+        texts: of the column, where it is of floats, else its values.
+        values: of the column; blanks are allowed.
+        allowed: by JSON Schema's keys.
+    """
+    there = values[texts.notna()]
+    if pd.api.types.is_bool_dtype(there.dtype):
+        return ""
+    if pd.api.types.is_numeric_dtype(there.dtype):
+        low, high = allowed.get("minimum", -math.inf), allowed.get("maximum", math.inf)
+        above, below = allowed.get("exclusiveMinimum", -math.inf), allowed.get("exclusiveMaximum", math.inf)
+        numbers = there.astype("float64")
+        good = numbers.between(low, high) & (numbers.abs() < math.inf) & (numbers >= above) & (numbers <= below)
+        good &= ~numbers.isin([one for one in (above, below) if math.isfinite(one)])
+    else:
+        good = there.map(lambda text: _is_allowed(str(text), allowed)).astype(bool)
+    return "" if good.all() else f"{there[~good].iloc[0]!s:.100} in row {int(good.idxmin()) + 2}"
+
+
+def _is_allowed(text: str, allowed: Mapping[str, Any]) -> bool:
+    if allowed.get("type") == "object":
+        try:
+            return isinstance(parse_json(text, "", ""), dict)
+        except InputError:
+            return False
+    return text in allowed.get("enum", [text]) and bool(re.search(allowed.get("pattern", ""), text))

@@ -16,8 +16,11 @@ from daar.methods import discovery
 from daar.report.names import seeds_title
 from daar.suite.definition import Setting, Suite
 
+# of a log's end: errors stand there
+_READ_BYTES = 1 << 20
 NO_RECORD = "not run, or stopped before its end"
 
+_LONGEST = 2_000
 # what daar says of bad input, and the last line of a Python traceback
 _ERROR = re.compile(r"^daar: error: (?P<said>.+)|^(?P<raised>(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*)")
 
@@ -91,7 +94,10 @@ def _logs(suite: Suite, setting: Setting, results: Path) -> Iterator[Path]:
 
 def _last_error(log: Path) -> str | None:
     # a log may hold what any program prints; a report must not fail over it
-    for line in reversed(log.read_text(encoding="utf-8", errors="replace").splitlines()):
+    with open(log, "rb") as file:
+        file.seek(max(0, log.stat().st_size - _READ_BYTES))
+        text = file.read(_READ_BYTES).decode(errors="replace")
+    for line in reversed(text.splitlines()):
         if error := _ERROR.match(line.strip()):
-            return " ".join((error["said"] or error["raised"]).split())
+            return " ".join((error["said"] or error["raised"]).split())[:_LONGEST]
     return None

@@ -8,6 +8,7 @@ Imported while the DAG is built: neither torch nor numpy.
 
 import csv
 import functools
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from daar import models
 from daar.errors import InputError
 from daar.storage.bundled import RESOURCES
+from daar.storage.documents import read_text
 from daar.storage.schemas import schema, validate
 
 FILE = RESOURCES / "published_results.csv"
@@ -131,9 +133,9 @@ def of_pair(dataset: str, network: str, file: Path = FILE) -> list[PublishedResu
 @functools.cache
 def _raw(file: Path) -> list[dict[str, str]]:
     try:
-        with open(file, encoding="utf-8", newline="") as lines:
-            return list(csv.DictReader(lines, strict=True))
-    except (OSError, ValueError, csv.Error) as error:
+        lines = io.StringIO(read_text(file, "published results"), newline="")
+        return list(csv.DictReader(lines, strict=True))
+    except (ValueError, csv.Error) as error:
         why = " ".join(str(error).split())
         raise InputError(f"published results {file} cannot be read: {why}. Restore it from git.") from error
 

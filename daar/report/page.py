@@ -30,6 +30,7 @@ from daar.report.page_plots import accuracy_macs_plot
 from daar.report.page_words import findings, limits, run_facts
 from daar.report.sheet import NONE
 from daar.report.table_text import RECONSTRUCTION, count, mean_std, percent, signed
+from daar.storage import documents
 from daar.storage.files import write_text
 from daar.suite.definition import Suite, setting_path
 
@@ -53,7 +54,7 @@ def write_page(suite: Suite, folder: Path, source: Path) -> Path:
     """
     everything = read_results(folder / "results.csv")
     fairness.check(everything)
-    config = yaml.safe_load(source.read_text(encoding="utf-8"))
+    config = documents.read_yaml(source, "a suite")
     pairs = [_pair(str(pair[0]), str(pair[1]), rows, suite) for pair, rows in _by_pair(everything)]
     text = (
         _environment()

@@ -1,6 +1,7 @@
 """The tables and figures that the page shows, from the files in a suite's folder."""
 
 import base64
+import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from daar.errors import InputError
+from daar.storage.documents import read_text
 
 _TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 # kind → its words; another kind is named as its file
@@ -30,7 +32,7 @@ def _belongs(stem: str, pairs: Mapping[str, str]) -> tuple[str | None, str]:
 
 def fragment(path: Path) -> Markup | None:
     """HTML of our own, whose texts are escaped; None where there is no such file."""
-    return Markup(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return Markup(read_text(path, "a table in HTML")) if path.is_file() else None
 
 
 def figures(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, str | None]]:
@@ -43,7 +45,7 @@ def figures(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, str | 
     Yields:
         `pair`, the stem, or None where it is of no pair; `name`; and `uri`, the file itself.
     """
-    for stem in sorted({path.stem for path in folder.glob("*") if path.suffix in _TYPES}):
+    for stem in sorted({path.stem for path in folder.glob("*") if path.suffix in _TYPES and path.is_file()}):
         files = [folder / f"{stem}{ending}" for ending in _TYPES if (folder / f"{stem}{ending}").is_file()]
         small = min(files, key=lambda path: path.stat().st_size)
         data = base64.b64encode(small.read_bytes()).decode()
@@ -76,8 +78,9 @@ def more_tables(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, An
             yield whole | {"html": html}
             continue
         try:
-            cells = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-        except (OSError, ValueError) as error:
+            text = io.StringIO(read_text(path, "a table"))
+            cells = pd.read_csv(text, dtype=str, keep_default_na=False)
+        except ValueError as error:
             why = " ".join(str(error).split())
             raise InputError(f"{path} should be a table, but cannot be read: {why}. Make the tables again.") from error
         if cells.empty:  # as the ledger of a data set without published results

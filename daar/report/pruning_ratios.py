@@ -15,7 +15,7 @@ from daar.report.drawing import Look, Series
 from daar.report.names import pair_title
 from daar.report.setting_files import read_each
 from daar.report.small_multiples import Key
-from daar.storage.files import read_json
+from daar.storage.documents import read_json
 
 _NAMES = 36  # of groups that an axis holds, each readable
 _LISTED = 3  # variants that a label names
@@ -45,11 +45,13 @@ def _read(path: Path) -> list[Mapping[str, Any]]:
     # validated when it was made and when it was followed; to do so again would take long for many
     content = read_json(path, "a plan")
     try:
+        if not all(isinstance(group["kept"], list) for group in content["groups"]):
+            raise TypeError("kept is no list")
         return [
             {"group": str(group["name"]), "depth": depth, "ratio": 1 - len(group["kept"]) / group["size"]}
             for depth, group in enumerate(content["groups"])
         ]
-    except (KeyError, TypeError, ZeroDivisionError) as error:
+    except (AttributeError, KeyError, TypeError, ZeroDivisionError) as error:
         raise InputError(
             f"{path} should be a plan with groups of name, size and kept; it is not ({error!r}). "
             "Delete the file and run the suite again."

@@ -7,16 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import safetensors.numpy
 import scipy.stats
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from safetensors import SafetensorError
 
 from daar.errors import InputError
 from daar.report import drawing
 from daar.report.names import pair_title, row_title
 from daar.report.setting_files import setting_files
+from daar.storage import tensors
 
 _ROW_INCHES = 0.24
 _ROOMY = 8  # up to this number of variants the figures have room next to their labels
@@ -67,7 +66,8 @@ def load_correlations(
             paths = {setting.variant: setting.importance for setting in setting_files(results, seed)}
             if len(paths) < len(variants):
                 continue  # a setting of this seed has failed
-            scores = [_read(paths[variant]) for variant in variants]
+            remedy = "Delete it and run the suite again."
+            scores = [tensors.read_scores(paths[variant], remedy, framework="np") for variant in variants]
             _require_equal_layers([paths[variant] for variant in variants], scores)
             matrices.append(correlations(scores))
         if matrices:
@@ -95,15 +95,6 @@ def correlations(scores: list[Scores]) -> Any:
         units = ranks / np.where(constant, 1, norms)[:, None]
         matrices.append(units @ units.T + np.outer(constant, constant))
     return np.mean(matrices, axis=0)
-
-
-def _read(path: Path) -> Scores:
-    try:
-        return dict(sorted(safetensors.numpy.load_file(path).items()))
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"{path} should hold importances, but it cannot be read: {error}. Delete it and run the suite again."
-        ) from error
 
 
 def _require_equal_layers(paths: list[Path], scores: list[Scores]) -> None:

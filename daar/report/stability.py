@@ -15,7 +15,8 @@ from daar.report.drawing import Look
 from daar.report.markdown import bullets, escape, pipe_table
 from daar.report.names import pair_title
 from daar.report.table_text import RECONSTRUCTION, mean_std
-from daar.storage.files import read_json, write_text
+from daar.storage.documents import read_json
+from daar.storage.files import write_text
 from daar.storage.schemas import validate
 
 MEASURES = {"correlation": "Rank correlation", "overlap": "Overlap"}

@@ -16,7 +16,7 @@ from daar.report.drawing import Look, Series
 from daar.report.names import pair_title
 from daar.report.setting_files import read_each
 from daar.report.small_multiples import Key
-from daar.storage.files import read_json
+from daar.storage.documents import read_json
 
 _LR_INCHES = 0.45
 _FEW = 20  # epochs that are marked one by one

@@ -27,7 +27,7 @@ from daar.pruning.random_at import random_at
 from daar.pruning.scoring import Batch
 from daar.run.checkout import Checkout
 from daar.stages.import_weights import import_weights
-from daar.storage import files
+from daar.storage import documents, files
 from daar.storage.bundled import PACKAGE
 from daar.suite.definition import Setting, Suite, Variant
 
@@ -56,7 +56,7 @@ class BothCodes:
 
     def dense_sha256(self, setting: Setting) -> str:
         """Of the weights of the dense network that a setting starts from."""
-        return str(files.read_json(self._base(setting) / "model.json", "a dense network")["weights_sha256"])
+        return str(documents.read_json(self._base(setting) / "model.json", "a dense network")["weights_sha256"])
 
     def compare_scores(self, setting: Setting) -> str:
         """What the scores of both are: in words.
@@ -79,7 +79,7 @@ class BothCodes:
             InputError: it is another, and the earlier code does not make today's here either.
         """
         plan = json.loads(json.dumps(plans.to_json(self._plan(setting))))
-        if plan == files.read_json(kept, "a kept plan"):
+        if plan == documents.read_json(kept, "a kept plan"):
             return "as kept"
         if plan == self._earlier_plan(setting):
             return "the same by both, but not as kept: made on another CPU"
@@ -177,13 +177,13 @@ class BothCodes:
         if setting.variant.method == "random_at":
             widths = self._kept_plan(replace(setting, variant=origin))
             self.earlier.run(["random-at", str(self._base(setting)), "--plan", str(widths), *seed, "--out", str(out)])
-            return files.read_json(out, "a plan")
+            return documents.read_json(out, "a plan")
         command = ["plan", str(self._base(setting)), "--importance", str(self._earlier_scores(setting))]
         command += [*self._method(origin), *self._images(setting), *seed]
         command += ["--policy", setting.policy, "--scope", setting.scope]
         command += [] if setting.target is None else ["--macs-reduction", f"{setting.target:g}"]
         self.earlier.run([*command, "--out", str(out)])
-        return files.read_json(out, "a plan")
+        return documents.read_json(out, "a plan")
 
     # by today's
 

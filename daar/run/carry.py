@@ -24,7 +24,9 @@ from daar.methods import discovery
 from daar.run import code, reuse
 from daar.run.both_codes import BothCodes, is_scratch
 from daar.run.checkout import Checkout
-from daar.storage import files, provenance
+from daar.storage import documents, files, provenance
+from daar.storage.schemas import validate
+from daar.suite import records
 from daar.suite.definition import Setting, Suite
 
 FILE = "carried.json"
@@ -86,7 +88,7 @@ def carry(
                 continue
             now = reuse.made_from(suite, setting)
             log.write_record(setting, {"before": _bears(record), "now": now, **evidence})
-            files.write_json(record, {**files.read_json(record, "a kept record"), "made_from": now})
+            files.write_json(record, {**records.read(record, "a kept record"), "made_from": now})
             say(f"{setting.path}: scores {evidence['scores']}, plan {evidence['plan']}")
     return Outcome(len(waiting) - len(refused), len(kept) - len(waiting), refused)
 
@@ -119,14 +121,14 @@ def _name(stage: str, setting: Setting, method: str) -> str:
 
 
 def _bears(record: Path) -> str:
-    return str(files.read_json(record, "a kept record")["made_from"])
+    return str(records.read(record, "a kept record")["made_from"])
 
 
 def _compare(
     setting: Setting, record: Path, followed: Mapping[str, Any] | None, both: BothCodes, log: "Log"
 ) -> dict[str, str]:
     """What was compared for one record, in words; InputError says what differs."""
-    bears, sha256 = _bears(record), files.read_json(record, "a kept record")["base"]["sha256"]
+    bears, sha256 = _bears(record), records.read(record, "a kept record")["base"]["sha256"]
     if followed is None or followed["made_from"] != bears:
         gives = followed and followed["made_from"]
         raise InputError(
@@ -191,7 +193,8 @@ class Log:
         }
         content: dict[str, Any] = {"format": 1, "entries": []}
         if path.exists():
-            content = files.read_json(path, "what was carried over")
+            content = documents.read_json(path, "what was carried over")
+            validate(content, "carried", str(path), "Restore it from git, or delete it to compare all again.")
         self._content = content
         found = [one for one in content["entries"] if {key: one[key] for key in entry} == entry]
         self._entry: dict[str, Any] = found[0] if found else {**entry, "sample": None, "records": {}}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from daar.errors import InputError
-from daar.storage import files
+from daar.storage import documents, files
 from daar.storage.bundled import ROOT
 from daar.storage.schemas import validate
 from daar.suite import paths
@@ -60,12 +60,14 @@ def reproduce(
         InputError: a file is absent or damaged, `out` is not empty, the dense network is not the record's, or the
             rerun failed.
     """
-    record = files.read_json(record_file, "a record of one setting")
+    record = documents.read_json(record_file, "a record of one setting")
     validate(record, "record", str(record_file), "Run the suite again.")
     root, place = _home(record_file, record)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} should be an empty folder for the rerun, but holds something. Choose another --out.")
-    config = _absolute(files.read_json(root / record["suite"] / "suite.json", "the suite of the record"), root.parent)
+    config = _absolute(
+        documents.read_json(root / record["suite"] / "suite.json", "the suite of the record"), root.parent
+    )
     base = _base(record, record_file, root) if keep_base else None
     packs = Path(paths.PACKS, record["dataset"]).relative_to(paths.RESULTS)
     for folder in filter(None, (root / packs, base)):
@@ -142,11 +144,11 @@ def compare(before: Path, now: Path) -> Iterator[Compared]:
 
 def _numbers(folder: Path) -> dict[str, Any]:
     """What must repeat: the record without what is around it, the kept channels, the weights."""
-    record = files.read_json(folder / "record.json", "a record of one setting")
+    record = documents.read_json(folder / "record.json", "a record of one setting")
     numbers = {key: value for key, value in record.items() if key not in _AROUND}
     plan, model = folder / "plan.json", folder / "model.safetensors"
     if plan.is_file():
-        groups = files.read_json(plan, "a plan")["groups"]
+        groups = documents.read_json(plan, "a plan")["groups"]
         numbers["kept"] = {group["name"]: tuple(group["kept"]) for group in groups}
     if model.is_file():
         numbers["tuned weights' sha256"] = files.sha256(model)

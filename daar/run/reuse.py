@@ -12,10 +12,10 @@ from typing import Any
 
 from daar.errors import InputError
 from daar.run import code
-from daar.storage import files
+from daar.storage import documents, files
 from daar.storage.files import digest
 from daar.storage.schemas import validate
-from daar.suite import paths
+from daar.suite import paths, records
 from daar.suite.definition import Setting, Suite
 
 REFERENCE = Path(paths.RESULTS, "reference")
@@ -86,11 +86,10 @@ def _files(setting: Setting) -> tuple[str, ...]:
 
 def _read(file: Path) -> Any:
     """A record, compared with the plan next to it, where there is one."""
-    record = files.read_json(file, "a kept record")
-    validate(record, "record", str(file), _REMEDY)
+    record = records.read(file, "a kept record")
     plan_file = file.with_name("plan.json")
     if plan_file.exists():
-        plan = files.read_json(plan_file, "a kept plan")
+        plan = documents.read_json(plan_file, "a kept plan")
         validate(plan, "plan", str(plan_file), _REMEDY)
         macs = record["macs"]["slim_closed_form"]
         if plan["macs"] != macs:
@@ -113,14 +112,14 @@ def take(file: Path, base: Path, out: Path) -> None:
         InputError: it is of another network, or damaged, or the plan next to it is of something else.
     """
     record = _read(file)
-    here = files.read_json(base / "model.json", "a checkpoint")["weights_sha256"]
+    here = documents.read_json(base / "model.json", "a checkpoint")["weights_sha256"]
     if record["base"]["sha256"] != here:
         raise InputError(
             f"{file} should be of the dense network in {base} (SHA-256 {here[:12]}…), but is of another one "
             f"({record['base']['sha256'][:12]}…). Run all settings here: --config reuse=false"
         )
     if (plan := file.with_name("plan.json")).exists():
-        files.write_json(out.with_name("plan.json"), files.read_json(plan, "a kept plan"))
+        files.write_json(out.with_name("plan.json"), documents.read_json(plan, "a kept plan"))
     files.write_json(out, record)
 
 

@@ -1,5 +1,6 @@
 """Write the record of one setting: all numbers that tables need, and their provenance."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,12 @@ import torch
 
 from daar.checkpoint import checkpoint
 from daar.checkpoint.checkpoint import Description
+from daar.errors import InputError
 from daar.pruning.groups import channel_graph
 from daar.pruning.slim import CHECKED_IMAGES, slim
 from daar.stages.measure import accuracies, sizes
 from daar.stages.scratch import is_from_scratch
-from daar.storage import files
+from daar.storage import documents, files
 from daar.storage.schemas import validate
 
 
@@ -59,9 +61,11 @@ def record(
         InputError: a file is missing or damaged.
     """
     start = time.perf_counter()
-    dense = files.read_json(base_measured, "the measurement of the dense network")
+    dense = documents.read_json(base_measured, "the measurement of the dense network")
+    validate(dense, "measured", str(base_measured), "Make it again: daar measure --out")
     tuned, about = checkpoint.load(run)
-    assert about.plan is not None, run
+    if about.plan is None or not {"base", "tuned"} <= about.provenance.keys():
+        raise InputError(f"{run} should be a network that `daar finetune` wrote, but is another. Give its folder.")
     # also for a network trained from scratch: its row is in one table with rows of a base that has seen val
     saw_val = "val" in checkpoint.describe(base).trained_on
     points = _points(base, run, about, packs, device)
@@ -139,11 +143,13 @@ def _table(dense: dict[str, Any], points: dict[str, Any], which: str, saw_val: b
 
 def _benchmark(path: Path) -> dict[str, float]:
     """The numbers of a Snakemake benchmark file: a header and one row, tab-separated; s, max_rss (MiB) and more."""
-    header, row, *_ = Path(path).read_text(encoding="utf-8").splitlines()
+    header, row, *_ = [*documents.read_text(path, "a benchmark file of Snakemake's").splitlines(), "", ""]
     numbers = {}
     for key, value in zip(header.split("\t"), row.split("\t"), strict=False):
         try:
             numbers[key] = float(value)
         except ValueError:  # h:m:s, and "-" or "NA" if a job was too short to be sampled
             continue
+    if not 0 <= numbers.get("s", -1) < math.inf or not 0 <= numbers.get("max_rss", 0) < math.inf:
+        raise InputError(f"{path} should have seconds in its column s, but has not. Delete it, or run its job again.")
     return numbers

@@ -100,24 +100,6 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, what: str) -> Any:
-    """Read a JSON file.
-
-    Args:
-        path: the file.
-        what: what the file should be, for the message ("a plan").
-
-    Raises:
-        InputError: there is no such file, or it is not JSON.
-    """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} should be {what}, but there is no such file. Check the path.") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} should be {what}, but it cannot be read: {error}. Make it again.") from error
-
-
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with open(path, "rb") as file:

@@ -1,7 +1,10 @@
 """Validate JSON and YAML documents by the schemas in workflow/schemas/."""
 
 import functools
+import json
 import math
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
@@ -23,12 +26,29 @@ def schema(name: str) -> dict[str, Any]:
 
 @functools.cache
 def _validator(name: str) -> Any:
-    """The validator of a schema; unlike plain JSON Schema it rejects NaN and infinities."""
+    """The validator of a schema; unlike plain JSON Schema it rejects NaN, infinities, and 1.0 as an integer."""
     base = jsonschema.Draft202012Validator
-    numbers = base.TYPE_CHECKER.redefine(
-        "number", lambda _, value: base.TYPE_CHECKER.is_type(value, "number") and math.isfinite(value)
-    )
-    return jsonschema.validators.extend(base, type_checker=numbers)(schema(name))  # type: ignore[no-untyped-call]  # its stubs do not type it
+    kinds = base.TYPE_CHECKER.redefine_many({"number": _is_number, "integer": _is_integer})
+    own = {"uniqueItems": _distinct}
+    return jsonschema.validators.extend(base, own, type_checker=kinds)(schema(name))  # type: ignore[no-untyped-call]  # its stubs do not type it
+
+
+def _is_number(_: Any, value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_integer(_: Any, value: Any) -> bool:
+    """Unlike JSON Schema's, without 1.0: such a seed names a path that is none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _distinct(_: Any, wanted: bool, values: Any, __: Any) -> Iterator[jsonschema.ValidationError]:
+    """`uniqueItems`, in linear time: jsonschema's own compares every two where types are mixed."""
+    if not wanted or not isinstance(values, list):
+        return
+    texts = Counter(json.dumps(value, sort_keys=True) for value in values)
+    if twice := [text for text, count in texts.items() if count > 1]:
+        yield jsonschema.ValidationError(f"{twice[0]} comes twice")
 
 
 def validate(content: Any, name: str, where: str, remedy: str) -> None:

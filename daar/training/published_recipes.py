@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from daar.errors import InputError, unknown
+from daar.storage import documents
 from daar.storage.bundled import RESOURCES
 from daar.storage.schemas import validate
 from daar.training.recipe import Recipe, from_json
@@ -69,11 +68,7 @@ def load(file: Path) -> PublishedRecipe:
         InputError: it cannot be read, is no YAML, breaks its schema, or its settings are no recipe.
     """
     remedy = "Restore it from git."
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"published recipe {file} cannot be read: {reason}. {remedy}") from error
+    content = documents.read_yaml(file, "a published recipe")
     validate(content, "recipe", str(file), remedy)
     recipe = from_json(content["settings"], f"{file}: settings")
     if content["for"] == "train":

@@ -11,17 +11,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import nn
 
 from daar.device import distributed
 from daar.errors import InputError
-from daar.storage import files
+from daar.models import weights
+from daar.storage import files, tensors
+from daar.storage.schemas import validate
 from daar.training.progress import Epoch, Partial, Progress
 
 RESULT_NEUTRAL = "stores and restores the state of a training"
+_HEADER = "run"
+_AGAIN = "Delete it to start again."
 
 
 class Run:
@@ -45,12 +48,12 @@ class Run:
         distributed.all_reduce_max(0)  # a barrier
 
     def _write(self, path: Path, model: nn.Module, optimizer: torch.optim.SGD, progress: Progress) -> None:
-        tensors = {f"model.{name}": value for name, value in _contiguous(model.state_dict()).items()}
-        tensors |= {f"best.{name}": value for name, value in progress.best.items()}
+        stored = {f"model.{name}": value for name, value in _contiguous(model.state_dict()).items()}
+        stored |= {f"best.{name}": value for name, value in progress.best.items()}
         for name, parameter in model.named_parameters():
             momentum = optimizer.state[parameter].get("momentum_buffer")
             if momentum is not None:
-                tensors[f"momentum.{name}"] = momentum.detach().cpu().contiguous()
+                stored[f"momentum.{name}"] = momentum.detach().cpu().contiguous()
         about = {
             "identity": self.identity,
             "threads": torch.get_num_threads(),
@@ -59,7 +62,7 @@ class Run:
             "partial": progress.partial and asdict(progress.partial),
         }
         with files.atomic(path) as temporary:
-            safetensors.torch.save_file(tensors, temporary, metadata={"run": json.dumps(about)})
+            safetensors.torch.save_file(stored, temporary, metadata={_HEADER: json.dumps(about)})
 
     def load(self, model: nn.Module, optimizer: torch.optim.SGD, device: torch.device) -> Progress:
         """Restore model and optimizer from the resume file; without one they stay as they are.
@@ -69,9 +72,11 @@ class Run:
         """
         if self.path is None or not self.path.exists():
             return Progress()
-        about, tensors = self._read(self.path)
+        stored, about = tensors.read(self.path, "the state of a training", _AGAIN, header=_HEADER)
+        validate(about, "resume", str(self.path), _AGAIN)
         self._require_same(about["identity"])
-        parts = {kind: _part(tensors, kind) for kind in ("model", "best", "momentum")}
+        parts = {kind: _part(stored, kind) for kind in ("model", "best", "momentum")}
+        _require_fitting(self.path, about, parts, model)
         model.load_state_dict(parts["model"])
         for name, parameter in model.named_parameters():
             if name in parts["momentum"]:
@@ -88,15 +93,6 @@ class Run:
             )
         return Progress(curve, partial, parts["best"], about["best_epoch"])
 
-    @staticmethod
-    def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                about = json.loads(file.metadata()["run"])
-                return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
-        except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"resume file {path} cannot be read: {error}. Delete it to start again.") from error
-
     def _require_same(self, other: dict[str, Any]) -> None:
         for key in sorted({*self.identity, *other}):
             if self.identity.get(key) != other.get(key):
@@ -104,6 +100,26 @@ class Run:
                     f"resume file {self.path} is another run's: {key} was {other.get(key)!r}, is now "
                     f"{self.identity.get(key)!r}. Delete it to start again, or restore the setting."
                 )
+
+
+def _require_fitting(
+    path: Path, about: dict[str, Any], parts: dict[str, dict[str, torch.Tensor]], model: nn.Module
+) -> None:
+    """InputError where the file's tensors are not a state of the model's, or its curve is none of its epochs."""
+    state, parameters = model.state_dict(), dict(model.named_parameters())
+    whole = {"model": state, "best": state if about["best_epoch"] else {}}
+    for kind, expected in {**whole, "momentum": {name: parameters.get(name) for name in parts["momentum"]}}.items():
+        if odd := sorted(set(expected) ^ set(parts[kind])):
+            what = "lacks" if odd[0] in expected else "has"
+            raise InputError(f"resume file {path} {what} {kind}.{odd[0]}, unlike this network. {_AGAIN}")
+        for name, tensor in parts[kind].items():
+            one = expected[name]
+            if one is None or (one.shape, one.dtype) != (tensor.shape, tensor.dtype):
+                raise InputError(f"resume file {path}: {kind}.{name} has another shape or type than here. {_AGAIN}")
+        weights.require_sound(parts[kind], weights.types_of(parts[kind]), f"resume file {path}, {kind}")
+    epochs = [row["epoch"] for row in about["curve"]]
+    if epochs != list(range(1, len(epochs) + 1)) or about["best_epoch"] > len(epochs):
+        raise InputError(f"resume file {path} should have a curve of epochs from 1 on, but has not. {_AGAIN}")
 
 
 def _contiguous(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

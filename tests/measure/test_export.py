@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import json
+import resource
+import subprocess
 import sys
 import tomllib
 import zipfile
@@ -159,10 +161,10 @@ def test_a_file_that_is_not_the_network_is_refused(
 ) -> None:
     kind = FORMATS[form]
 
-    def writes_other_weights(program: torch.export.ExportedProgram, about: Any, path: Path) -> None:
+    def writes_other_weights(program: torch.export.ExportedProgram, about: Any) -> bytes:
         name, weight = next((name, value) for name, value in program.state_dict.items() if value.dim() == 4)
         program.state_dict[name] = nn.Parameter(weight + damage)
-        kind.write(program, about, path)
+        return kind.write(program, about)
 
     monkeypatch.setitem(FORMATS, form, dataclasses.replace(kind, write=writes_other_weights))
     with pytest.raises(InputError, match="should match the network's"):
@@ -192,6 +194,29 @@ def test_a_package_that_is_not_installed_is_named(
     err = one_line(run(capsys, "export", folder, "--format", "onnx", "--out", tmp_path / "net.onnx", code=2))
     assert err.endswith(f"{package} is not installed. Run: pip install -e '.[export]'\n")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("size", [0, 1, 100_000])
+def test_a_full_disk_is_told_as_one(folder: Path, tmp_path: Path, form: str, size: int) -> None:
+    command = [sys.executable, "-m", "daar", "export", folder, "--format", form, "--out", tmp_path / "net"]
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # noqa: E731
+    ended = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert f"cannot write {tmp_path / 'net'}: File too large" in one_line(ended.stderr)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("said", ["could not create a primitive", "DefaultCPUAllocator: can't allocate memory"])
+def test_out_of_memory_is_not_blamed_on_the_network(
+    capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(torch.export, "export", full)
+    err = one_line(run(capsys, "export", folder, "--format", "pt2", "--out", tmp_path / "net", code=2))
+    assert err.startswith(f"daar: error: out of memory: {said}")
 
 
 def test_the_lock_has_the_extra() -> None:

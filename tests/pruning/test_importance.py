@@ -125,7 +125,7 @@ def test_scores_are_read_as_written_also_one_tensor_of_several_layers(tmp_path: 
     read = load(tmp_path / "importance.safetensors")
     assert {name: vector.tolist() for name, vector in read.items()} == {n: v.tolist() for n, v in scores.items()}
     assert all(vector.dtype == torch.float32 for vector in read.values())
-    with pytest.raises(InputError, match="should hold importances, but it cannot be read"):
+    with pytest.raises(InputError, match="should hold importances, but there is no such file"):
         load(tmp_path / "none.safetensors")
 
 

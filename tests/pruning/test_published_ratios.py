@@ -274,8 +274,8 @@ def test_the_least_that_stays_holds(write: Any) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("title: [", "cannot be read"),
-        (b"\xff\xfe\x00".decode("latin-1"), "cannot be read|is not of type"),
+        ("title: [", "is not YAML"),
+        (b"\xff\xfe\x00".decode("latin-1"), "is not YAML|is not of type"),
         ("", "is not of type 'object'"),
         (entry(rounding="nearest"), "rounding: 'nearest' is not one of .*how the source makes a count"),
         (entry(ratio=0.5), "'ratio' was unexpected.*known keys are networks, rounding"),

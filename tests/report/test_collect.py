@@ -20,6 +20,7 @@ from daar.report.collect import COLUMNS, load_records, read_results, results_fra
 from daar.report.context import Context
 from daar.report.tables import write_tables
 from daar.storage import schemas
+from daar.suite.records import place
 from tests.report.report_files import draw_all, write_setting_files
 
 ACCURACIES = {"dense": 98.0, "pruned": 20.0, "recalibrated": 70.1, "tuned": 97.3, "best_val": None}
@@ -66,7 +67,7 @@ def record(**changes: Any) -> dict[str, Any]:
 
 
 def write(folder: Path, *records: dict[str, Any]) -> list[Path]:
-    paths = [folder / f"{index}" / "record.json" for index in range(len(records))]
+    paths = [folder / f"{index}" / one["suite"] / place(one) / "record.json" for index, one in enumerate(records)]
     for path, content in zip(paths, records, strict=True):
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(content))
@@ -140,9 +141,9 @@ def test_order_of_rows_is_that_of_the_settings() -> None:
     [
         ({"top1__test__tuned": "97"}, "top1.test.tuned"),
         ({"top1__test__tuned": None}, "top1.test.tuned"),
-        ({"top1__test__tuned": float("nan")}, "top1.test.tuned"),
+        ({"top1__test__tuned": float("nan")}, "NaN"),
         ({"top1__test__tuned": 101}, "top1.test.tuned"),
-        ({"seconds__plan": float("inf")}, "seconds.plan"),
+        ({"seconds__plan": float("inf")}, "Infinity"),
         ({"format": 2}, "format"),
         ({"seed": 0.5}, "seed"),
         ({"control": 1}, "control"),
@@ -165,7 +166,8 @@ def test_wrong_value_names_file_and_key(tmp_path: Path, changes: dict[str, Any],
 
 @pytest.mark.parametrize("key", sorted(RECORD))
 def test_missing_key_is_named(tmp_path: Path, key: str) -> None:
-    (path,) = write(tmp_path, {name: value for name, value in RECORD.items() if name != key})
+    (path,) = write(tmp_path, RECORD)
+    path.write_text(json.dumps({name: value for name, value in RECORD.items() if name != key}))
     with pytest.raises(InputError, match=f"record.json.*'{key}' is a required property"):
         load_records([path])
 
@@ -269,3 +271,60 @@ def test_a_control_from_scratch_has_blanks_where_it_never_was_pruned(tmp_path: P
     line = next(line for line in text.splitlines() if "from scratch" in line and "(control)" in line)
     assert [cell.strip() for cell in line.split("|")][4:6] == ["–", "–"]
     assert "nan" not in text
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *(("macs_slim", text) for text in ("inf", "-1", "1e400", "0.5", "0", "nan", "9" * 30)),
+        *(("top1_tuned", text) for text in ("-0.1", "100.1", "inf", "nan", "1e400")),
+        *(("target", text) for text in ("-1", "0", "1", "inf")),
+        *(("seed", text) for text in ("-1", "nan")),
+        *(("dataset", text) for text in ("../digits", "a/b", "..")),
+        *(("variant", text) for text in ("..", "../../x", "a/b")),
+        *(("policy", text) for text in ("../x", ".hidden")),
+        *(("versions", text) for text in ("[]", "{", "[" * 50_000)),
+        ("delta_top1", "101"),
+        ("hardware_cores", "0"),
+        ("scope", "some"),
+        ("base_sha256", "1" * 63),
+        ("control", "maybe"),
+    ],
+)
+def test_a_cell_out_of_range_is_refused(tmp_path: Path, column: str, value: str) -> None:
+    path = write_results(write(tmp_path, RECORD), tmp_path / "results.csv")
+    cells = pd.read_csv(path, dtype=str, keep_default_na=False)
+    cells[column] = value
+    cells.to_csv(path, index=False)
+    with pytest.raises(InputError, match=r"results\.csv should be a results\.csv, but") as error:
+        read_results(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_setting_comes_once(tmp_path: Path) -> None:
+    path = write_results(write(tmp_path, RECORD), tmp_path / "results.csv")
+    head, row = path.read_text().splitlines()
+    path.write_text(f"{head}\n{row}\n{row}\n")
+    with pytest.raises(InputError, match="row 3 has a setting that is there before"):
+        read_results(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"variant": "daar"}, {"seed": 7}, {"dataset": "cifar10"}, {"network": "resnet56"}, {"policy": "adaptive"},
+     {"scope": "inner"}, {"target": 0.25}, {"target": None}, {"suite": "other"}],
+)  # fmt: skip
+def test_a_record_must_be_of_the_folder_that_it_lies_in(tmp_path: Path, changes: dict[str, Any]) -> None:
+    (path,) = write(tmp_path, RECORD)
+    path.write_text(json.dumps(record(**changes)))
+    with pytest.raises(InputError, match=r"record\.json should lie in results/"):
+        load_records([path])
+
+
+@pytest.mark.parametrize("key", ["suite", "dataset", "network", "variant", "policy", "method"])
+@pytest.mark.parametrize("name", ["../x", "..", ".", "/etc", "a/b", "a\\b", "a\0b", "a\nb", "", "x\n", "a" * 300])
+def test_a_name_cannot_leave_its_folder(tmp_path: Path, key: str, name: str) -> None:
+    (path,) = write(tmp_path, RECORD)
+    path.write_text(json.dumps(record(**{key: name})))
+    with pytest.raises(InputError, match=rf"record\.json: {key}: "):
+        load_records([path])

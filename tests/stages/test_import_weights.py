@@ -307,8 +307,16 @@ def test_torchscript_is_refused(tmp_path: Path) -> None:
     with warnings.catch_warnings(action="ignore"):  # torch deprecates it
         torch.jit.trace(network, torch.zeros(1, 3, 8, 8)).save(tmp_path / "script.pt")
     said = refusal(tmp_path / "script.pt", tmp_path / "out")
-    assert "cannot be read safely: it is a TorchScript program. Save it again as a plain state dict" in said
+    assert "it is a TorchScript archive, which holds code" in said
     assert "weights_only" not in said
+
+
+def test_advice_to_load_unsafely_is_not_repeated(tmp_path: Path) -> None:
+    for content in (b"", b"\x80\x04.", b"# no pickle", b"PK\x03\x04", b"\x80\x02c__main__\nx\n."):
+        (tmp_path / "weights.pt").write_bytes(content)
+        said = refusal(tmp_path / "weights.pt", tmp_path / "out")
+        assert "weights_only" not in said
+        assert "arbitrary code" not in said
 
 
 @pytest.mark.parametrize(

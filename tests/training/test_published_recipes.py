@@ -188,7 +188,7 @@ def test_dropping_a_file_in_is_enough(write: Callable[[Any], Any]) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("title: [", "cannot be read"),
+        ("title: [", "is not YAML"),
         ("", "is not of type 'object'"),
         (entry(settings={}), "settings"),
         (entry(settings={"epocs": 3}), "settings: unknown key 'epocs'; a recipe has: epochs,"),
