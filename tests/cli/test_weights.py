@@ -150,12 +150,9 @@ def test_what_is_wrong_is_named(dense: Path, tmp_path: Path, damage: Callable[[S
         ({"mean": [0.5, 0.5, 120]}, "mean has 120, expected 0 to 1"),
         ({"std": [0.5, 0.5, 1e-9]}, "std has 1e-09, expected 0.001 to 1"),
         ({"std": [0.5, 0.5, 1e30]}, "std has 1e+30"),
-        (
-            {"input_shape": [1, 32, 32]},
-            "input_shape should be [3, 32, 32], as resnet20",
-        ),
+        ({"input_shape": [1, 32, 32]}, "input_shape should be [3, 32, 32], as resnet20"),
         ({"input_shape": [3, 100000, 100000]}, "input_shape"),
-        ({"num_classes": 2**70}, "num_classes"),
+        ({"num_classes": 2**40}, "num_classes"),
     ],
 )
 def test_descriptions_that_no_network_has_are_refused(

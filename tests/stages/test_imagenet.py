@@ -132,7 +132,7 @@ def test_damage_and_another_folder_s_source_are_refused(index: Path) -> None:
     with pytest.raises(InputError, match=r"train.safetensors is damaged.*daar data prepare"):
         loading.load(file)
     source = json.loads((index / "source.json").read_text())
-    source["checksums"]["val"] = "0"
+    source["checksums"]["val"] = "0" * 64
     (index / "source.json").write_text(json.dumps(source))
     with pytest.raises(InputError, match="not of one data set"):
         loading.load(index / "val.safetensors")
