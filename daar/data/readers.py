@@ -90,6 +90,8 @@ def _read_torchvision(folder: Path, part: str, dataset: Dataset) -> Part:
     # torchvision would only say that some file is wrong; and it opens only pickles that have passed this check
     for name, md5 in [*kind.train_list, *kind.test_list, [kind.meta["filename"], kind.meta["md5"]]]:
         path = folder / name
+        if path.exists():
+            require_file(path, "a file of torchvision's download")
         if not check_integrity(path, md5):
             fault = "differs from the official file (MD5)" if path.exists() else "is missing"
             raise InputError(f"{path} {fault}. Delete {folder} and fetch it again with --download.")
@@ -153,6 +155,7 @@ def _read_table(path: Path, dataset: Dataset) -> tuple[list[bytes], Labels]:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    require_file(path, "a Parquet file")
     try:
         schema = pq.read_schema(path)
         column = _image_column(schema, path, dataset)

@@ -429,3 +429,11 @@ def test_messages_do_not_show_a_memory_address(tmp_path):
     with pytest.raises(InputError) as caught:
         prepare(TINY, tmp_path / "packed", data_root=tmp_path)
     assert not re.search(r"0x[0-9a-f]{6,}", str(caught.value))
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_parquet_file_that_is_a_pipe_is_not_waited_for(tmp_path, part):
+    write_parquet(tmp_path)
+    (path,) = tmp_path.glob(f"{part}*.parquet")
+    make_pipe(path)
+    refuse(tmp_path, f"{path} should be a Parquet file, but is a pipe. Give a file.")
