@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from daar.device.precision import evaluating
 from daar.errors import InputError
+from daar.measure.finite import require_finite
 from daar.methods import discovery
+from daar.models.weights import require_sound_module
 from daar.pruning.calibration_loss import CalibrationLoss
 from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.plan import SCOPES, Plan
@@ -82,7 +84,8 @@ def prune(
         methods_dirs: further folders of methods.
 
     Raises:
-        InputError: the model cannot be traced or run on the images, an argument is wrong, or the target cannot be met.
+        InputError: the model cannot be traced or run on the images, its weights or its output are not finite, an
+            argument is wrong, or the target cannot be met.
     """
     _check_types(
         method=method, macs_reduction=macs_reduction, policy=policy, options=options, round_to=round_to, seed=seed
@@ -91,6 +94,7 @@ def prune(
     whole, kept, chosen = _all_of(opaque, (str,), "opaque"), _all_of(exclude, (str,), "exclude"), dict(options or {})
     scorer = discovery.get(method, folders)
     _check(model, images, labels, scope)
+    require_sound_module(model)
     with torch.inference_mode(mode=False):  # in it, copies of weights could never be trained
         dense = _prepared(model, whole)
         batch = _batch(dense, images, labels)
@@ -208,11 +212,16 @@ def _batch(dense: nn.Module, images: Tensor, labels: Tensor | None) -> Batch:
         images = images.clone()
     try:
         with evaluating(dense):
-            output = torch.cat([_first(dense(part)) for part in torch.split(images, 64)])
+            output = torch.cat([_first(_finite(dense(part))) for part in torch.split(images, 64)])
     except (RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the model fails on images of shape {tuple(images.shape[1:])}: {reason}") from error
     return Batch(images, output.flatten(1).argmax(1) if labels is None else labels.to(weight.device, torch.int64))
+
+
+def _finite(output: Any) -> Any:
+    require_finite(output)
+    return output
 
 
 def _first(output: Any) -> Tensor:

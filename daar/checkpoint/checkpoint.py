@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from daar import models
-from daar.checkpoint import mismatch
+from daar.data import normalisation
 from daar.errors import InputError
+from daar.models import weights
 from daar.pruning import plan as plans
 from daar.pruning.groups import channel_graph
 from daar.pruning.slim import slim
@@ -78,7 +79,7 @@ def describe(folder: Path) -> Description:
     """Read model.json.
 
     Raises:
-        InputError: it is missing, damaged, or of a newer format.
+        InputError: it is missing, damaged, or of a newer format, or mean or std cannot be.
     """
     return _read_description(Path(folder) / "model.json")[0]
 
@@ -96,6 +97,7 @@ def _read_description(path: Path) -> tuple[Description, str | None]:
         )
     plan = content["plan"] and plans.from_json(content["plan"], f"{path}: plan")
     lists: dict[str, Any] = {key: tuple(content[key]) for key in ("input_shape", "mean", "std", "trained_on")}
+    normalisation.require(lists["mean"], lists["std"], takes[0], str(path))
     plain = {key: content[key] for key in ("network", "dataset", "num_classes", "provenance")}
     return Description(**plain, **lists, plan=plan), content.get("weights_sha256")
 
@@ -122,15 +124,18 @@ def load(folder: Path) -> tuple[nn.Module, Description]:
         The network in eval mode on the CPU, and its description.
 
     Raises:
-        InputError: a file is missing, damaged or of a newer format, or weights and description do not fit.
+        InputError: a file is missing, damaged or of a newer format, weights and description do not fit, or a weight is
+            not finite, a variance negative, or one of another type than the network's.
     """
     path = Path(folder) / "model.safetensors"
     description, expected = _read_description(path.with_name("model.json"))
     model = build(description)
     try:
-        content = path.read_bytes()
+        content = documents.require_file(path, "weights").read_bytes()
         state = safetensors.torch.load(content)
-    except (OSError, safetensors.SafetensorError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # types that torch does not have raise KeyError and more
         raise InputError(
             f"{path} should hold weights, but it cannot be read: {error}. Copy or make it again."
         ) from error
@@ -141,7 +146,9 @@ def load(folder: Path) -> tuple[nn.Module, Description]:
             "It is damaged, or another checkpoint's, or its writing was cut short: copy both files again, or run the "
             "command that made them."
         )
-    if wrong := mismatch.differences(model.state_dict(), state):
+    own = model.state_dict()
+    if wrong := weights.differences(own, state):
         raise InputError(f"{path} does not fit the {description.network} of its model.json: {wrong}. Copy both again.")
+    weights.require_sound(state, weights.types_of(own), str(path))
     model.load_state_dict(state)
     return model.eval(), description

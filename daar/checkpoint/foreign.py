@@ -19,10 +19,11 @@ from torch import Tensor
 
 from daar.errors import InputError
 from daar.models import Network
-from daar.storage import files
+from daar.models.weights import COUNTER, FLOATS
+from daar.storage import documents, files
 
 TORCHVISION = "torchvision:"
-COUNTER = "num_batches_tracked"
+_INTEGERS = (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
 _NESTINGS = ("state_dict", "model", "net", "model_state_dict")
 # parts of a name that DataParallel and torch.compile add, and the buffers that thop leaves in a state dict
 _WRAPPERS, _THOP = {"module", "_orig_mod"}, {"total_ops", "total_params"}
@@ -67,16 +68,15 @@ def read(file: Path) -> dict[str, Tensor]:
     Raises:
         InputError: it is missing or damaged, holds more than tensors and plain values, or holds no state dict.
     """
-    file = Path(file)
-    if not file.is_file():
-        raise InputError(f"{file} should hold weights, but there is no such file. Check the path.")
+    file = documents.require_file(Path(file), "weights")
     if file.suffix == ".safetensors":
         try:
-            return _unwrapped(safetensors.torch.load_file(file), str(file))
-        except (OSError, safetensors.SafetensorError) as error:
+            content: Any = safetensors.torch.load_file(file)
+        except Exception as error:  # types that torch does not have raise KeyError and more
             raise InputError(
-                f"{file} should hold weights, but it cannot be read: {error}. Copy or download it again."
+                f"{file} should hold weights, but it cannot be read: {_reason(error)}. Copy or download it again."
             ) from error
+        return _unwrapped(content, str(file))
     try:
         # torch warns of old or foreign formats before it refuses them; one line is enough
         with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_STAND_INS):
@@ -188,25 +188,18 @@ def renamed(state: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
     return {ours(name): value for name, value in state.items()}
 
 
-def to_float32(state: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """The weights as float32.
+def to_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights as float32 where they are floats of 16 to 64 bits, BN's counters as int64; the rest is as it was."""
+    return {name: _counter(value) if name.endswith(COUNTER) else _float(value) for name, value in state.items()}
 
-    Raises:
-        InputError: a weight is not a float (quantised) or not finite; names it.
-    """
-    converted = {}
-    for name, value in state.items():
-        if name.endswith(COUNTER):
-            converted[name] = value
-            continue
-        if not value.is_floating_point():
-            raise InputError(
-                f"{where}: {name!r} is of {value.dtype}, expected a float type. Import the weights before quantisation."
-            )
-        converted[name] = value.float()
-        if not converted[name].isfinite().all():
-            raise InputError(
-                f"{where}: {name!r} has values that are not finite (NaN or infinite in float32). Its training failed "
-                "or the file is damaged: take other weights."
-            )
-    return converted
+
+def _float(value: Tensor) -> Tensor:
+    return value.float() if value.dtype in FLOATS else value
+
+
+def _counter(value: Tensor) -> Tensor:
+    """A count of batches as int64; averaged weights have it as a float."""
+    if value.dtype in FLOATS:
+        is_whole = bool((value == value.floor()).all()) and bool((value.abs() < 2**53).all())
+        return value.long() if is_whole else value
+    return value.long() if value.dtype in _INTEGERS else value

@@ -1,4 +1,4 @@
-"""State-dict mismatch: how weights differ from what a network expects, in words, and the most likely cause."""
+"""State-dict mismatch: the most likely cause where weights differ from what a network expects."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,41 +6,16 @@ import torch
 from torch import Tensor
 
 from daar import models
-from daar.checkpoint.foreign import COUNTER, renamed
+from daar.checkpoint.foreign import renamed
 from daar.data import datasets
 from daar.models import Network
+from daar.models.weights import COUNTER
 
 RESULT_NEUTRAL = "only words the message for weights that are refused"
 
-# names listed in a message before "and N more"
-_SHOWN = 8
 # data sets that published weights are trained on, with the shape of their images
 _DATASETS = {"cifar10": (3, 32, 32), "cifar100": (3, 32, 32), "imagenet": (3, 224, 224)}
 Shapes = dict[str, tuple[int, ...]]
-
-
-def differences(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> str:
-    """All names and shapes that differ, as one clause; empty if the weights fit.
-
-    Args:
-        expected: the network's state dict.
-        weights: a state dict to be loaded into it.
-    """
-    parts = []
-    if unknown := [name for name in weights if name not in expected]:
-        parts.append(f"unknown {_names(unknown)}")
-    if missing := [name for name in expected if name not in weights]:
-        parts.append(f"missing {_names(missing)}")
-    wrong = [name for name in expected if name in weights and expected[name].shape != weights[name].shape]
-    if wrong:
-        of = f"{wrong[0]!r} has shape {tuple(weights[wrong[0]].shape)}, expected {tuple(expected[wrong[0]].shape)}"
-        parts.append(of + (f" (and {len(wrong) - 1} more of another shape)" if wrong[1:] else ""))
-    return "; ".join(parts)
-
-
-def _names(names: list[str]) -> str:
-    listed = ", ".join(map(repr, names[:_SHOWN]))
-    return listed + (f" and {len(names) - _SHOWN} more" if names[_SHOWN:] else "")
 
 
 def advice(state: Mapping[str, Tensor], network: Network, num_classes: int) -> str:

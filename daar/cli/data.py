@@ -11,6 +11,7 @@ from typing import Any
 
 from daar.cli import options
 from daar.data import datasets, pack_files
+from daar.storage import documents
 from daar.suite import paths
 
 
@@ -59,7 +60,7 @@ def check_data(a: Namespace) -> None:
     print(f"{report.dataset}: {report.comparison}; from {report.source['kind']} at {report.source['where']}")
     for split, counts in report.counts.items():
         equal = len(set(counts.values())) == 1
-        listed = [f"{name} {count:,}" for name, count in counts.items()]
+        listed = [f"{documents.shown(name)} {count:,}" for name, count in counts.items()]
         several = (
             ", ".join(listed) if len(listed) <= 20 else f"{min(counts.values()):,} to {max(counts.values()):,} each"
         )

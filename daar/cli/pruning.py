@@ -3,12 +3,15 @@
 Heavy modules are imported where they are needed.
 """
 
+import shutil
+import tempfile
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 from daar.cli import arguments, options
 from daar.methods import discovery
+from daar.storage import files
 
 
 def add_commands(subparsers: Any) -> None:
@@ -58,14 +61,19 @@ def plan(a: Namespace) -> None:
 
 def prune(a: Namespace) -> None:
     """`daar prune`."""
-    scores, plan_file = a.out / "importance.safetensors", a.out / "plan.json"
-    _score(a, scores)
-    _plan(a, scores, plan_file)
     from daar.stages.prune import prune as stage
 
-    error = stage(
-        base=a.checkpoint, plan_file=plan_file, packs=arguments.packs(a), seed=a.seed, images=a.images, out=a.out
-    )
+    # nothing is left in --out by a network that is refused on the way
+    with tempfile.TemporaryDirectory(prefix="daar-prune-") as folder:
+        scores, plan_file = Path(folder) / "importance.safetensors", Path(folder) / "plan.json"
+        _score(a, scores)
+        _plan(a, scores, plan_file)
+        error = stage(
+            base=a.checkpoint, plan_file=plan_file, packs=arguments.packs(a), seed=a.seed, images=a.images, out=a.out
+        )
+        for file in (scores, plan_file):
+            with files.atomic(a.out / file.name) as temporary:
+                shutil.copyfile(file, temporary)
     print(f"slim network in {a.out}: it equals the masked one to {error:.1e} of the largest logit (float64)")
 
 

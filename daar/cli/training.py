@@ -119,7 +119,7 @@ def import_weights(a: Namespace) -> None:
     """`daar import`."""
     from daar.stages.import_weights import import_weights as stage
 
-    stage(
+    cast = stage(
         file=a.file,
         network=a.network,
         dataset=a.dataset,
@@ -128,6 +128,8 @@ def import_weights(a: Namespace) -> None:
         std=a.std and tuple(a.std),
         trained_on=tuple(a.trained_on),
     )
+    if cast:
+        print(f"cast weights of {', '.join(cast)} to float32")
     print(f"imported {a.file} as {a.network} into {a.out}")
 
 

@@ -8,8 +8,10 @@ import functools
 import multiprocessing
 import os
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +21,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from daar.errors import InputError
+from daar.storage.documents import require_file, shown
 
 WORKERS = "DAAR_WORKERS"
 # shorter side over the side of the centre crop: 256 pixels for 224 (He et al. 2016, section 3.4)
 _RESIZE = 256 / 224
+# without those that run another program (EPS: Ghostscript)
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 # beginning of the message of torch's DataLoader when a worker has died
 _DEAD = "DataLoader worker"
+# `open_encoded` refuses what Pillow only warns of; here, since filters of a block hold for all threads
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)
@@ -52,19 +59,41 @@ def workers() -> int:
     return int(text)
 
 
+def open_encoded(encoded: Path | BytesIO) -> Image.Image:
+    """Open an image file, whatever its name says, by Pillow's own decoders; its pixels are not decoded yet.
+
+    Raises:
+        ValueError: it has more pixels than Pillow decodes without a warning, as a decompression bomb would.
+        Exception: whatever Pillow raises.
+    """
+    image = Image.open(encoded, formats=FORMATS)
+    if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        image.close()
+        raise ValueError(f"it has {image.width:,} × {image.height:,} pixels, more than {Image.MAX_IMAGE_PIXELS:,}")
+    return image
+
+
+def cause(error: Exception) -> str:
+    """Why an image cannot be decoded, as a clause, without a path or the address of a buffer."""
+    if isinstance(error, UnidentifiedImageError):
+        return "no known image format"
+    return " ".join(str(error).split()).rstrip(".")
+
+
 def open_image(path: Path) -> Image.Image:
     """Decode a whole image file, as RGB.
 
     Raises:
         InputError: it cannot be read or decoded.
     """
+    require_file(path, "an image")
     try:
-        with Image.open(path) as image:
+        with open_encoded(path) as image:
             return image.convert("RGB")
+    except MemoryError:
+        raise
     except Exception as error:  # decoders raise nearly anything on damaged bytes
-        # Pillow's message would only repeat the path
-        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else error
-        raise InputError(f"{path} should be an image, but it cannot be decoded: {reason}") from error
+        raise InputError(f"{shown(path)} should be an image, but it cannot be decoded: {cause(error)}") from error
 
 
 def centre_crop(image: Image.Image, size: int) -> Image.Image:

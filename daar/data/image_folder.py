@@ -23,28 +23,29 @@ import safetensors.numpy
 import torch
 from torch import Tensor
 
+from daar.data import folder_scan
 from daar.data.datasets import Dataset
 from daar.data.decoding import Decoder, Work, open_image, workers
+from daar.data.folder_scan import PARTS, File, listed, scan, text_of
 from daar.data.pack_files import SOURCE, read_source, require_header, require_labels, split_file
 from daar.errors import InputError
 from daar.storage import tensors
-from daar.storage.documents import require_file
+from daar.storage.documents import require_file, shown
 from daar.storage.files import atomic, write_json
 
-FORMAT_VERSION = 1
+# 1 separated paths by newlines, which names may hold
+FORMAT_VERSION = 2
+_SEPARATORS = {1: "\n", 2: "\0"}
 HEADER = "daar_image_folder"
 VAL_PER_CLASS = 50
 # what published ImageNet weights normalise by
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # no part of it leads out of the folder
 _PLAIN = re.compile(r"(train|val)/(?!\.{1,2}/)[^/\0]+/(?!\.{1,2}\Z)[^/\0]+")
-_ENDINGS = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
-_PARTS = ("train", "val")
 _AGAIN = "Make it again with `daar data prepare`."
 # batch size outside training: these images are large
 _AT_ONCE = 64
 _VERIFIED_AT_ONCE = 10_000
-_NAMED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,13 +96,6 @@ class ImageFolder:
         yield from Decoder(self.root, self.size, False, count)(Work([self.paths[at] for at in p]) for p in parts)
 
 
-@dataclass(frozen=True)
-class _File:
-    path: str
-    label: int
-    bytes: int
-
-
 def prepare(dataset: Dataset, root: Path, out: Path, *, verify: bool = False, skip_corrupt: bool = False) -> Path:
     """Scan a folder of images and write its index.
 
@@ -117,22 +111,26 @@ def prepare(dataset: Dataset, root: Path, out: Path, *, verify: bool = False, sk
         The folder of the index.
 
     Raises:
-        InputError: a class is absent or empty, images cannot be decoded, or the index cannot be written.
+        InputError: a class is absent or empty, a folder cannot be read, images cannot be decoded, or the index cannot
+            be written.
     """
-    classes = _classes(root)
-    files = {part: list(_scan(root, part, classes)) for part in _PARTS}
-    faults = _faults(root, [file for part in _PARTS for file in files[part]], verify or skip_corrupt)
+    _require_utf8(root)
+    classes = folder_scan.classes(root)
+    files = {part: list(scan(root, part, classes)) for part in PARTS}
+    faults = _faults(root, [file for part in PARTS for file in files[part]], verify or skip_corrupt)
     if faults and not skip_corrupt:
         raise InputError(
-            f"{len(faults):,} of {sum(map(len, files.values())):,} images below {root} cannot be decoded: "
-            f"{listed(list(faults))}. Replace them, or leave them out with --skip-corrupt."
+            f"{len(faults):,} of {sum(map(len, files.values())):,} images below {shown(root)} are empty, no files, or "
+            f"cannot be decoded: {listed(list(faults))}. Replace them, or leave them out with --skip-corrupt."
         )
-    whole = {part: [file for file in files[part] if file.path not in faults] for part in _PARTS}
+    whole = {part: [file for file in files[part] if file.path not in faults] for part in PARTS}
     splits = {**_hold_out(whole["train"], classes, root), "test": _ordered(whole["val"])}
-    about = {"dataset": dataset.name, "classes": classes, "mean": MEAN, "std": STD, "size": dataset.shape[1]}
+    names = [text_of(name) for name in classes]
+    about = {"dataset": dataset.name, "classes": names, "mean": MEAN, "std": STD, "size": dataset.shape[1]}
     checksums = {name: _write(split_file(out, name), part, {**about, "split": name}) for name, part in splits.items()}
     source = {"kind": "image-folder", "where": str(root.resolve()), "note": _note(dataset, classes, whole, faults)}
-    write_json(Path(out) / SOURCE, {**source, "checksums": checksums, "skipped": sorted(faults)})
+    skipped = [text_of(path) for path in sorted(faults)]
+    write_json(Path(out) / SOURCE, {**source, "checksums": checksums, "skipped": skipped})
     return Path(out)
 
 
@@ -189,46 +187,14 @@ def changed(path: Path) -> list[str]:
     return different
 
 
-def _classes(root: Path) -> list[str]:
-    """Names of the classes, in label order; both parts must have the same."""
-    names = {}
-    for part in _PARTS:
-        folder = root / part
-        if not folder.is_dir():
-            raise InputError(f"{folder} should hold a folder for each class, but there is no such folder. Complete it.")
-        names[part] = {entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
-    for part, other in (("train", "val"), ("val", "train")):
-        if missing := sorted(names[other] - names[part]):
-            raise InputError(
-                f"{root / part} lacks {len(missing):,} of the classes that {root / other} has: {listed(missing)}. "
-                "Complete it, or remove them from both."
-            )
-    if len(names["train"]) < 2:
-        raise InputError(f"{root / 'train'} should hold two classes or more, but holds {len(names['train'])}.")
-    return sorted(names["train"])
+def _faults(root: Path, files: list[File], verify: bool) -> set[str]:
+    """Paths of images that are empty or no files or, with `verify`, cannot be decoded."""
+    if not verify:
+        return {file.path for file in files if not file.bytes}
 
-
-def _scan(root: Path, part: str, classes: list[str]) -> Iterator[_File]:
-    for label, name in enumerate(classes):
-        with os.scandir(root / part / name) as entries:
-            images = [
-                _File(f"{part}/{name}/{entry.name}", label, entry.stat().st_size)
-                for entry in entries
-                if entry.name.lower().endswith(_ENDINGS) and not entry.name.startswith(".")
-            ]
-        if not images:
-            raise InputError(
-                f"{root / part / name} has no images ({', '.join(_ENDINGS)}). Fill it, or remove the class."
-            )
-        yield from images
-
-
-def _faults(root: Path, files: list[_File], verify: bool) -> set[str]:
-    """Paths of images that are empty or, with `verify`, cannot be decoded."""
-
-    def is_broken(file: _File) -> bool:
-        if file.bytes == 0 or not verify:
-            return file.bytes == 0
+    def is_broken(file: File) -> bool:
+        if not file.bytes:
+            return True
         try:
             open_image(root / file.path)
         except InputError:
@@ -243,28 +209,29 @@ def _faults(root: Path, files: list[_File], verify: bool) -> set[str]:
     return broken
 
 
-def _ordered(files: Iterable[_File]) -> list[_File]:
-    return sorted(files, key=lambda file: (hashlib.sha256(file.path.encode()).digest(), file.path))
+def _ordered(files: Iterable[File]) -> list[File]:
+    return sorted(files, key=lambda file: hashlib.sha256(os.fsencode(file.path)).digest())
 
 
-def _hold_out(files: list[_File], classes: list[str], root: Path) -> dict[str, list[_File]]:
+def _hold_out(files: list[File], classes: list[str], root: Path) -> dict[str, list[File]]:
     """Split the official train part into train and val; see the module's docstring."""
     ordered = _ordered(files)
     counts = np.bincount([file.label for file in files], minlength=len(classes))
     for name, count in zip(classes, counts.tolist(), strict=True):
         if count < 2:
             raise InputError(
-                f"{root / 'train' / name} has {count} usable images; it needs two, one of them for val. Add some."
+                f"{shown(root / 'train' / name)} has {count} usable images; it needs two, one of them for val. "
+                "Add some."
             )
     left = np.minimum(VAL_PER_CLASS, np.maximum(1, counts // 10)).tolist()
-    parts: dict[str, list[_File]] = {"train": [], "val": []}
+    parts: dict[str, list[File]] = {"train": [], "val": []}
     for file in ordered:
         parts["val" if left[file.label] > 0 else "train"].append(file)
         left[file.label] -= 1
     return parts
 
 
-def _note(dataset: Dataset, classes: list[str], files: dict[str, list[_File]], skipped: set[str]) -> str:
+def _note(dataset: Dataset, classes: list[str], files: dict[str, list[File]], skipped: set[str]) -> str:
     """How the counts of the folder differ from the official release."""
     got = (len(classes), len(files["train"]), len(files["val"]))
     official = (dataset.num_classes, dataset.official_train, dataset.official_test)
@@ -274,17 +241,12 @@ def _note(dataset: Dataset, classes: list[str], files: dict[str, list[_File]], s
     return f"{note}; {len(skipped):,} corrupt images left out: {listed(sorted(skipped))}" if skipped else note
 
 
-def listed(names: list[str]) -> str:
-    """Names for a message; only the first ones of many."""
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(sorted(names)[:_NAMED]) + more
-
-
-def _write(path: Path, files: list[_File], about: dict[str, Any]) -> str:
+def _write(path: Path, files: list[File], about: dict[str, Any]) -> str:
+    separator = _SEPARATORS[FORMAT_VERSION]
     arrays: dict[str, Any] = {
         "labels": np.array([file.label for file in files], dtype=np.int64),
         "bytes": np.array([file.bytes for file in files], dtype=np.int64),
-        "paths": np.frombuffer("\n".join(file.path for file in files).encode(), dtype=np.uint8),
+        "paths": np.frombuffer(os.fsencode(separator.join(file.path for file in files)), dtype=np.uint8),
     }
     checksum = _checksum(about, arrays)
     header = json.dumps({"version": FORMAT_VERSION, "checksum": checksum, **about})
@@ -307,11 +269,10 @@ def _read(path: Path) -> tuple[dict[str, Any], tuple[str, ...], Any, Any]:
     require_header(header, path, FORMAT_VERSION)
     kinds = {"labels": ("int64", (None,)), "bytes": ("int64", (None,)), "paths": ("uint8", (None,))}
     tensors.require(arrays, kinds, path, _AGAIN)
-    checksum = header.pop("checksum")
-    del header["version"]
+    checksum, version = header.pop("checksum"), header.pop("version")
     if _checksum(header, arrays) != checksum:
         raise InputError(f"{path} is damaged: its checksum does not fit its content. {_AGAIN}")
-    paths = _plain_paths(arrays["paths"].tobytes(), path)
+    paths = _plain_paths(arrays["paths"].tobytes(), _SEPARATORS[version], path)
     labels, sizes = arrays["labels"], arrays["bytes"]
     if not len(paths) == len(labels) == len(sizes) or "size" not in header:
         raise InputError(f"{path} should have a path, a label and a size for each image, but has not. {_AGAIN}")
@@ -319,13 +280,17 @@ def _read(path: Path) -> tuple[dict[str, Any], tuple[str, ...], Any, Any]:
     return {**header, "checksum": checksum}, paths, labels, sizes
 
 
-def _plain_paths(joined: bytes, index: Path) -> tuple[str, ...]:
+def _plain_paths(joined: bytes, separator: str, index: Path) -> tuple[str, ...]:
     """The paths of an index; InputError where one would leave the folder of the images."""
-    try:
-        text = joined.decode()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{index} should name its images in UTF-8, but does not: {error}. {_AGAIN}") from error
-    paths = tuple(text.split("\n"))
+    paths = tuple(os.fsdecode(joined).split(separator))
     if odd := [path for path in paths if not _PLAIN.fullmatch(path)]:
-        raise InputError(f"{index} should name images as PART/CLASS/NAME, but names {odd[0]!r}. {_AGAIN}")
+        raise InputError(f"{index} should name images as PART/CLASS/NAME, but names {shown(odd[0])!r}. {_AGAIN}")
     return paths
+
+
+def _require_utf8(root: Path) -> None:
+    """InputError if a name on the way to the root is no UTF-8: source.json could not hold it."""
+    try:
+        str(root.resolve()).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"the path {shown(root.resolve())} should be UTF-8, but is not. Rename its folders.") from None

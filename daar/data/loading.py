@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from daar.data import image_folder, packed, sources
+from daar.data import folder_scan, image_folder, packed, sources
 from daar.data.datasets import Dataset
 from daar.data.image_folder import ImageFolder
 from daar.data.pack_files import SPLITS, read_source, split_file
@@ -64,7 +64,7 @@ def check(folder: Path) -> DatasetReport:
     if changed := [path for file in files.values() for path in image_folder.changed(file)]:
         raise InputError(
             f"{len(changed):,} images below {splits['train'].root} are gone or not what they were when indexed: "
-            f"{image_folder.listed(changed)}. Restore them, or make it again with `daar data prepare`."
+            f"{folder_scan.listed(changed)}. Restore them, or make it again with `daar data prepare`."
         )
     train = splits["train"]
     source = read_source(folder)

@@ -17,7 +17,7 @@ import safetensors.numpy
 import torch
 from torch import Tensor
 
-from daar.data import pack_files, readers, sources
+from daar.data import normalisation, pack_files, readers, sources
 from daar.data.datasets import Dataset, get
 from daar.data.fingerprints import compare
 from daar.data.pack_files import SOURCE, SPLITS, read_source, split_file
@@ -122,6 +122,7 @@ def prepare(
     note = _compare(dataset, list(parts.values()))
     packed = _split(parts, dataset)
     mean, std = channel_statistics(packed["train"].images)
+    normalisation.require(mean, std, dataset.shape[0], f"images of {located.path}")
     checksums = {}
     for name in SPLITS:
         about = {"dataset": dataset.name, "split": name, "classes": dataset.classes, "mean": mean, "std": std}
@@ -288,6 +289,7 @@ def _require_fitting(about: dict[str, Any], images: Tensor, labels: Tensor, path
         if len(set(counts.values())) > 1 or not all(counts.values()):
             said = ", ".join(f"{name} {count}" for name, count in counts.items())
             raise InputError(f"{path} should have the same number of {what} throughout, but has {said}. {_AGAIN}")
+    normalisation.require(about["mean"], about["std"], images.shape[3], str(path))
     if not all(images.shape):
         raise InputError(f"{path} should hold images, but they have the shape {tuple(images.shape)}. {_AGAIN}")
     pack_files.require_labels(int(labels.min()), int(labels.max()), len(about["classes"]), path)

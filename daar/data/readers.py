@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from daar.data.datasets import Dataset
+from daar.data.decoding import cause, open_encoded
 from daar.data.sources import Source
 from daar.data.splits import Images, Labels
 from daar.errors import InputError
+from daar.storage.documents import require_file, shown
 
 _SHOWN = 12  # class names listed in a message before "and N more"
 _PER_TASK = 256  # images per thread-pool task: a task per image would cost as much as decoding it
@@ -88,6 +90,8 @@ def _read_torchvision(folder: Path, part: str, dataset: Dataset) -> Part:
     # torchvision would only say that some file is wrong; and it opens only pickles that have passed this check
     for name, md5 in [*kind.train_list, *kind.test_list, [kind.meta["filename"], kind.meta["md5"]]]:
         path = folder / name
+        if path.exists():
+            require_file(path, "a file of torchvision's download")
         if not check_integrity(path, md5):
             fault = "differs from the official file (MD5)" if path.exists() else "is missing"
             raise InputError(f"{path} {fault}. Delete {folder} and fetch it again with --download.")
@@ -106,7 +110,7 @@ def _read_folder(folder: Path, part: str, dataset: Dataset) -> Part:
     there = {path.name for path in _visible(folder / part)}
     for name in sorted(there - set(dataset.classes)):
         raise InputError(
-            f"{folder / part / name} is not a class of {dataset.title}; expected the folders "
+            f"{shown(folder / part / name)} is not a class of {dataset.title}; expected the folders "
             f"{_listed(dataset.classes)}. Rename or remove it."
         )
     for name in dataset.classes:
@@ -120,7 +124,7 @@ def _read_folder(folder: Path, part: str, dataset: Dataset) -> Part:
         f"fewest in {dataset.classes[fewest]} ({counts[fewest]:,}), most in {dataset.classes[most]} ({counts[most]:,})"
     )
     _require_count(len(files), part, dataset, folder / part, detail)
-    return Part(_decode_all([path for path, _ in files], lambda row: str(files[row][0]), dataset), labels)
+    return Part(_decode_all([path for path, _ in files], lambda row: shown(files[row][0]), dataset), labels)
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -151,6 +155,7 @@ def _read_table(path: Path, dataset: Dataset) -> tuple[list[bytes], Labels]:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    require_file(path, "a Parquet file")
     try:
         schema = pq.read_schema(path)
         column = _image_column(schema, path, dataset)
@@ -240,16 +245,18 @@ def _decode_all(encoded: Sequence[bytes | Path], name: Callable[[int], str], dat
 
 def _decode(encoded: bytes | Path, name: str, out: Images) -> None:
     """Decode one image into `out` (H, W, 3)."""
+    if isinstance(encoded, Path):
+        require_file(encoded, "an image")
     try:
-        with Image.open(BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+        with open_encoded(BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
             size, mode = (image.height, image.width), image.mode
             if size == out.shape[:2] and mode in ("RGB", "L", "P"):
                 out[...] = np.asarray(image.convert("RGB"))
                 return
+    except MemoryError:
+        raise
     except Exception as error:  # decoders raise nearly anything on damaged bytes
-        # Pillow's message would be the address of a buffer
-        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else error
-        raise InputError(f"{name} should be an image, but it cannot be decoded: {reason}. Replace it.") from error
+        raise InputError(f"{name} should be an image, but it cannot be decoded: {cause(error)}. Replace it.") from error
     expected = f"{out.shape[0]}x{out.shape[1]} RGB"
     raise InputError(f"{name} is a {size[0]}x{size[1]} {mode} image; expected {expected}. Replace it.")
 

@@ -1,6 +1,7 @@
 """Accuracy: correct / N, every image once, in eval mode and strict float32."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import nn
@@ -8,6 +9,7 @@ from torch import nn
 from daar.data.loading import Split
 from daar.device import distributed
 from daar.device.precision import evaluating, strict_float32
+from daar.measure.finite import error, not_finite
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,24 @@ def evaluate(
         std: the network's own standard deviation per channel, of pixels in 0..1.
         device: of the model.
         batch_size: images per forward pass; the last may be shorter.
+
+    Raises:
+        InputError: a logit is NaN or infinite, for which there would be a class all the same.
     """
     scale = 1 / (255 * torch.tensor(std, device=device))
     shift = torch.tensor(mean, device=device) * 255 * scale
     ranks = 5 if len(pack.classes) >= 100 else 1
-    correct = torch.zeros(ranks, dtype=torch.int64, device=device)
+    # images whose label is at each rank, and those whose logits are not finite
+    counts = torch.zeros(ranks + 1, dtype=torch.int64, device=device)
     with strict_float32(), evaluating(model):
         for pixels, labels in pack.batches(*distributed.part(len(pack.labels)), batch_size):
             images = (pixels.to(device) * scale - shift).permute(0, 3, 1, 2)
-            best = model(images).topk(ranks).indices
-            correct += (best == labels.to(device)[:, None]).sum(0)
-    percent = [100 * int(c) / len(pack.labels) for c in distributed.all_reduce_sum(correct).cumsum(0)]
+            logits = model(images)
+            best = logits.topk(ranks).indices
+            counts[:ranks] += (best == labels.to(device)[:, None]).sum(0)
+            counts[ranks] += not_finite(logits).sum()
+    *correct, lost = distributed.all_reduce_sum(counts).tolist()
+    if lost:
+        raise error(lost, len(pack.labels), f"{pack.split} images of {pack.dataset}")
+    percent = [100 * count / len(pack.labels) for count in accumulate(correct)]
     return Accuracy(percent[0], percent[4] if ranks == 5 else None)

@@ -18,6 +18,7 @@ from torch.export import Dim, ExportedProgram
 
 from daar.device.precision import evaluating
 from daar.errors import InputError, is_out_of_memory, unknown
+from daar.measure.finite import require_finite
 from daar.storage import files
 
 IMAGES, LOGITS = "images", "logits"
@@ -132,6 +133,7 @@ def _images(count: int, shape: tuple[int, ...]) -> Tensor:
 
 def _difference(model: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor) -> float:
     expected, got = model(images), run(images)
+    require_finite(expected)
     if got.shape != expected.shape:
         return float("inf")
     return float((got - expected).abs().max() / expected.abs().max())

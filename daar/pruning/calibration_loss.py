@@ -5,8 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from daar.device.precision import strict_float32
+from daar.measure.finite import tensors
 from daar.pruning.groups import ChannelGraph
-from daar.pruning.slim import Masked, Removed, tensors
+from daar.pruning.slim import Masked, Removed
 
 
 class CalibrationLoss:

@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 
 from daar.device.precision import evaluating
 from daar.errors import InputError
+from daar.measure.finite import tensors
 from daar.models.shortcut import PaddedShortcut
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.trace import PER_CHANNEL, trace
@@ -134,7 +135,7 @@ def slim_error(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, remove
     with evaluating(thin):
         pairs = zip(tensors(thin(images)), tensors(expected), strict=True)
         # of numpy's maximum, unlike Python's, NaN is the result wherever there is one
-        error = float(np.max([float((one - other).abs().max() / other.abs().max()) for one, other in pairs]))
+        error = float(np.max([_relative(one, other) for one, other in pairs]))
     if not error <= TOLERANCE:
         raise InputError(
             f"the slim network differs from the masked one by {error:.1e} of the largest logit; rounding explains "
@@ -143,8 +144,7 @@ def slim_error(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, remove
     return error
 
 
-def tensors(output: Any) -> list[Tensor]:
-    """The tensors in what a network returns: one, or a tuple, list or dict of them where it has several heads."""
-    if isinstance(output, Tensor):
-        return [output]
-    return [tensor for part in (output.values() if isinstance(output, dict) else output) for tensor in tensors(part)]
+def _relative(one: Tensor, other: Tensor) -> float:
+    """Max |difference| / max |other|; of two outputs that are all zero it is 0."""
+    difference = float((one - other).abs().max())
+    return difference / float(other.abs().max()) if difference else 0.0

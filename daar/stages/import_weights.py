@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from daar import models
 from daar.checkpoint import checkpoint, foreign, mismatch
 from daar.checkpoint.checkpoint import Description
-from daar.checkpoint.foreign import COUNTER, TORCHVISION
-from daar.data import datasets
+from daar.checkpoint.foreign import TORCHVISION
+from daar.data import datasets, normalisation
 from daar.errors import InputError
-from daar.models import Network
+from daar.models import Network, weights
+from daar.models.weights import COUNTER
 from daar.storage import files, provenance
 
 # mean and std by which most published weights normalise
@@ -27,7 +28,7 @@ def import_weights(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     trained_on: tuple[str, ...] = ("train", "val"),
-) -> None:
+) -> list[str]:
     """Read a foreign state dict and write a checkpoint.
 
     Args:
@@ -40,14 +41,17 @@ def import_weights(
         trained_on: which of our splits it has seen. Published weights have seen all official train images, val among
             them, and never the official test (of ImageNet: validation) images.
 
+    Returns:
+        The float types other than float32 that weights were cast from, such as "float16".
+
     Raises:
         InputError: the file is no state dict of this network; the message names tensors that are unknown, missing, of
             another shape or not finite, and the likely cause.
     """
     entry, num_classes = models.get(network), datasets.num_classes(dataset)
     state, mean, std, origin = _fetch(file, entry, mean, std)
-    if len(mean) != entry.input_shape[0] or len(std) != entry.input_shape[0]:
-        raise InputError(f"mean and std must have {entry.input_shape[0]} values each, got {len(mean)} and {len(std)}.")
+    normalisation.require(mean, std, entry.input_shape[0], str(file))
+    cast = _types(state)
     about = Description(
         network=network,
         dataset=dataset,
@@ -57,11 +61,12 @@ def import_weights(
         std=std,
         trained_on=trained_on,
         plan=None,
-        provenance={"imported": {**origin, **_types(state)}, **provenance.environment()},
+        provenance={"imported": {**origin, **cast}, **provenance.environment()},
     )
     model = checkpoint.build_dense(about)
     _load(model, state, entry, num_classes, str(file))
     checkpoint.save(out, model, about)
+    return cast.get("converted_from", [])
 
 
 def _fetch(
@@ -83,13 +88,16 @@ def _load(model: nn.Module, published: dict[str, Tensor], entry: Network, num_cl
     # files older than torch 0.4.1 have no batch counters of BN; no result depends on them
     counters = {name: value for name, value in model.state_dict().items() if name.endswith(COUNTER)}
     state = counters | foreign.renamed(published, entry)
-    if wrong := mismatch.differences(model.state_dict(), state):
+    if wrong := weights.differences(model.state_dict(), state):
         advice = mismatch.advice(published, entry, num_classes)
         raise InputError(f"{where} does not fit {entry.name} with {num_classes} classes: {wrong}. {advice}")
-    model.load_state_dict(foreign.to_float32(state, where))
+    converted = foreign.to_float32(state)
+    weights.require_sound(converted, weights.types_of(model.state_dict()), where)
+    model.load_state_dict(converted)
 
 
-def _types(state: dict[str, Tensor]) -> dict[str, Any]:
+def _types(state: dict[str, Tensor]) -> dict[str, list[str]]:
     """For provenance: the float types of the weights other than float32, if there are any."""
-    kinds = {str(value.dtype).removeprefix("torch.") for value in state.values() if value.is_floating_point()}
+    floats = {value.dtype for name, value in state.items() if value.is_floating_point() and not name.endswith(COUNTER)}
+    kinds = {str(kind).removeprefix("torch.") for kind in floats}
     return {"converted_from": sorted(kinds - {"float32"})} if kinds - {"float32"} else {}

@@ -12,6 +12,7 @@ from daar.data import loading
 from daar.data.calibration import calibration_batch
 from daar.data.loading import Split
 from daar.errors import InputError
+from daar.measure.finite import require_finite_output
 from daar.pruning import plan as plans
 from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph, channel_graph
@@ -50,12 +51,15 @@ def slim_by_plan(base: Path, plan_file: Path, train_pack: Split, seed: int, imag
         images: how many.
 
     Raises:
-        InputError: plan and network do not fit, in groups or in MACs, or slim and masked network differ.
+        InputError: plan and network do not fit, in groups or in MACs, the dense network's output is not finite, or
+            slim and masked network differ.
     """
     dense, about = checkpoint.load(base)
     plan = plans.load(plan_file)
     calibration, _ = calibration_batch(train_pack, seed, images, about.mean, about.std)
     graph = channel_graph(dense, torch.zeros(1, *about.input_shape))
+    # before a difference would be put down to how channels are coupled
+    require_finite_output(dense, calibration)
     removed = plan.removed(graph)
     model = slim(dense, graph, removed)
     _require_macs(plan, graph)

@@ -8,6 +8,7 @@ import torch
 from daar.checkpoint import checkpoint
 from daar.data import loading
 from daar.data.calibration import calibration_batch
+from daar.measure.finite import require_finite_output
 from daar.methods.discovery import Method
 from daar.pruning import importance, scoring
 from daar.pruning.groups import graph_of
@@ -38,10 +39,13 @@ def score(
         device: where the network runs.
 
     Raises:
-        InputError: the method has no score(), an option is unknown, or the scores break the contract.
+        InputError: the method has no score(), an option is unknown, the network's output is not finite, or the scores
+            break the contract.
     """
     model, about = checkpoint.load(base)
     pack = loading.load(Path(packs) / "train.safetensors")
     batch = Batch(*calibration_batch(pack, seed, images, about.mean, about.std))
     graph = graph_of(model, about.input_shape)
+    # before a method would be blamed for its scores
+    require_finite_output(model, batch.images)
     importance.save(out, scoring.score(model.to(device), batch, graph, method, options, seed))

@@ -311,8 +311,8 @@ def _problem(value: Any) -> str | None:
     return None
 
 
-def _shown(path: Path) -> str:
-    """A path in one line, however long and of whatever characters."""
+def _shown(path: Path | str) -> str:
+    """A path or a name in one line, however long and of whatever characters."""
     text = os.fspath(path).encode(errors="backslashreplace").decode()
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return text if len(text) <= 300 else f"{text[:140]} … {text[-140:]}"
@@ -326,3 +326,7 @@ def _reason(error: Exception) -> str:
     text = " ".join(str(error).split()).rstrip(".")
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return text if len(text) <= 200 else f"{text[:100]} … {text[-100:]}"
+
+
+# for the messages of others
+shown = _shown

@@ -17,6 +17,7 @@ from torch import nn
 
 from daar.device import distributed
 from daar.errors import InputError
+from daar.models import weights
 from daar.storage import files, tensors
 from daar.storage.schemas import validate
 from daar.training.progress import Epoch, Partial, Progress
@@ -115,8 +116,7 @@ def _require_fitting(
             one = expected[name]
             if one is None or (one.shape, one.dtype) != (tensor.shape, tensor.dtype):
                 raise InputError(f"resume file {path}: {kind}.{name} has another shape or type than here. {_AGAIN}")
-            if not bool(torch.isfinite(tensor).all()):
-                raise InputError(f"resume file {path}: {kind}.{name} is not finite. {_AGAIN}")
+        weights.require_sound(parts[kind], weights.types_of(parts[kind]), f"resume file {path}, {kind}")
     epochs = [row["epoch"] for row in about["curve"]]
     if epochs != list(range(1, len(epochs) + 1)) or about["best_epoch"] > len(epochs):
         raise InputError(f"resume file {path} should have a curve of epochs from 1 on, but has not. {_AGAIN}")

@@ -233,7 +233,7 @@ def test_missing_files_are_named(tmp_path: Path, saved: Path) -> None:
     ):
         checkpoint.load(tmp_path / "nowhere")
     (saved / "model.safetensors").unlink()
-    with pytest.raises(InputError, match="should hold weights"):
+    with pytest.raises(InputError, match="should be weights, but there is no such file"):
         checkpoint.load(saved)
 
 

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import io
 import json
+import os
 import pickle
 import re
 import socket
@@ -266,11 +267,27 @@ def make_folder(path: Path) -> None:
     path.mkdir()
 
 
+def make_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def make_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere.png")
+
+
 FOLDER_FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "truncated": (damage_image, "{path} should be an image, but it cannot be decoded: "),
     "text": (lambda path: path.write_text("hello"), "{path} should be an image, but it cannot be decoded: "),
     "empty": (lambda path: path.write_bytes(b""), "{path} should be an image, but it cannot be decoded: "),
-    "folder": (make_folder, "{path} should be an image, but it cannot be decoded: "),
+    "folder": (make_folder, "{path} should be an image, but is a folder. Give a file."),
+    "pipe": (make_pipe, "{path} should be an image, but is a pipe. Give a file."),
+    "link to nothing": (make_link, "{path} should be an image, but there is no such file. Check the path."),
+    "bomb": (
+        lambda path: Image.new("1", (9_500, 9_500)).save(path),
+        "{path} should be an image, but it cannot be decoded: ",
+    ),
     "size": (Image.new("RGB", (31, 32)).save, "{path} is a 32x31 RGB image; expected 32x32 RGB. Replace it."),
     "alpha": (Image.new("RGBA", (32, 32)).save, "{path} is a 32x32 RGBA image; expected 32x32 RGB."),
     "16 bit": (Image.new("I;16", (32, 32)).save, "{path} is a 32x32 I;16 image; expected 32x32 RGB."),
@@ -412,3 +429,11 @@ def test_messages_do_not_show_a_memory_address(tmp_path):
     with pytest.raises(InputError) as caught:
         prepare(TINY, tmp_path / "packed", data_root=tmp_path)
     assert not re.search(r"0x[0-9a-f]{6,}", str(caught.value))
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_parquet_file_that_is_a_pipe_is_not_waited_for(tmp_path, part):
+    write_parquet(tmp_path)
+    (path,) = tmp_path.glob(f"{part}*.parquet")
+    make_pipe(path)
+    refuse(tmp_path, f"{path} should be a Parquet file, but is a pipe. Give a file.")

@@ -20,7 +20,7 @@ from daar import models
 from daar.checkpoint import checkpoint
 from daar.cli import views
 from daar.cli.main import main
-from daar.data import datasets, decoding, image_folder, loading
+from daar.data import datasets, decoding, folder_scan, image_folder, loading
 from daar.data.calibration import calibration_batch, calibration_indices
 from daar.data.decoding import Decoder, Work
 from daar.data.image_folder import MEAN, STD, ImageFolder
@@ -105,7 +105,7 @@ def test_splits_follow_the_documented_rule(root: Path, index: Path) -> None:
 
 @pytest.mark.parametrize(("count", "held"), [(2, 1), (19, 1), (20, 2), (499, 49), (500, 50), (1300, 50)])
 def test_fifty_or_a_tenth_of_a_class_is_held_out(count: int, held: int) -> None:
-    files = [image_folder._File(f"train/a/{at}.JPEG", 0, 1) for at in range(count)]
+    files = [folder_scan.File(f"train/a/{at}.JPEG", 0, 1) for at in range(count)]
     found = image_folder._hold_out(files, ["a"], Path())
     assert (len(found["train"]), len(found["val"])) == (count - held, held)
 

@@ -1,5 +1,7 @@
 import io
+import math
 import os
+import re
 import urllib.error
 import warnings
 from collections import OrderedDict
@@ -171,12 +173,94 @@ def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path, state: 
     broken = state["layer2.0.conv1.weight"].double()
     broken[3, 2, 1, 1] = value
     file = written(tmp_path, {**state, "layer2.0.conv1.weight": broken})
-    assert "'layer2.0.conv1.weight' has values that are not finite" in refusal(file, tmp_path / "out")
+    kind = "NaN" if math.isnan(value) else "infinite"
+    expected = f"layer2.0.conv1.weight has 1 of 4,608 values that is {kind}. The training failed or the file is damaged"
+    assert expected in refusal(file, tmp_path / "out")
 
 
-def test_quantised_weights_are_refused_by_name(tmp_path: Path, state: State) -> None:
-    file = written(tmp_path, {**state, "conv1.weight": state["conv1.weight"].to(torch.int8)})
-    assert "'conv1.weight' is of torch.int8, expected a float type" in refusal(file, tmp_path / "out")
+@pytest.mark.parametrize(
+    "kind", [torch.int8, torch.int64, torch.bool, torch.float8_e4m3fn, torch.float8_e5m2, torch.complex64]
+)
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_types_that_are_no_floats_of_16_to_64_bits_are_refused_by_name(
+    tmp_path: Path, state: State, kind: torch.dtype, suffix: str
+) -> None:
+    cast = {**state, "conv1.weight": state["conv1.weight"].to(kind)}
+    file = tmp_path / f"a{suffix}"
+    torch.save(cast, file) if suffix == ".pt" else safetensors.torch.save_file(cast, file)
+    said = refusal(file, tmp_path / "out")
+    assert f"conv1.weight is of {kind}, expected torch.float32. Give weights of this type; quantised ones" in said
+
+
+@pytest.mark.parametrize(("counter", "taken"), [
+    (torch.tensor(7, dtype=torch.int32), 7),
+    (torch.tensor(7.0), 7),  # averaged, as of an exponential moving average
+    (torch.tensor(7.5), None),
+    (torch.tensor(float("nan")), None),
+    (torch.tensor(float("inf")), None),
+    (torch.tensor(-1), None),
+    (torch.tensor(True), None),
+    (torch.tensor(1 + 1j), None),
+])  # fmt: skip
+def test_counts_of_batches_are_whole_numbers_or_refused(
+    tmp_path: Path, state: State, counter: torch.Tensor, taken: int | None
+) -> None:
+    file = written(tmp_path, {**state, "bn1.num_batches_tracked": counter})
+    if taken is None:
+        assert ": bn1.num_batches_tracked " in refusal(file, tmp_path / "out")
+    else:
+        run(file, tmp_path / "out")
+        assert int(checkpoint.load(tmp_path / "out")[0].state_dict()["bn1.num_batches_tracked"]) == taken
+
+
+def test_what_was_cast_is_said(tmp_path: Path, state: State, capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(
+        tmp_path, {n: v.half() if "conv" in n else v.double() if "linear" in n else v for n, v in state.items()}
+    )
+    main(["import", str(file), "--network", "resnet20", "--dataset", "cifar10", "--out", str(tmp_path / "out")])
+    assert capsys.readouterr().out.startswith("cast weights of float16, float64 to float32\nimported ")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, suffix: str) -> None:
+    os.mkfifo(tmp_path / f"a{suffix}")
+    assert "should be weights, but is a pipe" in refusal(tmp_path / f"a{suffix}", tmp_path / "out")
+    assert "should be weights, but is a folder" in refusal(tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ({"mean": (0.5,)}, "must have 3 values each, one for a channel, got 1 and 3"),
+        ({"std": (0.2,) * 4}, "got 3 and 4"),
+        ({"mean": (123.675, 116.28, 103.53)}, "mean has 123.675, expected 0 to 1, as pixels are in 0..1. Divide"),
+        ({"mean": (0.5, -0.1, 0.5)}, "mean has -0.1"),
+        ({"mean": (0.5, 0.5, float("nan"))}, "mean has nan"),
+        ({"std": (0.2, 0.2, 0.0)}, "std has 0, expected 0.001 to 1"),
+        ({"std": (0.2, -0.2, 0.2)}, "std has -0.2"),
+        ({"std": (0.2, float("inf"), 0.2)}, "std has inf, expected 0.001 to 1, as pixels are in 0..1. Give what"),
+        ({"std": (58.395, 57.12, 57.375)}, "std has 58.395"),
+        ({"std": (1e-4, 0.2, 0.2)}, "std has 0.0001"),
+    ],
+)
+def test_mean_and_std_that_pixels_cannot_have_are_refused(
+    tmp_path: Path, state: State, numbers: dict[str, tuple[float, ...]], said: str
+) -> None:
+    given = {"mean": MEAN, "std": STD, **numbers}
+    with pytest.raises(InputError, match=re.escape(said)):
+        import_weights(
+            file=written(tmp_path, state), network="resnet20", dataset="cifar10", out=tmp_path / "out", **given
+        )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (0.0, 1 / 255), (0.485, 0.0039), (0.5, 0.5), (1.0, 0.001)])
+def test_mean_and_std_of_every_convention_are_taken(tmp_path: Path, state: State, mean: float, std: float) -> None:
+    file = written(tmp_path, state)
+    import_weights(
+        file=file, network="resnet20", dataset="cifar10", out=tmp_path / "o", mean=(mean,) * 3, std=(std,) * 3
+    )
+    assert checkpoint.load(tmp_path / "o")[1].std == (std,) * 3
 
 
 class Evil:
@@ -341,7 +425,7 @@ def test_missing_file_and_short_mean(tmp_path: Path, state: dict) -> None:
     with pytest.raises(InputError, match="there is no such file"):
         run(tmp_path / "none.pt", tmp_path / "out")
     torch.save(state, tmp_path / "a.pt")
-    with pytest.raises(InputError, match="must have 3 values each, got 1 and 3"):
+    with pytest.raises(InputError, match="must have 3 values each, one for a channel, got 1 and 3"):
         run(tmp_path / "a.pt", tmp_path / "out", mean=(0.5,))
 
 
