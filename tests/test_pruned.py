@@ -199,7 +199,7 @@ def test_several_heads() -> None:
         *(({"seed": value}, "seed is .*; it must be an integer") for value in ("0", 0.0, None)),
         *(({"method": value}, "method is .*; it must be a method's name") for value in (None, 1, b"l1", ["l1"])),
         *(({"policy": value}, "policy is .*; it must be a policy's name") for value in (1, ["uniform"])),
-        *(({"options": value}, "options is .*; it must be a mapping") for value in ("x", [], {1: 2}, 0.5)),
+        *(({"options": value}, "options is .*; it must be a mapping") for value in ("x", ["attention"], {1: 2}, 0.5)),
         *(
             ({"exclude": value}, "exclude is .*; it must be a list of texts")
             for value in ("first", None, 3, [1], [None])

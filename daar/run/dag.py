@@ -136,6 +136,10 @@ class Dag:
         """The file to import."""
         return self.suite.weights(wildcards.network)
 
+    def kept(self, wildcards: Any) -> str:
+        """The kept record of a setting."""
+        return str(self.reused[wildcards.setting])
+
     def plan_of_origin(self, wildcards: Any) -> str:
         """The plan of the variant whose widths a control takes."""
         origin = self.suite.variant(wildcards.variant).of
@@ -186,6 +190,10 @@ class Dag:
         """SHA-256 of the file to import; none where it is absent, which stops a run but no dry run."""
         file = Path(self.weights(wildcards))
         return [files.sha256(file)] if file.is_file() else []
+
+    def kept_content(self, wildcards: Any) -> str:
+        """SHA-256 of the kept record of a setting."""
+        return files.sha256(self.reused[wildcards.setting])
 
     def import_options(self, wildcards: Any) -> list[str]:
         """The options of `daar import`."""

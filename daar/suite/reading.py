@@ -33,6 +33,21 @@ def load(path: Path) -> Suite:
     return from_config(documents.read_yaml(path, "a suite"), str(path))
 
 
+def from_snakemake(config: Any, files: Iterable[Path]) -> Suite:
+    """Make a suite of Snakemake's config.
+
+    Args:
+        config: as Snakemake has read it.
+        files: that it read. They are read again, since it takes the last of two equal keys, and some texts for dates.
+
+    Raises:
+        InputError: as `load`.
+    """
+    for file in files:
+        documents.read_yaml(file, "a suite")
+    return from_config(config, "suite")
+
+
 def from_config(content: Any, where: str) -> Suite:
     """Make a suite of Snakemake's config or of a suite file's content.
 

@@ -46,7 +46,7 @@ def root(tmp_path: Path) -> Path:
 def prepared(root: Path, **options: Any) -> dict[str, int]:
     """What is indexed: path → label."""
     index = image_folder.prepare(datasets.get("imagenet"), root, root.parent / "index", **options)
-    labels = {}
+    labels: dict[str, int] = {}
     for name in ("train", "val", "test"):
         split = image_folder.load(index / f"{name}.safetensors")
         labels |= dict(zip(split.paths, split.labels.tolist(), strict=True))

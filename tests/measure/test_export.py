@@ -199,7 +199,7 @@ def test_a_package_that_is_not_installed_is_named(
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("size", [100, 100_000])
 def test_a_full_disk_is_told_as_one(folder: Path, tmp_path: Path, form: str, size: int) -> None:
-    command = [sys.executable, "-m", "daar", "export", folder, "--format", form, "--out", tmp_path / "net"]
+    command = [sys.executable, "-m", "daar", "export", str(folder), "--format", form, "--out", str(tmp_path / "net")]
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # noqa: E731
     ended = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, check=False)
     assert ended.returncode == 2, ended.stderr

@@ -160,12 +160,12 @@ def test_rows_say_their_machine_where_a_table_has_several() -> None:
         assert table[0][-1] == "Machine"
         return {cells[0]: cells[-1] for cells in table[2:] if not cells[0].startswith("**Target")}
 
-    xeon = {"hardware_cpu": "A Xeon", "hardware_cores": 2}
+    xeon: Any = {"hardware_cpu": "A Xeon", "hardware_cores": 2}
     mixed = [*change(DAAR[:1], **xeon), *DAAR[1:]]
     assert column(L1, mixed, change(RANDOM, **xeon)) == {
         "Dense": "–", "l1": "B", "daar": "A, B", "random (control)": "A",
     }  # fmt: skip
-    own = {"target": float("nan")}
+    own: Any = {"target": float("nan")}
     assert column(change(L1, **own), change(RANDOM, **own, **xeon))["l1"] == "B"
     assert "Machine" not in page(frame(change(L1, **xeon), change(DAAR, **xeon)), {})
 

@@ -246,7 +246,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, suffix: str) -> No
 def test_mean_and_std_that_pixels_cannot_have_are_refused(
     tmp_path: Path, state: State, numbers: dict[str, tuple[float, ...]], said: str
 ) -> None:
-    given = {"mean": MEAN, "std": STD, **numbers}
+    given: dict[str, Any] = {"mean": MEAN, "std": STD, **numbers}
     with pytest.raises(InputError, match=re.escape(said)):
         import_weights(
             file=written(tmp_path, state), network="resnet20", dataset="cifar10", out=tmp_path / "out", **given

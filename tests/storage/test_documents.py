@@ -222,7 +222,8 @@ def listening(path: Path) -> Path:
             server.bind(path.name)
     finally:
         os.fchdir(before)
-        os.close(here), os.close(before)
+        os.close(here)
+        os.close(before)
     return path
 
 

@@ -145,6 +145,6 @@ def kill(kills: int, folder: Path, seed: int = 0, say: Callable[[str], None] = p
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
-        outcome = kill(int(sys.argv[1]), Path(temporary), *map(int, sys.argv[2:]))
+        outcome = kill(int(sys.argv[1]), Path(temporary), seed=int(sys.argv[2]) if len(sys.argv) > 2 else 0)
     print(outcome)
     sys.exit(bool(outcome.differing or outcome.refused))

@@ -52,12 +52,11 @@ def dry_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DryRun]:
 def compare(content: dict[str, Any], form: str, folder: Path, dry_run: DryRun) -> None:
     file = folder / "suite.yaml"
     file.write_text(WRITERS[form](content), encoding="utf-8")
+    refused: str | None = None
     try:
         reading.load(file)
     except InputError as error:
         refused = str(error)
-    else:
-        refused = None
     code, said = dry_run(file)
     assert "Traceback" not in said, said
     assert (code, "daar: error: " in said) == ((0, False) if refused is None else (2, True)), (refused, said)

@@ -8,7 +8,6 @@ from daar.errors import InputError
 from daar.run import handlers
 from daar.run.dag import Dag
 from daar.run.jobs import Jobs, Where, export_environment, gpu_limit
-from daar.storage import documents, files
 from daar.suite import figures, paths, reading
 from daar.suite.definition import CONTROLS
 
@@ -18,8 +17,6 @@ def fail(error):
     print(f"daar: error: {error}", file=sys.stderr)
     raise SystemExit(2)
 
-
-handlers.begin(workflow)
 
 # whether jobs go to a scheduler (`--jobs N` with an executor that is none of this machine), or this is such a job
 ON_CLUSTER = workflow.nodes is not None or workflow.remote_exec
@@ -31,12 +28,10 @@ WHERE = Where(
 )
 
 try:
-    # Snakemake has read these files, but takes the last of two equal keys, and some texts for dates
-    for file in workflow.configfiles:
-        documents.read_yaml(file, "a suite")
-    SUITE = reading.from_config(config, "suite")
+    SUITE = reading.from_snakemake(config, workflow.configfiles)
     dag = Dag(SUITE, in_job=workflow.remote_exec)
     SLOTS_PER_GPU = export_environment(SUITE, WHERE)
+    handlers.begin(workflow)
 except InputError as error:
     fail(error)
 
@@ -70,10 +65,8 @@ wildcard_constraints:
 
 
 def entry(group, *wildcards):
-    """The group of jobs that share a queue entry; none on one machine, where each job is on its own.
-
-    Jobs of other values of these wildcards never share one, so that none of them waits for another's dense network.
-    """
+    """The group of jobs that share a queue entry, none on one machine, where each job is on its own.
+    Jobs of other values of these wildcards never share one, so that none of them waits for another's dense network."""
 
     def named(given):
         name = "-".join((group, *(getattr(given, wildcard) for wildcard in wildcards)))

@@ -182,10 +182,10 @@ if dag.reused:
             ENV
         resources:
             # what it holds counts, not in which checkout it lies
-            kept=lambda wildcards: str(dag.reused[wildcards.setting]),
+            kept=dag.kept,
         params:
             base=subpath(input[0], parent=True),
-            content=lambda wildcards: files.sha256(dag.reused[wildcards.setting]),
+            content=dag.kept_content,
         shell:
             "python -m daar reuse {resources.kept:q} --base {params.base:q} --out {output[0]:q} 2>&1 | tee -i {log:q}"
 
