@@ -75,6 +75,8 @@ def test_sound_are_exactly_finite_values_and_no_negative_variance(
 class Masking(nn.Module):
     """Adds a mask of -inf where pruning has no business, as attention does."""
 
+    mask: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("mask", torch.tensor([0.0, -INF]))
