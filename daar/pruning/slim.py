@@ -126,12 +126,18 @@ def slim_error(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, remove
     """Max |slim − masked| / max |masked| over the logits of `images`, in float64 on the CPU; of heads, the worst.
 
     Raises:
-        InputError: they differ by more than rounding explains, so the slim network is not the pruned one.
+        InputError: they differ by more than rounding explains, so the slim network is not the pruned one; or the masked
+            one gives nothing but zeros, of which a wrong one would be equal too.
     """
     dense = copy.deepcopy(model).cpu().double()
     thin = copy.deepcopy(slimmed).cpu().double()
     images = images.cpu().double()
     expected = Masked(dense, graph, removed).logits(images)
+    if not any(output.any() for output in tensors(expected)):
+        raise InputError(
+            "the network's output should tell images apart, but is zero for all, so that the slim network cannot be "
+            "compared with it. Load trained weights, or give the last layer weights that are not all zero."
+        )
     with evaluating(thin):
         pairs = zip(tensors(thin(images)), tensors(expected), strict=True)
         # of numpy's maximum, unlike Python's, NaN is the result wherever there is one

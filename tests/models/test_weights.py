@@ -142,10 +142,10 @@ def test_what_is_in_other_modules_is_their_own_affair() -> None:
     assert pruned.report.slim_error < 1e-10
 
 
-def test_an_output_of_zeros_is_no_difference() -> None:
-    """A head that begins at zero, as many do: slim and masked are equal, not NaN apart."""
+def test_an_output_of_zeros_proves_nothing() -> None:
+    """A head that begins at zero, as some do: any slim network would be equal."""
     model = own()
     model(IMAGES)
     nn.init.zeros_(model[6].weight)
     nn.init.zeros_(model[6].bias)
-    assert daar.prune(model, IMAGES, method="l1", macs_reduction=0.3).report.slim_error == 0
+    assert "but is zero for all" in prune_refusal(model)
