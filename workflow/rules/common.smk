@@ -8,7 +8,6 @@ from daar.errors import InputError
 from daar.run import handlers
 from daar.run.dag import Dag
 from daar.run.jobs import Jobs, Where, export_environment, gpu_limit
-from daar.storage import documents
 from daar.suite import figures, paths, reading
 from daar.suite.definition import CONTROLS
 
@@ -29,9 +28,7 @@ WHERE = Where(
 )
 
 try:
-    # Snakemake has read these files, but takes the last of two equal keys, and some texts for dates
-    for file in workflow.configfiles:
-        documents.read_yaml(file, "a suite")
+    reading.require_plain(workflow.configfiles)
     SUITE = reading.from_config(config, "suite")
     dag = Dag(SUITE, in_job=workflow.remote_exec)
     SLOTS_PER_GPU = export_environment(SUITE, WHERE)
