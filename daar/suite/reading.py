@@ -22,6 +22,8 @@ RESULT_NEUTRAL = "reads settings; their values are arguments of the stages"
 
 # keys that Snakemake or its user may add to the config and that are none of the experiment's
 _ENGINE_KEYS = {"pathvars", "config_version"}
+# a key that makes a config file a template of YTE, and that Snakemake takes out
+_TEMPLATE = "__use_yte__"
 
 
 def load(path: Path) -> Suite:
@@ -33,19 +35,21 @@ def load(path: Path) -> Suite:
     return from_config(documents.read_yaml(path, "a suite"), str(path))
 
 
-def from_snakemake(config: Any, files: Iterable[Path]) -> Suite:
-    """Make a suite of Snakemake's config.
+def require_plain(files: Iterable[Path]) -> None:
+    """Refuse what Snakemake takes in a config file and `load` does not, by the same words.
+
+    Snakemake takes the last of two equal keys and some texts for dates, and runs the expressions of templates.
 
     Args:
-        config: as Snakemake has read it.
-        files: that it read. They are read again, since it takes the last of two equal keys, and some texts for dates.
+        files: that Snakemake has made its config of; each may be a part of a suite.
 
     Raises:
-        InputError: as `load`.
+        InputError: as of `documents.read_yaml`; or it is a template.
     """
     for file in files:
-        documents.read_yaml(file, "a suite")
-    return from_config(config, "suite")
+        content = documents.read_yaml(file, "a suite")
+        if isinstance(content, dict) and _TEMPLATE in content:
+            raise InputError(f"{file}: {_TEMPLATE} makes a template of it, and a suite is none. Take it out.")
 
 
 def from_config(content: Any, where: str) -> Suite:

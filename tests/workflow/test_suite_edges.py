@@ -93,6 +93,17 @@ def test_both_refuse_the_same_values(tmp_path: Path, dry_run: DryRun, form: str)
         compare(wrong(SMALL, key, value), form, tmp_path, dry_run)
 
 
+def test_a_template_is_refused_by_both(tmp_path: Path, dry_run: DryRun) -> None:
+    file = tmp_path / "suite.yaml"
+    file.write_text(yaml.safe_dump({**SMALL, "__use_yte__": True}))
+    with pytest.raises(InputError, match="__use_yte__"):
+        reading.load(file)
+    assert dry_run(file) == (
+        2,
+        f"daar: error: {file}: __use_yte__ makes a template of it, and a suite is none. Take it out.\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -28,7 +28,8 @@ WHERE = Where(
 )
 
 try:
-    SUITE = reading.from_snakemake(config, workflow.configfiles)
+    reading.require_plain(workflow.configfiles)
+    SUITE = reading.from_config(config, "suite")
     dag = Dag(SUITE, in_job=workflow.remote_exec)
     SLOTS_PER_GPU = export_environment(SUITE, WHERE)
     handlers.begin(workflow)
