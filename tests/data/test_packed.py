@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from daar.data import packed as packed_splits
 from daar.data import readers
 from daar.data.datasets import get
 from daar.data.pack_files import SPLITS
@@ -242,3 +243,25 @@ def test_a_class_without_images_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(InputError, match=r"of all 10 classes in the train part of digits, got none of 3\. Replace"):
         prepare(DIGITS, tmp_path / "digits")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "changes", "said"),
+    [
+        ((4, 8, 8, 1), [0, 1, 2, 1], {}, "labels should be from 0 to 1"),
+        ((4, 8, 8, 1), [0, -1, 0, 1], {}, "labels should be from 0 to 1"),
+        ((4, 8, 8, 1), [0, 1], {}, "the same number of images"),
+        ((4, 8, 8, 3), [0, 1, 0, 1], {}, "the same number of channels"),
+        ((0, 8, 8, 1), [], {}, "the same number of images"),
+        ((4, 0, 8, 1), [0, 1, 0, 1], {}, "should hold images"),
+        ((4, 8, 8), [0, 1, 0, 1], {}, "'images' should be uint8 (any, any, any, any)"),
+        ((4, 8, 8, 1), [0, 1, 0, 1], {"mean": [float("nan")]}, "NaN"),
+        ((4, 8, 8, 1), [0, 1, 0, 1], {"dataset": "../digits"}, "dataset"),
+        ((4, 8, 8, 1), [0, 1, 0, 1], {"classes": "ab"}, "classes"),
+    ],
+)
+def test_a_pack_of_others_whose_checksum_is_right(tmp_path, images, labels, changes, said):
+    about = {"dataset": "digits", "split": "val", "classes": ["a", "b"], "mean": [0.5], "std": [0.5], **changes}
+    part = readers.Part(np.zeros(images, dtype=np.uint8), np.array(labels, dtype=np.int64))
+    packed_splits._write(tmp_path / "val.safetensors", part, about)
+    refused(tmp_path / "val.safetensors", said)

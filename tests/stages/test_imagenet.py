@@ -451,3 +451,12 @@ def test_every_command_works_on_a_folder(root: Path, tmp_path: Path, capsys: pyt
     (packs / "imagenet" / "source.json").write_text(json.dumps(moved))
     with pytest.raises(InputError, match=r"32 images below .* are gone or not what they were.* and 29 more\. Restore"):
         loading.check(packs / "imagenet")
+
+
+@pytest.mark.parametrize(
+    "path", ["../a/x.png", "/etc/a/x.png", "train/../x.png", "train/a/..", "train/x.png", "a\0/b/c"]
+)
+def test_paths_of_an_index_cannot_leave_its_folder(path: str) -> None:
+    with pytest.raises(InputError, match=r"should name images as PART/CLASS/NAME"):
+        image_folder._plain_paths(f"train/a/x.png\n{path}".encode(), Path("train.safetensors"))
+    assert image_folder._plain_paths(b"train/a/..x.png\nval/..b/x", Path("t")) == ("train/a/..x.png", "val/..b/x")

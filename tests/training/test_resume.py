@@ -1,0 +1,69 @@
+"""Resume files that are none: each is refused in one line, before a training goes on from it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from daar.errors import InputError
+from daar.training import resume
+from daar.training.progress import Epoch, Progress
+
+CPU = torch.device("cpu")
+Tensors = dict[str, torch.Tensor]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[resume.Run, nn.Module, torch.optim.SGD]:
+    """A training after its first epoch."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model(torch.randn(4, 2)).sum().backward()
+    optimizer.step()
+    run = resume.Run({"seed": 0}, tmp_path / "resume.safetensors", lambda _: None)
+    progress = Progress()
+    progress.add(Epoch(1, 0.1, 1.0, 50.0, 50.0, 1.0), model)
+    run.save(model, optimizer, progress)
+    return run, model, optimizer
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t, _: t.pop("model.0.weight"), "lacks model.0.weight"),
+        (lambda t, _: t.pop("best.1.bias"), "lacks best.1.bias"),
+        (lambda t, _: t.update({"best.x": torch.zeros(1)}), "has best.x"),
+        (lambda t, _: t.update({"momentum.x": torch.zeros(1)}), "momentum.x has another shape or type"),
+        (lambda t, _: t.update({"momentum.0.weight": torch.zeros(3)}), "momentum.0.weight has another shape"),
+        (lambda t, _: t.update({"model.0.weight": torch.zeros(2, 2).double()}), "model.0.weight has another"),
+        (lambda t, _: t["model.0.weight"].fill_(float("nan")), "model.0.weight is not finite"),
+        (lambda _, a: a.update(best_epoch=7), "a curve of epochs from 1 on"),
+        (lambda _, a: a["curve"].append(a["curve"][0]), "a curve of epochs from 1 on"),
+        (lambda _, a: a["curve"][0].update(loss="1"), "loss"),
+        (lambda _, a: a.update(partial={"losses": None, "correct": 0, "seconds": 0}), "losses"),
+        (lambda _, a: a.pop("threads"), "'threads' is a required property"),
+        (lambda _, a: a.update(identity=[]), "identity"),
+    ],
+)
+def test_a_file_that_is_no_state_of_this_training_is_refused(
+    saved: tuple[resume.Run, nn.Module, torch.optim.SGD], change: Callable[[Tensors, dict[str, Any]], Any], said: str
+) -> None:
+    run, model, optimizer = saved
+    assert run.path is not None
+    with safetensors.safe_open(run.path, "pt") as file:
+        about = json.loads(file.metadata()["run"])
+    tensors = safetensors.torch.load(run.path.read_bytes())
+    assert len(run.load(model, optimizer, CPU).curve) == 1
+    change(tensors, about)
+    safetensors.torch.save_file(tensors, run.path, metadata={"run": json.dumps(about)})
+    with pytest.raises(InputError) as error:
+        run.load(model, optimizer, CPU)
+    assert said in str(error.value)
+    assert str(error.value).endswith("Delete it to start again.")
+    assert "\n" not in str(error.value)
