@@ -5,7 +5,9 @@ Imported while the DAG is built: no torch.
 
 from typing import Any
 
-_TORCHRUN = "python -m torch.distributed.run"
+# -P: a file of the working directory, such as yaml.py, must not come before a package
+_DAAR = "python -P -m daar"
+_TORCHRUN = "python -P -m torch.distributed.run"
 # Of the job's own, so that jobs which share a node do not meet. The first node's Snakemake runs the command, hence
 # hostname is where the processes meet.
 _MEETING = "--rdzv-backend=c10d --rdzv-endpoint=$(hostname):$((20000 + SLURM_JOB_ID % 20000)) --rdzv-id=$SLURM_JOB_ID"
@@ -20,13 +22,13 @@ def command(processes: int, nodes: int, *, gpus: bool) -> str:
         gpus: whether each process has a GPU.
     """
     if processes == 1:
-        return "python -m daar"
+        return _DAAR
     if nodes == 1:
-        return f"{_TORCHRUN} --standalone --nproc-per-node={processes} -m daar"
+        return f"{_TORCHRUN} --standalone --nproc-per-node={processes} --no-python {_DAAR}"
     # a process that ends badly takes all others with it at once, on whatever node
     start = f"srun --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1 --kill-on-bad-exit=1"
     start += f" --gpus-per-node={processes // nodes}" if gpus else ""
-    return f"{start} {_TORCHRUN} --nnodes={nodes} --nproc-per-node={processes // nodes} {_MEETING} -m daar"
+    return f"{start} {_TORCHRUN} --nnodes={nodes} --nproc-per-node={processes // nodes} {_MEETING} --no-python {_DAAR}"
 
 
 def resources(processes: int, nodes: int, *, gpus: bool) -> dict[str, Any]:

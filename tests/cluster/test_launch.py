@@ -6,7 +6,7 @@ from daar.cluster import launch
 
 
 def test_one_process_is_started_as_any_other() -> None:
-    assert launch.command(1, 1, gpus=True) == "python -m daar"
+    assert launch.command(1, 1, gpus=True) == "python -P -m daar"
     assert launch.resources(1, 1, gpus=True) == {}
 
 

@@ -67,7 +67,7 @@ def test_on_a_cluster_every_job_has_the_threads_that_were_set(where: Where, thre
 def test_a_training_in_several_processes() -> None:
     here, queued = Jobs(make(), HERE, gpus=True), Jobs(make(), QUEUED, gpus=True)
     assert (here.nodes, queued.nodes) == (1, 2)
-    assert here.processes["launch"].endswith("--standalone --nproc-per-node=4 -m daar")
+    assert here.processes["launch"].endswith("--standalone --nproc-per-node=4 --no-python python -P -m daar")
     assert queued.processes["launch"].startswith("srun --nodes=2 ")
     assert here.processes["gpu"] == queued.processes["gpu"] == 4
     assert "mpi" not in here.processes
@@ -75,7 +75,7 @@ def test_a_training_in_several_processes() -> None:
     assert [here.processes["threads_each"](None, threads) for threads in (9, 4, 1)] == [2, 1, 1]
     assert [queued.processes["threads_each"](None, threads) for threads in (9, 4, 1)] == [4, 2, 1]
     single = Jobs(reading.from_config({k: v for k, v in SUITE.items() if k != "distributed"}, "here"), HERE, gpus=True)
-    assert (single.processes["gpu"], single.processes["launch"]) == (1, "python -m daar")
+    assert (single.processes["gpu"], single.processes["launch"]) == (1, "python -P -m daar")
     assert single.processes["threads_each"](None, 5) == 5
 
 

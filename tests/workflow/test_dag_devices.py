@@ -66,7 +66,7 @@ def test_every_job_that_computes_is_told_its_threads_and_they_fit(tmp_path: Path
     for job in planned(tmp_path, "--cores", str(cores)):
         assert job.threads <= cores, job
         assert job.threads == cores or job.rule != "latency"
-        stage = job.command.removeprefix("python -m daar ").split()[0]
+        stage = job.command.removeprefix("python -P -m daar ").split()[0]
         if stage in COMPUTING:
             found.add(stage)
             assert re.findall(r" --threads (\d+)", job.command) == [str(job.threads)], job

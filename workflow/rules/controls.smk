@@ -23,7 +23,7 @@ rule random_at:
         base=dag.dense,
         code=dag.code("random_at"),
     shell:
-        "python -m daar random-at {params.base:q} --plan {input.plan:q} --seed {wildcards.seed:q} --out {output:q}"
+        "python -P -m daar random-at {params.base:q} --plan {input.plan:q} --seed {wildcards.seed:q} --out {output:q}"
         " 2>&1 | tee -i {log:q}"
 
 

@@ -11,5 +11,5 @@ rule pack:
         folder=subpath(output[0], parent=True),
         code=dag.code("pack"),
     shell:
-        "python -m daar data prepare {wildcards.dataset:q} --out {params.folder:q} --download"
+        "python -P -m daar data prepare {wildcards.dataset:q} --out {params.folder:q} --download"
         " 2>&1 | tee -i {log:q}"

@@ -56,7 +56,7 @@ rule import_weights:
         content=dag.weights_content,
         code=dag.code("import_weights"),
     shell:
-        "python -m daar import --network {wildcards.network:q} --dataset {wildcards.dataset:q}"
+        "python -P -m daar import --network {wildcards.network:q} --dataset {wildcards.dataset:q}"
         " --out {params.folder:q} {params.options:q} -- {resources.weights:q} 2>&1 | tee -i {log:q}"
 
 
@@ -87,5 +87,5 @@ rule measure:
         content=dag.packs_content,
         code=dag.code("measure"),
     shell:
-        "python -m daar measure {params.folder:q} --dataset {wildcards.dataset:q} --out {output:q} --threads {threads}"
+        "python -P -m daar measure {params.folder:q} --dataset {wildcards.dataset:q} --out {output:q} --threads {threads}"
         " 2>&1 | tee -i {log:q}"

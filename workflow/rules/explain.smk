@@ -25,7 +25,7 @@ rule explain:
         content=dag.packs_content,
         code=dag.code("explain"),
     shell:
-        "python -m daar explain {params.base:q} --plan {input.plan:q} {params.method:q} --dataset {wildcards.dataset:q}"
+        "python -P -m daar explain {params.base:q} --plan {input.plan:q} {params.method:q} --dataset {wildcards.dataset:q}"
         " --images {params.images:q} --seed {wildcards.seed:q} --out {output:q} --threads {threads} 2>&1 | tee -i {log:q}"
 
 
@@ -44,4 +44,4 @@ rule attention:
     params:
         code=dag.code("attention"),
     shell:
-        "python -m daar report {input.suite:q} --only attention 2>&1 | tee -i {log:q}"
+        "python -P -m daar report {input.suite:q} --only attention 2>&1 | tee -i {log:q}"

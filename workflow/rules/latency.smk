@@ -22,5 +22,5 @@ rule latency:
         folder=subpath(output[0], parent=True),
         code=dag.code("latency"),
     shell:
-        "python -m daar latency {params.folder:q} --against {params.base:q} --batch-sizes 1 128 --out {output:q}"
+        "python -P -m daar latency {params.folder:q} --against {params.base:q} --batch-sizes 1 128 --out {output:q}"
         " --threads {threads} 2>&1 | tee -i {log:q}"

@@ -19,4 +19,4 @@ rule page:
     params:
         code=dag.code("page"),
     shell:
-        "python -m daar report {input.suite:q} --only page 2>&1 | tee -i {log:q}"
+        "python -P -m daar report {input.suite:q} --only page 2>&1 | tee -i {log:q}"

@@ -30,7 +30,7 @@ rule score:
         content=dag.packs_content,
         code=dag.code("score"),
     shell:
-        "python -m daar score {params.base:q} {params.method:q} --dataset {wildcards.dataset:q} --images {params.images:q}"
+        "python -P -m daar score {params.base:q} {params.method:q} --dataset {wildcards.dataset:q} --images {params.images:q}"
         " --seed {wildcards.seed:q} --out {output:q} --threads {threads} 2>&1 | tee -i {log:q}"
 
 
@@ -65,7 +65,7 @@ rule plan:
         content=dag.packs_content,
         code=dag.code("plan"),
     shell:
-        "python -m daar plan {params.base:q} --importance {input.importance:q} {params.method:q}"
+        "python -P -m daar plan {params.base:q} --importance {input.importance:q} {params.method:q}"
         " --policy {wildcards.policy:q} --scope {wildcards.scope:q} {params.target:q}"
         " --dataset {wildcards.dataset:q} --images {params.images:q} --seed {wildcards.seed:q}"
         " --out {output:q} --threads {threads} 2>&1 | tee -i {log:q}"
@@ -154,7 +154,7 @@ rule record:
         content=dag.packs_content,
         code=dag.code("record"),
     shell:
-        "python -m daar record {params.folder:q} --base {params.base:q} --base-measured {input.measured:q}"
+        "python -P -m daar record {params.folder:q} --base {params.base:q} --base-measured {input.measured:q}"
         " --suite {params.suite:q} --variant {wildcards.variant:q} {params.method:q} --dataset {wildcards.dataset:q}"
         " --images {params.images:q} --seed {wildcards.seed:q} --benchmarks {params.benchmarks:q} --out {output:q}"
         " --made-from {params.made_from:q} --threads {threads} 2>&1 | tee -i {log:q}"
@@ -187,7 +187,7 @@ if dag.reused:
             base=subpath(input[0], parent=True),
             content=dag.kept_content,
         shell:
-            "python -m daar reuse {resources.kept:q} --base {params.base:q} --out {output[0]:q} 2>&1 | tee -i {log:q}"
+            "python -P -m daar reuse {resources.kept:q} --base {params.base:q} --out {output[0]:q} 2>&1 | tee -i {log:q}"
 
     # a network from scratch has its plan from another setting
     use rule reuse as reuse_scratch with:

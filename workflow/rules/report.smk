@@ -10,7 +10,7 @@ rule suite:
         # a function, so that Snakemake takes no text in it for a wildcard
         config=lambda wildcards: json.dumps(reading.normal_form(config)),
     shell:
-        "python -m daar suite write {params.config:q} --out {output:q} 2>&1 | tee -i {log:q}"
+        "python -P -m daar suite write {params.config:q} --out {output:q} 2>&1 | tee -i {log:q}"
 
 
 rule collect:
@@ -28,7 +28,7 @@ rule collect:
     params:
         code=dag.code("collect"),
     shell:
-        "python -m daar report {input.suite:q} --only collect 2>&1 | tee -i {log:q}"
+        "python -P -m daar report {input.suite:q} --only collect 2>&1 | tee -i {log:q}"
 
 
 rule tables:
@@ -56,7 +56,7 @@ rule tables:
     params:
         code=dag.code("tables"),
     shell:
-        "python -m daar report {input.suite:q} --only tables 2>&1 | tee -i {log:q}"
+        "python -P -m daar report {input.suite:q} --only tables 2>&1 | tee -i {log:q}"
 
 
 # each with the code of its own, so that an edit of one draws that one again
@@ -81,7 +81,7 @@ for kind in dag.figures:
             kind=kind,
             code=dag.code(figures.rule(kind)),
         shell:
-            "python -m daar report {input.suite:q} --only {params.kind:q} 2>&1 | tee -i {log:q}"
+            "python -P -m daar report {input.suite:q} --only {params.kind:q} 2>&1 | tee -i {log:q}"
 
 
 if dag.explained:
@@ -104,7 +104,7 @@ rule ledger:
     params:
         code=dag.code("ledger"),
     shell:
-        "python -m daar report {input.suite:q} --only ledger 2>&1 | tee -i {log:q}"
+        "python -P -m daar report {input.suite:q} --only ledger 2>&1 | tee -i {log:q}"
 
 
 if dag.published:
@@ -123,4 +123,4 @@ if dag.published:
         params:
             code=dag.code("published"),
         shell:
-            "python -m daar report {input.suite:q} --only published 2>&1 | tee -i {log:q}"
+            "python -P -m daar report {input.suite:q} --only published 2>&1 | tee -i {log:q}"

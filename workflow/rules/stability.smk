@@ -29,7 +29,7 @@ rule stability:
         content=dag.packs_content,
         code=dag.code("stability"),
     shell:
-        "python -m daar stability {params.base:q} {params.method:q} --dataset {wildcards.dataset:q}"
+        "python -P -m daar stability {params.base:q} {params.method:q} --dataset {wildcards.dataset:q}"
         " --images {params.images:q} --seeds {params.seeds:q} --macs-reduction {params.target:q} --scope {params.scope:q}"
         " --out {output:q} --threads {threads} 2>&1 | tee -i {log:q}"
 
@@ -56,4 +56,4 @@ rule stability_report:
     params:
         code=dag.code("stability_report"),
     shell:
-        "python -m daar report {input.suite:q} --only stability 2>&1 | tee -i {log:q}"
+        "python -P -m daar report {input.suite:q} --only stability 2>&1 | tee -i {log:q}"
