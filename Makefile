@@ -22,8 +22,9 @@ endif
 INSTALL_LOCKED = $(PIP) -r requirements.lock
 endif
 
-# a file of tests in one process: its tests share what they have made
-SIDE_BY_SIDE := --numprocesses auto --maxprocesses 8 --dist loadfile
+# A file of tests in one process: its tests share what they have made. Threads that wait for each other while others have the
+# cores must not spin.
+PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-full lint lock clean
@@ -56,10 +57,10 @@ lint: $(STAMP)
 	$(BIN)/lint-imports pyproject.toml
 
 test: lint ## what CI runs: linters, types, unit and end-to-end tests
-	$(BIN)/pytest $(SIDE_BY_SIDE)
+	$(PYTEST)
 
 test-full: lint ## the same, with the long forms
-	$(BIN)/pytest $(SIDE_BY_SIDE) -m ""
+	$(PYTEST) -m ""
 
 lock: $(STAMP) ## resolve the pins again: requirements.lock and environment.yml
 	$(BIN)/python workflow/scripts/lock.py

@@ -128,7 +128,7 @@ def test_a_wheel_has_all_that_daar_reads_and_nothing_twice(wheel: Path) -> None:
     package = {name for name in own if name.startswith("daar/")}
     parts = ("config", "profiles", "report", "resources", "rules", "schemas", "starter")
     shared = {"Snakefile", "environment.yml"} | {
-        name for name in own if name.startswith(("baselines/", *(f"workflow/{part}/" for part in parts)))
+        name for name in own if name.startswith(("baselines/", "profiles/", *(f"workflow/{part}/" for part in parts)))
     }
     expected = package | {f"daar/share/{name}" for name in shared}
     assert {name for name in packed if ".dist-info/" not in name} == expected

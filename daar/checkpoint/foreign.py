@@ -19,8 +19,11 @@ from torch import Tensor
 
 from daar.errors import InputError
 from daar.models import Network
-from daar.models.weights import COUNTER, FLOATS
+from daar.models.weights import FLOATS
 from daar.storage import documents, files
+
+# PyTorch's count of the batches that a BN has seen, an integer; what is taken for one is part of an import's result
+COUNTER = "num_batches_tracked"
 
 TORCHVISION = "torchvision:"
 _INTEGERS = (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)

@@ -13,6 +13,7 @@ from daar.errors import InputError
 RESULT_NEUTRAL = "refuses weights, changes none"
 
 # BN's count of batches, in a state dict; no result depends on it
+_REMEDY = "The training failed or the file is damaged: take other weights."
 COUNTER = "num_batches_tracked"
 VARIANCE = "running_var"
 # what `daar import` casts to float32, and what the layers of a user's own network may be of
@@ -47,13 +48,16 @@ def _names(names: list[str]) -> str:
     return listed + (f" and {len(names) - _SHOWN} more" if names[_SHOWN:] else "")
 
 
-def require_sound(weights: Mapping[str, Tensor], types: Mapping[str, torch.dtype], where: str) -> None:
+def require_sound(
+    weights: Mapping[str, Tensor], types: Mapping[str, torch.dtype], where: str, remedy: str = _REMEDY
+) -> None:
     """Check types and values: all finite, no variance and no count of batches negative.
 
     Args:
         weights: tensors by name, such as a state dict whose names and shapes fit.
         types: the type that each must be of.
         where: begins the message: the file, or whose weights they are.
+        remedy: ends it where values are not sound, a sentence.
 
     Raises:
         InputError: names the first tensor that is not sound, what is wrong with how many of its values, and how many
@@ -65,8 +69,6 @@ def require_sound(weights: Mapping[str, Tensor], types: Mapping[str, torch.dtype
     more = f" (and {len(faults) - 1} more tensors are not sound)" if faults[1:] else ""
     if any("expected torch" in fault for fault in faults):
         remedy = "Give weights of this type; quantised ones as they were before quantisation."
-    else:
-        remedy = "The training failed or the file is damaged: take other weights."
     raise InputError(f"{where}: {faults[0]}{more}. {remedy}")
 
 

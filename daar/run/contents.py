@@ -4,8 +4,6 @@ Imported while the DAG is built: no torch.
 """
 
 import contextlib
-import errno
-import os
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +27,15 @@ class Contents:
                 self._known = {path: entry for path, entry in known.items() if _is_entry(entry)}
 
     def of(self, path: str) -> str:
-        """The SHA-256 of a file, 64 hexadecimal digits; of one that is gone, the last that was known.
+        """The SHA-256 of a file, 64 hexadecimal digits; of one that is gone, the last that was known, or nothing.
 
-        Raises:
-            FileNotFoundError: it is not there and never was; Snakemake asks again when it has been made.
+        Snakemake asks for params again before it runs a job, when all its inputs are there.
         """
         known = self._known.get(path)
         try:
             stat = Path(path).stat()
         except OSError:
-            if known is None:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
-            return str(known[2])
+            return "" if known is None else str(known[2])
         if known is None or known[:2] != [stat.st_size, stat.st_mtime_ns]:
             self._known[path] = [stat.st_size, stat.st_mtime_ns, files.sha256(Path(path))]
             with contextlib.suppress(InputError):  # a read-only folder; nothing is remembered there

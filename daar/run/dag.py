@@ -106,15 +106,6 @@ class Dag:
         shown = [pack_files.split_file(folder, split) for split in ("train", "val")]
         return [str(file) for file in (*shown, folder / pack_files.SOURCE)]
 
-    def packs_content(self, wildcards: Any, input: Any) -> list[str]:
-        """SHA-256 of the packed files among a job's inputs, whose dates count for nothing.
-
-        Snakemake asks again once they are there, since a parameter is called `input`.
-        """
-        del wildcards
-        packs = [file for file in input if str(file).startswith(f"{paths.PACKS}/")]
-        return [] if self._in_job else [self._contents.of(str(file)) for file in packs]
-
     def test_pack(self, wildcards: Any) -> str:
         """The images that only measuring sees."""
         return str(pack_files.split_file(self.pack.format(dataset=wildcards.dataset), "test"))
@@ -186,6 +177,14 @@ class Dag:
 
         return hashed
 
+    def packs_content(self, wildcards: Any) -> list[str]:
+        """SHA-256 of the files of `packs`, whose dates count for nothing."""
+        return self._content_of(self.packs(wildcards))
+
+    def all_packs_content(self, wildcards: Any) -> list[str]:
+        """SHA-256 of the files of `packs` and of the test images."""
+        return self._content_of([*self.packs(wildcards), self.test_pack(wildcards)])
+
     def weights_content(self, wildcards: Any) -> list[str]:
         """SHA-256 of the file to import; none where it is absent, which stops a run but no dry run."""
         file = Path(self.weights(wildcards))
@@ -222,6 +221,10 @@ class Dag:
         """What `daar.run.reuse` knows a setting's record by."""
         path = Path(self.setting.format(**wildcards)).relative_to(self.results)
         return reuse.made_from(self.suite, self.settings[str(path)])
+
+    def _content_of(self, packs: list[str]) -> list[str]:
+        """In a job nothing, as for `code`. Not by the job's inputs: Snakemake does not compare what follows from those."""
+        return [] if self._in_job else [self._contents.of(file) for file in packs]
 
     @functools.cache  # noqa: B019  # one for each run of Snakemake, which asks for every job
     def _dense(self, dataset: str, network: str, seed: int) -> str:

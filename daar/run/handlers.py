@@ -7,9 +7,10 @@ import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from daar.cluster import slurm, watching
+from daar.errors import InputError
 from daar.run import locks, metadata, preflight, reuse
 from daar.run.dag import Dag
 from daar.suite import paths
@@ -28,6 +29,13 @@ def begin(workflow: Any) -> None:
         locks.claim(_SNAKEMAKE, _say)
     elif workflow.remote_exec:
         locks.disclaim()
+
+
+def fail(error: InputError) -> NoReturn:
+    """End with one line and exit code 2, as the daar command does; nothing was run."""
+    metadata.leave_nothing(Path(paths.PROVENANCE))
+    print(f"daar: error: {error}", file=sys.stderr)
+    raise SystemExit(2)
 
 
 def check(dag: Dag, *, on_cluster: bool) -> None:

@@ -29,3 +29,14 @@ def keep_with_results(snakemake: Path, kept: Path) -> None:
         # without it Snakemake would take the metadata for that of an early version of its own
         (snakemake / "incomplete").mkdir(exist_ok=True)
         link.symlink_to(os.path.relpath(kept, snakemake), target_is_directory=True)
+
+
+def leave_nothing(kept: Path) -> None:
+    """Remove the folder where nothing was run: one that was refused leaves no results.
+
+    Args:
+        kept: as for `keep_with_results`.
+    """
+    with contextlib.suppress(OSError):  # there is something in it
+        kept.rmdir()
+        kept.parent.rmdir()

@@ -8,11 +8,10 @@ from torch import Tensor, nn
 from daar import models
 from daar.checkpoint import checkpoint, foreign, mismatch
 from daar.checkpoint.checkpoint import Description
-from daar.checkpoint.foreign import TORCHVISION
+from daar.checkpoint.foreign import COUNTER, TORCHVISION
 from daar.data import datasets, normalisation
 from daar.errors import InputError
 from daar.models import Network, weights
-from daar.models.weights import COUNTER
 from daar.storage import files, provenance
 
 # mean and std by which most published weights normalise

@@ -116,7 +116,9 @@ def _require_fitting(
             one = expected[name]
             if one is None or (one.shape, one.dtype) != (tensor.shape, tensor.dtype):
                 raise InputError(f"resume file {path}: {kind}.{name} has another shape or type than here. {_AGAIN}")
-        weights.require_sound(parts[kind], weights.types_of(parts[kind]), f"resume file {path}, {kind}")
+        weights.require_sound(
+            parts[kind], weights.types_of(parts[kind]), f"resume file {path}, {kind}", "Delete it to start again."
+        )
     epochs = [row["epoch"] for row in about["curve"]]
     if epochs != list(range(1, len(epochs) + 1)) or about["best_epoch"] > len(epochs):
         raise InputError(f"resume file {path} should have a curve of epochs from 1 on, but has not. {_AGAIN}")

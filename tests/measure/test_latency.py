@@ -30,7 +30,7 @@ from tests.checkpoint.test_checkpoint import description
 from tests.cli.test_main import one_line, run
 from tests.measure.test_export import slim_network
 from tests.networks import one_thread  # noqa: F401  # one_thread acts on this module
-from tests.report.test_collect import record, write
+from tests.report.test_collect import of_setting, record, write
 from tests.stages.test_stability import SMALL
 
 
@@ -256,10 +256,11 @@ def test_bad_input(
 def test_networks_of_different_images_are_not_compared(
     capsys: pytest.CaptureFixture[str], folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    about = dataclasses.replace(description(), input_shape=(3, 64, 64))
+    large: Any = {"network": "mobilenet_v2", "dataset": "imagenet", "num_classes": 1000}
+    about = dataclasses.replace(description(), **large, input_shape=(3, 224, 224))
     checkpoint.save(tmp_path, checkpoint.build_dense(about), about)
     err = one_line(run(capsys, "latency", folders[0], "--threads", 1, "--against", tmp_path, code=2))
-    assert f"{folders[0]} takes images of (3, 32, 32), {tmp_path} takes images of (3, 64, 64)" in err
+    assert f"{folders[0]} takes images of (3, 32, 32), {tmp_path} takes images of (3, 224, 224)" in err
 
 
 # in a suite
@@ -321,7 +322,7 @@ def test_a_suite_that_asks_for_none_has_none_whatever_an_earlier_run_left(
     (setting,) = reading.load(tmp_path / "small.yaml").settings
     folder = tmp_path / "small" / setting.path
     folder.mkdir(parents=True)
-    (folder / "record.json").write_text(json.dumps(record()))
+    (folder / "record.json").write_text(json.dumps(record(**of_setting(setting, "small"))))
     (folder / "latency.json").write_text(json.dumps(latency_json()))
     run(capsys, "report", tmp_path / "small.yaml", "--results", tmp_path, "--only", "collect")
     (value,) = read_results(tmp_path / "small" / "results.csv")["latency_ratio_b128"]

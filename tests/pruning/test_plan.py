@@ -74,7 +74,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "unknown key of a group": (put("groups.0.ratio", 0.5), "known keys are kept, name, size"),
     "missing key": (lambda content: content.pop("scope"), "'scope' is a required property"),
     "not a number": (put("target", "half"), r"target: .*expected: fraction of the dense MACs"),
-    "not a finite number": (put("target", float("nan")), "target: "),
+    "not a finite number": (put("target", float("nan")), "is not JSON: it has NaN"),
     "target of one": (put("target", 1.0), "target: "),
     "unknown scope": (put("scope", "some"), r"scope: 'some' is not one of \['inner', 'all'\]"),
     "other format": (put("format", 2), "format: "),
@@ -137,7 +137,7 @@ def test_an_absent_or_damaged_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="should be a plan, but there is no such file"):
         plans.load(tmp_path / "none.json")
     (tmp_path / "half.json").write_text('{"format": 1, "met')
-    with pytest.raises(InputError, match="should be a plan, but it cannot be read"):
+    with pytest.raises(InputError, match="should be a plan, but is not JSON: Unterminated string"):
         plans.load(tmp_path / "half.json")
 
 

@@ -20,6 +20,7 @@ from daar.report.collect import COLUMNS, load_records, read_results, results_fra
 from daar.report.context import Context
 from daar.report.tables import write_tables
 from daar.storage import schemas
+from daar.suite.definition import Setting
 from daar.suite.records import place
 from tests.report.report_files import draw_all, write_setting_files
 
@@ -64,6 +65,12 @@ def record(**changes: Any) -> dict[str, Any]:
             place = place[parent]
         place[key] = value
     return changed
+
+
+def of_setting(setting: Setting, suite: str) -> dict[str, Any]:
+    """What a record of a setting says of it."""
+    names = ("dataset", "network", "seed", "policy", "scope", "target")
+    return {"suite": suite, "variant": setting.variant.name, **{name: getattr(setting, name) for name in names}}
 
 
 def write(folder: Path, *records: dict[str, Any]) -> list[Path]:

@@ -56,7 +56,7 @@ def test_the_suite_s_recipes_are_told_and_others_named() -> None:
     assert "the dense networks' recipe over that length, for random alone" in tuning
     old = facts(frame(L1), context)
     assert "recipe 0123456789ab, 150 epochs, not the suite's as it is now" in old[2]
-    assert "training recipe x." in old[1]
+    assert "training recipe 0123456789ab." in old[1]
 
 
 def test_the_level_names_what_is_not_known() -> None:
@@ -82,7 +82,7 @@ def test_all_facts_of_a_plain_table() -> None:
     gpu = change(DAAR, 1, hardware_cpu="Xeon", hardware_cores=8, hardware_gpu="H200")
     assert facts(frame(L1, gpu, RANDOM), Context(titles={"random": "Random"})) == (
         "Scope: all. Seeds: 0, 1, 2. Calibration images: 640.",
-        "Dense weights: one network per seed, the same for all rows of a seed; training recipe x.",
+        "Dense weights: one network per seed, the same for all rows of a seed; training recipe 0123456789ab.",
         "Tuning: recipe 0123456789ab, 150 epochs; recipe ffffffffffff, 200 epochs, for Random alone.",
         "Level of comparison: S3.2 of Wang et al. 2023 (same dense weights and same tuning schedule for every method), "
         "checked; S4 counts the epochs of pruning too: 0, as scoring and planning train nothing. Test images are read "

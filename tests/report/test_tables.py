@@ -23,7 +23,7 @@ GOLDEN = """\
 # ResNet-56 on CIFAR-10
 
 - Scope: all. Seeds: 0, 1, 2. Calibration images: 640.
-- Dense weights: one network per seed, the same for all rows of a seed; training recipe x.
+- Dense weights: one network per seed, the same for all rows of a seed; training recipe 0123456789ab.
 - Tuning: recipe 0123456789ab, 150 epochs; recipe ffffffffffff, 200 epochs, for random alone.
 - Level of comparison: S3.2 of Wang et al. 2023 (same dense weights and same tuning schedule for every method), \
 checked; S4 counts the epochs of pruning too: 0, as scoring and planning train nothing. Test images are read once, \

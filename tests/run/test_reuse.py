@@ -175,7 +175,12 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
 
 def dense(folder: Path, sha256: str) -> Path:
     folder.mkdir()
-    (folder / "model.json").write_text(json.dumps({"weights_sha256": sha256}))
+    about = {
+        **{"format": 2, "network": "resnet20", "dataset": "cifar10", "num_classes": 10, "input_shape": [3, 32, 32]},
+        **{"mean": [0.5] * 3, "std": [0.2] * 3, "trained_on": ["train"], "plan": None, "provenance": {}},
+        "weights_sha256": sha256,
+    }
+    (folder / "model.json").write_text(json.dumps(about))
     return folder
 
 

@@ -458,5 +458,5 @@ def test_every_command_works_on_a_folder(root: Path, tmp_path: Path, capsys: pyt
 )
 def test_paths_of_an_index_cannot_leave_its_folder(path: str) -> None:
     with pytest.raises(InputError, match=r"should name images as PART/CLASS/NAME"):
-        image_folder._plain_paths(f"train/a/x.png\n{path}".encode(), Path("train.safetensors"))
-    assert image_folder._plain_paths(b"train/a/..x.png\nval/..b/x", Path("t")) == ("train/a/..x.png", "val/..b/x")
+        image_folder._plain_paths(f"train/a/x.png\n{path}".encode(), "\n", Path("train.safetensors"))
+    assert image_folder._plain_paths(b"train/a/..x.png\nval/..b/x", "\n", Path("t")) == ("train/a/..x.png", "val/..b/x")

@@ -129,7 +129,7 @@ def test_a_suite_takes_its_data_driven_variants() -> None:
     [
         ({"images": [10], "variants": ["fpgm"]}, "unknown variant"),
         ({"images": [2000]}, "1,257 train images"),
-        ({"images": [10, 10]}, "non-unique"),
+        ({"images": [10, 10]}, "10 comes twice"),
     ],
 )
 def test_a_suite_s_bad_entry(entry: dict[str, Any], said: str) -> None:

@@ -52,8 +52,8 @@ def test_a_base_is_known_by_its_file_and_normalisation() -> None:
     assert len({base.hash for base in bases}) == 4
     # what it has seen, and where to have it, change no number
     assert Base("a.th", None, None, ("val",), "https://example.org").hash == bases[0].hash
-    assert bases[2].options == "--mean 0.5 --trained-on train"
-    assert bases[3].options == "--std 0.5 --trained-on train"
+    assert bases[2].options == ["--mean", "0.5", "--trained-on", "train"]
+    assert bases[3].options == ["--std", "0.5", "--trained-on", "train"]
 
 
 def test_an_unknown_variant_is_named_with_those_there_are() -> None:

@@ -135,7 +135,10 @@ def test_an_imported_base_is_one_for_all_seeds() -> None:
     paths = {found.dense_path("digits", "resnet20", seed) for seed in (0, 1)}
     assert len(paths) == 1
     assert "/import-" in paths.pop()
-    assert found.base["resnet20"].options == "--mean 0.5 0.5 0.5 --std 1 1 1 --trained-on train val"
+    assert found.base["resnet20"].options == [
+        *("--mean", "0.5", "0.5", "0.5", "--std", "1", "1", "1"),
+        *("--trained-on", "train", "val"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ def dry_run(suite: str) -> tuple[int, str]:
         if not child:
             os.dup2(output.fileno(), 1), os.dup2(output.fileno(), 2)
             sys.argv = ["snakemake"]
-            snakemake.cli.main(
-                ["-n", "--quiet", "all", "--cores", "1", "--snakefile", str(ROOT / "Snakefile"), "--configfile", suite]
-            )
+            command = ["-n", "--quiet", "all", "--cores", "1", "--snakefile", str(ROOT / "Snakefile")]
+            # without the line that says that there is a profile
+            snakemake.cli.main([*command, "--workflow-profile", "none", "--configfile", suite])
         _, status = os.waitpid(child, 0)
         output.seek(0)
         return os.waitstatus_to_exitcode(status), output.read()

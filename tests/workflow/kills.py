@@ -76,6 +76,8 @@ def results(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted((folder / "results").rglob("*")):
         name = str(path.relative_to(folder))
+        if path.name.startswith("."):  # what a killed process was writing; a later write removes it, after an hour
+            continue
         if path.suffix in (".safetensors", ".png") or path.name == "plan.json":
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         elif path.name in ("record.json", "model.json"):

@@ -16,7 +16,7 @@ from daar.methods import discovery
 from daar.report import literature
 from daar.run import reuse
 from daar.suite import definition, reading
-from tests.report.test_collect import record
+from tests.report.test_collect import of_setting, record
 from tests.run.test_reuse import write_plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -226,7 +226,7 @@ def test_a_method_may_be_any_program_that_writes_a_plan(tmp_path: Path) -> None:
     setting = next(s for s in found.settings if s.variant.name == "outsider")
     kept = tmp_path / reuse.REFERENCE / "tiny" / setting.path
     kept.mkdir(parents=True)
-    named = {"suite": "tiny", "variant": "outsider", "made_from": reuse.made_from(found, setting)}
+    named = {**of_setting(setting, "tiny"), "made_from": reuse.made_from(found, setting)}
     (kept / "record.json").write_text(json.dumps(record(**named)))
     write_plan(kept)
     jobs = dry_run("--configfile", "tiny.yaml", cwd=tmp_path)

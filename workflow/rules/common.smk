@@ -11,13 +11,6 @@ from daar.run.jobs import Jobs, Where, export_environment, gpu_limit
 from daar.suite import figures, paths, reading
 from daar.suite.definition import CONTROLS
 
-
-def fail(error):
-    """End with one line and exit code 2, as the daar command does."""
-    print(f"daar: error: {error}", file=sys.stderr)
-    raise SystemExit(2)
-
-
 # whether jobs go to a scheduler (`--jobs N` with an executor that is none of this machine), or this is such a job
 ON_CLUSTER = workflow.nodes is not None or workflow.remote_exec
 WHERE = Where(
@@ -34,7 +27,7 @@ try:
     SLOTS_PER_GPU = export_environment(SUITE, WHERE)
     handlers.begin(workflow)
 except InputError as error:
-    fail(error)
+    handlers.fail(error)
 
 # `gpu` counts slots. Without a limit Snakemake would hand them out without end; `--resources gpu=N` still wins. Which
 # GPU a job gets is its own affair (daar/device/lease.py).
@@ -67,7 +60,8 @@ wildcard_constraints:
 
 def entry(group, *wildcards):
     """The group of jobs that share a queue entry, none on one machine, where each job is on its own.
-    Jobs of other values of these wildcards never share one, so that none of them waits for another's dense network."""
+    Jobs of other values of these wildcards never share one, so that none of them waits for another's dense network.
+    """
 
     def named(given):
         name = "-".join((group, *(getattr(given, wildcard) for wildcard in wildcards)))
@@ -111,7 +105,7 @@ onstart:
         if ON_CLUSTER:
             handlers.check_cluster(dag, workflow, jobs.unmeasured)
     except InputError as error:
-        fail(error)
+        handlers.fail(error)
 
 
 onerror:

@@ -84,7 +84,7 @@ rule measure:
         runtime=jobs.minutes("measure"),
     params:
         folder=subpath(input[0], parent=True),
-        content=dag.packs_content,
+        content=dag.all_packs_content,
         code=dag.code("measure"),
     shell:
         "python -P -m daar measure {params.folder:q} --dataset {wildcards.dataset:q} --out {output:q} --threads {threads}"

@@ -151,7 +151,7 @@ rule record:
             f"finetune={SETTING}/finetune.benchmark.tsv",
         ],
         made_from=dag.made_from,
-        content=dag.packs_content,
+        content=dag.all_packs_content,
         code=dag.code("record"),
     shell:
         "python -P -m daar record {params.folder:q} --base {params.base:q} --base-measured {input.measured:q}"
