@@ -9,6 +9,7 @@ Imported while the DAG is built, and by every stage: no torch.
 import contextlib
 import fcntl
 import os
+import platform
 import shutil
 import signal
 import threading
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # Snakemake has it, without types
 
-# what a run tells its jobs: the folder of its locks, its process
+# what a run tells its jobs: its process, its machine, the folder of its locks
 _VARIABLE = "DAAR_RUN"
 _RUNS, _JOBS = "daar-runs.lock", "daar-jobs.lock"
 _EVERY_SECONDS = 1.0
@@ -47,7 +48,7 @@ def claim(folder: Path, say: Callable[[str], None]) -> None:
     _lock(runs, fcntl.LOCK_SH)
     _held.append(runs)
     me = psutil.Process()
-    os.environ[_VARIABLE] = f"{me.pid}:{me.create_time()}:{folder.absolute()}"
+    os.environ[_VARIABLE] = f"{me.pid}:{me.create_time()}:{platform.node()}:{folder.absolute()}"
 
 
 def disclaim() -> None:
@@ -56,12 +57,18 @@ def disclaim() -> None:
 
 
 def follow() -> None:
-    """If this process is a job of a run: hold the jobs' lock, and end as by SIGTERM when the run was killed."""
-    told = os.environ.get(_VARIABLE, "").split(":", 2)
-    if len(told) != 3 or not (run := _running(told[0], told[1])):
+    """If this process is a job of a run: hold the jobs' lock, and end as by SIGTERM when the run was killed.
+
+    At once where that was before this process had loaded: the next run cannot have seen its lock.
+    """
+    told = os.environ.get(_VARIABLE, "").split(":", 3)
+    if len(told) != 4 or not told[0].isdecimal() or told[2] != platform.node():  # of another machine
+        return
+    if not (run := _running(int(told[0]), told[1])):
+        os.kill(os.getpid(), signal.SIGTERM)
         return
     with contextlib.suppress(OSError):  # the folder is gone, or read-only
-        jobs = _open(Path(told[2]) / _JOBS)
+        jobs = _open(Path(told[3]) / _JOBS)
         _lock(jobs, fcntl.LOCK_SH)
         _held.append(jobs)
     threading.Thread(target=_end_with, args=(run,), daemon=True).start()
@@ -84,11 +91,12 @@ def _end_with(run: psutil.Process) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _running(pid: str, created: str) -> psutil.Process | None:
+def _running(pid: int, created: str) -> psutil.Process | None:
     """The process, if it is that one and not a later one of its number."""
-    with contextlib.suppress(psutil.Error, ValueError):
-        process = psutil.Process(int(pid))
-        if abs(process.create_time() - float(created)) < _CLOCK_SECONDS:
+    with contextlib.suppress(psutil.Error, ValueError, OverflowError):
+        process = psutil.Process(pid)
+        # a clock that was set moves the times at which all processes seem to have started
+        if process in psutil.Process().parents() or abs(process.create_time() - float(created)) < _CLOCK_SECONDS:
             return process
     return None
 

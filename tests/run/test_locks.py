@@ -1,6 +1,7 @@
 """Locks of runs that were killed are taken away, those of runs that live are respected, and jobs end with their run."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]  # Snakemake has it, without types
 import pytest
 
 from daar.run import locks
@@ -133,10 +135,31 @@ def held_by(pid: int) -> list[str]:
     return [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
 
 
-@pytest.mark.parametrize("told", ["", "1:0.0", "x:y:z", "999999999:1.0:/tmp", "own:1.0:/tmp"])
+@pytest.mark.parametrize("told", ["", "1:0.0", "x:y:z:", "x:1.0:HERE:/tmp", "999999999:1.0:another-machine:/tmp"])
 def test_a_job_of_no_run_here_follows_none(told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DAAR_RUN", told.replace("own", str(os.getpid())))
+    monkeypatch.setenv("DAAR_RUN", told.replace("HERE", platform.node()))
     before = signal.getsignal(signal.SIGTERM)
     locks.follow()
     time.sleep(0.1)
     assert signal.getsignal(signal.SIGTERM) == before  # and this process lives
+
+
+def test_a_job_whose_run_was_killed_while_it_was_loaded_does_nothing(folder: Path) -> None:
+    run, another = start(folder), start(folder)
+    created = psutil.Process(run.pid).create_time()
+    kill(run)
+    # by now its number may be that of another process
+    for told in (f"{run.pid}:{created}", f"{another.pid}:1.0"):
+        ended = follow(f"{told}:{platform.node()}:{folder}")
+        assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, ""), told
+    kill(another)
+
+
+def test_a_job_follows_its_run_though_the_clock_was_set(folder: Path) -> None:
+    assert follow(f"{os.getpid()}:1.0:{platform.node()}:{folder}").stdout == "at work\n"
+
+
+def follow(told: str) -> subprocess.CompletedProcess[str]:
+    job = [sys.executable, "-c", "from daar.run import locks; locks.follow(); print('at work')"]
+    environment = {**os.environ, "DAAR_RUN": told}
+    return subprocess.run(job, env=environment, capture_output=True, text=True, check=False)
