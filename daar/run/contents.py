@@ -4,6 +4,7 @@ Imported while the DAG is built: no torch.
 """
 
 import contextlib
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from daar.storage import documents, files
 
 
 class Contents:
-    """SHA-256 of files, remembered while size and date stay, and when the file is gone.
+    """SHA-256 of files, remembered while size and dates stay, and when the file is gone.
+
+    Both dates count, that of the content and that of the inode (ctime), which nobody can set: packs of one dataset are
+    often of one size, and archives and images of containers give all files one date.
 
     Args:
         memory: the file that remembers, JSON; a damaged one counts as empty.
@@ -29,19 +33,19 @@ class Contents:
     def of(self, path: str) -> str:
         """The SHA-256 of a file, 64 hexadecimal digits; of one that is gone, the last that was known, or nothing.
 
-        Snakemake asks for params again before it runs a job, when all its inputs are there.
+        What is no file, or cannot be read, is told by the job that needs it. Snakemake asks for params again before it
+        runs a job, when all its inputs are there.
         """
-        known = self._known.get(path)
-        try:
-            stat = Path(path).stat()
-        except OSError:
-            return "" if known is None else str(known[2])
-        if known is None or known[:2] != [stat.st_size, stat.st_mtime_ns]:
-            self._known[path] = [stat.st_size, stat.st_mtime_ns, files.sha256(Path(path))]
-            with contextlib.suppress(InputError):  # a read-only folder; nothing is remembered there
-                files.write_json(self._memory, self._known)
-        return str(self._known[path][2])
+        with contextlib.suppress(OSError):
+            about = Path(path).stat()
+            dates = [about.st_size, about.st_mtime_ns, about.st_ctime_ns]
+            # to read a pipe could take for ever
+            if stat.S_ISREG(about.st_mode) and self._known.get(path, [])[:3] != dates:
+                self._known[path] = [*dates, files.sha256(Path(path))]
+                with contextlib.suppress(InputError):  # a read-only folder; nothing is remembered there
+                    files.write_json(self._memory, self._known)
+        return str(self._known[path][3]) if path in self._known else ""
 
 
 def _is_entry(entry: Any) -> bool:
-    return isinstance(entry, list) and [type(part) for part in entry] == [int, int, str]
+    return isinstance(entry, list) and [type(part) for part in entry] == [int, int, int, str]

@@ -24,11 +24,17 @@ def test_content_counts_and_outlives_the_file(tmp_path: Path) -> None:
     file.write_bytes(b"two")  # of the same size, with a date of long ago
     os.utime(file, (0, 0))
     assert Contents(memory).of(str(file)) == sha(b"two")
+    file.write_bytes(b"six")  # of the same size and date
+    os.utime(file, (0, 0))
+    assert Contents(memory).of(str(file)) == sha(b"six")
     file.unlink()
-    assert Contents(memory).of(str(file)) == sha(b"two")
+    assert Contents(memory).of(str(file)) == sha(b"six")
+    os.mkfifo(file)
+    assert Contents(memory).of(str(file)) == sha(b"six")
+    assert Contents(memory).of(str(tmp_path)) == ""
 
 
-@pytest.mark.parametrize("damage", ["", "[]", '{"a": 1}', '{"FILE": [3, 1, 2]}', '{"FILE": ["3", 1, "0"]}', "\0"])
+@pytest.mark.parametrize("damage", ["", "[]", '{"a": 1}', '{"FILE": [3, 1, "0"]}', '{"FILE": ["3", 1, 1, "0"]}', "\0"])
 def test_a_damaged_memory_counts_as_empty(tmp_path: Path, damage: str) -> None:
     file, memory = tmp_path / "pack", tmp_path / "packs.json"
     file.write_bytes(b"one")
