@@ -223,7 +223,7 @@ class Dag:
         return reuse.made_from(self.suite, self.settings[str(path)])
 
     def _content_of(self, packs: list[str]) -> list[str]:
-        """In a job nothing, as for `code`. Not by the job's inputs: Snakemake does not compare what follows from those."""
+        """Nothing in a job, as for `code`. Not made from the job's inputs: Snakemake does not compare such params."""
         return [] if self._in_job else [self._contents.of(file) for file in packs]
 
     @functools.cache  # noqa: B019  # one for each run of Snakemake, which asks for every job

@@ -95,11 +95,16 @@ def last_lines(snakemake_logs: Iterable[str]) -> list[str]:
     Args:
         snakemake_logs: files that name the failed jobs' logs.
     """
-    text = "".join(Path(file).read_text(encoding="utf-8") for file in snakemake_logs)
+    text = "".join(_read(Path(file)) for file in snakemake_logs)
     # a job that was tried again is there several times
     logs = dict.fromkeys(re.findall(r"^    log: (\S+) \(check log", text, re.MULTILINE))
-    last = {log: Path(log).read_text(encoding="utf-8").splitlines()[-1:] for log in logs if Path(log).exists()}
+    last = {log: _read(Path(log)).splitlines()[-1:] for log in logs if Path(log).is_file()}
     return [f"{log}: {line}" for log, lines in last.items() for line in lines]
+
+
+def _read(log: Path) -> str:
+    """What a program of any language wrote, in whatever encoding."""
+    return log.read_text(encoding="utf-8", errors="backslashreplace")
 
 
 def _say(text: str) -> None:

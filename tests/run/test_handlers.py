@@ -28,13 +28,13 @@ Error in rule train:
 def test_the_last_line_of_every_failed_job_s_log_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("one.log").write_text("epoch 1\ndaar: error: the loss is nan\n")
-    Path("two.log").write_text("daar: error: no space left\n")
+    Path("two.log").write_bytes(b"daar: error: no space left in caf\xe9\n")
     Path("empty.log").touch()
     tried_again = "".join(FAILED.format(f"{name}.log") for name in ("one", "absent", "empty", "one"))
     Path("snakemake.log").write_text(f"log: two.log\n{tried_again}")
     Path("another.log").write_text(FAILED.format("two.log"))
     said = handlers.last_lines(["snakemake.log", "another.log"])
-    assert said == ["one.log: daar: error: the loss is nan", "two.log: daar: error: no space left"]
+    assert said == ["one.log: daar: error: the loss is nan", "two.log: daar: error: no space left in caf\\xe9"]
     assert handlers.last_lines([]) == []
 
 
