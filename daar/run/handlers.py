@@ -3,6 +3,7 @@
 Imported while the DAG is built: no torch.
 """
 
+import contextlib
 import re
 import sys
 from collections.abc import Iterable
@@ -25,10 +26,18 @@ def begin(workflow: Any) -> None:
         workflow: Snakemake's own, at the start of the Snakefile.
     """
     if workflow.is_main_process:
+        _ignore_damaged_metadata()
         metadata.keep_with_results(_SNAKEMAKE, Path(paths.PROVENANCE))
         locks.claim(_SNAKEMAKE, _say)
     elif workflow.remote_exec:
         locks.disclaim()
+
+
+def _ignore_damaged_metadata() -> None:
+    with contextlib.suppress(ImportError):  # other versions have it elsewhere
+        from snakemake.persistence.file import FilePersistence
+
+        metadata.ignore_damaged(FilePersistence)
 
 
 def fail(error: InputError) -> NoReturn:
