@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from daar.device.precision import evaluating
-from daar.errors import InputError
+from daar.errors import InputError, first_line, is_out_of_memory
 from daar.measure.finite import require_finite
 from daar.methods import discovery
 from daar.models.weights import require_sound_module
@@ -186,8 +186,16 @@ def _check(model: Any, images: Any, labels: Any, scope: str) -> None:
 
 
 def _prepared(model: nn.Module, opaque: Iterable[str]) -> nn.Module:
-    """A copy with the opaque parts marked, which every trace of it then sees."""
-    dense = copy.deepcopy(model)
+    """A copy with the opaque parts marked, which every trace of it then sees; InputError where it cannot be copied."""
+    try:
+        dense = copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:  # a tensor made from weights, as torch.nn.utils.prune keeps it; a lock
+        if is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"the model cannot be copied: {first_line(error)[:200]}. Take out of it what is no weight, or is made from "
+            "weights (torch.nn.utils.prune.remove)."
+        ) from error
     for name in opaque:
         setattr(module_of(dense, name, "opaque"), OPAQUE, True)
     return dense

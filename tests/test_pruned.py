@@ -2,6 +2,7 @@
 
 import copy
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,14 @@ def test_a_part_that_cannot_be_traced_is_named_and_taken_as_opaque() -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(again.state_dict().values(), pruned.model.state_dict().values(), strict=True)
     )
+
+
+@pytest.mark.parametrize("attribute", [threading.Lock(), torch.ones(1, requires_grad=True) * 2])
+def test_a_network_that_cannot_be_copied_is_refused(attribute: object) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
+    setattr(model[0], "attribute", attribute)  # noqa: B010  # mypy knows only modules and tensors
+    with pytest.raises(InputError, match=r"^the model cannot be copied: [^\n]+torch.nn.utils.prune.remove"):
+        daar.prune(model, torch.zeros(2, 3, 8, 8), method="l1", macs_reduction=0.3)
 
 
 def test_tuned_weights_find_their_network_again(tmp_path: Path) -> None:

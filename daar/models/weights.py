@@ -20,7 +20,8 @@ VARIANCE = "running_var"
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # tensors listed in a message before "and N more"
 _SHOWN = 8
-# layers whose weights pruning reads and cuts; what else a module holds, such as a mask of -inf, is its own affair
+# Layers whose weights pruning reads and cuts. What else a module holds, such as a mask of -inf, is its own affair, and
+# so are further buffers of a class made from one of these.
 _LAYERS = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.PReLU)
 
 
@@ -68,7 +69,7 @@ def require_sound(
         return
     more = f" (and {len(faults) - 1} more tensors are not sound)" if faults[1:] else ""
     if any("expected torch" in fault for fault in faults):
-        remedy = "Give weights of this type; quantised ones as they were before quantisation."
+        remedy = "Give weights of this type; quantised ones as they were before quantisation, sparse ones dense."
     raise InputError(f"{where}: {faults[0]}{more}. {remedy}")
 
 
@@ -87,22 +88,25 @@ def require_sound_module(model: nn.Module) -> None:
         f"{path}.{name}" if path else name: value
         for path, module in model.named_modules()
         if isinstance(module, _LAYERS)
-        for name, value in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+        for name, value in [*module.named_parameters(recurse=False), *_statistics(module)]
         if not nn.parameter.is_lazy(value) and not value.is_meta
     }
-    require_sound(weights, {name: _own_type(name, value) for name, value in weights.items()}, "the model")
+    types = {name: value.dtype if value.dtype in FLOATS else torch.float32 for name, value in weights.items()}
+    require_sound(weights, types, "the model")
 
 
-def _own_type(name: str, value: Tensor) -> torch.dtype:
-    if name.endswith(COUNTER):
-        return torch.int64
-    return value.dtype if value.dtype in FLOATS else torch.float32
+def _statistics(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """BN's running mean and variance, where it has them; its count of batches may be a float after averaging."""
+    found = [(name, getattr(module, name, None)) for name in ("running_mean", VARIANCE)]
+    return [(name, value) for name, value in found if isinstance(value, Tensor)]
 
 
 def _fault(name: str, value: Tensor, expected: torch.dtype) -> str:
     """What is wrong with a tensor, as a predicate; empty if nothing is."""
     if value.dtype != expected:
         return f"is of {value.dtype}, expected {expected}"
+    if value.layout != torch.strided:
+        return f"is {str(value.layout).removeprefix('torch.')}, expected torch.strided"
     may_be_negative = not name.endswith((VARIANCE, COUNTER))
     if not value.numel() or _is_sound(value, may_be_negative):
         return ""

@@ -126,6 +126,32 @@ def test_layers_of_other_types_are_named(kind: torch.dtype) -> None:
     assert prune_refusal(model).startswith(f"the model: 3.weight is of {kind}, expected torch.float32.")
 
 
+def test_sparse_layers_are_named() -> None:
+    model = own()
+    model(IMAGES)
+    model[3].weight = nn.Parameter(model[3].weight.detach().to_sparse())
+    assert prune_refusal(model).startswith("the model: 3.weight is sparse_coo, expected torch.strided.")
+
+
+class Masked(nn.Conv2d):
+    """A conv with buffers of its own, as those of autoregressive or quantisation-aware networks."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 8, 3)
+        self.register_buffer("mask", torch.ones_like(self.weight, dtype=torch.bool))
+        self.register_buffer("limit", torch.tensor(INF))
+        self.register_buffer("calls", torch.tensor(0, dtype=torch.int32))
+        self.register_buffer("log_running_var", torch.tensor(-1.0))
+
+
+def test_further_buffers_of_layers_are_their_own_affair() -> None:
+    model = own()
+    model(IMAGES)
+    model[3] = Masked()
+    model[1].num_batches_tracked = torch.tensor(2.5)  # of weights that were averaged
+    assert daar.prune(model, IMAGES, method="l1", macs_reduction=0.3).report.slim_error < 1e-10
+
+
 def test_finite_weights_that_overflow_are_told_as_that() -> None:
     model = own()
     model(IMAGES)
