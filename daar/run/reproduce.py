@@ -112,7 +112,7 @@ def _require_own(config: Mapping[str, Any], trust: bool, say: Callable[[str], No
     foreign = [folder for folder in config.get("methods_dirs", ()) if not _is_own(Path(folder))]
     if not foreign:
         return
-    folders = ", ".join(foreign)
+    folders = ", ".join(map(documents.shown, foreign))
     if not trust:
         raise InputError(
             f"the suite of this record runs code from {folders}, which is not part of daar; nothing was run. Read it, "
@@ -219,5 +219,6 @@ def _is_number(value: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    text = f"{len(value)} channels" if isinstance(value, tuple) else str(value)
+    # a record may be a stranger's, and a terminal obeys some characters
+    text = f"{len(value)} channels" if isinstance(value, tuple) else documents.shown(str(value))
     return text if len(text) <= 60 else f"{text[:57]}…"

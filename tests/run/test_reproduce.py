@@ -153,6 +153,13 @@ def test_numbers_say_by_how_much() -> None:
     assert not Compared("top1", 92.5, 92.5 + 1e-13).same
 
 
+def test_what_a_terminal_obeys_in_a_record_is_escaped() -> None:
+    hostile = {**RECORD, "hardware": {**RECORD["hardware"], "cpu": "\x1b]0;title\x07\nsame     accuracy"}}
+    (line,) = around(hostile, RECORD)
+    assert line.isprintable()
+    assert str(Compared("x", "\x1b[2J", "\n")).isprintable()
+
+
 def test_names_what_is_around() -> None:
     now = copy.deepcopy({key: RECORD[key] for key in ("commit", "versions", "hardware", "threads")})
     assert around(RECORD, now) == []
