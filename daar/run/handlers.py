@@ -24,11 +24,21 @@ def begin(workflow: Any) -> None:
 
     Args:
         workflow: Snakemake's own, at the start of the Snakefile.
+
+    Raises:
+        InputError: the working directory cannot be written to.
     """
     if workflow.is_main_process:
         _ignore_damaged_metadata()
-        metadata.keep_with_results(_SNAKEMAKE, Path(paths.PROVENANCE))
-        locks.claim(_SNAKEMAKE, _say)
+        try:
+            metadata.keep_with_results(_SNAKEMAKE, Path(paths.PROVENANCE))
+            locks.claim(_SNAKEMAKE, _say)
+            (_SNAKEMAKE / "locks").mkdir(exist_ok=True)  # Snakemake's own, which it makes with a traceback
+        except OSError as error:
+            raise InputError(
+                f"{error.filename} cannot be written ({error.strerror}), which Snakemake needs even for a dry run. "
+                "Start it in a folder that you may write to, or remove that file."
+            ) from error
     elif workflow.remote_exec:
         locks.disclaim()
 

@@ -127,3 +127,11 @@ def test_a_run_that_cannot_succeed_stops_and_kept_records_are_counted(
 def _wildcards(setting: Any) -> dict[str, Any]:
     named = {name: getattr(setting, name) for name in ("dataset", "network", "seed", "policy", "scope", "target")}
     return {**named, "variant": setting.variant.name}
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".snakemake").mkdir()
+    Path(".snakemake", "daar-runs.lock").mkdir()  # root may write wherever a folder is read-only
+    with pytest.raises(InputError, match=r"^\.snakemake/daar-runs\.lock cannot be written \(Is a directory\)"):
+        handlers.begin(SimpleNamespace(is_main_process=True, remote_exec=False))
