@@ -145,7 +145,9 @@ def keep(suite: Suite, results: Path, reference: Path = REFERENCE) -> Mapping[st
         raise InputError(f"{source / absent[0]} should be next to its record, but is not. Run the suite again.")
     environments = _environments(_read(source / setting.path / "record.json") for setting in finished)
     there = [Path(name) for name in _KEPT if (source / name).exists()]
-    there += [path.relative_to(source) for name in _KEPT_FOLDERS for path in sorted((source / name).glob("*"))]
+    shown = [path for name in _KEPT_FOLDERS for path in sorted((source / name).glob("*"))]
+    # what is no file of ours, such as a pipe or a link to another's, is not kept
+    there += [path.relative_to(source) for path in shown if path.is_file() and not path.is_symlink()]
     for path in [*settings, *there]:
         with files.atomic(target / path) as temporary:
             shutil.copyfile(source / path, temporary)

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from daar import models
-from daar.data import datasets
+from daar.data import datasets, normalisation
 from daar.errors import InputError, unknown
 from daar.pruning import policies
 from daar.suite import paths
@@ -144,7 +144,7 @@ def _check_images(suite: Suite, where: str) -> None:
 
 
 def _check_base(suite: Suite, where: str) -> None:
-    """Published weights have a mean and a std for every channel of the images."""
+    """Published weights have a mean and a std for every channel of the images, and such as `daar import` takes."""
     for network, base in suite.base.items():
         for name in suite.datasets:
             channels = datasets.get(name).shape[0]
@@ -154,6 +154,9 @@ def _check_base(suite: Suite, where: str) -> None:
                         f"{where}: base.{network}.{key} has {len(values)} values, but images of {name} have "
                         f"{channels} channels. Give one for each."
                     )
+            neutral = (0.5,) * channels  # for what the suite does not say
+            mean, std = base.mean or neutral, base.std or neutral
+            normalisation.require(mean, std, channels, f"{where}: base.{network}")
 
 
 def _check_names(suite: Suite, where: str) -> None:

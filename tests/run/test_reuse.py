@@ -1,6 +1,7 @@
 """Which records stand for which settings: equal hash, equal dense network, or not at all."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,9 @@ def test_what_is_finished_is_kept(tmp_path: Path) -> None:
     for name in ("suite.json", "tables/a.md", "figures/a.png", "collect.log"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_text(name)
+    (source / "tables" / "elsewhere.md").symlink_to(__file__)
+    (source / "tables" / "folder.md").mkdir()
+    os.mkfifo(source / "tables" / "pipe.md")
     kept = reuse.keep(found, tmp_path / "results", tmp_path / "kept")
     assert kept == {"records": 1, "settings": 2}
     there = {str(path.relative_to(tmp_path / "kept" / "small")) for path in (tmp_path / "kept").rglob("*.*")}

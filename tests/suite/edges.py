@@ -51,8 +51,8 @@ BASES = st.fixed_dictionaries(
     {"file": FREE},
     optional={
         "url": st.sampled_from(["", "https://example.org/a b'c"]),
-        "mean": st.just([0, 0.5, -1000]),
-        "std": st.just([1e-6, 1, 1000]),
+        "mean": st.just([0, 0.5, 1]),
+        "std": st.just([0.001, 0.5, 1]),
         "trained_on": st.sampled_from([[], ["train", "val", "test"]]),
     },
 )
@@ -112,12 +112,15 @@ _BEYOND: list[tuple[str, list[Any]]] = [
         "base",
         [
             {"resnet20": {"file": "a", "mean": value}}
-            for value in ([], [0.5], [0.5, 0.5], [0.5] * 4, [0.5, 0.5, 1e30], 0.5)
+            for value in ([], [0.5], [0.5, 0.5], [0.5] * 4, [0.5, 0.5, 1e30], [0.5, 0.5, 1.5], [0.5, -0.1, 0], 0.5)
         ],
     ),
     (
         "base",
-        [{"resnet20": {"file": "a", "std": value}} for value in ([], [0.5], [0, 1, 1], [-1, 1, 1], [1e-30, 1, 1])],
+        [
+            {"resnet20": {"file": "a", "std": value}}
+            for value in ([], [0.5], [0, 1, 1], [-1, 1, 1], [1e-30, 1, 1], [0.0009, 1, 1])
+        ],
     ),
     ("base", [{"resnet21": {"file": "a"}}, {"resnet20": {}}, {"resnet20": None}, ["resnet20"]]),
     ("slots_per_gpu", [0, 1.0, 101, 10**30, True]),

@@ -29,6 +29,14 @@ def test_processes_that_share_batches_and_nodes_equally(distributed: dict[str, i
         ),
         ({"distributed": {"processes": 4, "nodes": 3}}, "which 3 nodes cannot share equally. Choose a multiple of 3."),
         ({"networks": ["resnet20", "resnet18"]}, "resnet18 takes (3, 224, 224) images, but those of digits are"),
+        (
+            {"base": {"resnet20": {"file": "a.th", "mean": [125.3, 123, 113.9]}}},
+            "base.resnet20: mean has 125.3, expected 0 to 1, as pixels are in 0..1. Divide what is of pixels in 0..255",
+        ),
+        (
+            {"base": {"resnet20": {"file": "a.th", "std": [0.25, 0.0001, 0.25]}}},
+            "base.resnet20: std has 0.0001, expected 0.001 to 1",
+        ),
         ({"calibration_images": 1258}, "calibration_images is 1258, but digits has 1,257 train images. Lower it."),
     ],
 )
