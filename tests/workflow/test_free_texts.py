@@ -80,7 +80,7 @@ def test_a_suite_of_odd_texts_runs_to_its_page(dense: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("text", [pytest.param(text, marks=pytest.mark.slow) for text in PAYLOADS])
 def test_a_text_is_one_word_of_a_command(text: str, dense: Path, tmp_path: Path) -> None:
     here = suite(tmp_path, text, dense / "model.safetensors")
-    planned = snakemake("--configfile", "suite.yaml", "-n", "-p", "--quiet", "rules", cwd=here)
+    planned = snakemake("--configfile", "suite.yaml", "-n", "-p", cwd=here)
     assert planned.returncode == 0, planned.stdout + planned.stderr
     said = planned.stdout + planned.stderr
     for word in (f"{text}.safetensors", f"--methods-dir={text}"):
