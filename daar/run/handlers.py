@@ -3,6 +3,7 @@
 Imported while the DAG is built: no torch.
 """
 
+import atexit
 import contextlib
 import re
 import sys
@@ -32,6 +33,8 @@ def begin(workflow: Any) -> None:
         _ignore_damaged_metadata()
         try:
             metadata.keep_with_results(_SNAKEMAKE, Path(paths.PROVENANCE))
+            # of a dry run, and of one that is refused
+            atexit.register(metadata.leave_nothing, Path(paths.PROVENANCE).absolute())
             locks.claim(_SNAKEMAKE, _say)
             (_SNAKEMAKE / "locks").mkdir(exist_ok=True)  # Snakemake's own, which it makes with a traceback
         except OSError as error:
@@ -52,7 +55,6 @@ def _ignore_damaged_metadata() -> None:
 
 def fail(error: InputError) -> NoReturn:
     """End with one line and exit code 2, as the daar command does; nothing was run."""
-    metadata.leave_nothing(Path(paths.PROVENANCE))
     print(f"daar: error: {error}", file=sys.stderr)
     raise SystemExit(2)
 

@@ -94,7 +94,7 @@ def _is_record(content: Any) -> bool:
 
 
 def leave_nothing(kept: Path) -> None:
-    """Remove the folder where nothing was run: one that was refused leaves no results.
+    """Remove the folder, and that of the results, where nothing was run.
 
     Args:
         kept: as for `keep_with_results`.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from daar.errors import InputError
@@ -65,6 +65,7 @@ def test_any_bytes_give_a_document_or_one_line(tmp_path_factory: pytest.TempPath
 
 @given(PIECES | st.text(max_size=60))
 def test_yaml_is_read_as_pyyaml_reads_it_or_refused(text: str) -> None:
+    assume("\ufeff" not in text)  # libyaml takes it for a byte order mark, PyYAML's own parser for text
     if one_line(lambda: documents.parse_yaml(text, "it")) is None:
         assert documents.parse_yaml(text, "it") == yaml.safe_load(text)
 
