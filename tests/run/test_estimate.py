@@ -107,7 +107,7 @@ def test_jobs_run_side_by_side_on_shares_of_the_cores() -> None:
 
 @pytest.mark.usefixtures("unit")
 def test_more_places_than_jobs_help_no_further() -> None:
-    assert estimate.estimate(made(seeds=[0]), CPU, 64).side_by_side["train"] == 1
+    assert estimate.estimate(made(seeds=[0]), CPU, 4, threads=1).side_by_side["train"] == 1
 
 
 @pytest.mark.parametrize(("jobs", "cores", "threads"), [(1, 8, 8), (3, 2, 1), (3, 8, 2), (200, 64, 4), (0, 4, 4)])

@@ -271,7 +271,7 @@ def test_a_failed_job_s_last_line_is_repeated_at_the_end(tmp_path: Path) -> None
 def command(folder: Path, digits: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "daar", "train", "--network", "resnet20", "--dataset", "digits"),
-        *("--packs", str(digits.parent), "--out", str(folder), "--threads", "2", "--seed", "3"),
+        *("--packs", str(digits.parent), "--out", str(folder), "--threads", "1", "--seed", "3"),
         *("--epochs", "3", "--lr", "0.05", "--batch-size", "64"),
     ]
 
