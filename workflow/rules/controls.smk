@@ -30,7 +30,7 @@ rule random_at:
 rule scratch:
     input:
         dag.dense_files,
-        ancient(dag.packs),
+        dag.packs,
         plan=dag.plan_of_origin,
     output:
         f"{SETTING}/model.safetensors",
@@ -73,8 +73,8 @@ rule scratch:
 use rule record as record_scratch with:
     input:
         dag.dense_files,
-        ancient(dag.packs),
-        ancient(dag.test_pack),
+        dag.packs,
+        dag.test_pack,
         rules.scratch.output,
         measured=lambda wildcards: f"{dag.dense(wildcards)}/measured.json",
     wildcard_constraints:

@@ -1,7 +1,7 @@
 # `tee -i` in every rule: Ctrl-C goes to it as well, but a job has something to say after it.
 rule train:
     input:
-        ancient(dag.packs),
+        dag.packs,
     output:
         f"{DENSE}/model.safetensors",
         f"{DENSE}/model.json",
@@ -64,8 +64,8 @@ rule measure:
     input:
         f"{DENSE}/model.safetensors",
         f"{DENSE}/model.json",
-        ancient(dag.packs),
-        ancient(dag.test_pack),
+        dag.packs,
+        dag.test_pack,
     output:
         f"{DENSE}/measured.json",
     log:

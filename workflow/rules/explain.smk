@@ -2,7 +2,7 @@
 rule explain:
     input:
         dag.dense_files,
-        ancient(dag.packs),
+        dag.packs,
         plan=f"{SETTING}/plan.json",
     output:
         f"{SETTING}/attention.safetensors",

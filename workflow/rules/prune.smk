@@ -3,7 +3,7 @@
 rule score:
     input:
         dag.dense_files,
-        ancient(dag.packs),
+        dag.packs,
     output:
         f"{VARIANT}/importance.safetensors",
     log:
@@ -37,7 +37,7 @@ rule score:
 rule plan:
     input:
         dag.dense_files,
-        ancient(dag.packs),
+        dag.packs,
         importance=f"{VARIANT}/importance.safetensors",
     output:
         f"{SETTING}/plan.json",
@@ -74,7 +74,7 @@ rule plan:
 rule finetune:
     input:
         dag.dense_files,
-        ancient(dag.packs),
+        dag.packs,
         plan=f"{SETTING}/plan.json",
     output:
         f"{SETTING}/model.safetensors",
@@ -117,8 +117,8 @@ rule finetune:
 rule record:
     input:
         dag.dense_files,
-        ancient(dag.packs),
-        ancient(dag.test_pack),
+        dag.packs,
+        dag.test_pack,
         rules.finetune.output,
         measured=lambda wildcards: f"{dag.dense(wildcards)}/measured.json",
     output:

@@ -2,7 +2,7 @@
 rule stability:
     input:
         dag.first_dense_files,
-        ancient(dag.packs),
+        dag.packs,
     output:
         f"{dag.stability}.json",
     log:
