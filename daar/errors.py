@@ -37,3 +37,14 @@ def is_out_of_memory(error: Exception) -> bool:
 def first_line(error: Exception) -> str:
     """What an exception says, to its first line's end and without a stop."""
     return (str(error).splitlines() or ["no memory left"])[0].rstrip(".")
+
+
+def in_one_line(text: str, longest: int = 200) -> str:
+    """Text of any origin as part of a message: what a terminal would obey is escaped, the middle of long text left out.
+
+    Args:
+        text: of a path, a file or a library.
+        longest: characters that are kept.
+    """
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return text if len(text) <= longest else f"{text[: longest // 2]} … {text[-longest // 2 :]}"

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from daar import models
-from daar.checkpoint.foreign import renamed
+from daar.checkpoint.foreign import COUNTER, renamed
 from daar.data import datasets
 from daar.models import Network
-from daar.models.weights import COUNTER
 
 RESULT_NEUTRAL = "only words the message for weights that are refused"
 

@@ -11,7 +11,7 @@ from daar import __version__
 from daar.cli import analysis, data, deployment, measuring, pruning, reporting, running, suites, training, views
 from daar.cli.arguments import silence
 from daar.device import distributed
-from daar.errors import InputError, first_line, is_out_of_memory
+from daar.errors import InputError, first_line, in_one_line, is_out_of_memory
 from daar.run import locks
 from daar.training.interrupts import Interrupted
 
@@ -72,10 +72,7 @@ def _require_alone(parsed: argparse.Namespace) -> None:
 
 
 def _complain(message: str) -> int:
-    line = " ".join(message.split())
-    # a path or a value of a file may hold what a terminal obeys
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    _tell(f"daar: error: {line if len(line) <= _LONGEST else f'{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}'}")
+    _tell(f"daar: error: {in_one_line(' '.join(message.split()), _LONGEST)}")
     return 2
 
 

@@ -1,4 +1,4 @@
-"""Scan a folder of images, `<root>/{train,val}/<class>/<image>`: whatever lies in it gives a list of files or one line.
+"""Scan a folder of images, `<root>/{train,val}/<class>/<image>`: any content gives a list of files or one line.
 
 Classes and labels are those of torchvision's ImageFolder: folders, also by links, in the order of their names. Hidden
 entries, and files that are no images by their ending, are passed over. A folder within a class's folder is refused:

@@ -12,10 +12,10 @@ from daar.errors import InputError
 
 RESULT_NEUTRAL = "refuses weights, changes none"
 
-# BN's count of batches, in a state dict; no result depends on it
 _REMEDY = "The training failed or the file is damaged: take other weights."
-COUNTER = "num_batches_tracked"
-VARIANCE = "running_var"
+# BN's buffers. An import has a COUNTER of its own (checkpoint/foreign.py), since its result depends on it, which here
+# nothing does.
+_COUNTER, _VARIANCE = "num_batches_tracked", "running_var"
 # what `daar import` casts to float32, and what the layers of a user's own network may be of
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # tensors listed in a message before "and N more"
@@ -97,7 +97,7 @@ def require_sound_module(model: nn.Module) -> None:
 
 def _statistics(module: nn.Module) -> list[tuple[str, Tensor]]:
     """BN's running mean and variance, where it has them; its count of batches may be a float after averaging."""
-    found = [(name, getattr(module, name, None)) for name in ("running_mean", VARIANCE)]
+    found = [(name, getattr(module, name, None)) for name in ("running_mean", _VARIANCE)]
     return [(name, value) for name, value in found if isinstance(value, Tensor)]
 
 
@@ -107,7 +107,7 @@ def _fault(name: str, value: Tensor, expected: torch.dtype) -> str:
         return f"is of {value.dtype}, expected {expected}"
     if value.layout != torch.strided:
         return f"is {str(value.layout).removeprefix('torch.')}, expected torch.strided"
-    may_be_negative = not name.endswith((VARIANCE, COUNTER))
+    may_be_negative = not name.endswith((_VARIANCE, _COUNTER))
     if not value.numel() or _is_sound(value, may_be_negative):
         return ""
     kinds = [("NaN", int(value.isnan().sum())), ("infinite", int(value.isinf().sum()))]

@@ -97,7 +97,7 @@ def load_records(paths: Iterable[Path], *, latency: bool = False) -> list[dict[s
 
     Raises:
         InputError: no record is given, one is damaged or does not fit the schema (names file and
-            key) or lies in another setting's folder, or two are of the same setting (names both files).
+            key) or is in another setting's folder, or two are of the same setting (names both files).
     """
     loaded: list[dict[str, Any]] = []
     seen: dict[tuple[Any, ...], Path] = {}

@@ -139,7 +139,7 @@ def _copy_data(record: Mapping[str, Any], root: Path, dense: Path | None, result
 
 
 def _copy(folder: Path, names: Iterable[str], to: Path) -> None:
-    """Copy those of some files that are there; whatever else lies in a stranger's folder stays there."""
+    """Copy those of these files that exist, and nothing else of a stranger's folder."""
     to.mkdir(parents=True, exist_ok=True)
     for name in names:
         if (folder / name).is_file():

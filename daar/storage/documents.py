@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from daar.errors import InputError
+from daar.errors import InputError, in_one_line
 
 RESULT_NEUTRAL = "refuses documents, changes none"
 
@@ -47,12 +47,12 @@ def require_file(path: Path, what: str) -> Path:
     try:
         mode = Path(path).stat().st_mode
     except FileNotFoundError:
-        raise InputError(f"{_shown(path)} should be {what}, but there is no such file. Check the path.") from None
+        raise InputError(f"{shown(path)} should be {what}, but there is no such file. Check the path.") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise InputError(f"{_shown(path)} should be {what}, but {_reason(error)}. Check the path.") from None
+        raise InputError(f"{shown(path)} should be {what}, but {_reason(error)}. Check the path.") from None
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "no file")
-        raise InputError(f"{_shown(path)} should be {what}, but is {kind}. Give a file.")
+        raise InputError(f"{shown(path)} should be {what}, but is {kind}. Give a file.")
     return Path(path)
 
 
@@ -72,14 +72,14 @@ def read_text(path: Path, what: str, *, largest: int = LARGEST_BYTES) -> str:
         with open(path, "rb") as file:
             content = file.read(largest + 1)
     except OSError as error:
-        raise InputError(f"{_shown(path)} should be {what}, but {_reason(error)}. Make it again.") from error
+        raise InputError(f"{shown(path)} should be {what}, but {_reason(error)}. Make it again.") from error
     if len(content) > largest:
-        raise InputError(f"{_shown(path)} should be {what}, but is larger than {largest >> 20} MiB. Make it again.")
+        raise InputError(f"{shown(path)} should be {what}, but is larger than {largest >> 20} MiB. Make it again.")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{_shown(path)} should be {what} in UTF-8, but byte {error.start} ({content[error.start]:#04x}) is not. "
+            f"{shown(path)} should be {what} in UTF-8, but byte {error.start} ({content[error.start]:#04x}) is not. "
             "Save it as UTF-8."
         ) from error
 
@@ -94,7 +94,7 @@ def read_json(path: Path, what: str) -> Any:
     Raises:
         InputError: as `read_text` and `parse_json`.
     """
-    return parse_json(read_text(path, what), f"{_shown(path)} should be {what}, but", "Make it again.")
+    return parse_json(read_text(path, what), f"{shown(path)} should be {what}, but", "Make it again.")
 
 
 def parse_json(text: str, where: str, remedy: str) -> Any:
@@ -128,7 +128,7 @@ def read_yaml(path: Path, what: str, remedy: str = "Correct it.") -> Any:
     """
     text = read_text(path, what, largest=4 << 20)
     parse = parse_json if _is_json(text) else parse_yaml
-    return parse(text, f"{_shown(path)} should be {what}, but", remedy)
+    return parse(text, f"{shown(path)} should be {what}, but", remedy)
 
 
 def _is_json(text: str) -> bool:
@@ -311,11 +311,9 @@ def _problem(value: Any) -> str | None:
     return None
 
 
-def _shown(path: Path | str) -> str:
+def shown(path: Path | str) -> str:
     """A path or a name in one line, however long and of whatever characters."""
-    text = os.fspath(path).encode(errors="backslashreplace").decode()
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return text if len(text) <= 300 else f"{text[:140]} … {text[-140:]}"
+    return in_one_line(os.fspath(path), 280)
 
 
 def _reason(error: Exception) -> str:
@@ -323,10 +321,4 @@ def _reason(error: Exception) -> str:
         return f"it is nested more than {_DEEPEST} deep"
     if isinstance(error, OSError):
         return f"it cannot be read ({error.strerror})"
-    text = " ".join(str(error).split()).rstrip(".")
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return text if len(text) <= 200 else f"{text[:100]} … {text[-100:]}"
-
-
-# for the messages of others
-shown = _shown
+    return in_one_line(" ".join(str(error).split()).rstrip("."))

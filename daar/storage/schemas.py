@@ -12,7 +12,7 @@ import jsonschema
 import yaml
 from jsonschema.exceptions import best_match
 
-from daar.errors import InputError
+from daar.errors import InputError, in_one_line
 from daar.storage.bundled import SCHEMAS
 
 RESULT_NEUTRAL = "refuses documents, changes none"
@@ -88,8 +88,7 @@ def _worded(error: jsonschema.ValidationError) -> str:
 
 
 def _short(text: str) -> str:
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
-    return text if len(text) <= 200 else f"{text[:100]} … {text[-100:]}"
+    return in_one_line(" ".join(text.split()))
 
 
 def _hint(error: jsonschema.ValidationError) -> str:

@@ -1,4 +1,4 @@
-"""Read record.json, which a stranger may have written: checked by its schema and by the folder that it lies in.
+"""Read record.json, which a stranger may have written: checked by its schema and by its folder.
 
 Imported while the DAG is built: neither torch nor numpy.
 """
@@ -39,7 +39,7 @@ def place(record: Mapping[str, Any]) -> str:
 
 
 def require_in_place(file: Path, record: Mapping[str, Any]) -> Path:
-    """The folder of all results that a record lies in: `<folder>/<suite>/<place>/record.json`.
+    """The folder of all results that a record belongs to: `<folder>/<suite>/<place>/record.json`.
 
     Raises:
         InputError: it lies elsewhere, as one that was moved or edited does.

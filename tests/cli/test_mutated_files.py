@@ -21,6 +21,9 @@ from daar.data.readers import Part
 from daar.run import start
 from tests.cli import mutations
 
+# /dev/zero and alarms
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
+
 # a hang, not slowness
 _PATIENCE_SECONDS = 120
 SUITE = {
@@ -233,7 +236,3 @@ def test_what_is_no_file_hangs_nothing(targets: list[Target], capsys: pytest.Cap
             continue
         assert errors.startswith("daar: error: "), (target, errors)
         assert errors.count("\n") == 1, (target, errors)
-
-
-if sys.platform != "linux":  # pragma: no cover  # /dev/zero and alarms
-    pytest.skip("asks Linux", allow_module_level=True)
