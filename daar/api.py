@@ -24,14 +24,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from daar.errors import InputError
-from daar.pruning.groups import channel_graph
+from daar.program.replay import Replay
+from daar.pruning.feature_maps import Users
+from daar.pruning.groups import ChannelGraph, channel_graph, graph_from
 from daar.pruning.importance import ranking
 from daar.pruning.policies import refill_by_importance_per_mac, smallest_ratio
 from daar.pruning.scoring import Batch
-from daar.pruning.trace import map_node, norm_node, stream, trace
 
 __all__ = [
     "Batch",
@@ -90,37 +91,50 @@ class MethodInfo:
 def filters(model: nn.Module, layer: str) -> Tensor:
     """The filters of a conv, (c_out, c_in/groups, k, k), detached, float32, on the CPU.
 
+    Those of a transposed conv too have their own dimension first; units of a linear layer are filters of (c_in, 1, 1).
+
     Args:
         model: the network.
-        layer: path of the conv, as in `layers`.
+        layer: name of the conv, as in `layers`.
     """
-    weight = model.get_submodule(layer).weight
+    weight, module = _weight(model, layer)
+    weight = weight.detach().to("cpu", torch.float32)
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        weight = weight.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
+    return weight if weight.dim() > 2 else weight[:, :, None, None]
+
+
+def _weight(model: nn.Module, layer: str) -> tuple[Tensor, nn.Module]:
+    """The weight of a layer, and the module that holds it: a layer is named by its module, or by the weight itself."""
+    path, _, name = layer.rpartition(".")
+    held = getattr(model.get_submodule(path), name) if name else model
+    weight, module = (held, model.get_submodule(path)) if isinstance(held, Tensor) else (held.weight, held)
     assert isinstance(weight, Tensor)
-    return weight.detach().to("cpu", torch.float32)
+    return weight, module
 
 
-def batch_norms(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.BatchNorm2d]:
+def batch_norms(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, nn.BatchNorm2d]:
     """The BN behind each conv: scale `weight`, shift `bias`, `running_mean`, `running_var`, each (c_out,).
 
     Copies, without gradients, float32, on the CPU, as `filters` gives them.
 
     Args:
         model: the network; left as it is.
-        layers: paths of convs.
+        images: (N, C, H, W); only their size matters.
+        layers: names of convs.
 
     Raises:
         InputError: a layer is no conv that the network calls; other operations than one affine BN read its output; or
             it is called several times, and not always with the same BN behind it.
     """
-    graph = trace(model)
-    modules = dict(graph.named_modules())
-    calls = [node for node in graph.graph.nodes if node.op == "call_module"]
+    graph = _graph(model, images)
+    users = Users(graph.program)
     copies = {}
     for layer in layers:
-        norms = {norm_node(node, modules) for node in calls if node.target == layer}
-        names = sorted({str(norm.target) if norm else "none" for norm in norms})
-        norm = modules.get(names[0]) if len(names) == 1 else None
-        if not isinstance(norm, nn.BatchNorm2d) or not norm.affine:
+        norms = {users.norm_of(graph.program.operations[at]) for at in graph.calls.get(layer, ())}
+        names = sorted({norm.module if norm else "none" for norm in norms})
+        norm = model.get_submodule(names[0]) if len(names) == 1 and names[0] != "none" else None
+        if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or not norm.affine:
             there = ", ".join(names) or "no call of it"
             raise InputError(
                 f"layer {layer!r}: expected one BN with scale and shift that alone reads its output, the same at every "
@@ -128,6 +142,11 @@ def batch_norms(model: nn.Module, layers: Sequence[str]) -> dict[str, nn.BatchNo
             )
         copies[layer] = copy.deepcopy(norm).to("cpu", torch.float32).requires_grad_(False)
     return copies
+
+
+def _graph(model: nn.Module, images: Tensor) -> ChannelGraph:
+    image = images[:1].to(next(model.parameters()).device)
+    return channel_graph(model, image.expand(2, *image.shape[1:]).clone())
 
 
 def feature_maps(
@@ -142,41 +161,36 @@ def feature_maps(
     Args:
         model: the network; left as it is.
         images: (N, C, H, W), normalised.
-        layers: paths of convs.
+        layers: names of convs.
         batch_size: images per forward pass; bounds the memory.
 
     Yields:
         (layer, maps) for each layer and batch, maps (n, c_out, H, W) on the model's device, batches in the order of
         the images. Use maps before asking for the next: the network may overwrite them.
     """
-    device = next(model.parameters()).device
-    graph = trace(model)
-    modules = dict(graph.named_modules())
-    convs = {str(node.target): node for node in graph.graph.nodes if node.op == "call_module"}
-    wanted: dict[fx.Node, list[str]] = {}
-    norms = {}
+    images = images.to(next(model.parameters()).device)
+    replay = Replay(model, images)
+    graph = graph_from(replay.program, model)
+    users = Users(graph.program)
+    wanted: dict[int, list[str]] = {}
+    own: dict[str, Tensor] = {}
     for layer in layers:
-        node, norm = map_node(convs[layer], modules)
-        wanted.setdefault(node, []).append(layer)
+        at = graph.calls[layer][-1]
+        number, norm = users.map_of(graph.program.operations[at])
+        wanted.setdefault(number, []).append(layer)
         if norm is not None:
-            norms[layer] = str(norm.target)
-    own = _positions(model, images[:1].to(device), norms)
-    for layer, maps in stream(model, graph, images.to(device), wanted, batch_size):
-        yield layer, maps[:, own[layer]] if layer in own else maps
+            own[layer] = _positions(graph, layer, norm.makes()[0]).to(images.device)
+    for number, maps in replay.stream(images, wanted, batch_size):
+        for layer in wanted[number]:
+            yield layer, maps[:, own[layer]] if layer in own else maps
 
 
-def _positions(model: nn.Module, image: Tensor, norms: dict[str, str]) -> dict[str, Tensor]:
-    """Where the filters of a conv lie among the channels of the BN that reads them, (c_out,), in their order."""
-    if not norms:
-        return {}
-    layers = channel_graph(model, image).layers
-    positions = {}
-    for conv, norm in norms.items():
-        place = {channel: index for index, channel in enumerate(layers[norm].outputs.tolist())}
-        positions[conv] = torch.tensor(
-            [place[channel] for channel in layers[conv].outputs.tolist()], device=image.device
-        )
-    return positions
+def _positions(graph: ChannelGraph, layer: str, number: int) -> Tensor:
+    """Where the filters of a conv lie among the channels of a tensor, (c_out,), in their order."""
+    channels = graph.tensors[number][1]
+    assert channels is not None
+    place = {channel: index for index, channel in enumerate(channels.tolist())}
+    return torch.tensor([place[channel] for channel in graph.layers[layer].outputs.tolist()])
 
 
 def outgoing(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
@@ -188,19 +202,19 @@ def outgoing(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[st
     Args:
         model: the network; left as it is.
         images: (N, C, H, W); only their size matters.
-        layers: paths of convs.
+        layers: names of convs.
 
     Returns:
         layer → (c_out,) float32, on the CPU.
     """
-    graph = channel_graph(model, images[:1].to(next(model.parameters()).device))
-    norms = torch.zeros(graph.count, dtype=torch.float64)
+    graph = _graph(model, images)
+    norms = torch.zeros(graph.count + 1, dtype=torch.float64)
     for layer in graph.layers.values():
-        if isinstance(layer.module, nn.Conv2d | nn.Linear):
-            read = layer.module.weight.detach().to("cpu", torch.float64).abs()
-            read = read.flatten(2).sum(dim=2) if read.dim() > 2 else read
+        if layer.kind != "product":
+            weight = filters(model, layer.name).to(torch.float64).abs()
+            read = weight.flatten(2).sum(dim=2)
             # in a grouped conv the filters of one part read one part of the channels
-            parts = layer.module.groups if isinstance(layer.module, nn.Conv2d) else 1
+            parts = layer.groups or len(layer.inputs)
             norms.index_add_(
                 0, torch.from_numpy(layer.inputs), read.reshape(parts, -1, read.shape[1]).sum(dim=1).flatten()
             )
@@ -213,14 +227,13 @@ def sharing(model: nn.Module, images: Tensor, layers: Sequence[str]) -> list[tup
     Args:
         model: the network; left as it is.
         images: (N, C, H, W); only their size matters.
-        layers: paths of convs.
+        layers: names of convs.
 
     Returns:
         Each layer in one tuple, in the order of execution; a conv that shares with none stands alone.
     """
-    graph = channel_graph(model, images[:1].to(next(model.parameters()).device))
     families: dict[tuple[int, ...], list[str]] = {}
-    for name, layer in graph.layers.items():
+    for name, layer in _graph(model, images).layers.items():
         if name in layers:
             families.setdefault(tuple(layer.outputs.tolist()), []).append(name)
     return [tuple(names) for names in families.values()]

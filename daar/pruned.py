@@ -1,4 +1,4 @@
-"""Prune any CNN that torch.fx can trace: `daar.prune(model, images, macs_reduction=0.5)`.
+"""Prune any CNN that runs: `daar.prune(model, images, macs_reduction=0.5)`.
 
 The suite's stages do the same from files, for networks of its registry.
 """
@@ -19,14 +19,15 @@ from daar.errors import InputError, first_line, is_out_of_memory
 from daar.measure.finite import require_finite
 from daar.methods import discovery
 from daar.models.weights import require_sound_module
+from daar.program.outputs import tensors
 from daar.pruning.calibration_loss import CalibrationLoss
 from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.plan import SCOPES, Plan
 from daar.pruning.planning import plan_by_policy
+from daar.pruning.proof import CHECKED_IMAGES, proven_graph, slim_error
 from daar.pruning.scoring import Batch, score
-from daar.pruning.slim import CHECKED_IMAGES, slim, slim_error
+from daar.pruning.slim import slim
 from daar.pruning.slim_report import SlimReport, report_on
-from daar.pruning.trace import OPAQUE
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,6 @@ def prune(
     options: Mapping[str, Any] | None = None,
     round_to: int = 1,
     exclude: Iterable[str] = (),
-    opaque: Iterable[str] = (),
     seed: int = 0,
     methods_dirs: Iterable[str | Path] = (),
 ) -> Pruned:
@@ -67,7 +67,7 @@ def prune(
     result afterwards: pruning alone costs accuracy. DAAR is here a reconstruction from the paper's abstract.
 
     Args:
-        model: any CNN that torch.fx can trace in eval mode; left as it is.
+        model: any CNN that runs in eval mode; left as it is.
         images: (N, C, H, W) calibration images, float32, normalised as the model wants them; 64 or more for methods
             that read images. MACs are counted for one of this size.
         labels: (N,) int64, for methods that read them. Without, the model's own predictions stand in.
@@ -79,26 +79,25 @@ def prune(
         options: keyword options of the method and of its policy.
         round_to: keep multiples of this number of channels in each group, such as 8.
         exclude: paths of modules whose convs keep all their filters.
-        opaque: paths of modules to take as one unknown operation, such as those that cannot be traced.
         seed: for methods that draw random numbers.
         methods_dirs: further folders of methods.
 
     Raises:
-        InputError: the model cannot be traced or run on the images, its weights or its output are not finite, an
+        InputError: the model does not run on the images, its weights or its output are not finite, an
             argument is wrong, or the target cannot be met.
     """
     _check_types(
         method=method, macs_reduction=macs_reduction, policy=policy, options=options, round_to=round_to, seed=seed
     )  # fmt: skip
     folders = tuple(map(Path, _all_of(methods_dirs, (str, Path), "methods_dirs")))
-    whole, kept, chosen = _all_of(opaque, (str,), "opaque"), _all_of(exclude, (str,), "exclude"), dict(options or {})
+    kept, chosen = _all_of(exclude, (str,), "exclude"), dict(options or {})
     scorer = discovery.get(method, folders)
     _check(model, images, labels, scope)
     require_sound_module(model)
     with torch.inference_mode(mode=False):  # in it, copies of weights could never be trained
-        dense = _prepared(model, whole)
+        dense = _prepared(model)
         batch = _batch(dense, images, labels)
-        graph = channel_graph(dense, batch.images[:1], kept)
+        graph = _proven(dense, batch.images, kept)
         plan = plan_by_policy(
             graph,
             score(dense, batch, graph, scorer, chosen, int(seed)),
@@ -115,14 +114,13 @@ def prune(
         return Pruned(_given_back(slimmed, model), report_on(dense, slimmed, graph, plan, error), plan)
 
 
-def slim_by(model: nn.Module, images: Tensor, plan: Plan, *, opaque: Iterable[str] = ()) -> nn.Module:
+def slim_by(model: nn.Module, images: Tensor, plan: Plan) -> nn.Module:
     """The slim network of a plan, for instance to load weights into that were tuned elsewhere.
 
     Args:
         model: a network of the shape of that which the plan was made for; left as it is.
         images: (N, C, H, W) of the size that it was made for; the values do not matter.
         plan: of a `Pruned`, or read by `daar.pruning.plan.load`.
-        opaque: as it was given to `prune`.
 
     Raises:
         InputError: the plan is not for this network.
@@ -132,8 +130,8 @@ def slim_by(model: nn.Module, images: Tensor, plan: Plan, *, opaque: Iterable[st
             f"plan is a {type(plan).__name__}; it must be a Plan, of daar.prune or daar.pruning.plan.load."
         )
     _check(model, images, None, plan.scope)
-    dense = _prepared(model, _all_of(opaque, (str,), "opaque"))
-    graph = channel_graph(dense, _batch(dense, images[:1], None).images)
+    dense = _prepared(model)
+    graph = _proven(dense, _batch(dense, images, None).images, ())
     return _given_back(slim(dense, graph, plan.removed(graph)), model)
 
 
@@ -185,10 +183,17 @@ def _check(model: Any, images: Any, labels: Any, scope: str) -> None:
         raise InputError(f"scope is {scope!r}; it is one of: {', '.join(SCOPES)}.")
 
 
-def _prepared(model: nn.Module, opaque: Iterable[str]) -> nn.Module:
-    """A copy with the opaque parts marked, which every trace of it then sees; InputError where it cannot be copied."""
+def _proven(dense: nn.Module, images: Tensor, exclude: tuple[str, ...]) -> ChannelGraph:
+    """The channel groups, with what a proof had to repair, where the model is."""
+    some = images[:2] if len(images) > 1 else images.repeat(2, *(1 for _ in images.shape[1:]))
+    graph, repairs = proven_graph(dense, some, exclude)
+    return channel_graph(dense, some, exclude, repairs)
+
+
+def _prepared(model: nn.Module) -> nn.Module:
+    """A copy; InputError where it cannot be made."""
     try:
-        dense = copy.deepcopy(model)
+        return copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:  # a tensor made from weights, as torch.nn.utils.prune keeps it; a lock
         if is_out_of_memory(error):
             raise
@@ -196,18 +201,6 @@ def _prepared(model: nn.Module, opaque: Iterable[str]) -> nn.Module:
             f"the model cannot be copied: {first_line(error)[:200]}. Take out of it what is no weight, or is made from "
             "weights (torch.nn.utils.prune.remove)."
         ) from error
-    for name in opaque:
-        setattr(module_of(dense, name, "opaque"), OPAQUE, True)
-    return dense
-
-
-def module_of(model: nn.Module, name: str, what: str) -> nn.Module:
-    """A part of a network; InputError where there is none of that path."""
-    try:
-        return model.get_submodule(name)
-    except AttributeError:
-        top = ", ".join(child for child, _ in model.named_children())
-        raise InputError(f"{what} names {name!r}, but the model has no such module; at its top are: {top}.") from None
 
 
 def _batch(dense: nn.Module, images: Tensor, labels: Tensor | None) -> Batch:
@@ -233,11 +226,7 @@ def _finite(output: Any) -> Any:
 
 
 def _first(output: Any) -> Tensor:
-    return (
-        output
-        if isinstance(output, Tensor)
-        else _first(next(iter(output.values() if isinstance(output, dict) else output)))
-    )
+    return next(iter(tensors(output)))
 
 
 def _slim_and_check(dense: nn.Module, graph: ChannelGraph, plan: Plan, images: Tensor) -> tuple[nn.Module, float]:
@@ -250,13 +239,12 @@ def _slim_and_check(dense: nn.Module, graph: ChannelGraph, plan: Plan, images: T
         reason = " ".join(str(error).split())
         raise InputError(
             f"the slim network, or the dense one in float64, does not run: {reason}. The model's code may rely on a "
-            "width or a type: name the module where it does in `exclude` or `opaque`."
+            "width or a type: name the module where it does in `exclude`."
         ) from error
 
 
 def _given_back(slimmed: nn.Module, model: nn.Module) -> nn.Module:
-    """The slim network without our marks, every part in the mode in which the model's is."""
+    """The slim network, every part in the mode in which the model's is."""
     for part, original in zip(slimmed.modules(), model.modules(), strict=True):
-        part.__dict__.pop(OPAQUE, None)
         part.training = original.training
     return slimmed

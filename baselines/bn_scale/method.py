@@ -25,10 +25,10 @@ def score(model: nn.Module, batch: Batch, layers: Sequence[str]) -> dict[str, Te
 
     Args:
         model: the dense network.
-        batch: not used.
+        batch: its images, whose size matters only.
         layers: paths of the convs to score.
 
     Returns:
         layer → (c_out,) float32, CPU; higher = keep.
     """
-    return {layer: norm.weight.abs() for layer, norm in batch_norms(model, layers).items()}
+    return {layer: norm.weight.abs() for layer, norm in batch_norms(model, batch.images, layers).items()}

@@ -18,7 +18,7 @@ from daar.data import normalisation
 from daar.errors import InputError
 from daar.models import weights
 from daar.pruning import plan as plans
-from daar.pruning.groups import channel_graph
+from daar.pruning.groups import graph_of
 from daar.pruning.slim import slim
 from daar.storage import documents, files
 from daar.storage.schemas import validate
@@ -107,7 +107,7 @@ def build(description: Description) -> nn.Module:
     model = build_dense(description)
     if description.plan is None:
         return model
-    graph = channel_graph(model, torch.zeros(1, *description.input_shape))
+    graph = graph_of(model, description.input_shape)
     return slim(model, graph, description.plan.removed(graph))
 
 

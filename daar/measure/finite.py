@@ -7,18 +7,12 @@ from torch import Tensor, nn
 
 from daar.device.precision import evaluating
 from daar.errors import InputError
+from daar.program.outputs import tensors
 
 RESULT_NEUTRAL = "refuses networks, changes none"
 
 # images on which it is tried; one would do for most that overflow
 TRIED_IMAGES = 16
-
-
-def tensors(output: Any) -> list[Tensor]:
-    """The tensors in what a network returns: one, or a tuple, list or dict of them where it has several heads."""
-    if isinstance(output, Tensor):
-        return [output]
-    return [tensor for part in (output.values() if isinstance(output, dict) else output) for tensor in tensors(part)]
 
 
 def require_finite_output(model: nn.Module, images: Tensor) -> None:

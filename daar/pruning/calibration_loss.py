@@ -1,13 +1,14 @@
 """How far pruning moves a network from what it was: what a policy may ask before it decides."""
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from daar.device.precision import strict_float32
-from daar.measure.finite import tensors
+from daar.program.inputs import Images, count, split
+from daar.program.outputs import tensors
 from daar.pruning.groups import ChannelGraph
-from daar.pruning.slim import Masked, Removed
+from daar.pruning.masked import Masked
+from daar.pruning.slim import Removed
 
 
 class CalibrationLoss:
@@ -23,13 +24,12 @@ class CalibrationLoss:
         batch_size: images per forward pass.
     """
 
-    def __init__(self, model: nn.Module, graph: ChannelGraph, images: Tensor, batch_size: int = 256) -> None:
-        self._model, self._graph, self._count = model, graph, len(images)
+    def __init__(self, model: nn.Module, graph: ChannelGraph, images: Images, batch_size: int = 256) -> None:
+        self._model, self._graph, self._count = model, graph, count(images)
         dense = Masked(model, graph, {})
         with strict_float32():
             self._batches = [
-                (part, [logits.softmax(1) for logits in tensors(dense.logits(part))])
-                for part in torch.split(images, batch_size)
+                (part, [logits.softmax(1) for logits in tensors(dense(part))]) for part in split(images, batch_size)
             ]
 
     def __call__(self, removed: Removed) -> float:
@@ -39,6 +39,6 @@ class CalibrationLoss:
             losses = [
                 float(F.cross_entropy(logits, dense, reduction="sum"))
                 for x, heads in self._batches
-                for logits, dense in zip(tensors(masked.logits(x)), heads, strict=True)
+                for logits, dense in zip(tensors(masked(x)), heads, strict=True)
             ]
         return sum(losses) / self._count

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
 
 from daar.pruning.groups import ChannelGraph, Channels, Layer
 
@@ -37,17 +36,15 @@ class ClosedForm:
             order = (orders or {}).get(group.name, list(range(group.size)))
             owner.update({int(group.channels[index]): (group.name, rank) for rank, index in enumerate(order)})
         sizes = {group.name: group.size for group in graph.groups}
-        self._other = graph.other_macs
         self._terms = [
             (layer.unit_macs, _width(layer.outputs, owner, sizes), _width(_read(layer), owner, sizes), layer.parts)
             for layer in graph.layers.values()
-            if isinstance(layer.module, nn.Conv2d | nn.Linear)
         ]
 
     def __call__(self, counts: dict[str, int]) -> int:
         """MACs of one image, given group → kept count; a group that is not named keeps all its channels."""
         terms = (unit * out.at(counts) * (read.at(counts) // groups) for unit, out, read, groups in self._terms)
-        return self._other + sum(terms)
+        return sum(terms)
 
 
 def _read(layer: Layer) -> Channels:

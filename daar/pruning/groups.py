@@ -1,73 +1,71 @@
 """Channel groups: which channels of which layers can only be removed together.
 
-Every tensor of the traced network is given a *layout*: for each position along its channel dimension the identity of
-the channel that lies there. Identities are followed from layer to layer: a conv reads one layout and makes a new one,
-BN and ReLU pass it on, an addition unifies its two operands position by position, a concatenation puts them side by
-side, a flatten repeats each H·W times. Two channels unified by anything can only go together.
-
-An option-A shortcut (`PaddedShortcut`) reads one layout and makes a new one, like a conv whose weights are fixed. So
-the streams before and after it stay separate groups, each pruned freely, and only its index map follows.
-
-Channels that an unknown operation reads are frozen: they stay, and the operation is named. Nothing is guessed.
+Every dimension of every tensor that the network ran with is labelled with the identity of the channel at each position
+(labelling.py). Channels that share an identity, directly or through others, can only go together: they are cut along
+every dimension of every parameter that holds them. Channels that an unknown operation reads stay, and it is named.
 """
 
 import functools
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from daar.measure.macs import count_macs
-from daar.pruning.layouts import Call, Layouts
+from daar.errors import InputError
+from daar.program.inputs import Images
+from daar.program.program import Program
+from daar.program.recording import recorded
+from daar.pruning.labelling import label
+from daar.pruning.repairs import Repairs
+from daar.pruning.rules.run import Attribute, Call, Dims, Read, Run
 
 Channels = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A layer that is cut when channels go.
+    """A conv or a linear layer: a weight that sums over channels and makes new ones.
 
     Attributes:
-        name: path of the module.
-        module: the layer itself.
-        inputs: (c_in,) channel at each input position; for BN the very array `outputs`.
+        name: path of the module; where one has several weights, of the weight.
+        kind: `conv`, `linear`, or `product`, of two activations.
+        weight: name of the parameter; empty where it is made of several, or there is none.
+        inputs: (c_in,) channel at each input position.
         outputs: (c_out,) channel at each output position.
-        area: positions H·W of its output, as many times as it is called: MACs per weight.
+        unit_macs: multiply-accumulates for one pair of an input and an output channel, for one image.
+        groups: of a grouped conv, else 1; 0 for a depthwise conv, whose filters read one channel each, their own.
     """
 
     name: str
-    module: nn.Module
+    kind: str
+    weight: str
     inputs: Channels
     outputs: Channels
-    area: int
+    unit_macs: int
+    groups: int
 
     @property
     def is_depthwise(self) -> bool:
         """Whether each filter reads one channel, its own."""
-        return isinstance(self.module, nn.Conv2d) and self.module.groups == self.module.in_channels > 1
+        return self.groups == 0
 
     @property
     def parts(self) -> int:
         """Groups of a grouped conv that is not depthwise; else 1."""
-        return self.module.groups if isinstance(self.module, nn.Conv2d) and not self.is_depthwise else 1
-
-    @property
-    def unit_macs(self) -> int:
-        """MACs for one pair of an input and an output channel, for one image; of a conv or a linear layer."""
-        return self.area * (math.prod(self.module.kernel_size) if isinstance(self.module, nn.Conv2d) else 1)
+        return self.groups or 1
 
     def macs(self, alive: NDArray[np.bool_]) -> int:
-        """MACs for one image of a conv or a linear layer, given which of the network's channels are left, (count,)."""
+        """MACs for one image, given which of the network's channels are left, (count,)."""
         read = 1 if self.is_depthwise else int(alive[self.inputs].sum()) // self.parts
         return self.unit_macs * int(alive[self.outputs].sum()) * read
 
     def reads(self, channels: set[int]) -> bool:
-        """Whether it takes any of these channels as input and makes new ones of them; BN only passes them on."""
-        return self.inputs is not self.outputs and not channels.isdisjoint(self.inputs.tolist())
+        """Whether it takes any of these channels as input and makes new ones of them."""
+        return not channels.isdisjoint(self.inputs.tolist())
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,19 +118,37 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class ChannelGraph:
-    """The groups of one network and the layers they run through.
+    """The groups of one network and all that is cut when channels go.
 
     Attributes:
         groups: in the order of execution.
-        layers: by path, in the order of execution.
-        count: number of channel identities; `Layer` and `Group` hold numbers below it.
-        other_macs: MACs of what is not in `layers`: matrix products, and layers inside an operation taken as unknown.
+        layers: by name, in the order of execution.
+        leaves: name of a parameter or buffer → for each of its dimensions the channel at each position, or None.
+        values: name of an index map → (c_in,) the channels that it gives the numbers of.
+        attributes: what a module holds the number of channels as.
+        reads: where channels are summed over, so that zeros in their place are what pruning means.
+        program: what the network ran.
+        calls: name of a layer → indices of the operations that run it.
+        exclude: paths of modules whose convs keep all their filters.
+        repairs: what a proof found that no rule can see.
+        tensors: number of a tensor of the program → for each dimension the channel at each position, or None.
+        ambiguous: index of an operation that may be read in several ways → how many.
+        count: number of channel identities; all arrays hold numbers below it, or -1 for what is no channel.
     """
 
     groups: tuple[Group, ...]
     layers: dict[str, Layer]
+    leaves: dict[str, tuple[Channels | None, ...]]
+    values: dict[str, Channels]
+    attributes: tuple[Attribute, ...]
+    reads: tuple[Read, ...]
+    program: Program
+    tensors: dict[int, tuple[Channels | None, ...]]
+    ambiguous: dict[int, int]
+    calls: dict[str, tuple[int, ...]]
+    exclude: tuple[str, ...]
+    repairs: Repairs
     count: int
-    other_macs: int = 0
 
     def in_scope(self, scope: str) -> tuple[Group, ...]:
         """The groups that may be pruned: `all`, or only those of scope `inner`, which reach no join."""
@@ -143,59 +159,127 @@ class ChannelGraph:
         return [member for group in self.in_scope("all") for member in group.members]
 
     def alive(self, removed: dict[str, list[int]]) -> NDArray[np.bool_]:
-        """Which channels are left, (count,), when the given channels of the named groups are gone."""
-        left = np.ones(self.count, dtype=bool)
+        """Which channels are left, (count + 1,), when the given channels of the named groups are gone.
+
+        The last, which -1 finds, is that of all that is no channel and stays.
+        """
+        left = np.ones(self.count + 1, dtype=bool)
         for group in self.groups:
             left[group.channels[removed.get(group.name, [])]] = False
         return left
 
 
 def graph_of(model: nn.Module, input_shape: Sequence[int]) -> ChannelGraph:
-    """The channel groups of a network on the CPU, by one black image; errors as of `channel_graph`.
+    """The channel groups of a network on the CPU, by black images; errors as of `channel_graph`.
 
     Args:
-        model: any network that torch.fx can trace; left as it is.
+        model: any network; left as it is.
         input_shape: (C, H, W) of the images that it is used with.
     """
-    return channel_graph(model, torch.zeros(1, *input_shape))
+    return channel_graph(model, torch.zeros(2, *input_shape))
 
 
-def channel_graph(model: nn.Module, image: Tensor, exclude: Iterable[str] = ()) -> ChannelGraph:
+def channel_graph(
+    model: nn.Module, images: Images, exclude: Iterable[str] = (), repairs: Repairs | None = None
+) -> ChannelGraph:
     """Find the channel groups of a network.
 
     Args:
-        model: any network that torch.fx can trace; left as it is.
-        image: (1, C, H, W) of the size it is used with, on its device; the values do not matter.
+        model: any network; left as it is.
+        images: N at least 2, of the size it is used with, on its device; the values do not matter.
         exclude: paths of modules whose convs keep all their filters.
+        repairs: what a proof found that no rule can see.
 
     Raises:
-        InputError: the network cannot be traced, or has no module of a path in `exclude`.
+        InputError: the network fails on the images, or has no module of a path in `exclude`.
     """
-    layouts = Layouts(model, image)
+    return graph_from(recorded(model, images), model, exclude, repairs)
+
+
+def graph_from(
+    program: Program, model: nn.Module, exclude: Iterable[str] = (), repairs: Repairs | None = None
+) -> ChannelGraph:
+    """The channel groups of what a network ran; arguments and errors as of `channel_graph`."""
+    exclude, repairs = tuple(exclude), repairs or Repairs()
+    run = label(program, model, repairs)
+    calls = _named(run, model)
+    _exclude(run, calls, exclude, model)
+    roots, frozen = run.ids.settled()
+    roots = np.append(roots, -1)  # a blank is no channel
+    layers = {name: _layer(name, several, program, roots) for name, several in calls.items()}
+    joined = set(np.unique(np.concatenate([np.zeros(0, np.int64), *(roots[labels] for labels in run.joined)])).tolist())
+    made = [name for name, layer in layers.items() if layer.kind == "conv" and not layer.is_depthwise]
+    groups = [_group([layers[name] for name in names], joined, frozen) for names in _families(layers, made)]
+    return ChannelGraph(
+        groups=tuple(groups),
+        layers=layers,
+        leaves={name: _rooted(run.labels[number], roots) for number, name in program.leaves.items()},
+        values={program.leaves[number]: roots[labels] for number, labels in run.values.items()},
+        attributes=tuple(Attribute(a.module, a.name, roots[a.labels]) for a in run.attributes),
+        reads=tuple(Read(r.operation, r.tensor, r.dim, roots[r.labels]) for r in run.reads),
+        program=program,
+        tensors={number: _rooted(dims, roots) for number, dims in run.labels.items()},
+        ambiguous=run.ambiguous,
+        calls={name: tuple(call.operation.index for call in several) for name, several in calls.items()},
+        exclude=exclude,
+        repairs=repairs,
+        count=len(roots) - 1,
+    )
+
+
+def _rooted(dims: Dims, roots: Channels) -> tuple[Channels | None, ...]:
+    return tuple(None if labels is None else roots[labels] for labels in dims)
+
+
+def _named(run: Run, model: nn.Module) -> dict[str, list[Call]]:
+    """The calls of each layer, by its name, in the order of execution."""
+    named: dict[str, list[Call]] = {}
+    modules = dict(model.named_modules())
+    for call in run.calls:
+        module, leaf = call.operation.module, run.program.leaves.get(call.weight)
+        if call.kind == "product":
+            named[f"{module}:{call.operation.name}#{call.operation.index}"] = [call]
+            continue
+        owner = leaf.rpartition(".")[0] if leaf else module
+        own = getattr(modules.get(module), "weight", None)
+        tied = leaf is not None and isinstance(own, Tensor) and own is _leaf_of(model, leaf)
+        if tied or leaf is None:  # a parameter that two modules hold is the weight of both
+            name = module
+        else:
+            name = owner if leaf.endswith(".weight") else leaf
+        named.setdefault(name, []).append(call)
+    return named
+
+
+def _leaf_of(model: nn.Module, leaf: str) -> Any:
+    path, _, name = leaf.rpartition(".")
+    return getattr(model.get_submodule(path), name)
+
+
+def _layer(name: str, calls: list[Call], program: Program, roots: Channels) -> Layer:
+    """One layer of all calls; where there are several, they read and make the same channels."""
+    first = calls[0]
+    return Layer(
+        name,
+        first.kind,
+        program.leaves.get(first.weight, ""),
+        roots[first.inputs],
+        roots[first.outputs],
+        sum(call.unit_macs for call in calls),
+        first.groups,
+    )
+
+
+def _exclude(run: Run, calls: dict[str, list[Call]], exclude: Iterable[str], model: nn.Module) -> None:
+    paths = dict(model.named_modules())
     for name in exclude:
-        layouts.exclude(name)
-    roots = layouts.ids.roots()
-    layers = {call.name: _layer(call, roots) for call in layouts.calls.values()}
-    joined = {int(roots[channel]) for channel in layouts.joined}
-    frozen = {int(roots[channel]): reason for channel, reason in layouts.ids.frozen.items()}
-    groups = [
-        _group([layers[name] for name in names], joined, frozen) for names in _families(layers, layouts.producers)
-    ]
-    # where all is followed there is nothing else to count; torch's counter costs the import of its compiler
-    other = _other_macs(model, image, layers, len(roots)) if layouts.has_unknown else 0
-    return ChannelGraph(tuple(groups), layers, len(roots), other)
-
-
-def _other_macs(model: nn.Module, image: Tensor, layers: dict[str, Layer], count: int) -> int:
-    whole = np.ones(count, dtype=bool)
-    known = [layer for layer in layers.values() if isinstance(layer.module, nn.Conv2d | nn.Linear)]
-    return count_macs(model, image) - sum(layer.macs(whole) for layer in known)
-
-
-def _layer(call: Call, roots: Channels) -> Layer:
-    inputs = roots[call.inputs]
-    outputs = inputs if call.inputs is call.outputs else roots[call.outputs]
-    return Layer(call.name, call.module, inputs, outputs, call.area)
+        if name not in paths and name not in calls:
+            top = ", ".join(child for child, _ in model.named_children())
+            raise InputError(f"exclude names {name!r}, but the network has no such module; at its top are: {top}.")
+        for layer, several in calls.items():
+            if layer == name or layer.startswith(f"{name}."):
+                for call in several:
+                    run.ids.freeze(call.outputs, f"excluded by {name!r}")
 
 
 def _families(layers: dict[str, Layer], producers: list[str]) -> list[list[str]]:

@@ -159,4 +159,4 @@ def _nothing_in(scope: str, graph: ChannelGraph) -> str:
             "scope 'all'."
         )
     reasons = "; ".join(sorted({group.frozen for group in graph.groups if group.frozen is not None})[:3])
-    return f"no group of this network may be pruned: {reasons or 'it has no convs that torch.fx sees'}."
+    return f"no group of this network may be pruned: {reasons or 'it runs no conv'}."

@@ -1,29 +1,21 @@
-"""Build the really smaller network, and prove that it computes what the masked one computes."""
+"""Build the really smaller network: every parameter is cut along each dimension that holds channels."""
 
 import copy
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from daar.device.precision import evaluating
-from daar.errors import InputError
-from daar.measure.finite import tensors
 from daar.models.shortcut import PaddedShortcut
 from daar.pruning.groups import ChannelGraph
-from daar.pruning.trace import PER_CHANNEL, trace
 
 Removed = dict[str, list[int]]
 
-# largest |slim − masked| / largest |logit| that rounding in float64 explains
-TOLERANCE = 1e-10
-# images on which slim and masked network are compared
-CHECKED_IMAGES = 16
-
 
 def slim(model: nn.Module, graph: ChannelGraph, removed: Removed) -> nn.Module:
-    """Cut channels out of every layer that holds them.
+    """Cut channels out of all that holds them.
 
     Args:
         model: the dense network; left as it is.
@@ -31,126 +23,72 @@ def slim(model: nn.Module, graph: ChannelGraph, removed: Removed) -> nn.Module:
         removed: group name → indices of the channels that go.
 
     Returns:
-        A new network of the same class with smaller layers, on the same device and in the same mode.
+        A new network of the same class with smaller layers, on the same device and in the same mode. Parameters that
+        were one stay one.
     """
-    alive = torch.from_numpy(graph.alive(removed))
+    alive = graph.alive(removed)
     slimmed = copy.deepcopy(model)
-    for layer in graph.layers.values():
-        inputs, outputs = alive[layer.inputs], alive[layer.outputs]
-        module = slimmed.get_submodule(layer.name)
-        if isinstance(module, nn.Conv2d):
-            _cut_conv(module, inputs, outputs)
-        elif isinstance(module, nn.PReLU):
-            if module.num_parameters > 1:  # one for all channels stays
-                _cut(module, outputs, "weight")
-                module.num_parameters = int(outputs.sum())
-        elif isinstance(module, PER_CHANNEL):
-            _cut(module, outputs, "weight", "bias", "running_mean", "running_var")
-            module.num_features = int(outputs.sum())
-        elif isinstance(module, nn.Linear):
-            module.weight = _parameter(module.weight, module.weight[outputs][:, inputs])
-            _cut(module, outputs, "bias")
-            module.out_features, module.in_features = module.weight.shape
-        elif isinstance(module, PaddedShortcut):
-            _cut_shortcut(module, inputs, outputs)
+    cut: dict[int, Tensor] = {}
+    for name, dims in graph.leaves.items():
+        leaf = _at(slimmed, name)
+        smaller = _cut(leaf, dims, alive)
+        if smaller is not leaf:
+            cut[id(leaf)] = smaller
+    for module in slimmed.modules():
+        _replace(module, cut)
+    for attribute in graph.attributes:
+        _renumber(slimmed, attribute.module, attribute.name, attribute.labels, alive)
+    for name, channels in graph.values.items():
+        shortcut = slimmed.get_submodule(name.rpartition(".")[0])
+        assert isinstance(shortcut, PaddedShortcut)
+        _renumber_source(shortcut, torch.from_numpy(alive[channels]))
     return slimmed
 
 
-def _parameter(old: Tensor, new: Tensor) -> nn.Parameter:
-    return nn.Parameter(new.detach().clone(), requires_grad=old.requires_grad)
+def _at(model: nn.Module, name: str) -> Any:
+    path, _, last = name.rpartition(".")
+    return getattr(model.get_submodule(path), last)
 
 
-def _cut(module: nn.Module, left: Tensor, *names: str) -> None:
-    """Cut parameters and buffers of shape (c,); absent ones are skipped."""
-    for name in names:
-        value = getattr(module, name)
-        if isinstance(value, nn.Parameter):
-            setattr(module, name, _parameter(value, value[left]))
-        elif value is not None:
-            setattr(module, name, value[left].clone())
+def _cut(leaf: Tensor, dims: tuple[NDArray[np.int64] | None, ...], alive: NDArray[np.bool_]) -> Tensor:
+    """The leaf with what is left along each dimension; itself where all of it is."""
+    smaller = leaf.detach()
+    for dim, labels in enumerate(dims):
+        if labels is not None and not (left := alive[labels]).all():
+            smaller = smaller.index_select(dim, torch.from_numpy(np.flatnonzero(left)).to(leaf.device))
+    if smaller.shape == leaf.shape:
+        return leaf
+    smaller = smaller.contiguous(memory_format=_format(leaf))
+    return nn.Parameter(smaller, requires_grad=leaf.requires_grad) if isinstance(leaf, nn.Parameter) else smaller
 
 
-def _cut_conv(conv: nn.Conv2d, inputs: Tensor, outputs: Tensor) -> None:
-    weight = conv.weight[outputs]
-    if conv.groups == conv.in_channels and conv.groups > 1:
-        conv.groups = int(inputs.sum())
-    else:
-        # the groups of a grouped conv keep the same positions, so those of the first say it all
-        weight = weight[:, inputs[: conv.in_channels // conv.groups]]
-    conv.weight = _parameter(conv.weight, weight)
-    _cut(conv, outputs, "bias")
-    conv.in_channels, conv.out_channels = int(inputs.sum()), int(outputs.sum())
+def _format(leaf: Tensor) -> torch.memory_format:
+    last = leaf.dim() == 4 and not leaf.is_contiguous() and leaf.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
 
 
-def _cut_shortcut(shortcut: PaddedShortcut, inputs: Tensor, outputs: Tensor) -> None:
+def _replace(module: nn.Module, cut: dict[int, Tensor]) -> None:
+    for held in (module._parameters, module._buffers, module.__dict__):
+        for name, value in list(held.items()):
+            if isinstance(value, Tensor) and id(value) in cut:
+                held[name] = cut[id(value)]
+
+
+def _renumber(slimmed: nn.Module, path: str, name: str, labels: NDArray[np.int64], alive: NDArray[np.bool_]) -> None:
+    """Give an attribute, or an entry of a list (`sizes.0`), its new value where it holds the old one."""
+    module, left = slimmed.get_submodule(path), int(alive[labels].sum())
+    name, _, index = name.partition(".")
+    held = module.__dict__.get(name)
+    if index and isinstance(held, (list, tuple)):
+        entries = list(held)
+        entries[int(index)] = left
+        setattr(module, name, type(held)(entries))
+    elif held == len(labels) != left:
+        setattr(module, name, left)
+
+
+def _renumber_source(shortcut: PaddedShortcut, inputs: Tensor) -> None:
     """Renumber the inputs that are left; an output whose input is gone gets zeros."""
     renumbered = torch.where(inputs, inputs.cumsum(0) - 1, -1)
     source = shortcut.source.cpu()
-    shortcut.set_source(
-        torch.where(source >= 0, renumbered[source.clamp(min=0)], -1)[outputs].to(shortcut.source.device)
-    )
-
-
-class Masked(fx.Interpreter):
-    """The dense network with removed channels zeroed in whatever a layer reads: the definition of pruning.
-
-    Independent of `slim`: it runs the untouched weights. Zeroing what is read (and not the weights that produce it)
-    is what makes BN's shift and pre-activation networks come out right.
-    """
-
-    def __init__(self, model: nn.Module, graph: ChannelGraph, removed: Removed) -> None:
-        super().__init__(trace(model))
-        alive = torch.from_numpy(graph.alive(removed))
-        self._model = model
-        self._left = {
-            name: alive[layer.inputs]
-            for name, layer in graph.layers.items()
-            if not isinstance(layer.module, PER_CHANNEL) and not bool(alive[layer.inputs].all())
-        }
-
-    def call_module(self, target: fx.node.Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        """Run a layer on its input with the removed channels zeroed."""
-        left = self._left.get(str(target))
-        if left is not None:
-            x, *_ = *args, *kwargs.values()  # torch's layers take one input, by position or by name
-            args, kwargs = (x * left.to(x).view(1, -1, *(1,) * (x.dim() - 2)),), {}
-        return super().call_module(target, args, kwargs)  # type: ignore[no-any-return]  # torch.fx has it as Any
-
-    def logits(self, images: Tensor) -> Any:
-        """What the network returns, (N, num_classes), in eval mode for normalised images (N, C, H, W)."""
-        with evaluating(self._model):
-            return self.run(images)
-
-
-def slim_error(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, removed: Removed, images: Tensor) -> float:
-    """Max |slim − masked| / max |masked| over the logits of `images`, in float64 on the CPU; of heads, the worst.
-
-    Raises:
-        InputError: they differ by more than rounding explains, so the slim network is not the pruned one; or the masked
-            one gives nothing but zeros, of which a wrong one would be equal too.
-    """
-    dense = copy.deepcopy(model).cpu().double()
-    thin = copy.deepcopy(slimmed).cpu().double()
-    images = images.cpu().double()
-    expected = Masked(dense, graph, removed).logits(images)
-    if not any(output.any() for output in tensors(expected)):
-        raise InputError(
-            "the network's output should tell images apart, but is zero for all, so that the slim network cannot be "
-            "compared with it. Load trained weights, or give the last layer weights that are not all zero."
-        )
-    with evaluating(thin):
-        pairs = zip(tensors(thin(images)), tensors(expected), strict=True)
-        # of numpy's maximum, unlike Python's, NaN is the result wherever there is one
-        error = float(np.max([_relative(one, other) for one, other in pairs]))
-    if not error <= TOLERANCE:
-        raise InputError(
-            f"the slim network differs from the masked one by {error:.1e} of the largest logit; rounding explains "
-            f"{TOLERANCE:.0e}. Report this network: its channels are coupled in a way that the groups miss."
-        )
-    return error
-
-
-def _relative(one: Tensor, other: Tensor) -> float:
-    """Max |difference| / max |other|; of two outputs that are all zero it is 0."""
-    difference = float((one - other).abs().max())
-    return difference / float(other.abs().max()) if difference else 0.0
+    shortcut.set_source(torch.where(source >= 0, renumbered[source.clamp(min=0)], -1).to(shortcut.source.device))

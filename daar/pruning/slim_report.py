@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
-from torch import nn
+from torch import Tensor, nn
 
 from daar.measure.macs import count_params
 from daar.pruning.groups import ChannelGraph, Group
@@ -49,7 +49,7 @@ class SlimReport:
         params_dense: learnable parameters, before.
         params: those that are left.
         slim_error: max |slim − masked| / max |logit|, in float64 over some of the images.
-        layers: every conv and linear layer that torch.fx sees, in the order of execution.
+        layers: every conv, linear layer and product of activations, in the order of execution.
         frozen: group → why all of it stays.
         fixed: group → how many of its channels must stay, and why.
     """
@@ -113,7 +113,6 @@ def report_on(dense: nn.Module, slimmed: nn.Module, graph: ChannelGraph, plan: P
     """
     alive = graph.alive(plan.removed(graph))
     whole = np.ones(graph.count, dtype=bool)
-    counted = [layer for layer in graph.layers.values() if isinstance(layer.module, nn.Conv2d | nn.Linear)]
     return SlimReport(
         method=plan.method,
         policy=plan.policy,
@@ -130,14 +129,21 @@ def report_on(dense: nn.Module, slimmed: nn.Module, graph: ChannelGraph, plan: P
                 _width(layer.outputs, alive),
                 layer.macs(whole),
                 layer.macs(alive),
-                count_params(layer.module),
-                count_params(slimmed.get_submodule(layer.name)),
+                _params(dense, layer.name),
+                _params(slimmed, layer.name),
             )
-            for layer in counted
+            for layer in graph.layers.values()
         ),
         frozen=plan.frozen,
         fixed={g.name: said for g in graph.in_scope(plan.scope) if (said := _fixed(g))},
     )
+
+
+def _params(model: nn.Module, name: str) -> int:
+    """Of a layer, named by its module or by its weight; a product of activations has none."""
+    path, _, last = name.rpartition(".")
+    held = model if not name else getattr(model.get_submodule(path), last, None) if ":" not in name else None
+    return held.numel() if isinstance(held, Tensor) else count_params(held) if isinstance(held, nn.Module) else 0
 
 
 def _width(layout: NDArray[np.int64], alive: NDArray[np.bool_]) -> int:

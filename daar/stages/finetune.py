@@ -13,7 +13,7 @@ from daar.checkpoint.checkpoint import Description
 from daar.data import datasets, loading
 from daar.device import distributed, precision
 from daar.pruning import plan as plans
-from daar.pruning.slim import CHECKED_IMAGES
+from daar.pruning.proof import CHECKED_IMAGES
 from daar.stages.prune import slim_by_plan
 from daar.storage import files, provenance
 from daar.training.batches import Data

@@ -12,7 +12,7 @@ from daar.data import loading
 from daar.errors import InputError
 from daar.measure import accuracy, macs
 from daar.pruning.closed_form import ClosedForm
-from daar.pruning.groups import channel_graph
+from daar.pruning.groups import graph_of
 
 
 def measure(*, folder: Path, packs: Path, device: torch.device) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def sizes(model: nn.Module, about: Description) -> dict[str, int | None]:
     image = torch.zeros(1, *about.input_shape)
     return {
         "macs": macs.count_macs(model, image),
-        "macs_closed_form": ClosedForm(channel_graph(model, image))({}),
+        "macs_closed_form": ClosedForm(graph_of(model, about.input_shape))({}),
         "macs_thop": macs.count_macs_thop(model, image),
         "params": macs.count_params(model),
     }

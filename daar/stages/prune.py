@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from daar.checkpoint import checkpoint
@@ -15,9 +14,10 @@ from daar.errors import InputError
 from daar.measure.finite import require_finite_output
 from daar.pruning import plan as plans
 from daar.pruning.closed_form import ClosedForm
-from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning.groups import ChannelGraph, graph_of
 from daar.pruning.plan import Plan, PlannedGroup
-from daar.pruning.slim import CHECKED_IMAGES, slim, slim_error
+from daar.pruning.proof import CHECKED_IMAGES, slim_error
+from daar.pruning.slim import slim
 from daar.storage import files
 
 
@@ -57,7 +57,7 @@ def slim_by_plan(base: Path, plan_file: Path, train_pack: Split, seed: int, imag
     dense, about = checkpoint.load(base)
     plan = plans.load(plan_file)
     calibration, _ = calibration_batch(train_pack, seed, images, about.mean, about.std)
-    graph = channel_graph(dense, torch.zeros(1, *about.input_shape))
+    graph = graph_of(dense, about.input_shape)
     # before a difference would be put down to how channels are coupled
     require_finite_output(dense, calibration)
     removed = plan.removed(graph)

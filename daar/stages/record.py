@@ -10,8 +10,9 @@ import torch
 from daar.checkpoint import checkpoint
 from daar.checkpoint.checkpoint import Description
 from daar.errors import InputError
-from daar.pruning.groups import channel_graph
-from daar.pruning.slim import CHECKED_IMAGES, slim
+from daar.pruning.groups import graph_of
+from daar.pruning.proof import CHECKED_IMAGES
+from daar.pruning.slim import slim
 from daar.stages.measure import accuracies, sizes
 from daar.stages.scratch import is_from_scratch
 from daar.storage import documents, files, provenance
@@ -119,7 +120,7 @@ def _points(base: Path, run: Path, about: Description, packs: Path, device: torc
     points = {}
     if not is_from_scratch(about):  # a network from scratch was never pruned
         dense, dense_about = checkpoint.load(base)
-        graph = channel_graph(dense, torch.zeros(1, *about.input_shape))
+        graph = graph_of(dense, about.input_shape)
         assert about.plan is not None
         untuned = slim(dense, graph, about.plan.removed(graph))
         points["pruned"] = accuracies(untuned, dense_about, packs, device)

@@ -11,7 +11,7 @@ from daar.data import datasets, loading
 from daar.device.randomness import derive
 from daar.models import fresh
 from daar.pruning import plan as plans
-from daar.pruning.slim import CHECKED_IMAGES
+from daar.pruning.proof import CHECKED_IMAGES
 from daar.stages.finetune import tune
 from daar.stages.prune import slim_by_plan
 from daar.storage import files

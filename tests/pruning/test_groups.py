@@ -15,15 +15,16 @@ from daar.models.shortcut import PaddedShortcut
 from daar.pruning import groups
 from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph, channel_graph
-from daar.pruning.slim import slim, slim_error
-from daar.pruning.trace import OPAQUE
+from daar.pruning.proof import slim_error
+from daar.pruning.slim import slim
+
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
 
 HERE = Path(__file__).name
 
 
 def graph_of(name: str) -> ChannelGraph:
-    return channel_graph(models.get(name).build(10), torch.zeros(1, 3, 32, 32))
+    return channel_graph(models.get(name).build(10), torch.zeros(2, 3, 32, 32))
 
 
 def members(graph: ChannelGraph) -> dict[str, tuple[str, ...]]:

@@ -13,7 +13,8 @@ from daar.errors import InputError
 from daar.models import get
 from daar.pruning.groups import channel_graph
 from daar.pruning.plan import Plan, PlannedGroup
-from daar.pruning.slim import slim, slim_error
+from daar.pruning.proof import slim_error
+from daar.pruning.slim import slim
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
 from tests.pruning.test_groups import Net, conv, head, parts, prunes_exactly
 
@@ -163,7 +164,7 @@ def test_option_a_as_it_is_mostly_written_prunes_the_middle_of_its_streams() -> 
     for stage, channels in (("layer2", 32), ("layer3", 64)):
         setattr(model.get_submodule(f"{stage}.0"), "shortcut", Written(channels))  # noqa: B010  # mypy: no attribute
     enliven(model)
-    graph = channel_graph(model, torch.zeros(1, 3, 32, 32))
+    graph = channel_graph(model, torch.zeros(2, 3, 32, 32))
     [stream] = [group for group in graph.groups if group.joins]
     assert (stream.size, len(stream.fixed), stream.min_kept) == (64, 48, 50)
     removed = {group.name: list(range(2)) for group in graph.in_scope("inner")}

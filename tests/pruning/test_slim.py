@@ -19,11 +19,13 @@ from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.plan import SCOPES, Plan
 from daar.pruning.planning import make_plan
-from daar.pruning.slim import Masked, slim, slim_error
+from daar.pruning.masked import Masked
+from daar.pruning.proof import slim_error
+from daar.pruning.slim import slim
 from tests.masks import masked_by_hand, silence
 from tests.networks import Cnn, cnns, enliven, filters_gone, one_thread, removals  # noqa: F401  # one_thread acts
 
-IMAGE = torch.zeros(1, 3, 32, 32)
+IMAGE = torch.zeros(2, 3, 32, 32)
 # the network and scope that have nothing to prune: each conv of DenseNet writes into a concatenation
 ALL_JOINED = ("densenet40", "inner")
 
@@ -93,7 +95,7 @@ def built() -> dict[str, tuple[nn.Module, ChannelGraph]]:
 
 def image_of(name: str) -> Tensor:
     """One of the network's usual size; for ImageNet's of 64×64, to be fast: their last maps are 2×2."""
-    return torch.zeros(1, 3, *(min(64, side) for side in models.get(name).input_shape[1:]))
+    return torch.zeros(2, 3, *(min(64, side) for side in models.get(name).input_shape[1:]))
 
 
 def network(built: dict[str, tuple[nn.Module, ChannelGraph]], name: str) -> tuple[nn.Module, ChannelGraph]:
@@ -301,7 +303,7 @@ def chain(*extra: nn.Module) -> nn.Sequential:
 )
 def test_a_chain_equals_zeroed_batch_norms(extra: tuple[nn.Module, ...]) -> None:
     model = chain(*extra)
-    image = torch.zeros(1, 3, 8, 8).double()
+    image = torch.zeros(2, 3, 8, 8).double()
     removed = {"0": [0, 5], str(len(extra) + 3): [1, 2, 4]}
     thin = slim(model, channel_graph(model, image), removed)
     silent = copy.deepcopy(model)
@@ -319,7 +321,7 @@ def test_a_chain_equals_zeroed_batch_norms(extra: tuple[nn.Module, ...]) -> None
 
 def test_a_flatten_gives_each_channel_its_own_block_of_inputs() -> None:
     model = chain()
-    thin = slim(model, channel_graph(model, torch.zeros(1, 3, 8, 8).double()), {"3": [2]})
+    thin = slim(model, channel_graph(model, torch.zeros(2, 3, 8, 8).double()), {"3": [2]})
     left = [unit for unit in range(6 * 36) if unit // 36 != 2]
     assert torch.equal(thin.get_parameter("7.weight"), model.get_parameter("7.weight")[:, left])
 
@@ -350,7 +352,7 @@ def may_be_held(model: Cnn) -> bool:
 
 
 def check_random_network(model: Cnn, data: st.DataObject) -> None:
-    image = torch.zeros(1, 3, model.size, model.size).double()
+    image = torch.zeros(2, 3, model.size, model.size).double()
     graph = channel_graph(model, image)
     reasons = {group.frozen for group in graph.groups if group.frozen}
     assert not reasons or may_be_held(model), reasons
@@ -392,7 +394,7 @@ def test_padded_channels_hold_those_that_a_grouped_conv_ties_to_them(groups: int
     x = model.layer(nn.Conv2d(3, 3, 3, padding=1), 0, 3)
     added = model.step("add", model.layer(nn.Conv2d(3, 6, 3, padding=1), x, 6), model.step("pad", x, channels=6))
     model.heads.append(model.layer(nn.Conv2d(6, 6, 3, padding=1, groups=groups), added, 6))
-    first = channel_graph(model, torch.zeros(1, 3, 8, 8)).groups[0]
+    first = channel_graph(model, torch.zeros(2, 3, 8, 8)).groups[0]
     assert first.members == ("m0_conv2d", "m1_conv2d")
     assert (first.frozen or "").startswith("padded by a written number of channels") == (groups == 2)
     assert (first.size, len(first.fixed)) == ((3, 0) if groups == 2 else (6, 3))
@@ -401,7 +403,7 @@ def test_padded_channels_hold_those_that_a_grouped_conv_ties_to_them(groups: int
 @settings(PROPERTY, max_examples=25)
 @given(model=cnns(), data=st.data())
 def test_slimming_random_networks_twice_is_slimming_them_once_by_the_union(model: Cnn, data: st.DataObject) -> None:
-    image = torch.zeros(1, 3, model.size, model.size).double()
+    image = torch.zeros(2, 3, model.size, model.size).double()
     graph = channel_graph(model, image)
     union = data.draw(removals(graph))
     first = {name: sorted(data.draw(st.sets(st.sampled_from(gone)))) if gone else [] for name, gone in union.items()}

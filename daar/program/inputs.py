@@ -1,0 +1,58 @@
+"""What a network is called with: one tensor of images, several as a tuple, or named ones as a dict."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from daar.program.outputs import tensors
+
+# a tensor (N, …), or a tuple, list or dict of them with the same N, nested at will
+Images = Any
+
+
+def call(model: nn.Module, images: Images) -> Any:
+    """Run a network: a tuple or list holds its positional arguments, a dict its keyword arguments."""
+    args, kwargs = arguments(images)
+    return model(*args, **kwargs)
+
+
+def arguments(images: Images) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments of a call."""
+    if isinstance(images, Mapping):
+        return (), dict(images)
+    return (tuple(images), {}) if isinstance(images, (list, tuple)) else ((images,), {})
+
+
+def count(images: Images) -> int:
+    """How many images there are."""
+    return len(next(tensors(images)))
+
+
+def each(images: Images, change: Callable[[Tensor], Tensor]) -> Images:
+    """The same structure with each tensor changed."""
+    if isinstance(images, Tensor):
+        return change(images)
+    if isinstance(images, Mapping):
+        return {name: each(part, change) for name, part in images.items()}
+    if isinstance(images, (list, tuple)):
+        return type(images)(each(part, change) for part in images)
+    return images
+
+
+def first(images: Images, number: int) -> Images:
+    """The first images; where there are fewer, the first ones again."""
+    index = torch.arange(number) % count(images)
+    return each(images, lambda part: part[index.to(part.device)])
+
+
+def split(images: Images, size: int) -> Iterator[Images]:
+    """Parts of so many images, the last maybe smaller."""
+    for start in range(0, count(images), size):
+        yield each(images, lambda part: part[start : start + size])  # noqa: B023  # used before the next turn
+
+
+def moved(images: Images, like: Tensor) -> Images:
+    """On the device of a tensor; those that are floating-point numbers of its type too."""
+    return each(images, lambda part: part.to(like.device, like.dtype if part.is_floating_point() else part.dtype))

@@ -1,0 +1,122 @@
+"""Follow channels through what a network ran: labels for every dimension of every tensor."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from daar.models.shortcut import PaddedShortcut
+from daar.program.program import Operation, Program, Ref, Span, refs
+from daar.pruning.identities import BLANK
+from daar.pruning.repairs import Repairs
+from daar.pruning.rules import RULES
+from daar.pruning.rules.pointwise import is_pointwise, pointwise
+from daar.pruning.rules.run import Attribute, Dims, Run
+
+
+def label(program: Program, model: nn.Module, repairs: Repairs) -> Run:
+    """Label all tensors of a program.
+
+    Args:
+        program: what the network ran.
+        model: the network, for modules of this project that are cut as a whole.
+        repairs: what a proof found that no rule can see.
+    """
+    run = Run(program, repairs)
+    modules = dict(model.named_modules())
+    for number in [*program.leaves, *program.constants, *program.inputs]:
+        _label_source(run, number)
+    shortcuts = {span.first: span for span in program.spans if isinstance(modules.get(span.module), PaddedShortcut)}
+    after = 0
+    for operation in program.operations:
+        if operation.index in shortcuts:
+            after = shortcuts[operation.index].last
+            _follow_shortcut(run, shortcuts[operation.index])
+        if operation.index >= after:
+            _follow(run, operation, modules)
+    for ref in refs(program.output):
+        for labels in run.of(ref):
+            run.ids.freeze(labels, "network output")
+    return run
+
+
+def _label_source(run: Run, number: int) -> None:
+    """Every dimension of a leaf may be cut; of the network's input, and of what its code makes, none."""
+    shape = run.program.shapes[number]
+    if number in run.program.inputs:
+        run.activations.add(number)
+        run.labels[number] = [None if d == 0 or size == 1 else run.ids.fresh(size) for d, size in enumerate(shape)]
+        for d, labels in enumerate(run.labels[number]):
+            if d != 1:
+                run.labels[number][d] = None
+            else:
+                run.ids.freeze(labels, "network input")
+    else:
+        run.labels[number] = [None if size == 1 else run.ids.fresh(size) for size in shape]
+        if number in run.program.constants:
+            for labels in run.labels[number]:
+                run.ids.freeze(labels, "a constant of the network's code")
+
+
+def _follow(run: Run, op: Operation, modules: Mapping[str, nn.Module]) -> None:
+    if run.activations.intersection(op.reads()):
+        run.activations.update(op.makes())
+    name = op.name if op.name in RULES or not op.name.endswith("_") else op.name[:-1]
+    rule = RULES.get(name, pointwise if is_pointwise(op) else None)
+    made = None if rule is None else rule(run, op)
+    if made is None:
+        made = _unknown(run, op)
+    if op.source in run.repairs.kept:
+        for number in op.reads():
+            for labels in run.labels[number]:
+                run.keep(labels, op, run.repairs.kept[op.source])
+    for ref, dims in zip(refs(op.result), made, strict=True):
+        shape = run.shape(ref)
+        assert len(dims) == len(shape), (op.place(), dims, shape)
+        run.labels[ref.number] = [None if size == 1 else part for part, size in zip(dims, shape, strict=True)]
+    for (kind, name), (source, position, dim) in run.repairs.attributes.items():
+        if source == op.source:
+            _note_attribute(run, op, modules, kind, name, (position, dim))
+
+
+def _note_attribute(
+    run: Run, op: Operation, modules: Mapping[str, nn.Module], kind: str, name: str, at: tuple[int, int]
+) -> None:
+    """A module's integer is the number of channels along a dimension of a tensor of this operation."""
+    position, dim = at
+    numbers = [*op.reads(), *op.makes()]
+    labels = run.labels[numbers[position]][dim] if position < len(numbers) else None
+    path = op.module
+    while path and type(modules[path]).__qualname__ != kind:
+        path = path.rpartition(".")[0]
+    if labels is not None and type(modules[path]).__qualname__ == kind:
+        run.attributes.append(Attribute(path, name, labels))
+
+
+def _unknown(run: Run, op: Operation) -> list[Dims]:
+    """All channels that it reads stay, and so do those that it makes."""
+    for number in op.reads():
+        for labels in run.labels[number]:
+            run.keep(labels, op, "read by an unknown operation")
+    made: list[Dims] = []
+    for ref in refs(op.result):
+        dims: Dims = [None] * len(run.shape(ref))
+        if len(dims) > 1 and run.shape(ref)[1] > 1:
+            dims[1] = run.ids.fresh(run.shape(ref)[1])
+            run.keep(dims[1], op, "made by an unknown operation")
+        made.append(dims)
+    return made
+
+
+def _follow_shortcut(run: Run, span: Span) -> None:
+    """Option A's shortcut reads one stream and makes another, like a conv whose weights are fixed."""
+    (source,) = (n for n, name in run.program.leaves.items() if name == f"{span.module}.source")
+    read, made = span.read[0], span.made[0]
+    run.activations.add(made)
+    run.labels[made] = [None, run.labels[source][0], None, None]
+    for index in range(span.first, span.last):
+        for ref in refs(run.program.operations[index].result):
+            run.labels.setdefault(ref.number, [None] * len(run.shape(ref)))
+    run.read(run.program.operations[span.first], Ref(read), 1)
+    values = run.labels[read][1]
+    assert values is not None and not (values == BLANK).all()
+    run.values[source] = values

@@ -1,0 +1,99 @@
+"""The masked network: the dense one with removed channels zeroed in whatever sums over them, which defines pruning."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from daar.device.precision import evaluating
+from daar.errors import InputError
+from daar.program.inputs import Images, call
+from daar.program.program import Program, Ref
+from daar.program.recording import decomposed, recorded
+from daar.pruning.groups import ChannelGraph, graph_from
+from daar.pruning.slim import Removed
+
+# gets the index of an operation and what it returned
+See = Callable[[int, Any], None]
+
+
+class Diverged(Exception):
+    """A run takes another way than the program: the operation of this index is another."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"operation {index} is another than in the recorded run")
+        self.index = index
+
+
+class Masked:
+    """Runs the dense network's own code on its untouched weights, with removed channels zeroed where they are read.
+
+    Zeroing what is read, and not the weights that produce it, is what makes BN's shift and pre-activation networks come
+    out right. Independent of `slim`.
+
+    Args:
+        model: the dense network; left as it is.
+        graph: its channel graph.
+        removed: group name → indices of the channels that go.
+    """
+
+    def __init__(self, model: nn.Module, graph: ChannelGraph, removed: Removed) -> None:
+        self._model, self._removed = model, removed
+        self._take(graph)
+
+    def _take(self, graph: ChannelGraph) -> None:
+        self._graph, alive = graph, graph.alive(self._removed)
+        self._masks: dict[int, list[tuple[int, int, Tensor]]] = {}
+        for read in graph.reads:
+            left = alive[read.labels]
+            if not left.all():
+                mask = torch.from_numpy(left)
+                self._masks.setdefault(read.operation, []).append((read.tensor, read.dim, mask))
+
+    def __call__(self, images: Images, see: See | None = None) -> Any:
+        """What the network returns in eval mode; `see` gets what each operation returned.
+
+        Raises:
+            InputError: on these images it runs other operations than those of the graph, and has other groups.
+        """
+        try:
+            return self._run(images, see)
+        except Diverged:  # on another device, in another type or for one image torch may take another way
+            here = graph_from(recorded(self._model, images), self._model, self._graph.exclude, self._graph.repairs)
+            if [(g.name, g.size) for g in here.groups] != [(g.name, g.size) for g in self._graph.groups]:
+                raise InputError(
+                    "the network should have the same channel groups on all images, but on these it runs other "
+                    "operations, with other groups. Give images of one kind, and as many as it is used with."
+                ) from None
+            self._take(here)
+            return self._run(images, see)
+
+    def _run(self, images: Images, see: See | None) -> Any:
+        with evaluating(self._model), decomposed(), _Changed(self._graph.program, self._masks, see):
+            return call(self._model, images)
+
+
+class _Changed(TorchDispatchMode):
+    def __init__(self, program: Program, masks: dict[int, list[tuple[int, int, Tensor]]], see: See | None) -> None:
+        super().__init__()
+        self._operations, self._masks, self._see = program.operations, masks, see
+        self._index = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        index = self._index
+        self._index += 1
+        if index >= len(self._operations) or self._operations[index].function is not func:
+            raise Diverged(index)
+        if index in self._masks:
+            args = list(args)
+            for tensor, dim, mask in self._masks[index]:
+                at = self._operations[index].args.index(Ref(tensor))
+                shape = [1] * args[at].dim()
+                shape[dim] = len(mask)
+                args[at] = args[at] * mask.to(args[at]).view(shape)
+        result = func(*args, **(kwargs or {}))
+        if self._see is not None:
+            self._see(index, result)
+        return result

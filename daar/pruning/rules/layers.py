@@ -1,0 +1,231 @@
+"""Convolutions, matrix products, norms and pools, of whatever layer: what counts is which weight they read."""
+
+import math
+
+import numpy as np
+
+from daar.program.program import Operation, Ref, refs
+from daar.pruning.identities import BLANK, Labels
+from daar.pruning.rules.run import Call, Dims, Rule, Run
+
+
+def convolution(run: Run, op: Operation) -> list[Dims]:
+    """Filters read channels and make new ones; the parts of a grouped one stay equally wide."""
+    source, weight, bias = op.args[:3]
+    transposed, groups = bool(op.args[6]), int(op.args[8])
+    read, shape = run.of(source), run.shape(weight)
+    for labels in (*run.of(weight)[2:], *read[2:]):
+        run.keep(labels, op, "is part of a kernel")
+    first, second = _sides(run, weight)
+    if read[1] is None:
+        run.keep(second if not transposed else first, op, "meets what has no channels")
+    out_channels = run.shape(op.result)[1]
+    area = math.prod(run.shape(op.result if not transposed else source)[2:]) * math.prod(shape[2:])
+    here = read[1] if read[1] is not None else np.full(run.shape(source)[1], BLANK)
+    if groups == 1:
+        reads, makes = (first, second) if transposed else (second, first)
+        run.ids.unify(reads, here)
+        run.read(op, source, 1)
+        parts = 1
+    elif groups == run.shape(source)[1]:
+        makes, parts = _depthwise(run, op, here, first, second, transposed), 0
+        reads = here
+    else:
+        reads, makes = _grouped(run, here, first, second, groups, transposed)
+        run.read(op, source, 1)
+        parts = groups
+    run.calls.append(
+        Call(op, "conv", weight.number, reads, makes, area * run.shape(source)[0] // run.program.batch, parts)
+    )
+    run.attribute(op, "in_channels", here)
+    run.attribute(op, "out_channels", makes)
+    if parts == 0:
+        run.attribute(op, "groups", here)
+    if bias is not None:
+        run.agree(makes, run.of(bias)[0] if out_channels > 1 else makes, op)
+    return [[None, makes, *[None] * (len(shape) - 2)]]
+
+
+def _sides(run: Run, weight: Ref) -> tuple[Labels, Labels]:
+    """The labels of a weight's first two dimensions; of size 1 or unknown, such as stay."""
+    sides = []
+    for d in (0, 1):
+        labels = run.of(weight)[d]
+        if labels is None:
+            labels = run.ids.fresh(run.shape(weight)[d])
+            run.ids.freeze(labels, "a layer's only channel" if len(labels) == 1 else "a weight of unknown origin")
+            run.of(weight)[d] = labels
+        sides.append(labels)
+    return sides[0], sides[1]
+
+
+def _depthwise(run: Run, op: Operation, here: Labels, first: Labels, second: Labels, transposed: bool) -> Labels:
+    """Each filter reads the channel that it belongs to."""
+    multiplier = run.shape(op.result)[1] // len(here)
+    if transposed:
+        run.ids.unify(first, here)
+        run.ids.freeze(second if multiplier > 1 else None, "filters of one channel")
+        return np.repeat(first, multiplier)
+    run.ids.unify(first, np.repeat(here, multiplier))
+    return first
+
+
+def _grouped(
+    run: Run, here: Labels, first: Labels, second: Labels, groups: int, transposed: bool
+) -> tuple[Labels, Labels]:
+    part = run.ids.tie(here, groups)
+    run.ids.tie(first, groups)
+    if transposed:
+        run.ids.unify(first, here)
+        return first, np.tile(second, groups)
+    run.ids.unify(second, part)
+    return here, first
+
+
+def matrix_product(run: Run, op: Operation) -> list[Dims]:
+    """(…, n, k) by (…, k, m): a sum over k."""
+    added, (one, other) = (op.args[0], op.args[1:3]) if op.name in ("addmm", "baddbmm") else (None, op.args[:2])
+    left, right = run.of(one), run.of(other)
+    if left[-1] is not None and right[-2] is not None:
+        run.ids.unify(left[-1], right[-2])
+        run.read(op, one, len(left) - 1)
+    else:
+        run.agree(left[-1], right[-2], op)
+    batch = run.agree(left[0], right[0], op) if len(left) == 3 else None
+    made: Dims = [batch, left[1], right[2]] if len(left) == 3 else [left[0], right[1]]
+    if made[-1] is not None and added is not None and run.of(added)[-1] is not None:
+        run.ids.unify(run.of(added)[-1], made[-1])
+    is_layer = right[-1] is not None and right[-2] is not None and all(part is None for part in made[:-1])
+    _note_product(
+        run, op, (one, other), made, "linear" if is_layer and other.number not in run.activations else "product"
+    )
+    return [made]
+
+
+def _note_product(run: Run, op: Operation, factors: tuple[Ref, Ref], made: Dims, kind: str) -> None:
+    """MACs are counted by what is summed over and by one dimension of the result; channels along others stay."""
+    one, other = factors
+    sizes, result = run.shape(one), run.shape(op.result)
+    counted = next((d for d in (-1, -2) if made[d] is not None), -1)
+    for d, labels in enumerate(made):
+        if d != counted % len(made):
+            run.keep(labels, op, "of a product whose other channels are counted")
+    rest = math.prod(result) // result[counted]
+    inputs, outputs = run.of(one)[-1], made[counted]
+    inputs = inputs if inputs is not None and run.of(other)[-2] is not None else np.full(sizes[-1], BLANK)
+    outputs = outputs if outputs is not None else np.full(result[counted], BLANK)
+    weight = other.number if kind == "linear" else -1
+    run.calls.append(Call(op, kind, weight, inputs, outputs, max(1, rest // run.program.batch), 1))
+    if kind == "linear":
+        run.attribute(op, "in_features", inputs)
+        run.attribute(op, "out_features", outputs)
+
+
+def attention(run: Run, op: Operation) -> list[Dims]:
+    """Fused attention, (N, heads, positions, channels): scaled by its width, so queries and keys stay."""
+    query, key, value = (run.of(ref) for ref in op.args[:3])
+    for labels in (query[-1], key[-1], query[-2], key[-2], value[-2]):
+        run.keep(labels, op, "attention is scaled by its width")
+    sizes, keys = run.shape(op.args[0]), run.shape(op.args[1])
+    blank = np.full(sizes[-1], BLANK)
+    rest = 2 * math.prod(sizes[:-1]) * keys[-2] // run.program.batch
+    run.calls.append(Call(op, "product", -1, blank, blank[:1], rest, 1))
+    for labels in (value[-1], query[1], key[1], value[1]):
+        run.keep(labels, op, "of a product whose channels are not counted")
+    heads = run.agree(run.agree(query[1], key[1], op), value[1], op)
+    made: Dims = [None, heads, None, value[-1]]
+    return [made, *[[None] * len(run.shape(ref)) for ref in list(refs(op.result))[1:]]]
+
+
+def batch_norm(run: Run, op: Operation) -> list[Dims]:
+    """Every channel by itself; over its own statistics, all else stays."""
+    labels = run.of(op.args[0])
+    here = labels[1]
+    for ref in refs(op.args[1:5]):
+        if here is None:
+            run.keep(run.of(ref)[0], op, "meets what has no channels")
+        elif run.of(ref)[0] is not None:
+            run.ids.unify(here, run.of(ref)[0])
+    if here is not None:
+        run.attribute(op, "num_features", here)
+    if op.args[5] is True:
+        for other in (labels[0], *labels[2:]):
+            run.keep(other, op, "are taken together by a norm")
+    rest: list[Dims] = [[None] * len(run.shape(ref)) for ref in list(refs(op.result))[1:]]
+    return [list(labels), *rest]
+
+
+def group_norm(run: Run, op: Operation) -> list[Dims]:
+    """Channels of one group go together, so that the others keep their statistics."""
+    source, groups = op.args[0], int(op.args[6])
+    labels = list(run.of(source))
+    here = labels[1]
+    for other in labels[2:]:
+        run.keep(other, op, "are taken together by a norm")
+    if here is not None:
+        run.ids.tie(here.reshape(groups, -1).T, len(here) // groups)
+        for ref in refs(op.args[1:3]):
+            run.ids.unify(here, run.of(ref)[0])
+        run.attribute(op, "num_channels", here)
+        run.attribute(op, "num_groups", here[:: len(here) // groups])
+    return [[None, here, *[None] * (len(labels) - 2)], [None, None], [None, None]]
+
+
+def layer_norm(run: Run, op: Operation) -> list[Dims]:
+    """What is normalised together stays."""
+    labels = list(run.of(op.args[0]))
+    count = len(op.args[1])
+    for ref in refs(op.args[2:4]):
+        for part in run.of(ref):
+            run.keep(part, op, "are taken together by a norm")
+    for d in range(len(labels) - count, len(labels)):
+        run.keep(labels[d], op, "are taken together by a norm")
+        labels[d] = None
+    return [labels, *[[None] * len(run.shape(ref)) for ref in list(refs(op.result))[1:]]]
+
+
+def weight_norm(run: Run, op: Operation) -> list[Dims]:
+    """A direction over its length (torch.nn.utils.weight_norm): what the length is taken over stays."""
+    direction, length, dim = run.of(op.args[0]), run.of(op.args[1]), op.argument(2, "dim", 0)
+    for d, labels in enumerate(direction):
+        if d != dim:
+            run.keep(labels, op, "are taken together by a norm")
+    run.agree(direction[dim], length[dim], op)
+    made: Dims = [labels if d == dim else None for d, labels in enumerate(direction)]
+    return [made, [None] * len(length)]
+
+
+def over_space(run: Run, op: Operation) -> list[Dims]:
+    """Pools and resizing: every channel by itself, its positions together."""
+    labels = run.of(op.args[0])
+    spatial = next((int(at) for at in "123" if f"{at}d" in op.name), 2)
+    leading = len(labels) - spatial
+    for other in labels[leading:]:
+        run.keep(other, op, "are positions of a map")
+    return [[*labels[:leading], *[None] * spatial] for _ in refs(op.result)]
+
+
+def regions(run: Run, op: Operation) -> list[Dims]:
+    """Regions of maps (torchvision's roi_align): channels as they are."""
+    return [[None, run.of(op.args[0])[1], None, None], *[[None] * 4 for _ in list(refs(op.result))[1:]]]
+
+
+_POOLS = (
+    *(f"{kind}_pool{n}d" for kind in ("avg", "_adaptive_avg", "adaptive_avg", "adaptive_max") for n in (1, 2, 3)),
+    *(f"max_pool{n}d{rest}" for rest in ("", "_with_indices") for n in (1, 2, 3)),
+    *(f"{kind}_pad{n}d" for kind in ("reflection", "replication") for n in (1, 2, 3)),
+    *("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d", "upsample_bilinear2d"),
+    *("upsample_bicubic2d", "upsample_trilinear3d", "_upsample_nearest_exact2d", "_upsample_bilinear2d_aa"),
+    *("grid_sampler_2d", "grid_sampler_3d"),
+)
+_BATCH_NORMS = ("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training")
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("convolution", "_convolution"), convolution),
+    **dict.fromkeys(("mm", "addmm", "bmm", "baddbmm"), matrix_product),
+    **dict.fromkeys(("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention"), attention),
+    **dict.fromkeys((*_BATCH_NORMS, "cudnn_batch_norm", "_batch_norm_no_update"), batch_norm),
+    **{"native_group_norm": group_norm, "native_layer_norm": layer_norm, "_weight_norm_interface": weight_norm},
+    **dict.fromkeys(_POOLS, over_space),
+    **dict.fromkeys(("roi_align", "roi_pool"), regions),
+}

@@ -1,0 +1,77 @@
+"""Operations on one position at a time: they pass channels on, and tie those of several operands."""
+
+import numpy as np
+import torch
+
+from daar.program.program import Operation, Ref, refs
+from daar.pruning.identities import BLANK, Labels
+from daar.pruning.rules.run import Dims, Rule, Run
+
+# torch's tag is missing on these
+_UNTAGGED = (
+    *("hardswish", "mish", "gelu", "silu", "_prelu_kernel", "copy", "masked_fill", "fill", "alias", "detach"),
+    *("lift_fresh", "lift_fresh_copy", "_to_copy", "clone", "contiguous", "zero", "native_dropout", "where"),
+    *("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "bernoulli", "_conj"),
+)
+_MADE = ("zeros", "ones", "empty", "full", "arange", "rand", "randn", "new_zeros", "new_ones", "new_full", "new_empty")
+_JOINS = ("add", "sub", "rsub", "maximum", "minimum")
+
+
+def is_pointwise(operation: Operation) -> bool:
+    """Whether torch tags an operation as pointwise."""
+    return torch.Tag.pointwise in operation.function.tags
+
+
+def pointwise(run: Run, op: Operation) -> list[Dims]:
+    """Operands are aligned from the last dimension on; one of size 1 is broadcast."""
+    operands = list(refs((op.args, op.kwargs)))
+    made: list[Dims] = []
+    for result in refs(op.result):
+        shape = run.shape(result)
+        made.append([_met(run, op, operands, len(shape) - d, size) for d, size in enumerate(shape)])
+    if op.name == "_prelu_kernel" and made[0][1] is not None:
+        run.attribute(op, "num_parameters", made[0][1])
+    if op.name.endswith("_") and operands:
+        _fill_blanks(run.of(operands[0]), made[0])
+    return made
+
+
+def _met(run: Run, op: Operation, operands: list[Ref], from_end: int, size: int) -> Labels | None:
+    """The labels along one dimension of the result."""
+    if size == 1:
+        return None
+    met = []
+    for ref in operands:
+        shape = run.shape(ref)
+        if len(shape) >= from_end and shape[-from_end] == size:
+            met.append((run.of(ref)[-from_end], ref.number in run.activations))
+    known = [labels for labels, _ in met if labels is not None]
+    if not known:
+        return None
+    if len(known) < len(met):
+        for labels in known:
+            run.keep(labels, op, "meets what has no channels")
+        return None
+    first = known[0].copy()
+    for other in known[1:]:
+        run.ids.unify(first, other)
+        first = np.where(first == BLANK, other, first)
+    if op.name.rstrip("_") in _JOINS and sum(active for _, active in met) > 1:
+        run.joined.append(first)
+    return first
+
+
+def _fill_blanks(changed: Dims, made: Dims) -> None:
+    """What is written into a constant gives it its channels; slices share the memory of their labels."""
+    for labels, result in zip(changed, made, strict=True):
+        if labels is not None and result is not None:
+            blank = labels == BLANK
+            labels[blank] = result[blank]
+
+
+def made_by_code(run: Run, op: Operation) -> list[Dims]:
+    """A tensor of constants: it takes whatever channels it meets, and the proof says whether its size follows."""
+    return [[None if size == 1 else np.full(size, BLANK) for size in run.shape(ref)] for ref in refs(op.result)]
+
+
+RULES: dict[str, Rule] = {**dict.fromkeys(_UNTAGGED, pointwise), **dict.fromkeys(_MADE, made_by_code)}

@@ -1,0 +1,58 @@
+"""Operations along a dimension: a sum over channels does without those that are zero, nothing else does."""
+
+from typing import Any
+
+from daar.program.program import Operation, refs
+from daar.pruning.rules.run import Dims, Rule, Run
+
+# name → position of the argument that says along which dimensions
+_ALONG = {
+    **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "argmax", "argmin", "prod", "any", "all"), 1),
+    **dict.fromkeys(("var", "std", "var_mean", "std_mean", "logsumexp", "median"), 1),
+    "linalg_vector_norm": 2,
+    "norm": 2,
+}
+_SUMS = ("sum", "linalg_vector_norm")
+# along a dimension, of the shape of what they read
+_SCANS = {
+    **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax", "cumsum", "cumprod", "logcumsumexp", "glu"), 1),
+    "sort": 1,
+    "roll": 2,
+}
+
+
+def reduce(run: Run, op: Operation) -> list[Dims]:
+    """Some or all dimensions become one number each."""
+    source = op.args[0]
+    labels, rank = run.of(source), len(run.shape(source))
+    name = op.name
+    given = op.argument(_ALONG[name], "dim")
+    dims = {d % max(rank, 1) for d in _listed(given, rank)}
+    order = op.argument(1, "ord", 2) if name == "linalg_vector_norm" else 2
+    for d in dims:
+        if name in _SUMS and order in (1, 2):
+            run.read(op, source, d)
+        else:
+            run.keep(labels[d], op, "channels are taken together")
+    kept = len(run.shape(next(refs(op.result)))) == rank
+    made: Dims = [None if d in dims else part for d, part in enumerate(labels) if kept or d not in dims]
+    return [list(made) for _ in refs(op.result)]
+
+
+def _listed(given: Any, rank: int) -> list[int]:
+    if isinstance(given, int) and not isinstance(given, bool):
+        return [given]
+    return list(given) if isinstance(given, (list, tuple)) and given else list(range(rank))
+
+
+def scan(run: Run, op: Operation) -> list[Dims]:
+    """Positions of a dimension are made of all of it."""
+    labels = list(run.of(op.args[0]))
+    given = op.args[_SCANS[op.name.rstrip("_")]] if len(op.args) > _SCANS[op.name.rstrip("_")] else -1
+    for d in _listed(given, len(labels)):
+        run.keep(labels[d], op, "channels are taken together")
+        labels[d] = None
+    return [list(labels) for _ in refs(op.result)]
+
+
+RULES: dict[str, Rule] = {**dict.fromkeys(_ALONG, reduce), **dict.fromkeys(_SCANS, scan)}
