@@ -196,7 +196,10 @@ def split(run: Run, op: Operation) -> list[Dims]:
             run.ids.tie(here, len(sizes))
         else:
             run.keep(here, op, "a number of channels is written in the code")
-    return [[*labels[:dim], here[end - size : end], *labels[dim + 1 :]] for size, end in zip(sizes, np.cumsum(sizes))]
+    return [
+        [*labels[:dim], here[end - size : end], *labels[dim + 1 :]]
+        for size, end in zip(sizes, np.cumsum(sizes), strict=True)
+    ]
 
 
 def slice_(run: Run, op: Operation) -> list[Dims]:
