@@ -121,7 +121,8 @@ class ChannelGraph:
     """The groups of one network and all that is cut when channels go.
 
     Attributes:
-        groups: in the order of execution.
+        groups: those that convs make, in the order of execution.
+        units: those that linear layers alone make.
         layers: by name, in the order of execution.
         leaves: name of a parameter or buffer → for each of its dimensions the channel at each position, or None.
         values: name of an index map → (c_in,) the channels that it gives the numbers of.
@@ -137,6 +138,7 @@ class ChannelGraph:
     """
 
     groups: tuple[Group, ...]
+    units: tuple[Group, ...]
     layers: dict[str, Layer]
     leaves: dict[str, tuple[Channels | None, ...]]
     values: dict[str, Channels]
@@ -151,12 +153,22 @@ class ChannelGraph:
     count: int
 
     def in_scope(self, scope: str) -> tuple[Group, ...]:
-        """The groups that may be pruned: `all`, or only those of scope `inner`, which reach no join."""
-        return tuple(g for g in self.groups if g.frozen is None and (scope == "all" or not g.joins))
+        """The groups that may be pruned.
 
-    def scored_layers(self) -> list[str]:
-        """The convs whose filters are scored: every member of a group that may be pruned in some scope."""
-        return [member for group in self.in_scope("all") for member in group.members]
+        Args:
+            scope: `all`, those that convs make; `inner`, of these only such as reach no join; `units`, as `all`, and the
+                hidden units of linear layers.
+        """
+        free = [group for group in self.groups if group.frozen is None]
+        if scope == "units":
+            order = {name: index for index, name in enumerate(self.layers)}
+            free += [group for group in self.units if group.frozen is None]
+            return tuple(sorted(free, key=lambda group: order[group.name]))
+        return tuple(group for group in free if scope == "all" or not group.joins)
+
+    def scored_layers(self, scope: str = "all") -> list[str]:
+        """The layers whose filters are scored: every member of a group of the scope."""
+        return [member for group in self.in_scope(scope) for member in group.members]
 
     def alive(self, removed: dict[str, list[int]]) -> NDArray[np.bool_]:
         """Which channels are left, (count + 1,), when the given channels of the named groups are gone.
@@ -164,7 +176,7 @@ class ChannelGraph:
         The last, which -1 finds, is that of all that is no channel and stays.
         """
         left = np.ones(self.count + 1, dtype=bool)
-        for group in self.groups:
+        for group in (*self.groups, *self.units):
             left[group.channels[removed.get(group.name, [])]] = False
         return left
 
@@ -209,9 +221,20 @@ def graph_from(
     layers = {name: _layer(name, several, program, roots) for name, several in calls.items()}
     joined = set(np.unique(np.concatenate([np.zeros(0, np.int64), *(roots[labels] for labels in run.joined)])).tolist())
     made = [name for name, layer in layers.items() if layer.kind == "conv" and not layer.is_depthwise]
-    groups = [_group([layers[name] for name in names], joined, frozen) for names in _families(layers, made)]
+    taken = set(np.concatenate([np.zeros(0, np.int64), *(layers[name].outputs for name in made)]).tolist())
+    units = [
+        name
+        for name, layer in layers.items()
+        if layer.kind == "linear" and taken.isdisjoint(layer.outputs.tolist()) and (layer.outputs >= 0).all()
+    ]
+    frozen |= _selected(run, layers, roots, frozen)
+    groups, others = (
+        tuple(_group([layers[name] for name in names], joined, frozen) for names in _families(layers, producers))
+        for producers in (made, units)
+    )
     return ChannelGraph(
-        groups=tuple(groups),
+        groups=groups,
+        units=others,
         layers=layers,
         leaves={name: _rooted(run.labels[number], roots) for number, name in program.leaves.items()},
         values={program.leaves[number]: roots[labels] for number, labels in run.values.items()},
@@ -225,6 +248,21 @@ def graph_from(
         repairs=repairs,
         count=len(roots) - 1,
     )
+
+
+def _selected(run: Run, layers: dict[str, Layer], roots: Channels, frozen: dict[int, str]) -> dict[int, str]:
+    """Units that choose among whole weights, as those of a mixture of experts, are no channels: they stay."""
+    weights = {layer.weight for layer in layers.values()}
+    found: dict[int, str] = {}
+    for number, leaf in run.program.leaves.items():
+        dims = run.labels[number]
+        if len([labels for labels in dims if labels is not None]) > 1 and leaf not in weights:
+            for labels in dims:
+                for channel in [] if labels is None else np.unique(roots[labels]).tolist():
+                    found.setdefault(channel, f"chooses among the weights of {leaf}")
+    units = {c for layer in layers.values() if layer.kind == "linear" for c in layer.outputs.tolist()}
+    convs = {c for layer in layers.values() if layer.kind == "conv" for c in layer.outputs.tolist()}
+    return {c: why for c, why in found.items() if c in units and c not in convs and c not in frozen}
 
 
 def _rooted(dims: Dims, roots: Channels) -> tuple[Channels | None, ...]:

@@ -115,7 +115,7 @@ def _note_product(run: Run, op: Operation, factors: tuple[Ref, Ref], made: Dims,
     inputs, outputs = run.of(one)[-1], made[counted]
     inputs = inputs if inputs is not None and run.of(other)[-2] is not None else np.full(sizes[-1], BLANK)
     outputs = outputs if outputs is not None else np.full(result[counted], BLANK)
-    weight = other.number if kind == "linear" else -1
+    weight = run.transposed.get(other.number, other.number) if kind == "linear" else -1
     run.calls.append(Call(op, kind, weight, inputs, outputs, max(1, rest // run.program.batch), 1))
     if kind == "linear":
         run.attribute(op, "in_features", inputs)

@@ -83,6 +83,7 @@ class Run:
         reads: in order.
         calls: in order.
         values: number of an index map → labels of the channels that it gives the numbers of.
+        transposed: number of a tensor → number of the leaf that it is the transpose of.
         attributes: what modules hold numbers of channels as.
         ambiguous: index of an operation that may be read in several ways → how many.
     """
@@ -96,6 +97,7 @@ class Run:
     reads: list[Read] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     values: dict[int, Labels] = field(default_factory=dict)
+    transposed: dict[int, int] = field(default_factory=dict)
     attributes: list[Attribute] = field(default_factory=list)
     ambiguous: dict[int, int] = field(default_factory=dict)
 

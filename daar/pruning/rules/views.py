@@ -95,6 +95,8 @@ def as_strided(run: Run, op: Operation) -> list[Dims] | None:
 def transpose(run: Run, op: Operation) -> list[Dims]:
     """Two dimensions change places."""
     labels = list(run.of(op.args[0]))
+    if op.args[0].number in run.program.leaves:
+        run.transposed[op.result.number] = op.args[0].number
     if len(labels) > 1:
         one, other = op.args[1:3] if len(op.args) > 2 else (0, 1)
         labels[one], labels[other] = labels[other], labels[one]
