@@ -24,7 +24,8 @@ from daar.pruning.calibration_loss import CalibrationLoss
 from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.plan import SCOPES, Plan
 from daar.pruning.planning import plan_by_policy
-from daar.pruning.proof import CHECKED_IMAGES, proven_graph, slim_error
+from daar.pruning.proof import CHECKED_IMAGES, slim_error
+from daar.pruning.repairing import proven_graph
 from daar.pruning.scoring import Batch, score
 from daar.pruning.slim import slim
 from daar.pruning.slim_report import SlimReport, report_on

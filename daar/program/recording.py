@@ -188,6 +188,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch giv
 
     def _new(self, value: Tensor) -> int:
         self.program.shapes.append(tuple(value.shape))
+        self.program.dtypes.append(value.dtype)
         return len(self.program.shapes) - 1
 
 

@@ -156,8 +156,8 @@ class ChannelGraph:
         """The groups that may be pruned.
 
         Args:
-            scope: `all`, those that convs make; `inner`, of these only such as reach no join; `units`, as `all`, and the
-                hidden units of linear layers.
+            scope: `all`, those that convs make; `inner`, of these only such as reach no join; `units`, as `all`, and
+                the hidden units of linear layers.
         """
         free = [group for group in self.groups if group.frozen is None]
         if scope == "units":

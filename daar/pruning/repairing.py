@@ -1,0 +1,145 @@
+"""Find channel groups that are proven: propose, prove, repair.
+
+Rules follow operations and cannot see where a number in the code came from. So removal of random channels is proposed
+and proven; where the slim network raises or differs, an integer that is a number of channels gets its new value, or an
+ambiguous operation its other reading, or the channels that the operation reads stay. Each is tried under the same proof
+and holds only if the first difference moves on.
+"""
+
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from torch import nn
+
+from daar.errors import InputError
+from daar.program.inputs import Images, first
+from daar.program.program import Operation
+from daar.program.recording import recorded
+from daar.pruning.groups import ChannelGraph, graph_from
+from daar.pruning.proof import Difference, Precision, first_difference, precision_of, seeded
+from daar.pruning.repairs import Repairs
+from daar.pruning.slim import Removed, slim
+
+_MOST_REPAIRS = 60
+
+
+def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) -> ChannelGraph:
+    """The channel groups of any network, on the CPU, with what a proof had to repair.
+
+    Args:
+        model: the dense network; left as it is.
+        images: finite; their values matter.
+        exclude: paths of modules whose convs keep all their filters.
+
+    Raises:
+        InputError: the network fails on the images, or differs however much is kept.
+    """
+    names, precision = tuple(exclude), precision_of(model, images)
+    dense, batch = precision.of(model), precision.images(first(images, 2))
+    with seeded():
+        program = recorded(dense, batch)
+    graph = graph_from(program, dense, names)
+    difference = _try(dense, graph, batch, precision)
+    for _ in range(_MOST_REPAIRS):
+        if difference is None:
+            return graph
+        for candidate in _candidates(dense, graph, difference):
+            tried = graph_from(program, dense, names, candidate)
+            later = _try(dense, tried, batch, precision)
+            if later is None or later.index > difference.index:
+                graph, difference = tried, later
+                break
+        else:
+            break
+    assert difference is not None
+    raise InputError(
+        f"the slim network differs from the masked one at {program.operations[difference.index].place()}: "
+        f"{difference.what}. Report this network: its channels are coupled in a way that the groups miss."
+    )
+
+
+def _try(model: nn.Module, graph: ChannelGraph, images: Images, precision: Precision) -> Difference | None:
+    removed = some_removed(graph)
+    return first_difference(model, slim(model, graph, removed), graph, removed, images, precision.tolerance)
+
+
+def some_removed(graph: ChannelGraph, seed: int = 0) -> Removed:
+    """Random channels of every group that may be pruned: half, or as many as may go."""
+    dice = random.Random(seed)
+    removed = {}
+    for group in graph.in_scope("units"):
+        stay: set[int] = set()
+        for part, more in group.reserves:
+            stay.update(dice.sample(sorted(part - stay), min(more, len(part - stay))))
+        free = [index for index in range(group.size) if index not in stay]
+        removed[group.name] = sorted(dice.sample(free, min(len(free), group.size // 2)))
+    return removed
+
+
+def _candidates(model: nn.Module, graph: ChannelGraph, difference: Difference) -> Iterator[Repairs]:
+    """What may be meant, the likeliest first."""
+    operation, repairs = graph.program.operations[difference.index], graph.repairs
+    found = {k: where for k, where in _attributes(model, graph, operation) if k not in repairs.attributes}
+    if len(found) > 1:  # such as all the widths of one split
+        yield replace(repairs, attributes={**repairs.attributes, **found})
+    for attribute, where in found.items():
+        yield replace(repairs, attributes={**repairs.attributes, attribute: where})
+    for index in _ambiguous_before(graph, operation):
+        source = graph.program.operations[index].source
+        for reading in range(repairs.readings.get(source, 0) + 1, graph.ambiguous[index] + 1):
+            yield replace(repairs, readings={**repairs.readings, source: reading})
+    yield replace(
+        repairs, kept={**repairs.kept, operation.source: f"relies on a number of channels ({difference.what})"}
+    )
+    # where all that it reads stays already, what comes before it is meant
+    upstream = [graph.program.operations[index] for index in range(operation.index - 1, -1, -1)]
+    for other in upstream[:8]:
+        if other.source not in repairs.kept:
+            why = f"leads to {operation.place()}, which differs"
+            yield replace(repairs, kept={**repairs.kept, other.source: why})
+
+
+def _attributes(
+    model: nn.Module, graph: ChannelGraph, operation: Operation
+) -> Iterator[tuple[tuple[str, str], tuple[str, int, int]]]:
+    """Integers of the modules that were running that equal a number of channels of the operation's tensors."""
+    for position, number in enumerate([*operation.reads(), *operation.makes()]):
+        for dim, labels in enumerate(graph.tensors[number]):
+            if labels is None:
+                continue
+            for path in _upwards(operation.module):
+                module = model.get_submodule(path)
+                for name in _holding(module, len(labels)):
+                    yield (type(module).__qualname__, name), (operation.source, position, dim)
+
+
+def _upwards(path: str) -> Iterator[str]:
+    while path:
+        yield path
+        path = path.rpartition(".")[0]
+    yield ""
+
+
+def _holding(module: nn.Module, size: int) -> Iterator[str]:
+    for name, value in vars(module).items():
+        if type(value) is int and value == size:
+            yield name
+        elif isinstance(value, (list, tuple)):
+            yield from (f"{name}.{index}" for index, entry in enumerate(value) if type(entry) is int and entry == size)
+
+
+def _ambiguous_before(graph: ChannelGraph, operation: Operation) -> list[int]:
+    """Operations that may be read in several ways and lead to this one, the nearest first."""
+    makers = {number: op.index for op in graph.program.operations for number in op.makes()}
+    waiting, found = [operation.index], list[int]()
+    seen: set[int] = set()
+    while waiting and len(seen) < 400:
+        index = waiting.pop(0)
+        if index in seen:
+            continue
+        seen.add(index)
+        if index in graph.ambiguous:
+            found.append(index)
+        waiting.extend(makers[number] for number in graph.program.operations[index].reads() if number in makers)
+    return found[:4]
