@@ -4,7 +4,7 @@
 PIXELS = 64
 CNNS: dict[str, int] = dict.fromkeys(
     (
-        *("gernet_s", "mobileone_s0", "regnetz_b16", "repvgg_a0", "resnet32ts", "gcresnet33ts", "bat_resnext26ts"),
+        *("gernet_s", "mobileone_s0", "regnetz_b16", "repvgg_a0", "resnet32ts", "gcresnet33ts"),
         *("eca_resnext26ts", "regnetz_b16_evos", "convmixer_768_32", "convnext_atto", "convnextv2_atto", "csatv2"),
         *("cspresnet50", "cspresnext50", "cs3darknet_focus_s", "darknet17", "darknetaa53", "cspnext_tiny"),
         *("densenet121", "densenetblur121d", "dla46_c", "dla60_res2net", "dpn48b", "dpn68", "edgenext_xx_small"),
@@ -27,7 +27,7 @@ CNNS: dict[str, int] = dict.fromkeys(
     ),
     PIXELS,
 )
-CNNS |= {"inception_v3": 96, "inception_v4": 96, "inception_resnet_v2": 96, "nasnetalarge": 96, "pnasnet5large": 96}
+CNNS |= {"bat_resnext26ts": 256, "inception_v3": 96, "inception_v4": 96, "inception_resnet_v2": 96, "nasnetalarge": 96, "pnasnet5large": 96}
 # with attention in between: convs and what they share channels with are pruned
 HYBRIDS: dict[str, int] = {
     **dict.fromkeys(("mobilevit_xxs", "mobilevitv2_050", "swiftformer_xs", "efficientvit_b0", "shvit_s1"), PIXELS),

@@ -9,11 +9,11 @@ timm and Torch-Pruning belong to the extra `networks`.
 
 import argparse
 import json
+import multiprocessing
 import platform
 import resource
-import subprocess
-import sys
 import time
+import traceback
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -27,11 +27,11 @@ from benchmarks.timm_networks import CNNS, HYBRIDS
 from benchmarks.torch_pruning import macs_of, pruned
 from daar.errors import InputError
 from daar.methods import discovery
-from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning.groups import ChannelGraph
 from daar.pruning.plan import Plan
 from daar.pruning.planning import uniform_plan
-from daar.pruning.proof import proven_graph, slim_error
-from daar.pruning.repairs import Repairs
+from daar.pruning.proof import slim_error
+from daar.pruning.repairing import proven_graph
 from daar.pruning.scoring import Batch, score
 from daar.pruning.slim import slim
 
@@ -72,13 +72,15 @@ def by_daar(model: nn.Module, images: Tensor) -> dict[str, Any]:
     """Half of the MACs, or as much as is in reach; slim against masked by daar's proof and by hooks."""
     start = time.perf_counter()
     try:
-        graph, repairs = proven_graph(model, images)
-        graph = channel_graph(model, images, (), repairs)
+        graph = proven_graph(model, images)
     except InputError as error:
         return {"outcome": "refused", "why": str(error), "notes": str(error)}
-    plan = _planned(model, graph, images)
+    plan = _planned(model, graph, images, "all")
+    if isinstance(plan, str) or plan.macs > 0.5 * plan.macs_dense:
+        more = _planned(model, graph, images, "units")
+        plan = more if isinstance(plan, str) or (isinstance(more, Plan) and more.macs < plan.macs) else plan
     if isinstance(plan, str):
-        return {"outcome": "refused", "why": plan, "notes": _notes(graph, repairs)}
+        return {"outcome": "refused", "why": plan, "notes": _notes(graph)}
     removed = plan.removed(graph)
     slimmed = slim(model, graph, removed)
     error = slim_error(model, slimmed, graph, removed, images)
@@ -87,6 +89,7 @@ def by_daar(model: nn.Module, images: Tensor) -> dict[str, Any]:
     dense, left = macs_of(model, images), macs_of(slimmed, images)
     return {
         "outcome": "pruned",
+        "scope": plan.scope,
         "removed": 1 - plan.macs / plan.macs_dense,
         "counted": 1 - left / dense,
         "macs": plan.macs_dense,
@@ -95,17 +98,17 @@ def by_daar(model: nn.Module, images: Tensor) -> dict[str, Any]:
         "skipped": verdict.skipped,
         "seconds": seconds,
         "trains": _trains(slimmed, images),
-        "notes": _notes(graph, repairs),
+        "notes": _notes(graph),
     }
 
 
-def _planned(model: nn.Module, graph: ChannelGraph, images: Tensor) -> Plan | str:
+def _planned(model: nn.Module, graph: ChannelGraph, images: Tensor, scope: str) -> Plan | str:
     batch = Batch(images, torch.zeros(len(images), dtype=torch.int64))
-    scores = score(model, batch, graph, discovery.get("l1"), {}, 0)
+    scores = score(model, batch, graph, discovery.get("l1"), {}, 0, scope)
     why = ""
     for target in TARGETS:
         try:
-            return uniform_plan(graph, scores, "all", target)
+            return uniform_plan(graph, scores, scope, target)
         except InputError as error:
             why = str(error)
     return why
@@ -119,8 +122,9 @@ def _trains(slimmed: nn.Module, images: Tensor) -> bool | str:
     return True
 
 
-def _notes(graph: ChannelGraph, repairs: Repairs) -> str:
+def _notes(graph: ChannelGraph) -> str:
     """What was repaired, and which convs stay whole, by their share of the MACs."""
+    repairs = graph.repairs
     notes = [f"{kind}.{name} changed" for kind, name in repairs.attributes]
     notes += [f"read otherwise: {_where(source)}" for source in repairs.readings]
     notes += [f"kept at {_where(source)}: {why}" for source, why in repairs.kept.items()]
@@ -143,27 +147,36 @@ def _where(text: str) -> str:
     return " ".join(words)
 
 
-def one(name: str, side: str) -> None:
-    """Print one side's row as JSON, in this process."""
+def _one(name: str, side: str, sending: Any) -> None:
+    """Send one side's row, or what was raised, from a process of its own."""
     resource.setrlimit(resource.RLIMIT_DATA, (BYTES, BYTES))
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    model, images = build(name, {**CNNS, **HYBRIDS}[name])
-    print(json.dumps(by_daar(model, images) if side == "daar" else pruned(model, images)))
+    try:
+        model, images = build(name, {**CNNS, **HYBRIDS}[name])
+        sending.send(by_daar(model, images) if side == "daar" else pruned(model, images))
+    except BaseException:  # whatever it is belongs into the row
+        sending.send({"outcome": "traceback", "why": traceback.format_exc()[-800:]})
 
 
 def run(name: str, side: str) -> dict[str, Any]:
-    """One side's row, from a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.timm_table", "--one", side, name]
+    """One side's row, within limits of time and memory."""
+    forks = multiprocessing.get_context("fork")  # torch and timm are imported once
+    receiving, sending = forks.Pipe(duplex=False)
+    process = forks.Process(target=_one, args=(name, side, sending))
+    process.start()
+    sending.close()
     try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        return {"outcome": "timeout", "why": f"more than {SECONDS} s"}
-    if ended.returncode:
-        said = ended.stderr.strip().splitlines()
-        return {"outcome": "traceback", "why": " | ".join(said[-4:])[-600:] or f"signal {-ended.returncode}"}
-    row: dict[str, Any] = json.loads(ended.stdout.strip().splitlines()[-1])
-    return row
+        if not receiving.poll(SECONDS):
+            return {"outcome": "timeout", "why": f"more than {SECONDS} s"}
+        row: dict[str, Any] = receiving.recv()
+        return row
+    except EOFError:
+        process.join()
+        return {"outcome": "traceback", "why": f"ended with {process.exitcode}: too much memory?"}
+    finally:
+        process.kill()
+        process.join()
 
 
 def rows(path: Path, names: list[str], sides: tuple[str, ...] = SIDES) -> dict[tuple[str, str], dict[str, Any]]:
@@ -186,12 +199,8 @@ def main() -> None:
     command = argparse.ArgumentParser(prog="python -m benchmarks.timm_table")
     command.add_argument("--rows", type=Path, default=Path("results/timm.jsonl"))
     command.add_argument("--sides", nargs="+", default=SIDES, choices=SIDES)
-    command.add_argument("--one", choices=SIDES, help=argparse.SUPPRESS)
     command.add_argument("names", nargs="*")
     a = command.parse_args()
-    if a.one:
-        one(a.names[0], a.one)
-        return
     rows(a.rows, a.names or [*CNNS, *HYBRIDS], tuple(a.sides))
 
 

@@ -22,6 +22,8 @@ from daar.pruning.repairs import Repairs
 from daar.pruning.slim import Removed, slim
 
 _MOST_REPAIRS = 60
+# multiples of it are spread evenly in [0, 1)
+_GOLDEN = 0.618034
 
 
 def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) -> ChannelGraph:
@@ -65,15 +67,19 @@ def _try(model: nn.Module, graph: ChannelGraph, images: Images, precision: Preci
 
 
 def some_removed(graph: ChannelGraph, seed: int = 0) -> Removed:
-    """Random channels of every group that may be pruned: half, or as many as may go."""
+    """Random channels of every group that may be pruned: a fifth to half, or as many as may go.
+
+    Each group loses another share than those near it, so that none is as wide as another by chance.
+    """
     dice = random.Random(seed)
     removed = {}
-    for group in graph.in_scope("units"):
+    for index, group in enumerate(graph.in_scope("units")):
+        share = 0.5 - 0.3 * (index * _GOLDEN % 1)
         stay: set[int] = set()
         for part, more in group.reserves:
             stay.update(dice.sample(sorted(part - stay), min(more, len(part - stay))))
-        free = [index for index in range(group.size) if index not in stay]
-        removed[group.name] = sorted(dice.sample(free, min(len(free), group.size // 2)))
+        free = [position for position in range(group.size) if position not in stay]
+        removed[group.name] = sorted(dice.sample(free, min(len(free), max(1, int(share * group.size)))))
     return removed
 
 
@@ -81,10 +87,8 @@ def _candidates(model: nn.Module, graph: ChannelGraph, difference: Difference) -
     """What may be meant, the likeliest first."""
     operation, repairs = graph.program.operations[difference.index], graph.repairs
     found = {k: where for k, where in _attributes(model, graph, operation) if k not in repairs.attributes}
-    if len(found) > 1:  # such as all the widths of one split
-        yield replace(repairs, attributes={**repairs.attributes, **found})
-    for attribute, where in found.items():
-        yield replace(repairs, attributes={**repairs.attributes, attribute: where})
+    for some in _together(found):
+        yield replace(repairs, attributes={**repairs.attributes, **some})
     for index in _ambiguous_before(graph, operation):
         source = graph.program.operations[index].source
         for reading in range(repairs.readings.get(source, 0) + 1, graph.ambiguous[index] + 1):
@@ -100,17 +104,33 @@ def _candidates(model: nn.Module, graph: ChannelGraph, difference: Difference) -
             yield replace(repairs, kept={**repairs.kept, other.source: why})
 
 
+Attributes = dict[tuple[str, str], tuple[str, int, int]]
+
+
+def _together(found: Attributes) -> Iterator[Attributes]:
+    """Attributes that one class alone holds first, each by itself, then all of it, such as the widths of one split."""
+    kinds = dict.fromkeys(kind for kind, _ in found)
+    for kind in kinds:
+        own = {key: where for key, where in found.items() if key[0] == kind}
+        yield from ({key: where} for key, where in own.items())
+        if len(own) > 1:
+            yield own
+    if len(kinds) > 1:
+        yield found
+
+
 def _attributes(
     model: nn.Module, graph: ChannelGraph, operation: Operation
 ) -> Iterator[tuple[tuple[str, str], tuple[str, int, int]]]:
-    """Integers of the modules that were running that equal a number of channels of the operation's tensors."""
-    for position, number in enumerate([*operation.reads(), *operation.makes()]):
-        for dim, labels in enumerate(graph.tensors[number]):
-            if labels is None:
-                continue
-            for path in _upwards(operation.module):
-                module = model.get_submodule(path)
-                for name in _holding(module, len(labels)):
+    """Integers of the modules that were running that equal a number of channels of the operation's tensors.
+
+    Those of the innermost module first.
+    """
+    for path in _upwards(operation.module):
+        module = model.get_submodule(path)
+        for position, number in enumerate([*operation.reads(), *operation.makes()]):
+            for dim, labels in enumerate(graph.tensors[number]):
+                for name in _holding(module, len(labels)) if labels is not None else ():
                     yield (type(module).__qualname__, name), (operation.source, position, dim)
 
 

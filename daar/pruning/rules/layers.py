@@ -167,15 +167,16 @@ def group_norm(run: Run, op: Operation) -> list[Dims]:
     """Channels of one group go together, so that the others keep their statistics."""
     source, groups = op.args[0], int(op.args[6])
     labels = list(run.of(source))
-    here = labels[1]
+    here, whole = labels[1], None
     for other in labels[2:]:
         run.keep(other, op, "are taken together by a norm")
     if here is not None:
         run.ids.tie(here.reshape(groups, -1).T, len(here) // groups)
         _with_parameters(run, here, op.args[1:3])
+        whole = here[:: len(here) // groups]
         run.attribute(op, "num_channels", here)
-        run.attribute(op, "num_groups", here[:: len(here) // groups])
-    return [[None, here, *[None for _ in labels[2:]]], *_rest(run, op)]
+        run.attribute(op, "num_groups", whole)
+    return [[None, here, *[None for _ in labels[2:]]], [None, whole], [None, whole]]
 
 
 def layer_norm(run: Run, op: Operation) -> list[Dims]:

@@ -1,5 +1,6 @@
 """What the rules share: the labels of all tensors of one run, and what they find out."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -100,6 +101,15 @@ class Run:
     transposed: dict[int, int] = field(default_factory=dict)
     attributes: list[Attribute] = field(default_factory=list)
     ambiguous: dict[int, int] = field(default_factory=dict)
+
+    @functools.cached_property
+    def readers(self) -> dict[int, list[Operation]]:
+        """Number of a tensor → the operations that read it."""
+        found: dict[int, list[Operation]] = {}
+        for operation in self.program.operations:
+            for number in operation.reads():
+                found.setdefault(number, []).append(operation)
+        return found
 
     def of(self, ref: Ref) -> Dims:
         """A tensor's labels."""
