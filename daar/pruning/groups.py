@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from daar.errors import InputError
 from daar.program.inputs import Images
 from daar.program.program import Program
-from daar.program.recording import recorded
+from daar.program.recording import RunError, record, recorded
+from daar.pruning.copying import copied
 from daar.pruning.labelling import label
 from daar.pruning.repairs import Repairs
 from daar.pruning.rules.run import Attribute, Call, Dims, Read, Run
@@ -129,6 +130,7 @@ class ChannelGraph:
         attributes: what a module holds the number of channels as.
         reads: where channels are summed over, so that zeros in their place are what pruning means.
         program: what the network ran.
+        training: what it ran in training mode, where more of its parameters are read; else None.
         calls: name of a layer → indices of the operations that run it.
         exclude: paths of modules whose convs keep all their filters.
         repairs: what a proof found that no rule can see.
@@ -145,6 +147,7 @@ class ChannelGraph:
     attributes: tuple[Attribute, ...]
     reads: tuple[Read, ...]
     program: Program
+    training: Program | None
     tensors: dict[int, tuple[Channels | None, ...]]
     ambiguous: dict[int, int]
     calls: dict[str, tuple[int, ...]]
@@ -205,32 +208,52 @@ def channel_graph(
     Raises:
         InputError: the network fails on the images, or has no module of a path in `exclude`.
     """
-    return graph_from(recorded(model, images), model, exclude, repairs)
+    program = recorded(model, images)
+    return graph_from(program, model, exclude, repairs, in_training(model, images, program))
+
+
+def in_training(model: nn.Module, images: Images, program: Program) -> Program | None:
+    """What a network runs in training mode, if it reads parameters there that it does not read in eval mode.
+
+    None also where it cannot be run in training mode by images alone, as detectors, which want boxes.
+    """
+    read = {program.leaves[n] for operation in program.operations for n in operation.reads() if n in program.leaves}
+    if all(name in read for name, _ in model.named_parameters()):
+        return None
+    try:
+        return record(copied(model), images, training=True)
+    except RunError:
+        return None
 
 
 def graph_from(
-    program: Program, model: nn.Module, exclude: Iterable[str] = (), repairs: Repairs | None = None
+    program: Program,
+    model: nn.Module,
+    exclude: Iterable[str] = (),
+    repairs: Repairs | None = None,
+    training: Program | None = None,
 ) -> ChannelGraph:
-    """The channel groups of what a network ran; arguments and errors as of `channel_graph`."""
+    """The channel groups of what a network ran; other arguments and errors as of `channel_graph`.
+
+    Args:
+        program: what it ran in eval mode.
+        model: the network.
+        exclude: paths of modules whose convs keep all their filters.
+        repairs: what a proof found that no rule can see.
+        training: what it ran in training mode, if that reads more parameters.
+    """
     exclude, repairs = tuple(exclude), repairs or Repairs()
-    run = label(program, model, repairs)
+    run = label(program, model, repairs, training)
     calls = _named(run, model)
     _exclude(run, calls, exclude, model)
     roots, frozen = run.ids.settled()
     roots = np.append(roots, -1)  # a blank is no channel
     layers = {name: _layer(name, several, program, roots) for name, several in calls.items()}
-    joined = set(np.unique(np.concatenate([np.zeros(0, np.int64), *(roots[labels] for labels in run.joined)])).tolist())
-    made = [name for name, layer in layers.items() if layer.kind == "conv" and not layer.is_depthwise]
-    taken = set(np.concatenate([np.zeros(0, np.int64), *(layers[name].outputs for name in made)]).tolist())
-    units = [
-        name
-        for name, layer in layers.items()
-        if layer.kind == "linear" and taken.isdisjoint(layer.outputs.tolist()) and (layer.outputs >= 0).all()
-    ]
+    joined = {channel for labels in run.joined for channel in roots[labels].tolist()}
     frozen |= _selected(run, layers, roots, frozen)
     groups, others = (
         tuple(_group([layers[name] for name in names], joined, frozen) for names in _families(layers, producers))
-        for producers in (made, units)
+        for producers in _producers(layers)
     )
     return ChannelGraph(
         groups=groups,
@@ -241,6 +264,7 @@ def graph_from(
         attributes=tuple(Attribute(a.module, a.name, roots[a.labels]) for a in run.attributes),
         reads=tuple(Read(r.operation, r.tensor, r.dim, roots[r.labels]) for r in run.reads),
         program=program,
+        training=training,
         tensors={number: _rooted(dims, roots) for number, dims in run.labels.items()},
         ambiguous=run.ambiguous,
         calls={name: tuple(call.operation.index for call in several) for name, several in calls.items()},
@@ -248,6 +272,18 @@ def graph_from(
         repairs=repairs,
         count=len(roots) - 1,
     )
+
+
+def _producers(layers: dict[str, Layer]) -> tuple[list[str], list[str]]:
+    """The convs that make channels of their own, and the linear layers whose units no conv makes too."""
+    made = [name for name, layer in layers.items() if layer.kind == "conv" and not layer.is_depthwise]
+    taken = {channel for name in made for channel in layers[name].outputs.tolist()}
+    units = [
+        name
+        for name, layer in layers.items()
+        if layer.kind == "linear" and taken.isdisjoint(layer.outputs.tolist()) and (layer.outputs >= 0).all()
+    ]
+    return made, units
 
 
 def _selected(run: Run, layers: dict[str, Layer], roots: Channels, frozen: dict[int, str]) -> dict[int, str]:

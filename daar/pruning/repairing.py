@@ -15,8 +15,8 @@ from torch import nn
 from daar.errors import InputError
 from daar.program.inputs import Images, first
 from daar.program.program import Operation
-from daar.program.recording import recorded
-from daar.pruning.groups import ChannelGraph, graph_from
+from daar.program.recording import RunError, record, recorded
+from daar.pruning.groups import ChannelGraph, graph_from, in_training
 from daar.pruning.proof import Difference, Precision, first_difference, precision_of, seeded
 from daar.pruning.repairs import Repairs
 from daar.pruning.slim import Removed, slim
@@ -41,13 +41,19 @@ def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) 
     dense, batch = precision.of(model), precision.images(first(images, 2))
     with seeded():
         program = recorded(dense, batch)
-    graph = graph_from(program, dense, names)
+        training = in_training(dense, batch, program)
+    graph = graph_from(program, dense, names, training=training)
     difference = _try(dense, graph, batch, precision)
     for _ in range(_MOST_REPAIRS):
-        if difference is None:
+        if difference is None and (source := _does_not_train(dense, graph, batch)) is None:
             return graph
+        if difference is None:
+            assert source is not None
+            kept = {**graph.repairs.kept, source: "relies on a number of channels in training mode"}
+            graph = graph_from(program, dense, names, replace(graph.repairs, kept=kept), training)
+            continue
         for candidate in _candidates(dense, graph, difference):
-            tried = graph_from(program, dense, names, candidate)
+            tried = graph_from(program, dense, names, candidate, training)
             later = _try(dense, tried, batch, precision)
             if later is None or later.index > difference.index:
                 graph, difference = tried, later
@@ -64,6 +70,21 @@ def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) 
 def _try(model: nn.Module, graph: ChannelGraph, images: Images, precision: Precision) -> Difference | None:
     removed = some_removed(graph)
     return first_difference(model, slim(model, graph, removed), graph, removed, images, precision.tolerance)
+
+
+def _does_not_train(model: nn.Module, graph: ChannelGraph, images: Images) -> str | None:
+    """The source of the operation at which the slim network fails in training mode, if it has heads that only train."""
+    if graph.training is None:
+        return None
+    slimmed = slim(model, graph, some_removed(graph))
+    try:
+        with seeded():
+            record(slimmed, images, training=True)
+    except RunError as error:
+        at = min(len(error.program.operations), len(graph.training.operations) - 1)
+        source = graph.training.operations[at].source
+        return None if source in graph.repairs.kept else source
+    return None
 
 
 def some_removed(graph: ChannelGraph, seed: int = 0) -> Removed:

@@ -96,10 +96,9 @@ def matrix_product(run: Run, op: Operation) -> list[Dims]:
     here, bias = made[-1], None if added is None else run.of(added)[-1]
     if here is not None and bias is not None:
         run.ids.unify(bias, here)
-    is_layer = right[-1] is not None and right[-2] is not None and all(part is None for part in made[:-1])
-    _note_product(
-        run, op, (one, other), made, "linear" if is_layer and other.number not in run.activations else "product"
-    )
+    of_weight = other.number in run.transposed or other.number in run.program.leaves
+    kind = "linear" if of_weight and all(part is None for part in made[:-1]) else "product"
+    _note_product(run, op, (one, other), made, kind)
     return [made]
 
 
@@ -200,7 +199,7 @@ def weight_norm(run: Run, op: Operation) -> list[Dims]:
             run.keep(labels, op, "are taken together by a norm")
     run.agree(direction[dim], length[dim], op)
     made: Dims = [labels if d == dim else None for d, labels in enumerate(direction)]
-    return [made, *_rest(run, op)]
+    return [made, [labels if d == dim else None for d, labels in enumerate(direction)]]
 
 
 def over_space(run: Run, op: Operation) -> list[Dims]:
