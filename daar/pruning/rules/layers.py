@@ -95,10 +95,8 @@ def matrix_product(run: Run, op: Operation) -> list[Dims]:
     made: Dims = [batch, left[1], right[2]] if len(left) == 3 else [left[0], right[1]]
     if made[-1] is not None and added is not None and run.of(added)[-1] is not None:
         run.ids.unify(run.of(added)[-1], made[-1])
-    is_layer = right[-1] is not None and right[-2] is not None and all(part is None for part in made[:-1])
-    _note_product(
-        run, op, (one, other), made, "linear" if is_layer and other.number not in run.activations else "product"
-    )
+    is_layer = right[-2] is not None and all(part is None for part in made[:-1]) and other.number not in run.activations
+    _note_product(run, op, (one, other), made, "linear" if is_layer else "product")
     return [made]
 
 
