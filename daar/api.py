@@ -100,7 +100,8 @@ def filters(model: nn.Module, layer: str) -> Tensor:
     weight, module = _weight(model, layer)
     weight = weight.detach().to("cpu", torch.float32)
     if isinstance(module, nn.modules.conv._ConvTransposeNd):
-        weight = weight.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
+        parts = weight.reshape(module.groups, -1, *weight.shape[1:])
+        weight = parts.transpose(1, 2).flatten(0, 1)
     return weight if weight.dim() > 2 else weight[:, :, None, None]
 
 
@@ -113,7 +114,7 @@ def _weight(model: nn.Module, layer: str) -> tuple[Tensor, nn.Module]:
     return weight, module
 
 
-def batch_norms(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, nn.BatchNorm2d]:
+def batch_norms(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, nn.modules.batchnorm._BatchNorm]:
     """The BN behind each conv: scale `weight`, shift `bias`, `running_mean`, `running_var`, each (c_out,).
 
     Copies, without gradients, float32, on the CPU, as `filters` gives them.

@@ -186,8 +186,7 @@ def _check(model: Any, images: Any, labels: Any, scope: str) -> None:
 def _proven(dense: nn.Module, images: Tensor, exclude: tuple[str, ...]) -> ChannelGraph:
     """The channel groups, with what a proof had to repair, where the model is."""
     some = images[:2] if len(images) > 1 else images.repeat(2, *(1 for _ in images.shape[1:]))
-    graph, repairs = proven_graph(dense, some, exclude)
-    return channel_graph(dense, some, exclude, repairs)
+    return channel_graph(dense, some, exclude, proven_graph(dense, some, exclude).repairs)
 
 
 def _prepared(model: nn.Module) -> nn.Module:

@@ -33,14 +33,14 @@ def record(model: nn.Module, images: Images) -> Program:
         images: a tensor (N, …), or a tuple or dict of them.
 
     Raises:
-        Failed: the network's own code raises; with what had run until then.
+        RunError: the network's own code raises; with what had run until then.
     """
     recorder = Recorder(model, images)
     with evaluating(model), decomposed(), recorder.watching():
         try:
             output = call(model, images)
         except Exception as error:  # whatever the network's own code raises
-            raise Failed(recorder.program, list(recorder.inside), error) from error
+            raise RunError(recorder.program, list(recorder.inside), error) from error
     return recorder.ended(output)
 
 
@@ -52,14 +52,14 @@ def recorded(model: nn.Module, images: Images) -> Program:
     """
     try:
         return record(model, images)
-    except Failed as failure:
+    except RunError as failure:
         error = failure.error
         where = failure.inside[-1] if failure.inside else ""
         what = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{type(model).__name__} fails{f' in {where!r}' if where else ''}: {what[:300]}") from error
 
 
-class Failed(Exception):
+class RunError(Exception):
     """A network raised while it was recorded.
 
     Attributes:
@@ -85,7 +85,7 @@ def decomposed() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
     """Numbers the tensors of a run and notes its operations.
 
     The number of a tensor that an operation made is kept on it, since Python ids are reused and weak references to
@@ -97,7 +97,7 @@ class Recorder(TorchDispatchMode):
     """
 
     def __init__(self, model: nn.Module, images: Images) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.program = Program()
         self.inside: list[str] = []
         self._key = object()
@@ -144,7 +144,7 @@ class Recorder(TorchDispatchMode):
         self.inside.append(self._paths.get(id(module), ""))
         self._began.append((len(self.program.operations), self._numbers(args)))
 
-    def _leave(self, module: nn.Module, args: Any, result: Any) -> None:
+    def _leave(self, _module: nn.Module, _args: Any, result: Any) -> None:
         first, read = self._began.pop()
         path = self.inside.pop()
         self.program.spans.append(Span(path, first, len(self.program.operations), read, self._numbers(result)))

@@ -56,7 +56,7 @@ class Users:
         return (self._users[norm.makes()[0]][0].makes()[0], norm) if norm is not None else (number, None)
 
     def _next_norm(self, number: int) -> Operation | None:
-        """The first BN, in order of execution, that reads a tensor's channels and is followed by an activation alone."""
+        """The first BN, as they run, that reads a tensor's channels and is followed by an activation alone."""
         reached = {number}
         for user in self._program.operations:
             if reached.isdisjoint(user.reads()):

@@ -242,8 +242,8 @@ def _named(run: Run, model: nn.Module) -> dict[str, list[Call]]:
             continue
         owner = leaf.rpartition(".")[0] if leaf else module
         own = getattr(modules.get(module), "weight", None)
-        tied = leaf is not None and isinstance(own, Tensor) and own is _leaf_of(model, leaf)
-        if tied or leaf is None:  # a parameter that two modules hold is the weight of both
+        # a parameter that two modules hold is the weight of both
+        if leaf is None or (isinstance(own, Tensor) and own is _leaf_of(model, leaf)):
             name = module
         else:
             name = owner if leaf.endswith(".weight") else leaf

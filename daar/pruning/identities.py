@@ -26,7 +26,7 @@ class Identities:
     def fresh(self, size: int) -> Labels:
         """New identities."""
         self.count += size
-        return np.arange(self.count - size, self.count)
+        return np.arange(self.count - size, self.count, dtype=np.int64)
 
     def unify(self, one: Labels, other: Labels) -> None:
         """Positions that can only go together, pairwise; blanks go with anything."""
@@ -37,10 +37,11 @@ class Identities:
 
     def tie(self, labels: Labels, parts: int) -> Labels:
         """Have equal parts stay equally wide: their i-th positions can only go together. Returns those of one part."""
-        rows = labels.reshape(parts, -1)
+        rows: Labels = labels.reshape(parts, -1)
         for row in rows[1:]:
             self.unify(rows[0], row)
-        return rows[0]
+        first: Labels = rows[0]
+        return first
 
     def freeze(self, labels: Labels | None, reason: str) -> None:
         """Positions that must stay."""

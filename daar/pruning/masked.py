@@ -19,7 +19,7 @@ from daar.pruning.slim import Removed
 See = Callable[[int, Any], None]
 
 
-class Diverged(Exception):
+class AnotherWayError(Exception):
     """A run takes another way than the program: the operation of this index is another."""
 
     def __init__(self, index: int) -> None:
@@ -60,7 +60,7 @@ class Masked:
         """
         try:
             return self._run(images, see)
-        except Diverged:  # on another device, in another type or for one image torch may take another way
+        except AnotherWayError:  # on another device, in another type or for one image torch may take another way
             here = graph_from(recorded(self._model, images), self._model, self._graph.exclude, self._graph.repairs)
             if [(g.name, g.size) for g in here.groups] != [(g.name, g.size) for g in self._graph.groups]:
                 raise InputError(
@@ -75,9 +75,9 @@ class Masked:
             return call(self._model, images)
 
 
-class _Changed(TorchDispatchMode):
+class _Changed(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
     def __init__(self, program: Program, masks: dict[int, list[tuple[int, int, Tensor]]], see: See | None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._operations, self._masks, self._see = program.operations, masks, see
         self._index = 0
 
@@ -85,7 +85,7 @@ class _Changed(TorchDispatchMode):
         index = self._index
         self._index += 1
         if index >= len(self._operations) or self._operations[index].function is not func:
-            raise Diverged(index)
+            raise AnotherWayError(index)
         if index in self._masks:
             args = list(args)
             for tensor, dim, mask in self._masks[index]:

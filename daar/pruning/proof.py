@@ -49,8 +49,8 @@ class Difference:
     what: str
 
 
-def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) -> tuple[ChannelGraph, Repairs]:
-    """The channel groups of any network, with what a proof had to repair.
+def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) -> ChannelGraph:
+    """The channel groups of any network, on the CPU in float64, with what a proof had to repair.
 
     Args:
         model: the dense network; left as it is.
@@ -68,7 +68,7 @@ def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) 
     difference = _try(double, graph, batch)
     for _ in range(_MOST_REPAIRS):
         if difference is None:
-            return graph, repairs
+            return graph
         for candidate in _candidates(double, graph, repairs, difference):
             tried = graph_from(program, double, names, candidate)
             later = _try(double, tried, batch)
@@ -77,6 +77,7 @@ def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) 
                 break
         else:
             break
+    assert difference is not None
     raise InputError(
         f"the slim network differs from the masked one at {program.operations[difference.index].place()}: "
         f"{difference.what}. Report this network: its channels are coupled in a way that the groups miss."
@@ -119,29 +120,29 @@ def first_difference(
     try:
         with evaluating(slimmed), decomposed(), watch:
             call(slimmed, images)
-    except _Differs as found:
+    except _DiffersError as found:
         return found.difference
     except Exception as error:  # whatever the network's own code raises
         return Difference(min(watch.index, len(seen) - 1), " ".join(str(error).split())[:200])
     return None
 
 
-class _Differs(Exception):
+class _DiffersError(Exception):
     def __init__(self, difference: Difference) -> None:
         super().__init__(difference.what)
         self.difference = difference
 
 
-class _Compared(TorchDispatchMode):
+class _Compared(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
     def __init__(self, graph: ChannelGraph, alive: Any, seen: list[Any]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._operations, self._tensors, self._alive, self._seen = graph.program.operations, graph.tensors, alive, seen
         self.index = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         index = self.index
         if index >= len(self._operations) or self._operations[index].function is not func:
-            raise _Differs(Difference(min(index, len(self._operations) - 1), "the code takes another way"))
+            raise _DiffersError(Difference(min(index, len(self._operations) - 1), "the code takes another way"))
         result = func(*args, **(kwargs or {}))
         self._compare(index, result)
         self.index += 1
@@ -150,8 +151,9 @@ class _Compared(TorchDispatchMode):
     def _compare(self, index: int, result: Any) -> None:
         operation = self._operations[index]
         expected = list(tensors(self._seen[index]))
-        for ref, one, other in zip(refs(operation.result), tensors(result), expected, strict=True):
+        for ref, one, whole in zip(refs(operation.result), tensors(result), expected, strict=True):
             dims = self._tensors[ref.number]
+            other = whole
             for dim, labels in enumerate(dims):
                 if labels is not None and not (left := self._alive[labels]).all():
                     other = other.index_select(dim, torch.from_numpy(np.flatnonzero(left)))
@@ -159,9 +161,9 @@ class _Compared(TorchDispatchMode):
                 if any(labels is not None and (labels == -1).any() for labels in dims):
                     continue  # constants of the code, whose size follows from something else
                 what = f"its shape is {tuple(one.shape)}, where {tuple(other.shape)} is left"
-                raise _Differs(Difference(index, what))
+                raise _DiffersError(Difference(index, what))
             if one.is_floating_point() and not _equal(one, other) and operation.name not in _MEANINGLESS:
-                raise _Differs(Difference(index, "its values differ"))
+                raise _DiffersError(Difference(index, "its values differ"))
 
 
 # what these return is memory that nothing was written to
@@ -232,7 +234,8 @@ def _holding(module: nn.Module, size: int) -> Iterator[str]:
 def _ambiguous_before(graph: ChannelGraph, operation: Operation) -> list[int]:
     """Operations that may be read in several ways and lead to this one, the nearest first."""
     makers = {number: op.index for op in graph.program.operations for number in op.makes()}
-    waiting, found, seen = [operation.index], [], set()
+    waiting, found = [operation.index], list[int]()
+    seen: set[int] = set()
     while waiting and len(seen) < 400:
         index = waiting.pop(0)
         if index in seen:

@@ -71,7 +71,7 @@ def _replace(module: nn.Module, cut: dict[int, Tensor]) -> None:
     for held in (module._parameters, module._buffers, module.__dict__):
         for name, value in list(held.items()):
             if isinstance(value, Tensor) and id(value) in cut:
-                held[name] = cut[id(value)]
+                held[name] = cut[id(value)]  # type: ignore[assignment]  # a Parameter for a Parameter
 
 
 def _renumber(slimmed: nn.Module, path: str, name: str, labels: NDArray[np.int64], alive: NDArray[np.bool_]) -> None:

@@ -93,8 +93,9 @@ def matrix_product(run: Run, op: Operation) -> list[Dims]:
         run.agree(left[-1], right[-2], op)
     batch = run.agree(left[0], right[0], op) if len(left) == 3 else None
     made: Dims = [batch, left[1], right[2]] if len(left) == 3 else [left[0], right[1]]
-    if made[-1] is not None and added is not None and run.of(added)[-1] is not None:
-        run.ids.unify(run.of(added)[-1], made[-1])
+    here, bias = made[-1], None if added is None else run.of(added)[-1]
+    if here is not None and bias is not None:
+        run.ids.unify(bias, here)
     is_layer = right[-2] is not None and all(part is None for part in made[:-1]) and other.number not in run.activations
     _note_product(run, op, (one, other), made, "linear" if is_layer else "product")
     return [made]
@@ -119,6 +120,18 @@ def _note_product(run: Run, op: Operation, factors: tuple[Ref, Ref], made: Dims,
         run.attribute(op, "out_features", outputs)
 
 
+def _rest(run: Run, op: Operation) -> list[Dims]:
+    """Statistics and the like that an operation returns after its first result."""
+    return [[None for _ in run.shape(ref)] for ref in list(refs(op.result))[1:]]
+
+
+def _with_parameters(run: Run, here: Labels, parameters: object) -> None:
+    """A norm's scale, shift and statistics hold the channels that it reads."""
+    for ref in refs(parameters):
+        if (labels := run.of(ref)[0]) is not None:
+            run.ids.unify(here, labels)
+
+
 def attention(run: Run, op: Operation) -> list[Dims]:
     """Fused attention, (N, heads, positions, channels): scaled by its width, so queries and keys stay."""
     query, key, value = (run.of(ref) for ref in op.args[:3])
@@ -132,25 +145,21 @@ def attention(run: Run, op: Operation) -> list[Dims]:
         run.keep(labels, op, "of a product whose channels are not counted")
     heads = run.agree(run.agree(query[1], key[1], op), value[1], op)
     made: Dims = [None, heads, None, value[-1]]
-    return [made, *[[None] * len(run.shape(ref)) for ref in list(refs(op.result))[1:]]]
+    return [made, *_rest(run, op)]
 
 
 def batch_norm(run: Run, op: Operation) -> list[Dims]:
     """Every channel by itself; over its own statistics, all else stays."""
     labels = run.of(op.args[0])
     here = labels[1]
-    for ref in refs(op.args[1:5]):
-        if here is None:
-            run.keep(run.of(ref)[0], op, "meets what has no channels")
-        elif run.of(ref)[0] is not None:
-            run.ids.unify(here, run.of(ref)[0])
     if here is not None:
+        _with_parameters(run, here, op.args[1:5])
         run.attribute(op, "num_features", here)
     if op.args[5] is True:
         for other in (labels[0], *labels[2:]):
             run.keep(other, op, "are taken together by a norm")
-    rest: list[Dims] = [[None] * len(run.shape(ref)) for ref in list(refs(op.result))[1:]]
-    return [list(labels), *rest]
+    statistics: list[Dims] = [[here if size else None for size in run.shape(ref)] for ref in list(refs(op.result))[1:]]
+    return [list(labels), *statistics]
 
 
 def group_norm(run: Run, op: Operation) -> list[Dims]:
@@ -162,11 +171,10 @@ def group_norm(run: Run, op: Operation) -> list[Dims]:
         run.keep(other, op, "are taken together by a norm")
     if here is not None:
         run.ids.tie(here.reshape(groups, -1).T, len(here) // groups)
-        for ref in refs(op.args[1:3]):
-            run.ids.unify(here, run.of(ref)[0])
+        _with_parameters(run, here, op.args[1:3])
         run.attribute(op, "num_channels", here)
         run.attribute(op, "num_groups", here[:: len(here) // groups])
-    return [[None, here, *[None] * (len(labels) - 2)], [None, None], [None, None]]
+    return [[None, here, *[None for _ in labels[2:]]], *_rest(run, op)]
 
 
 def layer_norm(run: Run, op: Operation) -> list[Dims]:
@@ -179,7 +187,7 @@ def layer_norm(run: Run, op: Operation) -> list[Dims]:
     for d in range(len(labels) - count, len(labels)):
         run.keep(labels[d], op, "are taken together by a norm")
         labels[d] = None
-    return [labels, *[[None] * len(run.shape(ref)) for ref in list(refs(op.result))[1:]]]
+    return [labels, *_rest(run, op)]
 
 
 def weight_norm(run: Run, op: Operation) -> list[Dims]:
@@ -190,7 +198,7 @@ def weight_norm(run: Run, op: Operation) -> list[Dims]:
             run.keep(labels, op, "are taken together by a norm")
     run.agree(direction[dim], length[dim], op)
     made: Dims = [labels if d == dim else None for d, labels in enumerate(direction)]
-    return [made, [None] * len(length)]
+    return [made, *_rest(run, op)]
 
 
 def over_space(run: Run, op: Operation) -> list[Dims]:
@@ -205,7 +213,7 @@ def over_space(run: Run, op: Operation) -> list[Dims]:
 
 def regions(run: Run, op: Operation) -> list[Dims]:
     """Regions of maps (torchvision's roi_align): channels as they are."""
-    return [[None, run.of(op.args[0])[1], None, None], *[[None] * 4 for _ in list(refs(op.result))[1:]]]
+    return [[None, run.of(op.args[0])[1], None, None], *_rest(run, op)]
 
 
 _POOLS = (

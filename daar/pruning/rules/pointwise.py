@@ -70,8 +70,14 @@ def _fill_blanks(changed: Dims, made: Dims) -> None:
 
 
 def made_by_code(run: Run, op: Operation) -> list[Dims]:
-    """A tensor of constants: it takes whatever channels it meets, and the proof says whether its size follows."""
-    return [[None if size == 1 else np.full(size, BLANK) for size in run.shape(ref)] for ref in refs(op.result)]
+    """A tensor of constants: it takes whatever channels it meets, or is as wide as the code says."""
+    if run.reading(op, 1) == 0:
+        return [[None if size == 1 else np.full(size, BLANK) for size in run.shape(ref)] for ref in refs(op.result)]
+    (ref,) = refs(op.result)
+    made: Dims = [None if size == 1 else run.ids.fresh(size) for size in run.shape(ref)]
+    for labels in made:
+        run.keep(labels, op, "a number of channels is written in the code")
+    return [made]
 
 
 RULES: dict[str, Rule] = {**dict.fromkeys(_UNTAGGED, pointwise), **dict.fromkeys(_MADE, made_by_code)}

@@ -196,7 +196,10 @@ def split(run: Run, op: Operation) -> list[Dims]:
             run.ids.tie(here, len(sizes))
         else:
             run.keep(here, op, "a number of channels is written in the code")
-    return [[*labels[:dim], here[end - size : end], *labels[dim + 1 :]] for size, end in zip(sizes, np.cumsum(sizes))]
+    return [
+        [*labels[:dim], here[end - size : end], *labels[dim + 1 :]]
+        for size, end in zip(sizes, np.cumsum(sizes), strict=True)
+    ]
 
 
 def slice_(run: Run, op: Operation) -> list[Dims]:
@@ -272,20 +275,27 @@ def flip(run: Run, op: Operation) -> list[Dims]:
 
 
 def constant_pad(run: Run, op: Operation) -> list[Dims]:
-    """Zeros before and after, from the last dimension on; negative widths cut."""
+    """Constants before and after, from the last dimension on; negative widths cut.
+
+    How many there are may follow from the channels that they meet, or stand in the code: then they stay.
+    """
     labels, pads = list(run.of(op.args[0])), list(op.args[1])
     for at in range(len(pads) // 2):
         d, (before, after) = len(labels) - 1 - at, pads[2 * at : 2 * at + 2]
         here = labels[d]
         if here is not None and (before or after):
             here = here[max(0, -before) : len(here) - max(0, -after)]
-            labels[d] = np.concatenate([_blanks(before), here, _blanks(after)])
+            labels[d] = np.concatenate([_padding(run, op, before), here, _padding(run, op, after)])
             run.joined.append(here)
     return [labels]
 
 
-def _blanks(count: int) -> Labels:
-    return np.full(max(0, count), BLANK)
+def _padding(run: Run, op: Operation, count: int) -> Labels:
+    if count <= 0 or run.reading(op, 1) == 0:
+        return np.full(max(0, count), BLANK)
+    written = run.ids.fresh(count)
+    run.keep(written, op, "padded by a written number of channels")
+    return written
 
 
 def pixel_shuffle(run: Run, op: Operation) -> list[Dims]:
