@@ -32,6 +32,8 @@ from daar.pruning.slim import Removed, slim
 TOLERANCE = 1e-10
 # images on which slim and masked network are compared
 CHECKED_IMAGES = 16
+# removals that groups are proven by; one alone may agree by chance, as where code takes the last channels by their number
+_TRIALS = 2
 _MOST_REPAIRS = 60
 _DOUBLE = torch.empty(0, dtype=torch.float64)
 
@@ -43,10 +45,16 @@ class Difference:
     Attributes:
         index: of the operation.
         what: what it does, a phrase.
+        trial: which of the removals that are tried shows it.
     """
 
     index: int
     what: str
+    trial: int = 0
+
+    def is_before(self, other: "Difference") -> bool:
+        """Whether it shows earlier."""
+        return (self.trial, self.index) < (other.trial, other.index)
 
 
 def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) -> ChannelGraph:
@@ -72,7 +80,7 @@ def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) 
         for candidate in _candidates(double, graph, repairs, difference):
             tried = graph_from(program, double, names, candidate)
             later = _try(double, tried, batch)
-            if later is None or later.index > difference.index:
+            if later is None or difference.is_before(later):
                 graph, repairs, difference = tried, candidate, later
                 break
         else:
@@ -89,20 +97,32 @@ def _double(model: nn.Module) -> nn.Module:
 
 
 def _try(model: nn.Module, graph: ChannelGraph, images: Images) -> Difference | None:
-    removed = some_removed(graph)
-    return first_difference(model, slim(model, graph, removed), graph, removed, images)
+    for trial in range(_TRIALS):
+        removed = some_removed(graph, trial)
+        found = first_difference(model, slim(model, graph, removed), graph, removed, images)
+        if found is not None:
+            return replace(found, trial=trial)
+    return None
 
 
 def some_removed(graph: ChannelGraph, seed: int = 0) -> Removed:
-    """Random channels of every group that may be pruned: half, or as many as may go."""
+    """Random channels of every group that may be pruned: half, or as many as may go; of odd seeds up to half.
+
+    Where it can be, of even seeds the first channel goes and the last stays, of odd seeds the other way round: code that
+    takes so many channels from either end is then seen.
+    """
     dice = random.Random(seed)
     removed = {}
     for group in graph.in_scope("all"):
+        ends = [0, group.size - 1][:: 1 - 2 * (seed % 2)]
+        order = dice.sample(range(group.size), group.size)
+        order.sort(key=lambda index: (index == ends[0]) - (index == ends[1]))
         stay: set[int] = set()
         for part, more in group.reserves:
-            stay.update(dice.sample(sorted(part - stay), min(more, len(part - stay))))
-        free = [index for index in range(group.size) if index not in stay]
-        removed[group.name] = sorted(dice.sample(free, min(len(free), group.size // 2)))
+            stay.update([index for index in order if index in part - stay][:more])
+        free = [index for index in order if index not in stay]
+        most = min(len(free), group.size // 2)
+        removed[group.name] = sorted(free[len(free) - (dice.randint(min(1, most), most) if seed % 2 else most) :])
     return removed
 
 
