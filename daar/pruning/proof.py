@@ -32,7 +32,8 @@ from daar.pruning.slim import Removed, slim
 TOLERANCE = 1e-10
 # images on which slim and masked network are compared
 CHECKED_IMAGES = 16
-# removals that groups are proven by; one alone may agree by chance, as where code takes the last channels by their number
+# removals that groups are proven by where something is meant that code alone says: one may agree by chance, as where it
+# takes the last channels by their number
 _TRIALS = 2
 _MOST_REPAIRS = 60
 _DOUBLE = torch.empty(0, dtype=torch.float64)
@@ -97,7 +98,9 @@ def _double(model: nn.Module) -> nn.Module:
 
 
 def _try(model: nn.Module, graph: ChannelGraph, images: Images) -> Difference | None:
-    for trial in range(_TRIALS):
+    repairs = graph.repairs
+    relies_on_code = bool(graph.ambiguous or repairs.readings or repairs.kept or repairs.attributes)
+    for trial in range(_TRIALS if relies_on_code else 1):
         removed = some_removed(graph, trial)
         found = first_difference(model, slim(model, graph, removed), graph, removed, images)
         if found is not None:
