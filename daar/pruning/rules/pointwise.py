@@ -10,7 +10,7 @@ from daar.pruning.rules.run import Dims, Rule, Run
 # torch's tag is missing on these
 _UNTAGGED = (
     *("hardswish", "mish", "gelu", "silu", "_prelu_kernel", "copy", "masked_fill", "fill", "alias", "detach"),
-    *("lift_fresh", "lift_fresh_copy", "_to_copy", "clone", "contiguous", "zero", "native_dropout", "where"),
+    *("lift_fresh", "lift_fresh_copy", "_to_copy", "clone", "zero", "native_dropout", "where"),
     *("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "bernoulli", "_conj"),
 )
 _MADE = ("zeros", "ones", "empty", "full", "arange", "rand", "randn", "new_zeros", "new_ones", "new_full", "new_empty")

@@ -332,12 +332,11 @@ def im2col(run: Run, op: Operation) -> list[Dims]:
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(("view", "_unsafe_view", "_reshape_alias", "reshape", "_reshape_copy"), view),
-    **dict.fromkeys(("transpose", "t", "swapaxes"), transpose),
-    **dict.fromkeys(("split", "split_with_sizes", "chunk", "tensor_split"), split),
+    **dict.fromkeys(("view", "_unsafe_view", "_reshape_alias", "_reshape_copy"), view),
+    **dict.fromkeys(("transpose", "t"), transpose),
+    **dict.fromkeys(("split", "split_with_sizes"), split),
     **{"as_strided": as_strided, "permute": permute, "expand": expand, "repeat": repeat, "unsqueeze": unsqueeze},
     **{"squeeze": squeeze, "cat": cat, "stack": stack, "slice": slice_, "select": select, "unbind": unbind},
     **{"index": index, "index_select": index_select, "flip": flip, "constant_pad_nd": constant_pad, "im2col": im2col},
-    **{"pixel_shuffle": pixel_shuffle, "pixel_unshuffle": pixel_unshuffle},
-    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), channel_shuffle),
+    **{"pixel_shuffle": pixel_shuffle, "pixel_unshuffle": pixel_unshuffle, "channel_shuffle": channel_shuffle},
 }
