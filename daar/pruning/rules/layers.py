@@ -16,7 +16,7 @@ def convolution(run: Run, op: Operation) -> list[Dims]:
     read, shape = run.of(source), run.shape(weight)
     for labels in (*run.of(weight)[2:], *read[2:]):
         run.keep(labels, op, "is part of a kernel")
-    first, second = _sides(run, weight)
+    first, second = _sides(run, op, weight)
     if read[1] is None:
         run.keep(second if not transposed else first, op, "meets what has no channels")
     out_channels = run.shape(op.result)[1]
@@ -46,14 +46,15 @@ def convolution(run: Run, op: Operation) -> list[Dims]:
     return [[None, makes, *[None] * (len(shape) - 2)]]
 
 
-def _sides(run: Run, weight: Ref) -> tuple[Labels, Labels]:
+def _sides(run: Run, op: Operation, weight: Ref) -> tuple[Labels, Labels]:
     """The labels of a weight's first two dimensions; of size 1 or unknown, such as stay."""
     sides = []
     for d in (0, 1):
         labels = run.of(weight)[d]
         if labels is None:
             labels = run.ids.fresh(run.shape(weight)[d])
-            run.ids.freeze(labels, "a layer's only channel" if len(labels) == 1 else "a weight of unknown origin")
+            why = "a layer's only channel" if len(labels) == 1 else "read by a weight that is computed of all of them"
+            run.keep(labels, op, why)
             run.of(weight)[d] = labels
         sides.append(labels)
     return sides[0], sides[1]
@@ -174,7 +175,8 @@ def group_norm(run: Run, op: Operation) -> list[Dims]:
         _with_parameters(run, here, op.args[1:3])
         run.attribute(op, "num_channels", here)
         run.attribute(op, "num_groups", here[:: len(here) // groups])
-    return [[None, here, *[None for _ in labels[2:]]], *_rest(run, op)]
+    each = None if here is None else here[:: len(here) // groups]
+    return [[None, here, *[None for _ in labels[2:]]], [None, each], [None, each]]
 
 
 def layer_norm(run: Run, op: Operation) -> list[Dims]:
@@ -187,7 +189,7 @@ def layer_norm(run: Run, op: Operation) -> list[Dims]:
     for d in range(len(labels) - count, len(labels)):
         run.keep(labels[d], op, "are taken together by a norm")
         labels[d] = None
-    return [labels, *_rest(run, op)]
+    return [labels for _ in refs(op.result)]
 
 
 def weight_norm(run: Run, op: Operation) -> list[Dims]:
@@ -198,7 +200,7 @@ def weight_norm(run: Run, op: Operation) -> list[Dims]:
             run.keep(labels, op, "are taken together by a norm")
     run.agree(direction[dim], length[dim], op)
     made: Dims = [labels if d == dim else None for d, labels in enumerate(direction)]
-    return [made, *_rest(run, op)]
+    return [made, made]
 
 
 def over_space(run: Run, op: Operation) -> list[Dims]:

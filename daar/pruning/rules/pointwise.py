@@ -13,7 +13,8 @@ _UNTAGGED = (
     *("lift_fresh", "lift_fresh_copy", "_to_copy", "clone", "zero", "native_dropout", "where"),
     *("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "bernoulli", "_conj"),
 )
-_MADE = ("zeros", "ones", "empty", "full", "arange", "rand", "randn", "new_zeros", "new_ones", "new_full", "new_empty")
+# of what they read they take the type and the device, no values
+MADE_BY_CODE = ("zeros", "ones", "empty", "full", "arange", "rand", "randn", "new_zeros", "new_ones", "new_full", "new_empty")
 _JOINS = ("add", "sub", "rsub", "maximum", "minimum")
 
 
@@ -80,4 +81,4 @@ def made_by_code(run: Run, op: Operation) -> list[Dims]:
     return [made]
 
 
-RULES: dict[str, Rule] = {**dict.fromkeys(_UNTAGGED, pointwise), **dict.fromkeys(_MADE, made_by_code)}
+RULES: dict[str, Rule] = {**dict.fromkeys(_UNTAGGED, pointwise), **dict.fromkeys(MADE_BY_CODE, made_by_code)}
