@@ -10,14 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
+from torchvision.ops import roi_align, roi_pool
 
 from daar.errors import InputError
 from daar.models import get
+from daar.program.recording import recorded
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.plan import Plan, PlannedGroup
 from daar.pruning.proof import proven_graph, slim_error
 from daar.pruning.rules import RULES
-from daar.pruning.rules.pointwise import is_pointwise
 from daar.pruning.slim import slim
 from tests.judge import Reads, apart, drawn, filters_gone, filters_of, masked, outputs
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
@@ -110,6 +111,8 @@ def mixes(reader: str, made: str = "", width: int = 5) -> Reads:
 
 
 ORDER = list(range(WIDTH))
+# image, left, top, right, bottom
+BOXES = torch.tensor([[0, 1.0, 2, 6, 7], [1, 0, 0, 4, 5], [1, 3, 3, 7, 8]])
 SAME = moves(ORDER)
 SWAPPED = moves([*ORDER[6:], *ORDER[:6]])
 SHUFFLED = moves([i + 6 * j for i in range(6) for j in range(2)])
@@ -144,6 +147,16 @@ PRUNED: dict[str, tuple[Callable[..., Any], int, Reads]] = {
     "squares": (lambda m, x: head(m, m.a(x).square().clamp(max=2)), 12, SAME),
     "ones like it": (lambda m, x: head(m, m.a(x) + torch.ones_like(m.a(x))), 12, SAME),
     "full like it": (lambda m, x: head(m, m.a(x) + torch.full_like(m.a(x), 0.5)), 12, SAME),
+    "full, and added to": (
+        lambda m, x: head(m, m.a(x) + torch.full((1, 1, 8, 8), 0.5) + x.new_full((1, 1, 8, 8), 2.0)), 12, SAME,
+    ),
+    "ones that it is given": (
+        lambda m, x: head(m, m.a(x) * x.new_ones(x.shape[0], m.a(x).shape[1], 8, 8) + 1), 12, SAME,
+    ),
+    "memory made zero": (
+        lambda m, x: head(m, m.a(x) + x.new_empty(x.shape[0], m.a(x).shape[1], 8, 8).zero_() + 1), 12, SAME,
+    ),
+    "strides as they are": (lambda m, x: head(m, m.a(x).as_strided(m.a(x).size(), m.a(x).stride())), 12, SAME),
     "another type and back": (lambda m, x: head(m, m.a(x).to(torch.float64).to(x.dtype)), 12, SAME),
     "copied": (lambda m, x: head(m, torch.empty_like(m.a(x)).copy_(m.a(x))), 12, SAME),
     "filled, then added to": (lambda m, x: head(m, torch.empty_like(m.a(x)).fill_(1.0) + m.a(x)), 12, SAME),
@@ -177,6 +190,13 @@ PRUNED: dict[str, tuple[Callable[..., Any], int, Reads]] = {
     "cropped in space": (lambda m, x: head(m, F.pad(m.a(x), (-1, 0, -2, 1))), 12, SAME),
     "reflected in space": (lambda m, x: head(m, F.pad(m.a(x), (1, 1, 1, 1), "reflect")), 12, SAME),
     "repeated in space": (lambda m, x: head(m, F.pad(m.a(x), (1, 1, 1, 1), "replicate")), 12, SAME),
+    "lines reflected and repeated": (
+        lambda m, x: m.head(F.pad(F.pad(m.a(x).flatten(2), (2, 1), "reflect"), (3, 1), "replicate").mean(2)), 12, SAME,
+    ),
+    "volumes reflected and repeated": (
+        lambda m, x: m.head(F.pad(F.pad(m.a(x)[:, :, None], (2, 1, 1, 1, 0, 0), "reflect"), (3, 1, 0, 0, 0, 0),
+                                  "replicate").mean((2, 3, 4))), 12, SAME,
+    ),
     "padding by reflection": (
         lambda m, x: head(m, m.reflect(m.a(x))), 12,
         {"reflect": SAME["head"], "head": filters_of("reflect", ORDER)},
@@ -205,6 +225,13 @@ PRUNED: dict[str, tuple[Callable[..., Any], int, Reads]] = {
     "sampled by a grid": (
         lambda m, x: head(m, F.grid_sample(m.a(x), F.affine_grid(m.theta.expand(len(x), 2, 3), x.shape, False),
                                            align_corners=False)), 12, SAME,
+    ),
+    "volumes sampled by a grid": (
+        lambda m, x: m.head(F.grid_sample(m.a(x)[:, :, None], x.flatten(1)[:, :96].view(-1, 1, 4, 8, 3),
+                                          align_corners=False).mean((2, 3, 4))), 12, SAME,
+    ),
+    "regions": (
+        lambda m, x: m.head((roi_align(m.a(x), BOXES.to(x), 3) + roi_pool(m.a(x), BOXES.to(x), 3)).mean((2, 3))), 12, SAME,
     ),
     "pools": (lambda m, x: head(m, F.avg_pool2d(F.max_pool2d(m.a(x), 3, 2, 1), 2)), 12, SAME),
     "pools to a size": (lambda m, x: head(m, F.adaptive_avg_pool2d(F.adaptive_max_pool2d(m.a(x), 4), 3)), 12, SAME),
@@ -298,6 +325,7 @@ PRUNED: dict[str, tuple[Callable[..., Any], int, Reads]] = {
     "depthwise": (lambda m, x: head(m, m.deep(m.a(x))), 12, SAME),
     "standardised weights": (lambda m, x: mixed(m, "standard", m.a(x)), 12, mixes("standard")),
     "a conv by its function": (lambda m, x: mixed(m, "function", m.a(x)), 12, mixes("function", "function.kernel")),
+    "a conv as traced code calls it": (lambda m, x: mixed(m, "traced", m.a(x)), 12, mixes("traced", "traced.kernel")),
     "a product by its letters": (lambda m, x: mixed(m, "letters", m.a(x)), 12, moves(ORDER, "letters")),
     "a product by @": (
         lambda m, x: m.five(m.matrix(m.a(x).flatten(2)).mean(1)), 12, moves(ORDER, "matrix"),
@@ -327,6 +355,12 @@ def network(run: Callable[..., Any]) -> nn.Module:
         **{"spread": nn.ConvTranspose2d(WIDTH, WIDTH, 2, 2, groups=WIDTH), "deep": conv(WIDTH, WIDTH, groups=WIDTH)},
         "standard": Own(lambda x, w: F.conv2d(x, w / (w.std((2, 3), keepdim=True) + 1)), 5, WIDTH, 3, 3),
         "function": Own(lambda x, w: F.conv2d(x, w, padding=1), 5, WIDTH, 3, 3),
+        "traced": Own(
+            lambda x, w: torch._convolution(
+                x, w, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, False, False, True, True
+            ),
+            *(5, WIDTH, 3, 3),
+        ),
         "letters": Own(lambda x, w: torch.einsum("nchw,oc->nohw", x, w), 5, WIDTH),
         "matrix": Own(lambda x, w: x.mT @ w, WIDTH, 5),
         "unit": Own(lambda x, w: F.normalize(x, dim=1) * w, 1),
@@ -605,12 +639,44 @@ def overloads(name: str) -> list[Any]:
     return kept
 
 
-# run on CUDA alone, or by what is not installed with torch
+# run on CUDA alone, or by older versions of torch
 ELSEWHERE = {
-    *("cudnn_batch_norm", "_scaled_dot_product_flash_attention", "_batch_norm_no_update", "roi_align", "roi_pool"),
+    *("cudnn_batch_norm", "_scaled_dot_product_flash_attention", "_batch_norm_no_update", "_reshape_alias"),
 }
+# no two runs of these are alike
+RANDOM = {"bernoulli", "native_dropout", "rand", "rand_like", "randn", "randn_like"}
 
 
 def test_no_rule_is_for_what_torch_always_decomposes_or_does_not_have() -> None:
     dead = {name for name in RULES if all(map(composite, overloads(name)))}
     assert dead - ELSEWHERE == set()
+
+
+def normed_sideways() -> nn.Module:
+    """Lengths of a transposed conv's filters, whose dimension is the second."""
+    torch.manual_seed(0)
+    layers = {"a": conv(3, WIDTH), "back": nn.ConvTranspose2d(WIDTH, 5, 2, 2), "five": nn.Linear(5, 2)}
+    net = Net(lambda m, x: mixed(m, "back", m.a(x)), **layers)
+    parametrizations.weight_norm(layers["back"], dim=1)
+    return enliven(net)  # type: ignore[no-any-return]
+
+
+def test_lengths_over_the_other_dimension() -> None:
+    net = normed_sideways()
+    graph = proven_graph(net, torch.randn(IMAGES))
+    assert {group.name: bool(group.frozen) for group in graph.groups} == {"a": True, "back": False}
+    removed = {"back": [0, 3]}
+    thin, images = slim(net, graph, removed), torch.randn(IMAGES)
+    assert slim_error(net, thin, graph, removed, images) <= 1e-10
+    assert apart(outputs(thin, images), masked(net, images, removed, {"five": filters_of("back", range(5))})) <= 1e-10
+
+
+def test_every_rule_is_met_by_a_network_here() -> None:
+    """Each of which is pruned exactly, or kept with a reason, by the tests above."""
+    networks = [network(case[0]) for cases in (PRUNED, KEPT, FIXED) for case in cases.values()]
+    normed = Net(lambda m, x: head(m, m.b(m.a(x))), a=conv(3, 6), b=conv(6, 8), head=nn.Linear(8, 2))
+    parametrizations.weight_norm(normed.get_submodule("b"))
+    programs = [recorded(net, torch.randn(IMAGES)) for net in (*networks, normed, normed_sideways())]
+    names = {operation.name for program in programs for operation in program.operations}
+    met = names | {name[:-1] for name in names if name.endswith("_")}
+    assert set(RULES) - met == ELSEWHERE | RANDOM

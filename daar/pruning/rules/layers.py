@@ -214,8 +214,8 @@ def over_space(run: Run, op: Operation) -> list[Dims]:
 
 
 def regions(run: Run, op: Operation) -> list[Dims]:
-    """Regions of maps (torchvision's roi_align): channels as they are."""
-    return [[None, run.of(op.args[0])[1], None, None], *_rest(run, op)]
+    """Regions of maps (torchvision's roi_align and roi_pool): channels as they are."""
+    return [[None, run.of(op.args[0])[1], None, None] for _ in refs(op.result)]
 
 
 _POOLS = (
@@ -226,13 +226,12 @@ _POOLS = (
     *("upsample_bicubic2d", "upsample_trilinear3d", "_upsample_nearest_exact2d", "_upsample_bilinear2d_aa"),
     *("grid_sampler_2d", "grid_sampler_3d"),
 )
-_BATCH_NORMS = ("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training")
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("convolution", "_convolution"), convolution),
     **dict.fromkeys(("mm", "addmm", "bmm", "baddbmm"), matrix_product),
     **dict.fromkeys(("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention"), attention),
-    **dict.fromkeys((*_BATCH_NORMS, "cudnn_batch_norm", "_batch_norm_no_update"), batch_norm),
+    **dict.fromkeys(("native_batch_norm", "cudnn_batch_norm", "_batch_norm_no_update"), batch_norm),
     **{"native_group_norm": group_norm, "native_layer_norm": layer_norm, "_weight_norm_interface": weight_norm},
     **dict.fromkeys(_POOLS, over_space),
     **dict.fromkeys(("roi_align", "roi_pool"), regions),

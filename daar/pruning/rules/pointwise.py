@@ -10,8 +10,8 @@ from daar.pruning.rules.run import Dims, Rule, Run
 # torch's tag is missing on these
 _UNTAGGED = (
     *("hardswish", "mish", "gelu", "silu", "_prelu_kernel", "copy", "masked_fill", "fill", "alias", "detach"),
-    *("lift_fresh", "lift_fresh_copy", "_to_copy", "clone", "zero", "native_dropout", "where"),
-    *("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "bernoulli", "_conj"),
+    *("lift_fresh", "_to_copy", "clone", "zero", "native_dropout", "where"),
+    *("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "bernoulli"),
 )
 # of what they read they take the type and the device, no values
 MADE_BY_CODE = ("zeros", "ones", "empty", "full", "arange", "rand", "randn", "new_zeros", "new_ones", "new_full", "new_empty")

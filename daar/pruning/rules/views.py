@@ -332,7 +332,7 @@ def im2col(run: Run, op: Operation) -> list[Dims]:
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(("view", "_unsafe_view", "_reshape_alias", "_reshape_copy"), view),
+    **dict.fromkeys(("view", "_unsafe_view", "_reshape_alias"), view),
     **dict.fromkeys(("transpose", "t"), transpose),
     **dict.fromkeys(("split", "split_with_sizes"), split),
     **{"as_strided": as_strided, "permute": permute, "expand": expand, "repeat": repeat, "unsqueeze": unsqueeze},
