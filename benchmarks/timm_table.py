@@ -10,7 +10,6 @@ timm and Torch-Pruning belong to the extra `networks`.
 import argparse
 import json
 import multiprocessing
-import platform
 import resource
 import time
 import traceback
@@ -143,7 +142,9 @@ def _notes(graph: ChannelGraph) -> str:
 
 def _where(text: str) -> str:
     """A reason with the file's name instead of its path, and no module."""
-    words = [word.rpartition("/")[2] if "/" in word else word for word in text.replace("(", "").replace(")", "").split()]
+    words = [
+        word.rpartition("/")[2] if "/" in word else word for word in text.replace("(", "").replace(")", "").split()
+    ]
     return " ".join(words)
 
 

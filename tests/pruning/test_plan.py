@@ -181,4 +181,5 @@ def test_what_stays_whole_is_named_in_the_plan() -> None:
     plan = make(graph)
     assert [group.name for group in plan.groups] == ["b"]
     assert list(plan.frozen) == ["a"]
-    assert "read by an unknown operation: cumsum (File" in plan.frozen["a"]
+    line = Odd.forward.__code__.co_firstlineno + 1
+    assert plan.frozen["a"] == f"channels are taken together: cumsum ({__file__}:{line})"

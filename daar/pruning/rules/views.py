@@ -85,15 +85,13 @@ def _taken_together(run: Run, op: Operation) -> set[int]:
         for reader in run.readers.get(number, ()):
             if reader.name in ALONG and next(refs(reader.args)).number == number:
                 found.update(along(run, reader))
-            elif steps < _FOLLOWED and is_pointwise(reader) or reader.name == "_to_copy":
+            elif (steps < _FOLLOWED and is_pointwise(reader)) or reader.name == "_to_copy":
                 rank = len(run.program.shapes[number])
                 waiting.extend((n, steps + 1) for n in reader.makes() if len(run.program.shapes[n]) == rank)
     return found
 
 
-def _split(
-    run: Run, op: Operation, grid: Labels, free: list[int], last: list[int]
-) -> tuple[int | None, Labels | None]:
+def _split(run: Run, op: Operation, grid: Labels, free: list[int], last: list[int]) -> tuple[int | None, Labels | None]:
     """Along which axis of a grid the channels lie, and their labels; parts along others are tied."""
     varying = [axis for axis in range(grid.ndim) if (grid != grid.take([0], axis)).any()]
     if not varying:
@@ -301,20 +299,27 @@ def flip(run: Run, op: Operation) -> list[Dims]:
 
 
 def constant_pad(run: Run, op: Operation) -> list[Dims]:
-    """Zeros before and after, from the last dimension on; negative widths cut."""
+    """Constants before and after, from the last dimension on; negative widths cut.
+
+    How many there are may follow from the channels that they meet, or stand in the code: then they stay.
+    """
     labels, pads = list(run.of(op.args[0])), list(op.args[1])
     for at in range(len(pads) // 2):
         d, (before, after) = len(labels) - 1 - at, pads[2 * at : 2 * at + 2]
         here = labels[d]
         if here is not None and (before or after):
             here = here[max(0, -before) : len(here) - max(0, -after)]
-            labels[d] = np.concatenate([_blanks(before), here, _blanks(after)])
+            labels[d] = np.concatenate([_padding(run, op, before), here, _padding(run, op, after)])
             run.joined.append(here)
     return [labels]
 
 
-def _blanks(count: int) -> Labels:
-    return np.full(max(0, count), BLANK)
+def _padding(run: Run, op: Operation, count: int) -> Labels:
+    if count <= 0 or run.reading(op, 1) == 0:
+        return np.full(max(0, count), BLANK)
+    written = run.ids.fresh(count)
+    run.keep(written, op, "padded by a written number of channels")
+    return written
 
 
 def pixel_shuffle(run: Run, op: Operation) -> list[Dims]:
@@ -351,12 +356,11 @@ def im2col(run: Run, op: Operation) -> list[Dims]:
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(("view", "_unsafe_view", "_reshape_alias", "reshape", "_reshape_copy"), view),
-    **dict.fromkeys(("transpose", "t", "swapaxes"), transpose),
-    **dict.fromkeys(("split", "split_with_sizes", "chunk", "tensor_split"), split),
+    **dict.fromkeys(("view", "_unsafe_view", "_reshape_alias"), view),
+    **dict.fromkeys(("transpose", "t"), transpose),
+    **dict.fromkeys(("split", "split_with_sizes"), split),
     **{"as_strided": as_strided, "permute": permute, "expand": expand, "repeat": repeat, "unsqueeze": unsqueeze},
     **{"squeeze": squeeze, "cat": cat, "stack": stack, "slice": slice_, "select": select, "unbind": unbind},
     **{"index": index, "index_select": index_select, "flip": flip, "constant_pad_nd": constant_pad, "im2col": im2col},
-    **{"pixel_shuffle": pixel_shuffle, "pixel_unshuffle": pixel_unshuffle},
-    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), channel_shuffle),
+    **{"pixel_shuffle": pixel_shuffle, "pixel_unshuffle": pixel_unshuffle, "channel_shuffle": channel_shuffle},
 }
