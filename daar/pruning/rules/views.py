@@ -63,7 +63,7 @@ def _merged(run: Run, op: Operation, source: Ref, dims: list[int]) -> Labels | N
     known = [d for d in dims if labels[d] is not None]
     if not known:
         return None
-    channels = [d for d in known if (labels[d] != BLANK).any()]
+    channels = [d for d in known if not _is_blank(labels[d])]
     known = channels or known[:1]  # what was expanded holds the same value everywhere
     if len([d for d in dims if shape[d] > 1]) == 1:
         return labels[known[0]]
@@ -89,6 +89,10 @@ def _taken_together(run: Run, op: Operation) -> set[int]:
                 rank = len(run.program.shapes[number])
                 waiting.extend((n, steps + 1) for n in reader.makes() if len(run.program.shapes[n]) == rank)
     return found
+
+
+def _is_blank(labels: Labels | None) -> bool:
+    return labels is None or bool((labels == BLANK).all())
 
 
 def _split(run: Run, op: Operation, grid: Labels, free: list[int], last: list[int]) -> tuple[int | None, Labels | None]:
