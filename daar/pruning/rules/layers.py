@@ -167,7 +167,7 @@ def group_norm(run: Run, op: Operation) -> list[Dims]:
     """Channels of one group go together, so that the others keep their statistics."""
     source, groups = op.args[0], int(op.args[6])
     labels = list(run.of(source))
-    here, whole = labels[1], None
+    here = labels[1]
     for other in labels[2:]:
         run.keep(other, op, "are taken together by a norm")
     if here is not None:
