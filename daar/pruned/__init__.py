@@ -5,8 +5,8 @@ The suite's stages do the same from files, for networks of its registry.
 
 from daar.pruned.folder import load, save
 from daar.pruned.gradually import prune_gradually
-from daar.pruned.timing import latency
 from daar.pruned.once import prune
 from daar.pruned.result import Pruned, slim_by
+from daar.pruned.timing import latency
 
 __all__ = ["Pruned", "latency", "load", "prune", "prune_gradually", "save", "slim_by"]

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from daar.errors import InputError, in_one_line
 from daar.models import weights
+from daar.program.inputs import moved
 from daar.pruned import images as forms
 from daar.pruned.network import prepared, unwrapped
 from daar.pruned.result import Pruned, slimmed_by
-from daar.program.inputs import moved
 from daar.pruning import plan as plans
 from daar.pruning.plan import Plan
 from daar.storage import documents, files
@@ -97,8 +97,8 @@ def load(model: nn.Module, folder: str | Path) -> nn.Module:
     own = slimmed.state_dict()
     if wrong := weights.differences(own, state):
         raise InputError(
-            f"{documents.shown(path)} does not fit the slim {type(network).__name__}: {wrong}. Give the network that was "
-            "pruned, or copy both files again."
+            f"{documents.shown(path)} does not fit the slim {type(network).__name__}: {wrong}. Give the network that "
+            "was pruned, or copy both files again."
         )
     _take(slimmed, state)
     return slimmed

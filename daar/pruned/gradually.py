@@ -52,23 +52,19 @@ def prune_gradually(
         raise InputError(f"macs_reduction is {macs_reduction}; it must lie in [0, 1), as the fraction of MACs removed.")
     if not callable(tune):
         raise InputError(f"tune is a {type(tune).__name__}; it must be a function that trains the network it gets.")
-    if odd := sorted({"params_reduction", "latency_reduction", "ratios"} & {key for key in how if how[key] is not None}):
+    if odd := [key for key in ("params_reduction", "latency_reduction", "ratios") if how.get(key) is not None]:
         raise InputError(f"{odd[0]} is given; rounds remove MACs. Leave it out, or call daar.prune in a loop.")
-    how = {key: tuple(value) if key in ("exclude", "methods_dirs") and _is_iterator(value) else value for key, value in how.items()}
+    how = {key: tuple(value) if isinstance(value, Iterator) else value for key, value in how.items()}  # for all rounds
     network, _ = unwrapped(model)
     taken, given = forms.collected(network, images, labels, int(how.get("calibration_images", 256)))
-    current, made = network, []
+    current: nn.Module = network
+    made: list[Pruned] = []
     for number in range(1, rounds + 1):
         target = _part(float(macs_reduction) * number / rounds, made)
         pruned = prune(current, taken, given, macs_reduction=target, **how)
         made.append(pruned)
         current = _tuned(pruned.model, tune)
     return _altogether(network, taken, made, current, float(macs_reduction))
-
-
-def _is_iterator(value: Any) -> bool:
-    """Whether it can be gone through once only."""
-    return isinstance(value, Iterator)
 
 
 def _part(altogether: float, made: list[Pruned]) -> float:
@@ -89,9 +85,7 @@ def _tuned(slimmed: nn.Module, tune: Callable[[nn.Module], Any]) -> nn.Module:
     return tuned
 
 
-def _altogether(
-    dense: nn.Module, images: Any, made: list[Pruned], tuned: nn.Module, target: float
-) -> Pruned:
+def _altogether(dense: nn.Module, images: Any, made: list[Pruned], tuned: nn.Module, target: float) -> Pruned:
     """One plan for the dense network of those of the rounds, and its report."""
     plan = made[0].plan
     for later in made[1:]:

@@ -15,7 +15,7 @@ from daar.program.outputs import tensors
 from daar.pruning.scoring import Batch
 
 _FORMS = (
-    "a tensor (N, …), a tuple or dict of tensors as the network is called with, or batches of them, such as a DataLoader"
+    "a tensor (N, …), a tuple or dict of tensors as the network is called with, or batches of them, as of a DataLoader"
 )
 # keys of a batch by which loaders name labels
 _LABELS = ("labels", "label", "targets", "target")
@@ -68,13 +68,12 @@ def _of_batches(model: nn.Module, batches: Iterable[Any], wanted: int) -> tuple[
     try:
         joined = _joined([part for part, _ in parts])
     except (RuntimeError, TypeError, KeyError, ValueError) as error:
+        said = in_one_line(str(error)).rstrip(".")
         raise InputError(
-            f"the batches of images do not fit together: {in_one_line(str(error))}. Give images of one size, resized "
-            "or cropped alike."
+            f"the batches of images do not fit together: {said}. Give images of one size, resized or cropped alike."
         ) from error
-    labels = [part for _, part in parts if part is not None]
-    together = torch.cat(labels) if len(labels) == len(parts) else None
-    return each(joined, lambda part: part[:wanted]), None if together is None else together[:wanted]
+    told = [labels for _, labels in parts if labels is not None]
+    return each(joined, lambda part: part[:wanted]), torch.cat(told)[:wanted] if len(told) == len(parts) else None
 
 
 def _joined(parts: list[Images]) -> Images:
@@ -156,7 +155,7 @@ def placed(dense: nn.Module, images: Images, labels: Tensor | None) -> Batch:
         InputError: the network fails on them, or its output is not finite.
     """
     weight = next(dense.parameters())
-    images = moved(images, _floating(dense, weight))
+    images = moved(images, weight if weight.is_floating_point() else torch.empty(0, device=weight.device))
     images = each(images, lambda part: part.clone() if part.is_inference() else part)  # else no gradient could be taken
     predicted = []
     try:
@@ -172,16 +171,13 @@ def placed(dense: nn.Module, images: Images, labels: Tensor | None) -> Batch:
     return Batch(images, torch.cat(predicted) if labels is None else labels.to(torch.int64)).to(weight.device)
 
 
-def _floating(dense: nn.Module, weight: Tensor) -> Tensor:
-    return weight if weight.is_floating_point() else torch.empty(0, device=weight.device)
-
-
 def _classes(output: Any, number: int) -> Tensor:
     """(number,) the class that the first output tells for each image; zeros where it is none."""
     output = next(tensors(output), None)
     if output is None or output.dim() < 1 or len(output) != number or not output.numel():
         return torch.zeros(number, dtype=torch.int64)
-    return output.reshape(number, -1).argmax(1)
+    classes: Tensor = output.reshape(number, -1).argmax(1)
+    return classes
 
 
 def some(images: Images) -> Images:

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from daar.errors import InputError
 from daar.measure.timed import Latency
 from daar.methods.discovery import Method
+from daar.program.inputs import first
 from daar.pruned import arguments, own_method
 from daar.pruned import images as forms
 from daar.pruned.arguments import Unsaid
-from daar.pruned.timing import batch_of, by_latency
 from daar.pruned.network import in_modes_of, prepared, unwrapped
 from daar.pruned.result import Pruned
-from daar.program.inputs import first
+from daar.pruned.timing import batch_of, by_latency
 from daar.pruning.calibration_loss import CalibrationLoss
 from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph, channel_graph
@@ -61,7 +61,7 @@ def prune(
     alone costs accuracy. DAAR is here a reconstruction from the paper's abstract.
 
     Args:
-        model: any CNN that runs in eval mode; left as it is. It is taken out of `DataParallel`, DDP and `torch.compile`.
+        model: any CNN that runs in eval mode; left as it is. It is taken out of `DataParallel`, DDP, `torch.compile`.
         images: calibration images as the model gets them, normalised: a tensor (N, …), a tuple or dict of tensors, or
             batches of them, with or without labels, such as a DataLoader. 64 or more for methods that read images. MACs
             are counted for one of this size.
@@ -211,6 +211,6 @@ class _Task:
         except (RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise InputError(
-                f"the slim network, or the dense one in float64, does not run: {reason}. The model's code may rely on a "
-                "width or a type: name the module where it does in `exclude`."
+                f"the slim network, or the dense one in float64, does not run: {reason}. The model's code may rely on "
+                "a width or a type: name the module where it does in `exclude`."
             ) from error

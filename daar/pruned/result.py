@@ -8,9 +8,9 @@ from torch import nn
 from daar.errors import InputError
 from daar.measure import timed
 from daar.measure.timed import Latency
+from daar.program.inputs import Images, moved
 from daar.pruned import images as forms
 from daar.pruned.network import in_modes_of, prepared, unwrapped
-from daar.program.inputs import Images, moved
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.plan import Plan
 from daar.pruning.proof import proven_graph

@@ -8,9 +8,9 @@ from torch import nn
 from daar.errors import InputError
 from daar.measure import timed
 from daar.measure.timed import Latency
+from daar.program.inputs import Images, count, first, moved
 from daar.pruned import images as forms
 from daar.pruned.network import unwrapped
-from daar.program.inputs import Images, count, first, moved
 
 # images that a latency target is measured with, if there are as many
 BATCH = 16
@@ -106,7 +106,7 @@ def by_latency(
     if best is None:
         raise InputError(
             f"latency_reduction is {target}; the fastest network that was tried here saves {fastest:.3f} of the time of "
-            f"a batch of {count(images)}, with up to {most:.3f} of the MACs removed. Give a lower one, or give larger "
+            f"a batch of {count(images)}, with up to {most:.3f} of the MACs removed. Give a lower one, or larger "
             "batches, for which MACs count more."
         )
     return best, saved(best, _FINAL_ROUNDS)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from daar.errors import InputError, in_one_line
 from daar.pruning.patterns import matches, nothing_matches, specificity
-from daar.pruning.policy import Counts, Loss, Macs, Policy
+from daar.pruning.policy import Counts, Policy
 from daar.storage.files import digest
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def check(spec: Any, where: str = "ratios") -> Spec:
         )
     for pattern, ratio in spec.items():
         if not isinstance(pattern, str) or not pattern:
-            raise InputError(f"{where} has the pattern {pattern!r}; it must be the text of a module's name. Correct it.")
+            raise InputError(f"{where} has the pattern {pattern!r}; it must be the name of a module. Correct it.")
         _fraction(ratio, f"{where}[{pattern!r}]")
     return spec
 
@@ -107,9 +107,7 @@ def policy(spec: Spec, convs: Sequence[str], frozen: Mapping[str, str]) -> Polic
     """
     ratio_of = _by_place(spec, convs) if isinstance(spec, str) else _by_pattern(spec, convs, frozen)
 
-    def plan(
-        groups: "Sequence[Group]", importance: "Importance", macs_target: int | None, *, macs: Macs, loss: Loss
-    ) -> Counts:
+    def plan(groups: "Sequence[Group]", _: "Importance", macs_target: int | None, **__: Any) -> Counts:
         if macs_target is not None:
             raise InputError(no_target())
         counts = {}
@@ -131,8 +129,8 @@ def _by_place(text: str, convs: Sequence[str]) -> dict[str, Fraction]:
     ratios = in_order(text)
     if len(ratios) != len(convs):
         raise InputError(
-            f"ratios has {len(ratios)} values; the network runs {len(convs)} convs, in the order {', '.join(convs[:3])} "
-            "…, and each takes one. Give as many, or patterns: {'layer3.*': 0.5}."
+            f"ratios has {len(ratios)} values; the network runs {len(convs)} convs, in the order "
+            f"{', '.join(convs[:3])} …, and each takes one. Give as many, or patterns: {{'layer3.*': 0.5}}."
         )
     return dict(zip(convs, ratios, strict=True))
 

@@ -211,8 +211,8 @@ def check_options(name: str, given: Mapping[str, Any], extra: Sequence[Path] = (
     Raises:
         InputError: it has no such option, or it does not take that value; lists what there is.
     """
-    brought = [method for method in discovery.find(extra).values() if method.plans is not None and method.policy == name]
-    allowed = (brought[0].plans or {}) if brought else {}
+    brought = [m.plans for m in discovery.find(extra).values() if m.plans is not None and m.policy == name]
+    allowed = brought[0] if brought else {}
     for option, value in given.items():
         if option not in allowed:
             raise unknown(f"option of policy {name!r}", option, list(allowed))

@@ -46,4 +46,5 @@ class Repairs:
             for (owner, name), (source, _, _) in self.attributes.items()
         ]
         read = [f"{source} can be read in several ways: another than the first holds" for source in self.readings]
-        return (*changed, *read, *(f"{source} {why}: the channels that it reads stay" for source, why in self.kept.items()))
+        stays = [f"{source} {why}: the channels that it reads stay" for source, why in self.kept.items()]
+        return (*changed, *read, *stays)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from daar.pruning.policy import Counts, Macs
 
 
-# exchanges of a step, and groups on either side that are looked at for each: what is left then is a small part of a step
+# exchanges, and groups on either side that are looked at for each: what is left then is a small part of a step
 _MOST_EXCHANGES, _LOOKED_AT = 20, 24
 # a plan within this fraction of the dense MACs below its target is close enough
 _CLOSE = 0.002

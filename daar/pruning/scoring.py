@@ -28,6 +28,10 @@ class Batch:
     images: Images
     labels: Tensor
 
+    def first(self, number: int) -> "Batch":
+        """The first images, with their labels."""
+        return Batch(each(self.images, lambda part: part[:number]), self.labels[:number])
+
     def to(self, device: torch.device) -> "Batch":
         """The same images and labels on a device."""
         return Batch(each(self.images, lambda part: part.to(device)), self.labels.to(device))

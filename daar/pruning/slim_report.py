@@ -115,9 +115,10 @@ class SlimReport:
         )
         stays = [f"{name} stays whole: {reason}" for name, reason in self.frozen.items()]
         stays += [f"{name}: {reason}" for name, reason in self.fixed.items()]
+        stays += [*(f"repaired: {said}" for said in self.repairs), *self.notes]
         table = tabulate(self._rows(), headers="keys", disable_numparse=True)
         timed = [] if self.latency is None else [f"latency {self.latency}"]
-        return "\n".join([head, *timed, "", table, *stays, *(f"repaired: {said}" for said in self.repairs), *self.notes])
+        return "\n".join([head, *timed, "", table, *stays])
 
 
 def _row(
