@@ -84,8 +84,8 @@ def prune(
         policy: what turns importance into widths (`daar list policies`); None for the method's own. Policy `adaptive`
             runs the network once per group of channels: give it few images or `uniform` where that takes too long.
         policy_options: keyword options of the policy.
-        loss: for a policy that measures what pruning does, such as `adaptive`: loss(output of the pruned network, output
-            of the dense one) → a number, the mean over the images. Without, cross-entropy to the dense network's
+        loss: for a policy that measures what pruning does, such as `adaptive`: loss(pruned network's output, dense
+            network's output) → a number, the mean over the images. Without, cross-entropy to the dense network's
             predictions for logits, and the squared distance of all other outputs.
 
     What stays:

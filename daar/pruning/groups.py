@@ -103,8 +103,8 @@ class Group:
         """Sets of indices, smaller ones first, and how many of each must stay, those of earlier sets not counted.
 
         So that each member keeps at least max(`least`, 5 %) of its filters, rounded up. Members of a stream make all
-        of its channels and there is one set; those of a concatenation that something is added to make a part each. Channels
-        that are fixed come first, each a set of its own.
+        of its channels and there is one set; those of a concatenation that something is added to make a part each.
+        Channels that are fixed come first, each a set of its own.
         """
         parts = sorted({frozenset(p.tolist()) for p in self.positions.values()}, key=lambda s: (len(s), sorted(s)))
         sets = [(frozenset([index]), 1) for index in sorted(self.fixed)]
