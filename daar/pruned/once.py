@@ -1,5 +1,6 @@
 """`daar.prune`: score, plan, slim and prove, in memory."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from daar.errors import InputError
 from daar.measure.timed import Latency
 from daar.methods.discovery import Method
-from daar.program.inputs import first
+from daar.program.inputs import Images, count, first
+from daar.program.outputs import tensors
 from daar.pruned import arguments, own_method
 from daar.pruned import images as forms
 from daar.pruned.arguments import Unsaid
@@ -24,13 +26,15 @@ from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.own_ratios import Spec
 from daar.pruning.plan import Plan
 from daar.pruning.planning import MIN_CHANNELS, plan_by_policy
-from daar.pruning.proof import CHECKED_IMAGES, slim_error
+from daar.pruning.proof import CHECKED_IMAGES, InexactError, slim_error
 from daar.pruning.repairing import proven_graph
 from daar.pruning.scoring import Batch
 from daar.pruning.slim import slim
 from daar.pruning.slim_report import report_on
 
 _HALF = Unsaid(0.5)
+# numbers in the images of a proof: sixteen of 32 × 32, or one of 224 × 224
+_CHECKED_NUMBERS = 16 * 3 * 64 * 64
 
 
 def prune(
@@ -124,15 +128,43 @@ def prune(
     with torch.inference_mode(mode=False):  # in it, copies of weights could never be trained
         dense = prepared(network)
         batch = forms.placed(dense, taken, given)
-        graph = _proven(dense, batch, kept, strict)
-        scored = own_method.scores_by(method, scorer, dense, batch, graph, options or {}, int(seed), scope)
-        task = _Task(
-            dense, graph, batch, scored, scorer, policy or scorer.policy, dict(options or {}),
-            dict(policy_options or {}), scope, int(round_to), int(min_channels), own, folders, loss,
-        )  # fmt: skip
-        made, latency = task.to_target(target_of, target)
-        report = report_on(dense, made.model, graph, made.plan, task.error_of(made), notes, latency)
+
+        def task_on(graph: ChannelGraph) -> _Task:
+            scored = own_method.scores_by(method, scorer, dense, batch, graph, options or {}, int(seed), scope)
+            return _Task(
+                dense, graph, batch, scored, scorer, policy or scorer.policy, dict(options or {}),
+                dict(policy_options or {}), scope, int(round_to), int(min_channels), own, folders, loss,
+            )  # fmt: skip
+
+        task, made, latency, error = _exact(task_on, dense, batch, kept, target_of, target, strict=strict)
+        report = report_on(dense, made.model, task.graph, made.plan, error, notes, latency)
         return Pruned(in_modes_of(made.model, network), report, made.plan, forms.form(taken))
+
+
+def _exact(
+    task_on: "Callable[[ChannelGraph], _Task]",
+    dense: nn.Module,
+    batch: Batch,
+    exclude: tuple[str, ...],
+    target_of: str,
+    target: float | None,
+    *,
+    strict: bool,
+) -> "tuple[_Task, _Made, Latency | None, float]":
+    """A slim network that is proven, and its error.
+
+    Most networks are proven as they come. Where the proof fails, or may be read in several ways, or runs more than one
+    network, the groups are searched for what their code means (`repairing.py`), and all is done again.
+    """
+    graph = channel_graph(dense, forms.some(batch.images), exclude)
+    if not graph.ambiguous and graph.training is None and target_of != "latency":
+        task = task_on(graph)
+        made, latency = task.to_target(target_of, target)
+        with contextlib.suppress(InexactError):
+            return task, made, latency, task.error_of(made)
+    task = task_on(_proven(dense, batch, exclude, strict))
+    made, latency = task.to_target(target_of, target)
+    return task, made, latency, task.error_of(made)
 
 
 def _proven(dense: nn.Module, batch: Batch, exclude: tuple[str, ...], strict: bool) -> ChannelGraph:
@@ -213,12 +245,12 @@ class _Task:
 
     def error_of(self, made: _Made) -> float:
         """How far the slim network is from the masked one."""
-        checked = first(self.batch.images, min(CHECKED_IMAGES, len(self.batch.labels)))
-        try:
-            return slim_error(self.dense, made.model, self.graph, made.plan.removed(self.graph), checked)
-        except (RuntimeError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"the slim network, or the dense one in float64, does not run: {reason}. The model's code may rely on "
-                "a width or a type: name the module where it does in `exclude`."
-            ) from error
+        return slim_error(
+            self.dense, made.model, self.graph, made.plan.removed(self.graph), _checked(self.batch.images)
+        )
+
+
+def _checked(images: Images) -> Images:
+    """As many images as a proof needs: sixteen small ones, fewer that are larger, at least one."""
+    numbers = sum(value.numel() for value in tensors(images)) // count(images)
+    return first(images, max(1, min(CHECKED_IMAGES, count(images), _CHECKED_NUMBERS // max(1, numbers))))
