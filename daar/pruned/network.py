@@ -71,6 +71,14 @@ def require_materialised(model: nn.Module) -> None:
             raise InputError(f"{name} is on the meta device and has no values. Load its weights first.")
 
 
+def tied(model: nn.Module) -> tuple[str, ...]:
+    """A sentence for each parameter that several modules hold: it stays one, cut for all of them alike."""
+    names: dict[int, list[str]] = {}
+    for name, value in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(value), []).append(name)
+    return tuple(f"{' and '.join(one)} are one parameter and stay one." for one in names.values() if len(one) > 1)
+
+
 def in_modes_of(slimmed: nn.Module, model: nn.Module) -> nn.Module:
     """The slim network, every part in the mode in which the model's is."""
     for part, original in zip(slimmed.modules(), model.modules(), strict=True):
