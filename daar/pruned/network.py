@@ -76,7 +76,7 @@ def tied(model: nn.Module) -> tuple[str, ...]:
     names: dict[int, list[str]] = {}
     for name, value in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(value), []).append(name)
-    return tuple(f"{' and '.join(one)} are one parameter and stay one." for one in names.values() if len(one) > 1)
+    return tuple(f"{' and '.join(one)} are tied and stay one parameter." for one in names.values() if len(one) > 1)
 
 
 def in_modes_of(slimmed: nn.Module, model: nn.Module) -> nn.Module:
