@@ -45,6 +45,11 @@ def claim(folder: Path, say: Callable[[str], None]) -> None:
         if left := [path for path in (folder / "locks").glob("*.lock") if path.is_file()]:
             shutil.rmtree(folder / "locks", ignore_errors=True)
             say(f"{len(left)} locks were left by a run that was killed; they are taken away, and it goes on")
+    elif any((folder / "locks").glob("*.lock")):
+        say(
+            "another run is at work in this folder; where both make the same files, this one is refused until that one "
+            "has ended. Do not give --unlock before"
+        )
     _lock(runs, fcntl.LOCK_SH)
     _held.append(runs)
     me = psutil.Process()
