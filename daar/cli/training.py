@@ -117,6 +117,7 @@ def finetune(a: Namespace) -> None:
 
 def import_weights(a: Namespace) -> None:
     """`daar import`."""
+    from daar.checkpoint import foreign
     from daar.stages.import_weights import import_weights as stage
 
     cast = stage(
@@ -131,6 +132,10 @@ def import_weights(a: Namespace) -> None:
     if cast:
         print(f"cast weights of {', '.join(cast)} to float32")
     print(f"imported {a.file} as {a.network} into {a.out}")
+    names = [name for name in ("mean", "std") if not getattr(a, name)]
+    if names and not a.file.startswith(foreign.TORCHVISION):
+        options = " and ".join(f"--{name}" for name in names)
+        print(f"ImageNet's {' and '.join(names)} will be used; give {options} if it was trained with others")
 
 
 def scratch(a: Namespace) -> None:
