@@ -81,7 +81,8 @@ def _to_text(measured: dict[str, Any]) -> str:
     ]
     table = tabulate(rows, heads[: 2 + len(rows[0][2:])], disable_numparse=True, colalign=("right", "left"))
     sizes = ", ".join(f"{measured[name]['network']} {name} {measured[name]['macs']:,} MACs" for name in names)
-    how = f"{measured['device']}, {measured['dtype']}, {measured['memory_format']}, {measured['threads']} threads"
+    threads = f"{measured['threads']} thread{'' if measured['threads'] == 1 else 's'}"
+    how = f"{measured['device']}, {measured['dtype']}, {measured['memory_format']}, {threads}"
     why = measured["onnxruntime"]["reason"]
     return "\n".join(
         [
