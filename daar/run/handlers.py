@@ -30,6 +30,7 @@ def begin(workflow: Any) -> None:
         InputError: the working directory cannot be written to.
     """
     if workflow.is_main_process:
+        locks.end_with_starter()
         _ignore_damaged_metadata()
         try:
             metadata.keep_with_results(_SNAKEMAKE, Path(paths.PROVENANCE))

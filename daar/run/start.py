@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from daar.errors import unknown
+from daar.run import locks
 from daar.storage import documents
 from daar.storage.bundled import ROOT, SUITES
 
@@ -79,11 +80,22 @@ def run(arguments: Sequence[str], folder: Path | None = None) -> int:
                 os.killpg(process.pid, number)
 
     with _handled_by(pass_on):
+        # its other end is only here: what reads this one sees when this process is gone, be it by kill -9
+        theirs, ours = os.pipe()
+        environment = {**os.environ, locks.STARTER: str(theirs)}
+        if environment.get("PYTHONSAFEPATH") == "daar":  # ours: a method's own program may import what lies next to it
+            del environment["PYTHONSAFEPATH"]
         # nothing is asked for, and a group that is not the terminal's would be stopped when it reads there
-        started.append(subprocess.Popen(arguments, stdin=subprocess.DEVNULL, process_group=0, cwd=folder))
+        started.append(
+            subprocess.Popen(
+                arguments, stdin=subprocess.DEVNULL, process_group=0, cwd=folder, env=environment, pass_fds=[theirs]
+            )
+        )
+        os.close(theirs)
         if received:  # while it was started
             pass_on(received[0])
         code = started[0].wait()
+        os.close(ours)
     if received:
         return 128 + received[0]
     return code if code >= 0 else 128 - code
