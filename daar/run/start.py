@@ -11,7 +11,7 @@ from types import FrameType
 
 from daar.errors import unknown
 from daar.storage import documents
-from daar.storage.bundled import ROOT, SUITES
+from daar.storage.bundled import PACKAGE, ROOT, SUITES
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # options of Snakemake that say how many jobs run at once, or where; `--cores` would contradict them
@@ -50,7 +50,7 @@ def command(suite: Path, cores: int, options: Sequence[str] = ()) -> list[str]:
     says_how_many = any(option.split("=")[0] in _SAY_HOW_MANY or option[:2] in ("-j", "-c", "-e") for option in options)
     return [
         # -P: a file of the working directory, such as yaml.py, must not come before a package
-        *(sys.executable, "-P", "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *(sys.executable, "-P", str(PACKAGE / "run" / "engine.py"), "--snakefile", str(ROOT / "Snakefile")),
         *(() if says_how_many else ("--cores", str(cores))),
         *options,
         *("--configfile", str(suite)),
