@@ -1,6 +1,7 @@
-"""Snakemake's command, for a process of its own: a signal while it is imported, which takes seconds, gives one line.
+"""Snakemake's command, for a process of its own: a signal before its first job gives one line.
 
-Once it has begun, Snakemake says itself that it was stopped. Run by its path, so it imports nothing of daar.
+Importing it and building the DAG take seconds. From the first job on Snakemake stops its jobs, and says so, itself
+(`handlers.check` puts its handlers back). Run by its path, so it imports nothing of daar.
 """
 
 import os
@@ -13,19 +14,17 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 def main() -> None:
     """Run Snakemake with this process's arguments."""
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    watched = [number for number, old in before.items() if old != signal.SIG_IGN]
-    for number in watched:
-        signal.signal(number, _stop)
+    for number in _SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, stop)
     from snakemake.cli import main as snakemake
 
-    for number in watched:
-        signal.signal(number, before[number])
     sys.argv[0] = "snakemake"
     snakemake(sys.argv[1:])
 
 
-def _stop(number: int, _: FrameType | None) -> None:
+def stop(number: int, _: FrameType | None) -> None:
+    """Handle a signal: nothing is to be tidied that the next run would not tidy."""
     os.write(2, b"daar: interrupted before the first job; the same command starts it again.\n")
     os._exit(128 + number)
 

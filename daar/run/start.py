@@ -85,6 +85,8 @@ def run(arguments: Sequence[str], folder: Path | None = None) -> int:
             pass_on(received[0])
         code = started[0].wait()
     if received:
+        if code < 0:  # it had no handler yet, and said nothing
+            print("daar: interrupted; the same command goes on from what was saved last.", file=sys.stderr)
         return 128 + received[0]
     return code if code >= 0 else 128 - code
 

@@ -134,3 +134,17 @@ def test_a_signal_while_snakemake_is_imported_gives_one_line(tmp_path: Path, num
         _, errors = process.communicate(timeout=30)
     line = "daar: interrupted before the first job; the same command starts it again.\n"
     assert (process.returncode, errors) == (code, line)
+
+
+def test_who_could_not_say_it_is_spoken_for() -> None:
+    silent = "import os, time; print('started', flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", START, sys.executable, "-c", silent],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    line = "daar: interrupted; the same command goes on from what was saved last.\n"
+    assert (process.returncode, errors) == (143, line)
