@@ -59,7 +59,7 @@ def execute(parsed: argparse.Namespace) -> None:
     except OSError as error:  # a folder that may not be read, a name that is too long
         where = "" if error.filename is None else f"{error.filename}: "
         sys.exit(_complain(f"{where}{error.strerror or error}. Choose another path, or change its permissions."))
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ImportError) as error:
         if str(error).startswith("DataLoader worker"):
             from daar.data import decoding
 

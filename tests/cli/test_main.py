@@ -246,6 +246,7 @@ OUT_OF_MEMORY = (
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     MemoryError(),
+    ImportError("/x/_cyutility.cpython-311-x86_64-linux-gnu.so: failed to map segment from shared object"),
 )
 
 
@@ -275,10 +276,11 @@ def test_out_of_memory_says_what_to_lower(
     assert lower in said
 
 
-def test_bugs_are_not_dressed_up_as_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, ImportError])
+def test_bugs_are_not_dressed_up_as_bad_input(monkeypatch: pytest.MonkeyPatch, kind: type[Exception]) -> None:
     def fail(_: Any) -> None:
-        raise RuntimeError("a bug of ours")
+        raise kind("a bug of ours")
 
     monkeypatch.setattr("daar.cli.views.list_names", fail)
-    with pytest.raises(RuntimeError, match="a bug of ours"):
+    with pytest.raises(kind, match="a bug of ours"):
         main(["list", "methods"])
