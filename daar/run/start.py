@@ -12,7 +12,7 @@ from types import FrameType
 from daar.errors import unknown
 from daar.run import locks
 from daar.storage import documents
-from daar.storage.bundled import ROOT, SUITES
+from daar.storage.bundled import PACKAGE, ROOT, SUITES
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # options of Snakemake that say how many jobs run at once, or where; `--cores` would contradict them
@@ -51,7 +51,7 @@ def command(suite: Path, cores: int, options: Sequence[str] = ()) -> list[str]:
     says_how_many = any(option.split("=")[0] in _SAY_HOW_MANY or option[:2] in ("-j", "-c", "-e") for option in options)
     return [
         # -P: a file of the working directory, such as yaml.py, must not come before a package
-        *(sys.executable, "-P", "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *(sys.executable, "-P", str(PACKAGE / "run" / "engine.py"), "--snakefile", str(ROOT / "Snakefile")),
         *(() if says_how_many else ("--cores", str(cores))),
         *options,
         *("--configfile", str(suite)),
@@ -97,6 +97,8 @@ def run(arguments: Sequence[str], folder: Path | None = None) -> int:
         code = started[0].wait()
         os.close(ours)
     if received:
+        if code < 0:  # it had no handler yet, and said nothing
+            print("daar: interrupted; the same command goes on from what was saved last.", file=sys.stderr)
         return 128 + received[0]
     return code if code >= 0 else 128 - code
 

@@ -146,3 +146,36 @@ def test_cores_are_said_once(options: list[str], cores: bool) -> None:
     # at the end: it takes as many files as follow, so a target would be taken for one
     assert command[-2:] == ["--configfile", "suite.yaml"]
     assert " ".join(options) in " ".join(command)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_snakemake_is_imported_gives_one_line(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    # a package in its place, which is still being imported when the signal comes
+    (tmp_path / "snakemake").mkdir()
+    (tmp_path / "snakemake" / "__init__.py").touch()
+    (tmp_path / "snakemake" / "cli.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    command = start.command(tmp_path / "suite.yaml", 1)
+    with subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+    line = "daar: interrupted before the first job; the same command starts it again.\n"
+    assert (process.returncode, errors) == (code, line)
+
+
+def test_who_could_not_say_it_is_spoken_for() -> None:
+    silent = "import os, time; print('started', flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", START, sys.executable, "-c", silent],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    line = "daar: interrupted; the same command goes on from what was saved last.\n"
+    assert (process.returncode, errors) == (143, line)
