@@ -101,7 +101,9 @@ def _reason(error: Exception) -> str:
     match = re.search(r"WeightsUnpickler error:\s*(.*)", str(error))
     lines = str(match[1] if match else error).strip().splitlines()
     said = lines[0].partition(" In PyTorch 2.6")[0] if lines else ""
-    return (type(error).__name__ if "weights_only" in said else said or type(error).__name__).rstrip(". ")
+    if said.isdecimal() or not said:  # what the unpickler stumbled over, or nothing at all
+        return "it is empty, damaged, or of another kind"
+    return (type(error).__name__ if "weights_only" in said else said).rstrip(". ")
 
 
 def _unwrapped(content: Any, where: str) -> dict[str, Tensor]:

@@ -35,9 +35,10 @@ def add_json(command: Any) -> None:
     command.add_argument("--json", action="store_true", help="for scripts: stable keys, see docs/commands.md")
 
 
-def add_out(command: Any, what: str) -> None:
-    """The file or folder to write."""
-    command.add_argument("--out", required=True, type=Path, help=what)
+def add_out(command: Any, what: str, *, folder: bool = False, required: bool = True, **how: Any) -> None:
+    """The file or folder to write; `out_is_folder` says which, so that it can be looked at before the work."""
+    command.add_argument("--out", required=required, type=Path, help=what, **how)
+    command.set_defaults(out_is_folder=folder)
 
 
 def add_checkpoint(command: Any) -> None:

@@ -38,7 +38,7 @@ def add_commands(subparsers: Any) -> None:
     options.add_method(command)
     options.add_target(command)
     options.add_rounding(command)
-    options.add_out(command, "folder of the slim checkpoint, importance.safetensors and plan.json")
+    options.add_out(command, "folder of the slim checkpoint, importance.safetensors and plan.json", folder=True)
     options.add_images(command, calibration=True)
     options.add_run(command)
 

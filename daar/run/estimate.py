@@ -277,7 +277,9 @@ def _seconds(work: Callable[[], object], times: int, device: torch.device | None
 def _start(imports: str) -> float:
     """Seconds that a process takes which only imports."""
     try:
-        return _seconds(lambda: subprocess.run([sys.executable, "-c", imports], check=True, capture_output=True), 2)
+        return _seconds(
+            lambda: subprocess.run([sys.executable, "-P", "-c", imports], check=True, capture_output=True), 2
+        )
     except subprocess.CalledProcessError as error:
         raise InputError(f"a job cannot start: {error.stderr.decode(errors='replace').strip()[-200:]}") from error
 

@@ -186,19 +186,33 @@ def bad_commands(dense: Path, digits: Path, tmp: Path) -> list[tuple[list[Any], 
         (["suite", "check", tmp / "none.yaml"], "unknown suite"),
         (["suite", "write", "{", "--out", tmp / "s.json"], "is not JSON"),
         (["report", REPOSITORY / "workflow/config/demo.yaml", "--results", tmp], "no such file"),
-        (["report", REPOSITORY / "workflow/config/demo.yaml", "--results", tmp, "--where"], "has no tables yet"),
+        (["report", REPOSITORY / "workflow/config/demo.yaml", "--results", tmp, "--where"], "has no report yet"),
         (["data", "check", tmp], "tmp"),
+        ([*train[:3], "--out", dense / "model.json", *data], "model.json should be a folder, but is none"),
+        (["measure", dense, *data, "--out", tmp], "should be a file, but is a folder"),
+        (["score", tmp / "none", "--out", "/dev/null", *data], "/dev/null: it should be a file, but is a device"),
+        (["reuse", tmp / "none", "--base", dense, "--out", "."], ".: it should be a file, but is a folder"),
     ]
 
 
-@pytest.mark.parametrize("index", range(20))
+@pytest.mark.parametrize("index", range(28))
 def test_bad_input_is_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: Path, dense: Path, index: int
 ) -> None:
     arguments, said = bad_commands(dense, digits, tmp_path)[index]
+    assert len(bad_commands(dense, digits, tmp_path)) == 28
     error = one_line(run(capsys, *arguments, code=2))
     assert said.replace("tmp", str(tmp_path)) in error
     assert not list(tmp_path.rglob("*.safetensors")), "something half-written was left"
+
+
+@pytest.mark.parametrize("argument", ["\x1b[31m", "a\nb", "\u202e", "x" * 10_000])
+def test_what_argparse_quotes_is_one_line_too(capsys: pytest.CaptureFixture[str], argument: str) -> None:
+    said = run(capsys, "report", "demo", argument, code=2)
+    line = said.splitlines()[-1]
+    assert line.startswith("daar: error: unrecognized arguments: ")
+    assert line.isprintable()
+    assert len(line) < 2100
 
 
 def test_ratios_out_of_range_and_out_of_reach(
@@ -232,6 +246,7 @@ OUT_OF_MEMORY = (
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     MemoryError(),
+    ImportError("/x/_cyutility.cpython-311-x86_64-linux-gnu.so: failed to map segment from shared object"),
 )
 
 
@@ -261,10 +276,11 @@ def test_out_of_memory_says_what_to_lower(
     assert lower in said
 
 
-def test_bugs_are_not_dressed_up_as_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, ImportError])
+def test_bugs_are_not_dressed_up_as_bad_input(monkeypatch: pytest.MonkeyPatch, kind: type[Exception]) -> None:
     def fail(_: Any) -> None:
-        raise RuntimeError("a bug of ours")
+        raise kind("a bug of ours")
 
     monkeypatch.setattr("daar.cli.views.list_names", fail)
-    with pytest.raises(RuntimeError, match="a bug of ours"):
+    with pytest.raises(kind, match="a bug of ours"):
         main(["list", "methods"])
