@@ -358,6 +358,19 @@ def test_advice_to_load_unsafely_is_not_repeated(tmp_path: Path) -> None:
         ),
         (lambda _: torch.zeros(3), "holds a Tensor and no state dict"),
         (lambda _: {}, "no state dict"),
+        (lambda _: {"module": torch.zeros(1)}, "unknown ''; missing 'conv1.weight'"),
+        (
+            lambda s: {**s, "module.conv1.weight": s["conv1.weight"] + 1},
+            "'conv1.weight' and 'module.conv1.weight' are both 'conv1.weight' here. Take one of them out.",
+        ),
+        (
+            lambda s: {"_orig_mod.bn1.bias": s["bn1.bias"], "module.bn1.bias": s["bn1.bias"]},
+            "'_orig_mod.bn1.bias' and 'module.bn1.bias' are both 'bn1.bias' here.",
+        ),
+        (
+            lambda s: {**s, "fc.weight": s["linear.weight"] + 1},
+            "'linear.weight' and 'fc.weight' are both 'linear.weight' here.",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path: Path, state: dict, damage, said: str) -> None:  # type: ignore[no-untyped-def]
