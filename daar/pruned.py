@@ -3,7 +3,6 @@
 The suite's stages do the same from files, for networks of its registry.
 """
 
-import copy
 import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,10 +20,12 @@ from daar.methods import discovery
 from daar.models.weights import require_sound_module
 from daar.program.outputs import tensors
 from daar.pruning.calibration_loss import CalibrationLoss
+from daar.pruning.copying import copied
 from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.plan import SCOPES, Plan
 from daar.pruning.planning import plan_by_policy
-from daar.pruning.proof import CHECKED_IMAGES, proven_graph, slim_error
+from daar.pruning.proof import CHECKED_IMAGES, slim_error
+from daar.pruning.repairing import proven_graph
 from daar.pruning.scoring import Batch, score
 from daar.pruning.slim import slim
 from daar.pruning.slim_report import SlimReport, report_on
@@ -192,7 +193,7 @@ def _proven(dense: nn.Module, images: Tensor, exclude: tuple[str, ...]) -> Chann
 def _prepared(model: nn.Module) -> nn.Module:
     """A copy; InputError where it cannot be made."""
     try:
-        return copy.deepcopy(model)
+        return copied(model)
     except (RuntimeError, TypeError) as error:  # a tensor made from weights, as torch.nn.utils.prune keeps it; a lock
         if is_out_of_memory(error):
             raise

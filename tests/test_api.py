@@ -15,7 +15,6 @@ from daar.api import Batch, MethodInfo, batch_norms, feature_maps, filters, outg
 from daar.errors import InputError
 from daar.models.resnet_cifar import ResNet
 from daar.pruning.groups import channel_graph
-
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
 
 

@@ -86,6 +86,7 @@ class Program:
         leaves: number → name of the parameter, buffer or tensor attribute.
         constants: number → a tensor that neither an operation made nor a module holds.
         shapes: number → shape.
+        dtypes: number → type.
         spans: the calls of modules in the order in which they began.
         batch: images of the run.
     """
@@ -96,6 +97,7 @@ class Program:
     leaves: dict[int, str] = field(default_factory=dict)
     constants: dict[int, Tensor] = field(default_factory=dict)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
+    dtypes: list[torch.dtype] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     batch: int = 1
 

@@ -25,23 +25,33 @@ from daar.program.program import Operation, Program, Ref, Span, replaced
 _NUMBER = "_daar_number"
 
 
-def record(model: nn.Module, images: Images) -> Program:
-    """What a network runs in eval mode on these images.
+def record(model: nn.Module, images: Images, *, training: bool = False) -> Program:
+    """What a network runs on these images, without gradients.
 
     Args:
-        model: any network; left as it is.
+        model: any network; left as it is, but for the statistics that training changes.
         images: a tensor (N, …), or a tuple or dict of them.
+        training: in training mode, not in eval mode.
 
     Raises:
         RunError: the network's own code raises; with what had run until then.
     """
     recorder = Recorder(model, images)
-    with evaluating(model), decomposed(), recorder.watching():
+    with _mode(model, training), decomposed(), recorder.watching():
         try:
             output = call(model, images)
         except Exception as error:  # whatever the network's own code raises
             raise RunError(recorder.program, list(recorder.inside), error) from error
     return recorder.ended(output)
+
+
+@contextmanager
+def _mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """All modules in eval mode, or in training mode; then each in its own again."""
+    with evaluating(model):
+        if training:
+            model.train()
+        yield
 
 
 def recorded(model: nn.Module, images: Images) -> Program:
@@ -188,6 +198,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch giv
 
     def _new(self, value: Tensor) -> int:
         self.program.shapes.append(tuple(value.shape))
+        self.program.dtypes.append(value.dtype)
         return len(self.program.shapes) - 1
 
 

@@ -59,6 +59,7 @@ class Replay:
             leaves=self.program.leaves,
             constants=self.program.constants,
             shapes=self.program.shapes,
+            dtypes=self.program.dtypes,
             batch=size,
         )
         for one, other in zip(self.program.operations, self._larger.operations, strict=True):

@@ -32,10 +32,10 @@ class ClosedForm:
 
     def __init__(self, graph: ChannelGraph, orders: dict[str, list[int]] | None = None) -> None:
         owner = {}
-        for group in graph.groups:
+        for group in (*graph.groups, *graph.units):
             order = (orders or {}).get(group.name, list(range(group.size)))
             owner.update({int(group.channels[index]): (group.name, rank) for rank, index in enumerate(order)})
-        sizes = {group.name: group.size for group in graph.groups}
+        sizes = {group.name: group.size for group in (*graph.groups, *graph.units)}
         self._terms = [
             (layer.unit_macs, _width(layer.outputs, owner, sizes), _width(_read(layer), owner, sizes), layer.parts)
             for layer in graph.layers.values()

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from daar.errors import InputError
 from daar.program.inputs import Images
 from daar.program.program import Program
-from daar.program.recording import recorded
+from daar.program.recording import RunError, record, recorded
+from daar.pruning.copying import copied
 from daar.pruning.labelling import label
 from daar.pruning.repairs import Repairs
 from daar.pruning.rules.run import Attribute, Call, Dims, Read, Run
@@ -121,13 +122,15 @@ class ChannelGraph:
     """The groups of one network and all that is cut when channels go.
 
     Attributes:
-        groups: in the order of execution.
+        groups: those that convs make, in the order of execution.
+        units: those that linear layers alone make.
         layers: by name, in the order of execution.
         leaves: name of a parameter or buffer → for each of its dimensions the channel at each position, or None.
         values: name of an index map → (c_in,) the channels that it gives the numbers of.
         attributes: what a module holds the number of channels as.
         reads: where channels are summed over, so that zeros in their place are what pruning means.
         program: what the network ran.
+        training: what it ran in training mode, where more of its parameters are read; else None.
         calls: name of a layer → indices of the operations that run it.
         exclude: paths of modules whose convs keep all their filters.
         repairs: what a proof found that no rule can see.
@@ -137,12 +140,14 @@ class ChannelGraph:
     """
 
     groups: tuple[Group, ...]
+    units: tuple[Group, ...]
     layers: dict[str, Layer]
     leaves: dict[str, tuple[Channels | None, ...]]
     values: dict[str, Channels]
     attributes: tuple[Attribute, ...]
     reads: tuple[Read, ...]
     program: Program
+    training: Program | None
     tensors: dict[int, tuple[Channels | None, ...]]
     ambiguous: dict[int, int]
     calls: dict[str, tuple[int, ...]]
@@ -151,12 +156,22 @@ class ChannelGraph:
     count: int
 
     def in_scope(self, scope: str) -> tuple[Group, ...]:
-        """The groups that may be pruned: `all`, or only those of scope `inner`, which reach no join."""
-        return tuple(g for g in self.groups if g.frozen is None and (scope == "all" or not g.joins))
+        """The groups that may be pruned.
 
-    def scored_layers(self) -> list[str]:
-        """The convs whose filters are scored: every member of a group that may be pruned in some scope."""
-        return [member for group in self.in_scope("all") for member in group.members]
+        Args:
+            scope: `all`, those that convs make; `inner`, of these only such as reach no join; `units`, as `all`, and
+                the hidden units of linear layers.
+        """
+        free = [group for group in self.groups if group.frozen is None]
+        if scope == "units":
+            order = {name: index for index, name in enumerate(self.layers)}
+            free += [group for group in self.units if group.frozen is None]
+            return tuple(sorted(free, key=lambda group: order[group.name]))
+        return tuple(group for group in free if scope == "all" or not group.joins)
+
+    def scored_layers(self, scope: str = "all") -> list[str]:
+        """The layers whose filters are scored: every member of a group of the scope."""
+        return [member for group in self.in_scope(scope) for member in group.members]
 
     def alive(self, removed: dict[str, list[int]]) -> NDArray[np.bool_]:
         """Which channels are left, (count + 1,), when the given channels of the named groups are gone.
@@ -164,7 +179,7 @@ class ChannelGraph:
         The last, which -1 finds, is that of all that is no channel and stays.
         """
         left = np.ones(self.count + 1, dtype=bool)
-        for group in self.groups:
+        for group in (*self.groups, *self.units):
             left[group.channels[removed.get(group.name, [])]] = False
         return left
 
@@ -193,31 +208,63 @@ def channel_graph(
     Raises:
         InputError: the network fails on the images, or has no module of a path in `exclude`.
     """
-    return graph_from(recorded(model, images), model, exclude, repairs)
+    program = recorded(model, images)
+    return graph_from(program, model, exclude, repairs, in_training(model, images, program))
+
+
+def in_training(model: nn.Module, images: Images, program: Program) -> Program | None:
+    """What a network runs in training mode, if it reads parameters there that it does not read in eval mode.
+
+    None also where it cannot be run in training mode by images alone, as detectors, which want boxes.
+    """
+    read = {program.leaves[n] for operation in program.operations for n in operation.reads() if n in program.leaves}
+    if all(name in read for name, _ in model.named_parameters()):
+        return None
+    try:
+        return record(copied(model), images, training=True)
+    except RunError:
+        return None
 
 
 def graph_from(
-    program: Program, model: nn.Module, exclude: Iterable[str] = (), repairs: Repairs | None = None
+    program: Program,
+    model: nn.Module,
+    exclude: Iterable[str] = (),
+    repairs: Repairs | None = None,
+    training: Program | None = None,
 ) -> ChannelGraph:
-    """The channel groups of what a network ran; arguments and errors as of `channel_graph`."""
+    """The channel groups of what a network ran; other arguments and errors as of `channel_graph`.
+
+    Args:
+        program: what it ran in eval mode.
+        model: the network.
+        exclude: paths of modules whose convs keep all their filters.
+        repairs: what a proof found that no rule can see.
+        training: what it ran in training mode, if that reads more parameters.
+    """
     exclude, repairs = tuple(exclude), repairs or Repairs()
-    run = label(program, model, repairs)
+    run = label(program, model, repairs, training)
     calls = _named(run, model)
     _exclude(run, calls, exclude, model)
     roots, frozen = run.ids.settled()
     roots = np.append(roots, -1)  # a blank is no channel
     layers = {name: _layer(name, several, program, roots) for name, several in calls.items()}
-    joined = set(np.unique(np.concatenate([np.zeros(0, np.int64), *(roots[labels] for labels in run.joined)])).tolist())
-    made = [name for name, layer in layers.items() if layer.kind == "conv" and not layer.is_depthwise]
-    groups = [_group([layers[name] for name in names], joined, frozen) for names in _families(layers, made)]
+    joined = {channel for labels in run.joined for channel in roots[labels].tolist()}
+    frozen |= _selected(run, layers, roots, frozen)
+    groups, others = (
+        tuple(_group([layers[name] for name in names], joined, frozen) for names in _families(layers, producers))
+        for producers in _producers(layers)
+    )
     return ChannelGraph(
-        groups=tuple(groups),
+        groups=groups,
+        units=others,
         layers=layers,
         leaves={name: _rooted(run.labels[number], roots) for number, name in program.leaves.items()},
         values={program.leaves[number]: roots[labels] for number, labels in run.values.items()},
         attributes=tuple(Attribute(a.module, a.name, roots[a.labels]) for a in run.attributes),
         reads=tuple(Read(r.operation, r.tensor, r.dim, roots[r.labels]) for r in run.reads),
         program=program,
+        training=training,
         tensors={number: _rooted(dims, roots) for number, dims in run.labels.items()},
         ambiguous=run.ambiguous,
         calls={name: tuple(call.operation.index for call in several) for name, several in calls.items()},
@@ -225,6 +272,33 @@ def graph_from(
         repairs=repairs,
         count=len(roots) - 1,
     )
+
+
+def _producers(layers: dict[str, Layer]) -> tuple[list[str], list[str]]:
+    """The convs that make channels of their own, and the linear layers whose units no conv makes too."""
+    made = [name for name, layer in layers.items() if layer.kind == "conv" and not layer.is_depthwise]
+    taken = {channel for name in made for channel in layers[name].outputs.tolist()}
+    units = [
+        name
+        for name, layer in layers.items()
+        if layer.kind == "linear" and taken.isdisjoint(layer.outputs.tolist()) and (layer.outputs >= 0).all()
+    ]
+    return made, units
+
+
+def _selected(run: Run, layers: dict[str, Layer], roots: Channels, frozen: dict[int, str]) -> dict[int, str]:
+    """Units that choose among whole weights, as those of a mixture of experts, are no channels: they stay."""
+    weights = {layer.weight for layer in layers.values()}
+    found: dict[int, str] = {}
+    for number, leaf in run.program.leaves.items():
+        dims = run.labels[number]
+        if len([labels for labels in dims if labels is not None]) > 1 and leaf not in weights:
+            for labels in dims:
+                for channel in [] if labels is None else np.unique(roots[labels]).tolist():
+                    found.setdefault(channel, f"chooses among the weights of {leaf}")
+    units = {c for layer in layers.values() if layer.kind == "linear" for c in layer.outputs.tolist()}
+    convs = {c for layer in layers.values() if layer.kind == "conv" for c in layer.outputs.tolist()}
+    return {c: why for c, why in found.items() if c in units and c not in convs and c not in frozen}
 
 
 def _rooted(dims: Dims, roots: Channels) -> tuple[Channels | None, ...]:

@@ -36,9 +36,9 @@ def load(path: Path) -> dict[str, Tensor]:
     return tensors.read_scores(path, "Run: daar score")
 
 
-def widths(graph: ChannelGraph) -> dict[str, int]:
+def widths(graph: ChannelGraph, scope: str = "all") -> dict[str, int]:
     """Layer → c_out, for every layer that is to be scored."""
-    return {layer: len(graph.layers[layer].outputs) for layer in graph.scored_layers()}
+    return {layer: len(graph.layers[layer].outputs) for layer in graph.scored_layers(scope)}
 
 
 def check(scores: dict[str, Tensor], expected: dict[str, int], whose: str) -> None:

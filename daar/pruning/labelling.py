@@ -12,18 +12,32 @@ from daar.pruning.rules.pointwise import MADE_BY_CODE, is_pointwise, pointwise
 from daar.pruning.rules.run import Attribute, Dims, Run
 
 
-def label(program: Program, model: nn.Module, repairs: Repairs) -> Run:
+def label(program: Program, model: nn.Module, repairs: Repairs, training: Program | None = None) -> Run:
     """Label all tensors of a program.
 
     Args:
         program: what the network ran.
         model: the network, for modules of this project that are cut as a whole.
         repairs: what a proof found that no rule can see.
+        training: what it ran in training mode, where heads run that only training has: they hold the same parameters.
     """
     run = Run(program, repairs)
-    modules = dict(model.named_modules())
+    _label_all(run, model, {})
+    if training is not None:
+        heads = Run(training, repairs, ids=run.ids)
+        _label_all(heads, model, {name: run.labels[number] for number, name in program.leaves.items()})
+        run.attributes += heads.attributes
+    return run
+
+
+def _label_all(run: Run, model: nn.Module, leaves: Mapping[str, Dims]) -> None:
+    program, modules = run.program, dict(model.named_modules())
     for number in [*program.leaves, *program.constants, *program.inputs]:
-        _label_source(run, number)
+        name = program.leaves.get(number, "")
+        if name in leaves:
+            run.labels[number] = leaves[name]
+        else:
+            _label_source(run, number)
     shortcuts = {span.first: span for span in program.spans if isinstance(modules.get(span.module), PaddedShortcut)}
     after = 0
     for operation in program.operations:
@@ -35,7 +49,6 @@ def label(program: Program, model: nn.Module, repairs: Repairs) -> Run:
     for ref in refs(program.output):
         for labels in run.of(ref):
             run.ids.freeze(labels, "network output")
-    return run
 
 
 def _label_source(run: Run, number: int) -> None:

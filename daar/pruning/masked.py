@@ -61,8 +61,14 @@ class Masked:
         try:
             return self._run(images, see)
         except AnotherWayError:  # on another device, in another type or for one image torch may take another way
-            here = graph_from(recorded(self._model, images), self._model, self._graph.exclude, self._graph.repairs)
-            if [(g.name, g.size) for g in here.groups] != [(g.name, g.size) for g in self._graph.groups]:
+            here = graph_from(
+                recorded(self._model, images),
+                self._model,
+                self._graph.exclude,
+                self._graph.repairs,
+                self._graph.training,
+            )
+            if _sizes(here) != _sizes(self._graph):
                 raise InputError(
                     "the network should have the same channel groups on all images, but on these it runs other "
                     "operations, with other groups. Give images of one kind, and as many as it is used with."
@@ -73,6 +79,10 @@ class Masked:
     def _run(self, images: Images, see: See | None) -> Any:
         with evaluating(self._model), decomposed(), _Changed(self._graph.program, self._masks, see):
             return call(self._model, images)
+
+
+def _sizes(graph: ChannelGraph) -> list[tuple[str, int]]:
+    return [(group.name, group.size) for group in (*graph.groups, *graph.units)]
 
 
 class _Changed(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types

@@ -12,7 +12,7 @@ from daar.storage.documents import read_json
 from daar.storage.files import write_json
 from daar.storage.schemas import validate
 
-SCOPES = ("inner", "all")
+SCOPES = ("inner", "all", "units")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Plan:
         Raises:
             InputError: the plan is not for this network; names the group.
         """
-        groups = {group.name: group for group in graph.in_scope("all")}
+        groups = {group.name: group for group in graph.in_scope("units")}
         listed = [planned.name for planned in self.groups]
         for planned in self.groups:
             if planned.name not in groups or groups[planned.name].size != planned.size:

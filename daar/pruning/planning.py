@@ -1,6 +1,7 @@
 """Make a plan: counts by a policy, then the most important channels of each group."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from daar.pruning import policies
 from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph, Group
 from daar.pruning.importance import group_importance, ranking
-from daar.pruning.plan import Plan, PlannedGroup
+from daar.pruning.plan import SCOPES, Plan, PlannedGroup
 from daar.pruning.policy import Counts, Loss, Policy
+from daar.pruning.reach import reachable, reasons
 from daar.pruning.rounding import round_counts
 
 
@@ -126,6 +128,8 @@ def make_plan(
     macs = ClosedForm(graph, orders)
     dense = macs({})
     budget = None if target is None else int((1 - target) * dense)
+    if budget is not None and budget < macs({group.name: group.min_kept for group in groups}):
+        raise InputError(_too_much(budget, scope, graph))
     counts = policy(groups, importance, budget, macs=macs, loss=loss, **options)
     _check(counts, groups, policy_name)
     counts = round_counts(counts, groups, round_to, macs, budget)
@@ -152,11 +156,32 @@ def _check(counts: Counts, groups: Sequence[Group], policy: str) -> None:
             )
 
 
+def _too_much(budget: int, scope: str, graph: ChannelGraph) -> str:
+    closest = math.floor(1000 * reachable(graph, scope)) / 1000  # rounded so that it can be reached
+    of = f"in scope {scope!r}"
+    return (
+        f"a target of {budget:,} MACs cannot be reached: the closest macs_reduction is {closest:.3f} {of}. "
+        f"{_what_stays(scope, graph)} Take a smaller macs_reduction{_wider(scope, graph, closest)}."
+    )
+
+
+def _what_stays(scope: str, graph: ChannelGraph) -> str:
+    kept = "; ".join(reasons(graph, scope))
+    return f"Of the MACs stay: {kept}." if kept else "Each group keeps the least that it must."
+
+
+def _wider(scope: str, graph: ChannelGraph, closest: float) -> str:
+    """The scopes that reach more."""
+    more = {wider: reachable(graph, wider) for wider in SCOPES[SCOPES.index(scope) + 1 :]}
+    found = [f"scope {wider!r}, which reaches {most:.3f}" for wider, most in more.items() if most > closest + 0.001]
+    return f", or {' or '.join(found)}" if found else ""
+
+
 def _nothing_in(scope: str, graph: ChannelGraph) -> str:
-    if scope == "inner" and graph.in_scope("all"):
-        return (
-            "no group is of scope 'inner': all channels of this network reach an addition or a concatenation. Take "
-            "scope 'all'."
-        )
-    reasons = "; ".join(sorted({group.frozen for group in graph.groups if group.frozen is not None})[:3])
-    return f"no group of this network may be pruned: {reasons or 'it runs no conv'}."
+    if not graph.layers:
+        return "no group of this network may be pruned: it runs no conv and no linear layer."
+    return (
+        f"no group of this network may be pruned in scope {scope!r}. {_what_stays(scope, graph)}"
+        f"{' Take' if (wider := _wider(scope, graph, 0.0)) else ''}{wider.removeprefix(', or')}"
+        f"{'.' if wider else ''}"
+    )

@@ -1,15 +1,8 @@
-"""Prove that a slim network computes what the masked one computes; find where they first differ, and repair the groups.
+"""Prove that a slim network computes what the masked one computes, and find where they first differ."""
 
-Rules follow operations and cannot see where a number in the code came from. So removal of random channels is proposed
-and proven; where the slim network raises or differs, an integer that is a number of channels gets its new value, or an
-ambiguous operation its other reading, or the channels that the operation reads stay. Each is tried under the same proof
-and holds only if the first difference moves on.
-"""
-
-import copy
-import random
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,24 +12,76 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from daar.device.precision import evaluating
 from daar.errors import InputError
+from daar.models.shortcut import PaddedShortcut
 from daar.program.inputs import Images, call, first, moved
 from daar.program.outputs import tensors
-from daar.program.program import Operation, refs
+from daar.program.program import Program, Span, refs
 from daar.program.recording import decomposed, recorded
-from daar.pruning.groups import ChannelGraph, graph_from
+from daar.pruning.copying import copied, doubled
+from daar.pruning.groups import ChannelGraph
 from daar.pruning.masked import Masked
-from daar.pruning.repairs import Repairs
-from daar.pruning.slim import Removed, slim
+from daar.pruning.slim import Removed
 
-# largest |slim − masked| / largest |output| that rounding in float64 explains
-TOLERANCE = 1e-10
 # images on which slim and masked network are compared
 CHECKED_IMAGES = 16
-# removals that groups are proven by where something is meant that code alone says: one may agree by chance, as where it
-# takes the last channels by their number
-_TRIALS = 2
-_MOST_REPAIRS = 60
-_DOUBLE = torch.empty(0, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What networks are compared in.
+
+    Attributes:
+        dtype: of weights and images.
+        tolerance: the largest |slim − masked| / largest |output| that rounding explains.
+    """
+
+    dtype: torch.dtype
+    tolerance: float
+
+    def __str__(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
+
+    def of(self, model: nn.Module) -> nn.Module:
+        """A copy of a network on the CPU in this type."""
+        return doubled(model) if self.dtype is torch.float64 else copied(model).cpu().float()
+
+    def images(self, images: Images) -> Images:
+        """Images on the CPU in this type."""
+        return moved(images, torch.empty(0, dtype=self.dtype))
+
+
+DOUBLE = Precision(torch.float64, 1e-10)
+# for a network whose code fixes float32 inside
+SINGLE = Precision(torch.float32, 1e-4)
+
+
+def precision_of(model: nn.Module, images: Images) -> Precision:
+    """Float64, unless the network's code fixes another type inside.
+
+    Raises:
+        InputError: the network fails on the images in both.
+    """
+    try:
+        program = recorded(DOUBLE.of(model), DOUBLE.images(first(images, 2)))
+    except InputError:
+        recorded(SINGLE.of(model), SINGLE.images(first(images, 2)))
+        return SINGLE
+    return DOUBLE if _is_double(program) else SINGLE
+
+
+def _is_double(program: Program) -> bool:
+    made = [number for operation in program.operations for number in operation.makes()]
+    return not any(
+        program.dtypes[number].is_floating_point and program.dtypes[number] != torch.float64 for number in made
+    )
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    """With the same random numbers each time: some networks draw them in eval mode too."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 @dataclass(frozen=True)
@@ -58,79 +103,8 @@ class Difference:
         return (self.trial, self.index) < (other.trial, other.index)
 
 
-def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) -> ChannelGraph:
-    """The channel groups of any network, on the CPU in float64, with what a proof had to repair.
-
-    Args:
-        model: the dense network; left as it is.
-        images: finite; their values matter.
-        exclude: paths of modules whose convs keep all their filters.
-
-    Raises:
-        InputError: the network fails on the images, or differs however much is kept.
-    """
-    names = tuple(exclude)
-    double, batch = _double(model), moved(first(images, 2), _DOUBLE)
-    program = recorded(double, batch)
-    repairs = Repairs()
-    graph = graph_from(program, double, names, repairs)
-    difference = _try(double, graph, batch)
-    for _ in range(_MOST_REPAIRS):
-        if difference is None:
-            return graph
-        for candidate in _candidates(double, graph, repairs, difference):
-            tried = graph_from(program, double, names, candidate)
-            later = _try(double, tried, batch)
-            if later is None or difference.is_before(later):
-                graph, repairs, difference = tried, candidate, later
-                break
-        else:
-            break
-    assert difference is not None
-    raise InputError(
-        f"the slim network differs from the masked one at {program.operations[difference.index].place()}: "
-        f"{difference.what}. Report this network: its channels are coupled in a way that the groups miss."
-    )
-
-
-def _double(model: nn.Module) -> nn.Module:
-    return copy.deepcopy(model).cpu().double()
-
-
-def _try(model: nn.Module, graph: ChannelGraph, images: Images) -> Difference | None:
-    repairs = graph.repairs
-    relies_on_code = bool(graph.ambiguous or repairs.readings or repairs.kept or repairs.attributes)
-    for trial in range(_TRIALS if relies_on_code else 1):
-        removed = some_removed(graph, trial)
-        found = first_difference(model, slim(model, graph, removed), graph, removed, images)
-        if found is not None:
-            return replace(found, trial=trial)
-    return None
-
-
-def some_removed(graph: ChannelGraph, seed: int = 0) -> Removed:
-    """Random channels of every group that may be pruned: half, or as many as may go; of odd seeds up to half.
-
-    Where it can be, of even seeds the first channel goes and the last stays, of odd seeds the other way round: code that
-    takes so many channels from either end is then seen.
-    """
-    dice = random.Random(seed)
-    removed = {}
-    for group in graph.in_scope("all"):
-        ends = [0, group.size - 1][:: 1 - 2 * (seed % 2)]
-        order = dice.sample(range(group.size), group.size)
-        order.sort(key=lambda index: (index == ends[0]) - (index == ends[1]))
-        stay: set[int] = set()
-        for part, more in group.reserves:
-            stay.update([index for index in order if index in part - stay][:more])
-        free = [index for index in order if index not in stay]
-        most = min(len(free), group.size // 2)
-        removed[group.name] = sorted(free[len(free) - (dice.randint(min(1, most), most) if seed % 2 else most) :])
-    return removed
-
-
 def first_difference(
-    model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, removed: Removed, images: Images
+    model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, removed: Removed, images: Images, tolerance: float
 ) -> Difference | None:
     """Where the slim network first differs from the masked one by more than rounding; None where it does not.
 
@@ -138,10 +112,11 @@ def first_difference(
     """
     seen: list[Any] = []
     masked = Masked(model, graph, removed)
-    masked(images, see=lambda _, result: seen.append(_copied(result)))
-    watch = _Compared(graph, graph.alive(removed), seen)
+    with seeded():
+        masked(images, see=lambda _, result: seen.append(_copied(result)))
+    watch = _Compared(graph, graph.alive(removed), seen, tolerance)
     try:
-        with evaluating(slimmed), decomposed(), watch:
+        with seeded(), evaluating(slimmed), decomposed(), watch.over_shortcuts(slimmed), watch:
             call(slimmed, images)
     except _DiffersError as found:
         return found.difference
@@ -157,21 +132,47 @@ class _DiffersError(Exception):
 
 
 class _Compared(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
-    def __init__(self, graph: ChannelGraph, alive: Any, seen: list[Any]) -> None:
+    def __init__(self, graph: ChannelGraph, alive: Any, seen: list[Any], tolerance: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._operations, self._tensors, self._alive, self._seen = graph.program.operations, graph.tensors, alive, seen
-        self.index = 0
+        self.index, self._tolerance = 0, tolerance
+        self._spans = sorted(graph.program.spans, key=lambda span: span.first)
+        self._within = False
+
+    @contextmanager
+    def over_shortcuts(self, slimmed: nn.Module) -> Iterator[None]:
+        """Compare only what a padded shortcut returns: which way it takes depends on what is left of its channels."""
+        paths = {module: path for path, module in slimmed.named_modules() if isinstance(module, PaddedShortcut)}
+        spans = iter([span for span in self._spans if span.module in paths.values()])
+        hooks = [module.register_forward_pre_hook(self._enter) for module in paths]
+        hooks += [module.register_forward_hook(lambda *call: self._leave(next(spans), call[2])) for module in paths]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        self._within = True
+
+    def _leave(self, span: Span, result: Any) -> None:
+        self._within, self.index = False, span.last
+        self._compare(span.last - 1, result, 0.0)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self._within:
+            return func(*args, **(kwargs or {}))
         index = self.index
         if index >= len(self._operations) or self._operations[index].function is not func:
             raise _DiffersError(Difference(min(index, len(self._operations) - 1), "the code takes another way"))
+        # rounding is relative to what an operation reads: the mean of a normalised map is next to nothing
+        read = max((_largest(value) for value in tensors(list(args))), default=0.0)
         result = func(*args, **(kwargs or {}))
-        self._compare(index, result)
+        self._compare(index, result, read)
         self.index += 1
         return result
 
-    def _compare(self, index: int, result: Any) -> None:
+    def _compare(self, index: int, result: Any, read: float) -> None:
         operation = self._operations[index]
         expected = list(tensors(self._seen[index]))
         for ref, one, whole in zip(refs(operation.result), tensors(result), expected, strict=True):
@@ -185,17 +186,19 @@ class _Compared(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gi
                     continue  # constants of the code, whose size follows from something else
                 what = f"its shape is {tuple(one.shape)}, where {tuple(other.shape)} is left"
                 raise _DiffersError(Difference(index, what))
-            if one.is_floating_point() and not _equal(one, other) and operation.name not in _MEANINGLESS:
+            if one.is_floating_point() and not self._equal(one, other, read) and operation.name not in _MEANINGLESS:
                 raise _DiffersError(Difference(index, "its values differ"))
+
+    def _equal(self, one: Tensor, other: Tensor, read: float) -> bool:
+        return bool(torch.equal(one, other)) or _largest(one - other) <= self._tolerance * max(_largest(other), read)
 
 
 # what these return is memory that nothing was written to
 _MEANINGLESS = ("empty", "empty_like", "new_empty", "empty_strided")
 
 
-def _equal(one: Tensor, other: Tensor) -> bool:
-    scale = float(other.abs().max()) if other.numel() else 0.0
-    return bool(torch.equal(one, other)) or float((one - other).abs().max()) <= TOLERANCE * max(scale, 1e-30)
+def _largest(values: Tensor) -> float:
+    return float(values.abs().max()) if values.is_floating_point() and values.numel() else 0.0
 
 
 def _copied(result: Any) -> Any:
@@ -204,99 +207,60 @@ def _copied(result: Any) -> Any:
     return [_copied(part) for part in result] if isinstance(result, (list, tuple)) else result
 
 
-def _candidates(model: nn.Module, graph: ChannelGraph, repairs: Repairs, difference: Difference) -> Iterator[Repairs]:
-    """What may be meant, the likeliest first."""
-    operation = graph.program.operations[difference.index]
-    for attribute, where in _attributes(model, graph, operation):
-        if attribute not in repairs.attributes:
-            yield replace(repairs, attributes={**repairs.attributes, attribute: where})
-    for index in _ambiguous_before(graph, operation):
-        source = graph.program.operations[index].source
-        for reading in range(repairs.readings.get(source, 0) + 1, graph.ambiguous[index] + 1):
-            yield replace(repairs, readings={**repairs.readings, source: reading})
-    yield replace(
-        repairs, kept={**repairs.kept, operation.source: f"relies on a number of channels ({difference.what})"}
-    )
-    # where all that it reads stays already, what comes before it is meant
-    upstream = [graph.program.operations[index] for index in range(operation.index - 1, -1, -1)]
-    for other in upstream[:8]:
-        if other.source not in repairs.kept:
-            why = f"leads to {operation.place()}, which differs"
-            yield replace(repairs, kept={**repairs.kept, other.source: why})
+@dataclass(frozen=True)
+class Proof:
+    """That a slim network computes what the masked one computes.
+
+    Attributes:
+        error: max |slim − masked| / max |masked| over all outputs; of several, the worst.
+        precision: what they were compared in.
+    """
+
+    error: float
+    precision: Precision
 
 
-def _attributes(
-    model: nn.Module, graph: ChannelGraph, operation: Operation
-) -> Iterator[tuple[tuple[str, str], tuple[str, int, int]]]:
-    """Integers of the modules that were running that equal a number of channels of the operation's tensors."""
-    for position, number in enumerate([*operation.reads(), *operation.makes()]):
-        for dim, labels in enumerate(graph.tensors[number]):
-            if labels is None:
-                continue
-            for path in _upwards(operation.module):
-                module = model.get_submodule(path)
-                for name in _holding(module, len(labels)):
-                    yield (type(module).__qualname__, name), (operation.source, position, dim)
+def prove(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, removed: Removed, images: Images) -> Proof:
+    """Compare the slim network with the masked one on images.
 
+    In float64 on the CPU; in float32 where the network's code fixes that inside. Where all outputs are zero, of which a
+    wrong network's would be equal too, what every operation returns is compared instead.
 
-def _upwards(path: str) -> Iterator[str]:
-    while path:
-        yield path
-        path = path.rpartition(".")[0]
-    yield ""
-
-
-def _holding(module: nn.Module, size: int) -> Iterator[str]:
-    for name, value in vars(module).items():
-        if type(value) is int and value == size:
-            yield name
-        elif isinstance(value, (list, tuple)):
-            yield from (f"{name}.{index}" for index, entry in enumerate(value) if type(entry) is int and entry == size)
-
-
-def _ambiguous_before(graph: ChannelGraph, operation: Operation) -> list[int]:
-    """Operations that may be read in several ways and lead to this one, the nearest first."""
-    makers = {number: op.index for op in graph.program.operations for number in op.makes()}
-    waiting, found = [operation.index], list[int]()
-    seen: set[int] = set()
-    while waiting and len(seen) < 400:
-        index = waiting.pop(0)
-        if index in seen:
-            continue
-        seen.add(index)
-        if index in graph.ambiguous:
-            found.append(index)
-        waiting.extend(makers[number] for number in graph.program.operations[index].reads() if number in makers)
-    return found[:4]
+    Raises:
+        InputError: they differ by more than rounding explains, so the slim network is not the pruned one.
+    """
+    precision = precision_of(model, images)
+    dense, thin, batch = precision.of(model), precision.of(slimmed), precision.images(images)
+    with seeded():
+        expected = Masked(dense, graph, removed)(batch)
+    if not any(bool(output.any()) for output in tensors(expected)):
+        difference = first_difference(dense, thin, graph, removed, batch, precision.tolerance)
+        if difference is None:
+            return Proof(0.0, precision)
+        raise InputError(
+            f"the slim network should compute what the masked one does, but {difference.what}: "
+            f"{graph.program.operations[difference.index].place()}. Report this network."
+        )
+    with seeded(), evaluating(thin):
+        pairs = zip(tensors(call(thin, batch)), tensors(expected), strict=True)
+        # of numpy's maximum, unlike Python's, NaN is the result wherever there is one
+        error = float(np.max([_relative(one, other) for one, other in pairs]))
+    if not error <= precision.tolerance:
+        raise InputError(
+            f"the slim network differs from the masked one by {error:.1e} of the largest logit; rounding explains "
+            f"{precision.tolerance:.0e}. Report this network: its channels are coupled in a way that the groups miss."
+        )
+    return Proof(error, precision)
 
 
 def slim_error(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, removed: Removed, images: Images) -> float:
-    """Max |slim − masked| / max |masked| over the outputs for `images`, in float64 on the CPU; of several, the worst.
-
-    Raises:
-        InputError: they differ by more than rounding explains, so the slim network is not the pruned one; or the masked
-            one gives nothing but zeros, of which a wrong one would be equal too.
-    """
-    dense, thin, images = _double(model), _double(slimmed), moved(images, _DOUBLE)
-    expected = Masked(dense, graph, removed)(images)
-    if not any(bool(output.any()) for output in tensors(expected)):
-        raise InputError(
-            "the network's output should tell images apart, but is zero for all, so that the slim network cannot be "
-            "compared with it. Load trained weights, or give the last layer weights that are not all zero."
-        )
-    with evaluating(thin):
-        pairs = list(zip(tensors(call(thin, images)), tensors(expected), strict=True))
-        # of numpy's maximum, unlike Python's, NaN is the result wherever there is one
-        error = float(np.max([_relative(one, other) for one, other in pairs]))
-    if not error <= TOLERANCE:
-        raise InputError(
-            f"the slim network differs from the masked one by {error:.1e} of the largest logit; rounding explains "
-            f"{TOLERANCE:.0e}. Report this network: its channels are coupled in a way that the groups miss."
-        )
-    return error
+    """The error of `prove`."""
+    return prove(model, slimmed, graph, removed, images).error
 
 
 def _relative(one: Tensor, other: Tensor) -> float:
-    """Max |difference| / max |other|; of two outputs that are all zero it is 0."""
+    """Max |difference| / max |other|; 0 where they are equal, infinite where counts or classes differ."""
+    if not one.is_floating_point() or not one.numel():
+        return 0.0 if torch.equal(one, other) else float("inf")
     difference = float((one - other).abs().max())
     return difference / float(other.abs().max()) if difference else 0.0

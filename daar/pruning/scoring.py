@@ -32,7 +32,13 @@ class Batch:
 
 
 def score(
-    model: nn.Module, batch: Batch, graph: ChannelGraph, method: Method, options: dict[str, Any], seed: int
+    model: nn.Module,
+    batch: Batch,
+    graph: ChannelGraph,
+    method: Method,
+    options: dict[str, Any],
+    seed: int,
+    scope: str = "all",
 ) -> dict[str, Tensor]:
     """Have a method score every filter that may be pruned, and check the scores.
 
@@ -43,6 +49,7 @@ def score(
         method: whose score().
         options: keyword options of the variant; those of the method's plan() are left out.
         seed: the setting's, for a method that draws random numbers.
+        scope: of which groups the members are scored.
 
     Returns:
         layer → (c_out,) float32, CPU; higher = keep.
@@ -55,8 +62,8 @@ def score(
     module = discovery.load(method)
     batch = batch.to(next(model.parameters()).device)
     given = arguments(method, module, options, seed)
-    scores: dict[str, Tensor] = module.score(model.eval(), batch, graph.scored_layers(), **given)
-    importance.check(scores, importance.widths(graph), f"method {method.name!r}")
+    scores: dict[str, Tensor] = module.score(model.eval(), batch, graph.scored_layers(scope), **given)
+    importance.check(scores, importance.widths(graph, scope), f"method {method.name!r}")
     return scores
 
 

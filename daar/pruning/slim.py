@@ -1,6 +1,5 @@
 """Build the really smaller network: every parameter is cut along each dimension that holds channels."""
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from daar.models.shortcut import PaddedShortcut
+from daar.pruning.copying import copied
 from daar.pruning.groups import ChannelGraph
 
 Removed = dict[str, list[int]]
@@ -27,7 +27,7 @@ def slim(model: nn.Module, graph: ChannelGraph, removed: Removed) -> nn.Module:
         were one stay one.
     """
     alive = graph.alive(removed)
-    slimmed = copy.deepcopy(model)
+    slimmed = copied(model)
     cut: dict[int, Tensor] = {}
     for name, dims in graph.leaves.items():
         leaf = _at(slimmed, name)

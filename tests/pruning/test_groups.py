@@ -16,9 +16,9 @@ from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.proof import slim_error
 from daar.pruning.slim import slim
-
 from tests.judge import apart, drawn, outputs
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
+
 
 def graph_of(name: str) -> ChannelGraph:
     return channel_graph(models.get(name).build(10), torch.zeros(2, 3, 32, 32))

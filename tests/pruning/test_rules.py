@@ -17,7 +17,8 @@ from daar.models import get
 from daar.program.recording import recorded
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.plan import Plan, PlannedGroup
-from daar.pruning.proof import proven_graph, slim_error
+from daar.pruning.proof import slim_error
+from daar.pruning.repairing import proven_graph
 from daar.pruning.rules import RULES
 from daar.pruning.slim import slim
 from tests.judge import Reads, apart, drawn, filters_gone, filters_of, masked, outputs
@@ -342,7 +343,16 @@ PRUNED: dict[str, tuple[Callable[..., Any], int, Reads]] = {
 def network(run: Callable[..., Any]) -> nn.Module:
     torch.manual_seed(0)
     convs = {"a": conv(3, WIDTH), "b": conv(3, 4), "c": conv(3, 4), "single": conv(3, 1)}
-    heads = {"head": WIDTH, "wide": WIDTH * 64, "third": 3, "sixteen": 16, "five": 5, "ten": 10, "twofold": 24, "fourfold": 48}
+    heads = {
+        "head": WIDTH,
+        "wide": WIDTH * 64,
+        "third": 3,
+        "sixteen": 16,
+        "five": 5,
+        "ten": 10,
+        "twofold": 24,
+        "fourfold": 48,
+    }
     layers: dict[str, nn.Module] = {
         **convs,
         **{name: nn.Linear(width, 2) for name, width in {**heads, "ninefold": 108}.items()},
@@ -615,7 +625,10 @@ def test_weights_that_are_computed_keep_what_is_taken_together_and_name_it(kind:
         removed = {b.name: [0, 5, 6]}
         thin = slim(net, graph, removed)
         assert slim_error(net, thin, graph, removed, images) <= 1e-10
-        assert apart(outputs(thin, images), masked(net, images, {"b": [0, 5, 6]}, {"head": filters_of("b", range(8))})) <= 1e-10
+        assert (
+            apart(outputs(thin, images), masked(net, images, {"b": [0, 5, 6]}, {"head": filters_of("b", range(8))}))
+            <= 1e-10
+        )
     else:
         assert b.frozen is not None
 

@@ -17,10 +17,11 @@ from daar.models.shortcut import PaddedShortcut
 from daar.pruning import policies
 from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning.masked import Masked
 from daar.pruning.plan import SCOPES, Plan
 from daar.pruning.planning import make_plan
-from daar.pruning.masked import Masked
-from daar.pruning.proof import proven_graph, slim_error
+from daar.pruning.proof import slim_error
+from daar.pruning.repairing import proven_graph
 from daar.pruning.slim import slim
 from tests.masks import masked_by_hand, silence
 from tests.judge import filters_gone

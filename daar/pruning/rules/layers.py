@@ -97,8 +97,10 @@ def matrix_product(run: Run, op: Operation) -> list[Dims]:
     here, bias = made[-1], None if added is None else run.of(added)[-1]
     if here is not None and bias is not None:
         run.ids.unify(bias, here)
-    is_layer = right[-2] is not None and all(part is None for part in made[:-1]) and other.number not in run.activations
-    _note_product(run, op, (one, other), made, "linear" if is_layer else "product")
+    leaf = other.number in run.transposed or other.number in run.program.leaves
+    of_weight = leaf or (right[-2] is not None and other.number not in run.activations)
+    kind = "linear" if of_weight and all(part is None for part in made[:-1]) else "product"
+    _note_product(run, op, (one, other), made, kind)
     return [made]
 
 
@@ -114,7 +116,7 @@ def _note_product(run: Run, op: Operation, factors: tuple[Ref, Ref], made: Dims,
     inputs, outputs = run.of(one)[-1], made[counted]
     inputs = inputs if inputs is not None and run.of(other)[-2] is not None else np.full(sizes[-1], BLANK)
     outputs = outputs if outputs is not None else np.full(result[counted], BLANK)
-    weight = other.number if kind == "linear" else -1
+    weight = run.transposed.get(other.number, other.number) if kind == "linear" else -1
     run.calls.append(Call(op, kind, weight, inputs, outputs, max(1, rest // run.program.batch), 1))
     if kind == "linear":
         run.attribute(op, "in_features", inputs)
@@ -200,7 +202,7 @@ def weight_norm(run: Run, op: Operation) -> list[Dims]:
             run.keep(labels, op, "are taken together by a norm")
     run.agree(direction[dim], length[dim], op)
     made: Dims = [labels if d == dim else None for d, labels in enumerate(direction)]
-    return [made, made]
+    return [made, [labels if d == dim else None for d, labels in enumerate(direction)]]
 
 
 def over_space(run: Run, op: Operation) -> list[Dims]:

@@ -14,7 +14,19 @@ _UNTAGGED = (
     *("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "bernoulli"),
 )
 # of what they read they take the type and the device, no values
-MADE_BY_CODE = ("zeros", "ones", "empty", "full", "arange", "rand", "randn", "new_zeros", "new_ones", "new_full", "new_empty")
+MADE_BY_CODE = (
+    "zeros",
+    "ones",
+    "empty",
+    "full",
+    "arange",
+    "rand",
+    "randn",
+    "new_zeros",
+    "new_ones",
+    "new_full",
+    "new_empty",
+)
 _JOINS = ("add", "sub", "rsub", "maximum", "minimum")
 
 

@@ -6,7 +6,7 @@ from daar.program.program import Operation, refs
 from daar.pruning.rules.run import Dims, Rule, Run
 
 # name → position of the argument that says along which dimensions
-_ALONG = {
+ALONG = {
     **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "argmax", "argmin", "prod", "any", "all"), 1),
     **dict.fromkeys(("var", "std", "var_mean", "std_mean", "logsumexp", "median"), 1),
     "linalg_vector_norm": 2,
@@ -26,8 +26,7 @@ def reduce(run: Run, op: Operation) -> list[Dims]:
     source = op.args[0]
     labels, rank = run.of(source), len(run.shape(source))
     name = op.name
-    given = op.argument(_ALONG[name], "dim")
-    dims = {d % max(rank, 1) for d in _listed(given, rank)}
+    dims = along(run, op)
     order = op.argument(1, "ord", 2) if name == "linalg_vector_norm" else 2
     for d in dims:
         if name in _SUMS and order in (1, 2):
@@ -37,6 +36,12 @@ def reduce(run: Run, op: Operation) -> list[Dims]:
     kept = len(run.shape(next(refs(op.result)))) == rank
     made: Dims = [None if d in dims else part for d, part in enumerate(labels) if kept or d not in dims]
     return [list(made) for _ in refs(op.result)]
+
+
+def along(run: Run, op: Operation) -> set[int]:
+    """The dimensions that a reduction takes together."""
+    rank = len(run.shape(next(refs(op.args))))
+    return {d % max(rank, 1) for d in _listed(op.argument(ALONG[op.name], "dim"), rank)}
 
 
 def _listed(given: Any, rank: int) -> list[int]:
@@ -55,4 +60,4 @@ def scan(run: Run, op: Operation) -> list[Dims]:
     return [list(labels) for _ in refs(op.result)]
 
 
-RULES: dict[str, Rule] = {**dict.fromkeys(_ALONG, reduce), **dict.fromkeys(_SCANS, scan)}
+RULES: dict[str, Rule] = {**dict.fromkeys(ALONG, reduce), **dict.fromkeys(_SCANS, scan)}

@@ -1,5 +1,6 @@
 """What the rules share: the labels of all tensors of one run, and what they find out."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,6 +84,7 @@ class Run:
         reads: in order.
         calls: in order.
         values: number of an index map → labels of the channels that it gives the numbers of.
+        transposed: number of a tensor → number of the leaf that it is the transpose of.
         attributes: what modules hold numbers of channels as.
         ambiguous: index of an operation that may be read in several ways → how many.
     """
@@ -96,8 +98,18 @@ class Run:
     reads: list[Read] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     values: dict[int, Labels] = field(default_factory=dict)
+    transposed: dict[int, int] = field(default_factory=dict)
     attributes: list[Attribute] = field(default_factory=list)
     ambiguous: dict[int, int] = field(default_factory=dict)
+
+    @functools.cached_property
+    def readers(self) -> dict[int, list[Operation]]:
+        """Number of a tensor → the operations that read it."""
+        found: dict[int, list[Operation]] = {}
+        for operation in self.program.operations:
+            for number in operation.reads():
+                found.setdefault(number, []).append(operation)
+        return found
 
     def of(self, ref: Ref) -> Dims:
         """A tensor's labels."""

@@ -8,14 +8,19 @@ import numpy as np
 
 from daar.program.program import Operation, Ref, refs
 from daar.pruning.identities import BLANK, Labels
+from daar.pruning.rules.pointwise import is_pointwise
+from daar.pruning.rules.reductions import ALONG, along
 from daar.pruning.rules.run import Dims, Rule, Run
+
+# pointwise operations between a view and what it is for
+_FOLLOWED = 4
 
 
 def view(run: Run, op: Operation) -> list[Dims]:
     """Dimensions are merged and split: channels repeat where they are merged with positions, and are tied by a split.
 
-    Where a split may be read in two ways, parts × channels or channels × parts, a -1 in the code says which one varies;
-    else the largest is taken first.
+    Where a split may be read in two ways, parts × channels or channels × parts, the one that is taken together next, as
+    by a norm of groups, does not vary; a -1 in the code says which does; else the largest is taken first.
     """
     source, result = op.args[0], op.result
     old, new = run.shape(source), run.shape(result)
@@ -31,7 +36,8 @@ def view(run: Run, op: Operation) -> list[Dims]:
         elif wide:
             sizes = [new[d] for d in wide]
             free = [index for index, d in enumerate(wide) if len(written) == len(new) and written[d] == -1]
-            axis, part = _split(run, op, flat.reshape(sizes), free)
+            last = [index for index, d in enumerate(wide) if d in _taken_together(run, op)]
+            axis, part = _split(run, op, flat.reshape(sizes), free, last)
             if axis is not None:
                 labels[wide[axis]] = part
     return [labels]
@@ -57,6 +63,8 @@ def _merged(run: Run, op: Operation, source: Ref, dims: list[int]) -> Labels | N
     known = [d for d in dims if labels[d] is not None]
     if not known:
         return None
+    channels = [d for d in known if not _is_blank(labels[d])]
+    known = channels or known[:1]  # what was expanded holds the same value everywhere
     if len([d for d in dims if shape[d] > 1]) == 1:
         return labels[known[0]]
     if len(known) > 1:
@@ -69,7 +77,25 @@ def _merged(run: Run, op: Operation, source: Ref, dims: list[int]) -> Labels | N
     return np.ascontiguousarray(np.broadcast_to(here.reshape(ones), [shape[d] for d in dims])).ravel()
 
 
-def _split(run: Run, op: Operation, grid: Labels, free: list[int]) -> tuple[int | None, Labels | None]:
+def _taken_together(run: Run, op: Operation) -> set[int]:
+    """Dimensions of what an operation makes over which something is computed next."""
+    found, waiting = set[int](), [(op.result.number, 0)]
+    while waiting:
+        number, steps = waiting.pop()
+        for reader in run.readers.get(number, ()):
+            if reader.name in ALONG and next(refs(reader.args)).number == number:
+                found.update(along(run, reader))
+            elif (steps < _FOLLOWED and is_pointwise(reader)) or reader.name == "_to_copy":
+                rank = len(run.program.shapes[number])
+                waiting.extend((n, steps + 1) for n in reader.makes() if len(run.program.shapes[n]) == rank)
+    return found
+
+
+def _is_blank(labels: Labels | None) -> bool:
+    return labels is None or bool((labels == BLANK).all())
+
+
+def _split(run: Run, op: Operation, grid: Labels, free: list[int], last: list[int]) -> tuple[int | None, Labels | None]:
     """Along which axis of a grid the channels lie, and their labels; parts along others are tied."""
     varying = [axis for axis in range(grid.ndim) if (grid != grid.take([0], axis)).any()]
     if not varying:
@@ -77,7 +103,7 @@ def _split(run: Run, op: Operation, grid: Labels, free: list[int]) -> tuple[int 
         return None, None
     if len(varying) == 1:
         return varying[0], np.moveaxis(grid, varying[0], -1).reshape(-1, grid.shape[varying[0]])[0]
-    order = sorted(varying, key=lambda axis: (axis not in free, -grid.shape[axis]))
+    order = sorted(varying, key=lambda axis: (axis in last, axis not in free, -grid.shape[axis]))
     chosen = run.reading(op, len(order))
     if chosen == len(order):
         run.keep(grid.ravel(), op, "a number of channels is written in the code")
@@ -95,6 +121,8 @@ def as_strided(run: Run, op: Operation) -> list[Dims] | None:
 def transpose(run: Run, op: Operation) -> list[Dims]:
     """Two dimensions change places."""
     labels = list(run.of(op.args[0]))
+    if op.args[0].number in run.program.leaves:
+        run.transposed[op.result.number] = op.args[0].number
     if len(labels) > 1:
         one, other = op.args[1:3] if len(op.args) > 2 else (0, 1)
         labels[one], labels[other] = labels[other], labels[one]

@@ -1,0 +1,209 @@
+"""Prune a network of each of timm's families by L1, and by Torch-Pruning next to it; print a table as Markdown.
+
+    python -m benchmarks.timm_table --rows results/timm.jsonl [NAME …] > docs/timm.md
+
+Each network runs in a process of its own, with limits of time and memory; its row is appended to the file of rows, and
+networks that have one are not run again. Weights and statistics are random: exactness does not depend on them.
+timm and Torch-Pruning belong to the extra `networks`.
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import time
+import traceback
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.hook_check import checked
+from benchmarks.timm_networks import CNNS, HYBRIDS
+from benchmarks.torch_pruning import macs_of, pruned
+from daar.errors import InputError
+from daar.methods import discovery
+from daar.pruning.groups import ChannelGraph
+from daar.pruning.plan import Plan
+from daar.pruning.planning import uniform_plan
+from daar.pruning.proof import slim_error
+from daar.pruning.repairing import proven_graph
+from daar.pruning.scoring import Batch, score
+from daar.pruning.slim import slim
+
+IMAGES = 2
+TARGETS = (0.5, *(percent / 100 for percent in range(48, 0, -2)))
+SECONDS, BYTES = 300, 7 << 30
+SIDES = ("daar", "torch-pruning")
+
+
+def build(name: str, pixels: int) -> tuple[nn.Module, Tensor]:
+    """A network with random weights, and statistics in the range of trained ones; and its images."""
+    import timm
+
+    torch.manual_seed(0)
+    sized = {} if name in CNNS or pixels == timm.get_pretrained_cfg(name).input_size[-1] else {"img_size": pixels}
+    try:
+        model = timm.create_model(name, num_classes=10, **sized)
+    except TypeError:
+        model = timm.create_model(name, num_classes=10)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.numel() > 1 and bool((parameter == parameter.flatten()[0]).all()):
+                if parameter.dim() > 1 and not bool(parameter.any()):
+                    parameter.normal_(0, 0.05)
+                else:
+                    parameter.add_(torch.randn_like(parameter) * 0.1)
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is not None:
+                assert module.running_var is not None
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 2)
+                if module.weight is not None:
+                    module.weight.uniform_(0.5, 1.5)
+    return model.eval(), torch.randn(IMAGES, 3, pixels, pixels)
+
+
+def by_daar(model: nn.Module, images: Tensor) -> dict[str, Any]:
+    """Half of the MACs, or as much as is in reach; slim against masked by daar's proof and by hooks."""
+    start = time.perf_counter()
+    try:
+        graph = proven_graph(model, images)
+    except InputError as error:
+        return {"outcome": "refused", "why": str(error), "notes": str(error)}
+    plan = _planned(model, graph, images, "all")
+    if isinstance(plan, str) or plan.macs > 0.5 * plan.macs_dense:
+        more = _planned(model, graph, images, "units")
+        plan = more if isinstance(plan, str) or (isinstance(more, Plan) and more.macs < plan.macs) else plan
+    if isinstance(plan, str):
+        return {"outcome": "refused", "why": plan, "notes": _notes(graph)}
+    removed = plan.removed(graph)
+    slimmed = slim(model, graph, removed)
+    error = slim_error(model, slimmed, graph, removed, images)
+    seconds = time.perf_counter() - start
+    verdict = checked(model, slimmed, images)
+    dense, left = macs_of(model, images), macs_of(slimmed, images)
+    return {
+        "outcome": "pruned",
+        "scope": plan.scope,
+        "removed": 1 - plan.macs / plan.macs_dense,
+        "counted": 1 - left / dense,
+        "macs": plan.macs_dense,
+        "slim_error": error,
+        "error": verdict.error,
+        "skipped": verdict.skipped,
+        "seconds": seconds,
+        "trains": _trains(slimmed, images),
+        "notes": _notes(graph),
+    }
+
+
+def _planned(model: nn.Module, graph: ChannelGraph, images: Tensor, scope: str) -> Plan | str:
+    batch = Batch(images, torch.zeros(len(images), dtype=torch.int64))
+    scores = score(model, batch, graph, discovery.get("l1"), {}, 0, scope)
+    why = ""
+    for target in TARGETS:
+        try:
+            return uniform_plan(graph, scores, scope, target)
+        except InputError as error:
+            why = str(error)
+    return why
+
+
+def _trains(slimmed: nn.Module, images: Tensor) -> bool | str:
+    try:
+        sum(out.sum() for out in [slimmed.train()(images)] if isinstance(out, Tensor)).backward()  # type: ignore[union-attr]
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"[:160]
+    return True
+
+
+def _notes(graph: ChannelGraph) -> str:
+    """What was repaired, and which convs stay whole, by their share of the MACs."""
+    repairs = graph.repairs
+    notes = [f"{kind}.{name} changed" for kind, name in repairs.attributes]
+    notes += [f"read otherwise: {_where(source)}" for source in repairs.readings]
+    notes += [f"kept at {_where(source)}: {why}" for source, why in repairs.kept.items()]
+    full = torch.ones(graph.count, dtype=torch.bool).numpy()
+    total = sum(layer.macs(full) for layer in graph.layers.values())
+    shares: Counter[str] = Counter()
+    for group in graph.groups:
+        if group.frozen is not None and group.frozen != "network output":
+            shares[_where(group.frozen)] += sum(graph.layers[member].macs(full) for member in group.members)
+    notes += [f"{why} ({100 * macs / total:.0f} %)" for why, macs in shares.most_common(3)]
+    linear = sum(layer.macs(full) for layer in graph.layers.values() if layer.kind == "linear")
+    if linear > 0.1 * total:
+        notes.append(f"linear layers are {100 * linear / total:.0f} % of the MACs")
+    return "; ".join(notes)
+
+
+def _where(text: str) -> str:
+    """A reason with the file's name instead of its path, and no module."""
+    words = [
+        word.rpartition("/")[2] if "/" in word else word for word in text.replace("(", "").replace(")", "").split()
+    ]
+    return " ".join(words)
+
+
+def _one(name: str, side: str, sending: Any) -> None:
+    """Send one side's row, or what was raised, from a process of its own."""
+    resource.setrlimit(resource.RLIMIT_DATA, (BYTES, BYTES))
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    try:
+        model, images = build(name, {**CNNS, **HYBRIDS}[name])
+        sending.send(by_daar(model, images) if side == "daar" else pruned(model, images))
+    except BaseException:  # whatever it is belongs into the row
+        sending.send({"outcome": "traceback", "why": traceback.format_exc()[-800:]})
+
+
+def run(name: str, side: str) -> dict[str, Any]:
+    """One side's row, within limits of time and memory."""
+    forks = multiprocessing.get_context("fork")  # torch and timm are imported once
+    receiving, sending = forks.Pipe(duplex=False)
+    process = forks.Process(target=_one, args=(name, side, sending))
+    process.start()
+    sending.close()
+    try:
+        if not receiving.poll(SECONDS):
+            return {"outcome": "timeout", "why": f"more than {SECONDS} s"}
+        row: dict[str, Any] = receiving.recv()
+        return row
+    except EOFError:
+        process.join()
+        return {"outcome": "traceback", "why": f"ended with {process.exitcode}: too much memory?"}
+    finally:
+        process.kill()
+        process.join()
+
+
+def rows(path: Path, names: list[str], sides: tuple[str, ...] = SIDES) -> dict[tuple[str, str], dict[str, Any]]:
+    """All rows of the file, those that were missing added."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    done = {(line["name"], line["side"]): line for line in lines}
+    for side in sides:
+        for name in names:
+            if (name, side) not in done:
+                row = {"name": name, "side": side, **run(name, side)}
+                done[name, side] = row
+                with path.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+    return done
+
+
+def main() -> None:
+    """Print the table."""
+    command = argparse.ArgumentParser(prog="python -m benchmarks.timm_table")
+    command.add_argument("--rows", type=Path, default=Path("results/timm.jsonl"))
+    command.add_argument("--sides", nargs="+", default=SIDES, choices=SIDES)
+    command.add_argument("names", nargs="*")
+    a = command.parse_args()
+    rows(a.rows, a.names or [*CNNS, *HYBRIDS], tuple(a.sides))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Torch-Pruning 1.6.1 on the same networks: its group magnitude pruner, for half of the MACs."""
+
+import copy
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.hook_check import checked
+from daar.device.precision import evaluating
+
+# ratios of channels, tried in this order until half of the MACs are gone
+RATIOS = (0.3, 0.35, 0.45, 0.6, 0.8)
+
+
+def macs_of(model: nn.Module, images: Tensor) -> int:
+    """MACs by torch's own counter."""
+    with torch.no_grad(), evaluating(model), FlopCounterMode(display=False) as counter:
+        model(images)
+    return counter.get_total_flops() // 2
+
+
+def pruned(model: nn.Module, images: Tensor) -> dict[str, Any]:
+    """Prune by `GroupMagnitudeImportance(p=1)`, all but the classifier: MACs removed, and whether that is exact.
+
+    Args:
+        model: the dense network; left as it is.
+        images: of the run.
+    """
+    dense = macs_of(model, images)
+    found: dict[str, Any] = {}
+    for ratio in RATIOS:
+        slimmed = copy.deepcopy(model)
+        try:
+            _prune(slimmed, images[:1], ratio)
+        except Exception as error:  # whatever it raises is what its user sees
+            return found or {"outcome": "crash", "why": _line(error)}
+        try:
+            removed = 1 - macs_of(slimmed, images) / dense
+        except Exception as error:  # the network that it made
+            return found or {"outcome": "its network fails", "why": _line(error)}
+        found = {"outcome": "pruned", "ratio": ratio, "removed": removed}
+        try:
+            verdict = checked(model, slimmed, images)
+            found |= {"error": verdict.error, "skipped": verdict.skipped}
+        except Exception as error:  # of its network in float64
+            found |= {"error": None, "skipped": [_line(error)]}
+        if removed >= 0.5:
+            break
+    return found
+
+
+def _prune(model: nn.Module, images: Tensor, ratio: float) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import torch_pruning as tp
+
+        for parameter in model.parameters():
+            parameter.requires_grad_(True)
+        classes = {id(module): module for module in model.modules() if isinstance(module, nn.Linear)}
+        last = [module for module in classes.values() if module.out_features == 10]
+        tp.pruner.BasePruner(
+            model.eval(),
+            images,
+            importance=tp.importance.GroupMagnitudeImportance(p=1),
+            pruning_ratio=ratio,
+            ignored_layers=last[-1:],
+        ).step()
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]

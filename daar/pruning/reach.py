@@ -1,0 +1,56 @@
+"""How much of a network can be pruned at all, and what keeps the rest."""
+
+from daar.pruning.closed_form import ClosedForm
+from daar.pruning.groups import ChannelGraph, Group, Layer
+
+# how many reasons a refusal names
+_NAMED = 3
+
+
+def reachable(graph: ChannelGraph, scope: str) -> float:
+    """The largest fraction of the dense MACs that can go: every group of the scope at the least that stays."""
+    macs = ClosedForm(graph)
+    return 1 - macs({group.name: group.min_kept for group in graph.in_scope(scope)}) / macs({})
+
+
+def reasons(graph: ChannelGraph, scope: str) -> list[str]:
+    """Why the rest stays, the most MACs first: a share of the dense MACs, the groups, and why they are kept.
+
+    The MACs of a layer count for a reason where the reason keeps what the layer makes; of what is left, where it keeps
+    what the layer reads.
+    """
+    free = {int(c) for group in graph.in_scope(scope) for c in group.channels}
+    why = {int(c): _why(group) for group in (*graph.groups, *graph.units) for c in group.channels}
+    total = sum(_dense(layer) for layer in graph.layers.values())
+    held: dict[str, int] = {}
+    named: dict[str, list[str]] = {}
+    for layer in graph.layers.values():
+        reason = _reason(layer, free, why)
+        held[reason] = held.get(reason, 0) + _dense(layer)
+        named.setdefault(reason, []).append(layer.name)
+    kept = sorted((reason for reason in held if reason), key=lambda reason: -held[reason])
+    return [f"{held[reason] / total:.0%} {_few(named[reason])}: {reason}" for reason in kept[:_NAMED]]
+
+
+def _why(group: Group) -> str:
+    if group.frozen is not None:
+        return group.frozen
+    return "hidden units of linear layers are pruned in scope 'units' only"
+
+
+def _reason(layer: Layer, free: set[int], why: dict[int, str]) -> str:
+    if layer.kind == "product":
+        return "products of activations, whose channels stay"
+    for side in (layer.outputs, layer.inputs):
+        kept = [int(c) for c in side if int(c) not in free]
+        if kept:
+            return why.get(kept[0], "" if side is layer.inputs else "made by no conv")
+    return ""
+
+
+def _dense(layer: Layer) -> int:
+    return layer.unit_macs * len(layer.outputs) * (1 if layer.is_depthwise else len(layer.inputs) // layer.parts)
+
+
+def _few(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

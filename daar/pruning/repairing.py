@@ -1,0 +1,201 @@
+"""Find channel groups that are proven: propose, prove, repair.
+
+Rules follow operations and cannot see where a number in the code came from. So removal of random channels is proposed
+and proven; where the slim network raises or differs, an integer that is a number of channels gets its new value, or an
+ambiguous operation its other reading, or the channels that the operation reads stay. Each is tried under the same proof
+and holds only if the first difference moves on.
+"""
+
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from torch import nn
+
+from daar.errors import InputError
+from daar.program.inputs import Images, first
+from daar.program.program import Operation
+from daar.program.recording import RunError, record, recorded
+from daar.pruning.groups import ChannelGraph, graph_from, in_training
+from daar.pruning.proof import Difference, Precision, first_difference, precision_of, seeded
+from daar.pruning.repairs import Repairs
+from daar.pruning.slim import Removed, slim
+
+_MOST_REPAIRS = 60
+# removals that groups are proven by where something is meant that code alone says: one may agree by chance, as where it
+# takes the last channels by their number
+_TRIALS = 2
+# multiples of it are spread evenly in [0, 1)
+_GOLDEN = 0.618034
+
+
+def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) -> ChannelGraph:
+    """The channel groups of any network, on the CPU, with what a proof had to repair.
+
+    Args:
+        model: the dense network; left as it is.
+        images: finite; their values matter.
+        exclude: paths of modules whose convs keep all their filters.
+
+    Raises:
+        InputError: the network fails on the images, or differs however much is kept.
+    """
+    names, precision = tuple(exclude), precision_of(model, images)
+    dense, batch = precision.of(model), precision.images(first(images, 2))
+    with seeded():
+        program = recorded(dense, batch)
+        training = in_training(dense, batch, program)
+    graph = graph_from(program, dense, names, training=training)
+    difference = _try(dense, graph, batch, precision)
+    for _ in range(_MOST_REPAIRS):
+        if difference is None and (source := _does_not_train(dense, graph, batch)) is None:
+            return graph
+        if difference is None:
+            assert source is not None
+            kept = {**graph.repairs.kept, source: "relies on a number of channels in training mode"}
+            graph = graph_from(program, dense, names, replace(graph.repairs, kept=kept), training)
+            continue
+        for candidate in _candidates(dense, graph, difference):
+            tried = graph_from(program, dense, names, candidate, training)
+            later = _try(dense, tried, batch, precision)
+            if later is None or difference.is_before(later):
+                graph, difference = tried, later
+                break
+        else:
+            break
+    assert difference is not None
+    raise InputError(
+        f"the slim network differs from the masked one at {program.operations[difference.index].place()}: "
+        f"{difference.what}. Report this network: its channels are coupled in a way that the groups miss."
+    )
+
+
+def _try(model: nn.Module, graph: ChannelGraph, images: Images, precision: Precision) -> Difference | None:
+    repairs = graph.repairs
+    relies_on_code = bool(graph.ambiguous or repairs.readings or repairs.kept or repairs.attributes)
+    for trial in range(_TRIALS if relies_on_code else 1):
+        removed = some_removed(graph, trial)
+        found = first_difference(model, slim(model, graph, removed), graph, removed, images, precision.tolerance)
+        if found is not None:
+            return replace(found, trial=trial)
+    return None
+
+
+def _does_not_train(model: nn.Module, graph: ChannelGraph, images: Images) -> str | None:
+    """The source of the operation at which the slim network fails in training mode, if it has heads that only train."""
+    if graph.training is None:
+        return None
+    slimmed = slim(model, graph, some_removed(graph))
+    try:
+        with seeded():
+            record(slimmed, images, training=True)
+    except RunError as error:
+        at = min(len(error.program.operations), len(graph.training.operations) - 1)
+        source = graph.training.operations[at].source
+        return None if source in graph.repairs.kept else source
+    return None
+
+
+def some_removed(graph: ChannelGraph, seed: int = 0) -> Removed:
+    """Random channels of every group that may be pruned: a fifth to half, or as many as may go.
+
+    Each group loses another share than those near it, so that none is as wide as another by chance. Where it can be, of
+    even seeds the first channel goes and the last stays, of odd seeds the other way round: code that takes so many
+    channels from either end is then seen.
+    """
+    dice = random.Random(seed)
+    removed = {}
+    for index, group in enumerate(graph.in_scope("units")):
+        ends = [0, group.size - 1][:: 1 - 2 * (seed % 2)]
+        order = dice.sample(range(group.size), group.size)
+        order.sort(key=lambda channel: (channel == ends[0]) - (channel == ends[1]))  # used at once
+        stay: set[int] = set()
+        for part, more in group.reserves:
+            stay.update([channel for channel in order if channel in part - stay][:more])
+        free = [channel for channel in order if channel not in stay]
+        share = 0.5 - 0.3 * ((index + seed) * _GOLDEN % 1)
+        most = min(len(free), max(1, int(share * group.size)))
+        removed[group.name] = sorted(free[len(free) - most :])
+    return removed
+
+
+def _candidates(model: nn.Module, graph: ChannelGraph, difference: Difference) -> Iterator[Repairs]:
+    """What may be meant, the likeliest first."""
+    operation, repairs = graph.program.operations[difference.index], graph.repairs
+    found = {k: where for k, where in _attributes(model, graph, operation) if k not in repairs.attributes}
+    for some in _together(found):
+        yield replace(repairs, attributes={**repairs.attributes, **some})
+    for index in _ambiguous_before(graph, operation):
+        source = graph.program.operations[index].source
+        for reading in range(repairs.readings.get(source, 0) + 1, graph.ambiguous[index] + 1):
+            yield replace(repairs, readings={**repairs.readings, source: reading})
+    yield replace(
+        repairs, kept={**repairs.kept, operation.source: f"relies on a number of channels ({difference.what})"}
+    )
+    # where all that it reads stays already, what comes before it is meant
+    upstream = [graph.program.operations[index] for index in range(operation.index - 1, -1, -1)]
+    for other in upstream[:8]:
+        if other.source not in repairs.kept:
+            why = f"leads to {operation.place()}, which differs"
+            yield replace(repairs, kept={**repairs.kept, other.source: why})
+
+
+Attributes = dict[tuple[str, str], tuple[str, int, int]]
+
+
+def _together(found: Attributes) -> Iterator[Attributes]:
+    """Attributes that one class alone holds first, each by itself, then all of it, such as the widths of one split."""
+    kinds = dict.fromkeys(kind for kind, _ in found)
+    for kind in kinds:
+        own = {key: where for key, where in found.items() if key[0] == kind}
+        yield from ({key: where} for key, where in own.items())
+        if len(own) > 1:
+            yield own
+    if len(kinds) > 1:
+        yield found
+
+
+def _attributes(
+    model: nn.Module, graph: ChannelGraph, operation: Operation
+) -> Iterator[tuple[tuple[str, str], tuple[str, int, int]]]:
+    """Integers of the modules that were running that equal a number of channels of the operation's tensors.
+
+    Those of the innermost module first.
+    """
+    for path in _upwards(operation.module):
+        module = model.get_submodule(path)
+        for position, number in enumerate([*operation.reads(), *operation.makes()]):
+            for dim, labels in enumerate(graph.tensors[number]):
+                for name in _holding(module, len(labels)) if labels is not None else ():
+                    yield (type(module).__qualname__, name), (operation.source, position, dim)
+
+
+def _upwards(path: str) -> Iterator[str]:
+    while path:
+        yield path
+        path = path.rpartition(".")[0]
+    yield ""
+
+
+def _holding(module: nn.Module, size: int) -> Iterator[str]:
+    for name, value in vars(module).items():
+        if type(value) is int and value == size:
+            yield name
+        elif isinstance(value, (list, tuple)):
+            yield from (f"{name}.{index}" for index, entry in enumerate(value) if type(entry) is int and entry == size)
+
+
+def _ambiguous_before(graph: ChannelGraph, operation: Operation) -> list[int]:
+    """Operations that may be read in several ways and lead to this one, the nearest first."""
+    makers = {number: op.index for op in graph.program.operations for number in op.makes()}
+    waiting, found = [operation.index], list[int]()
+    seen: set[int] = set()
+    while waiting and len(seen) < 400:
+        index = waiting.pop(0)
+        if index in seen:
+            continue
+        seen.add(index)
+        if index in graph.ambiguous:
+            found.append(index)
+        waiting.extend(makers[number] for number in graph.program.operations[index].reads() if number in makers)
+    return found[:4]
