@@ -156,8 +156,8 @@ class _Compared(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gi
         self._within = True
 
     def _leave(self, span: Span, result: Any) -> None:
-        self._within, self.index = False, span.last
         self._compare(span.last - 1, result, 0.0)
+        self._within, self.index = False, span.last
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if self._within:
