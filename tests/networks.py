@@ -1,6 +1,7 @@
 """Networks for the tests: random CNNs that know by themselves what pruning means, and lively statistics for any."""
 
 import math
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from daar.models.shortcut import PaddedShortcut
-from daar.pruning.groups import ChannelGraph
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -471,29 +471,22 @@ MORE_BLOCKS = (
 )
 
 
+Block = Callable[[Builder, int], int]
+
+
 @st.composite
-def cnns(draw: Any, blocks: Sequence[Callable[[Builder, int], int]] = (*BLOCKS, *MORE_BLOCKS)) -> Cnn:
-    """A random CNN in float64 and eval mode, with lively statistics."""
-    torch.manual_seed(draw(st.integers(0, 2**16)))
+def cnns(draw: Any, always: Block | None = None, blocks: Sequence[Block] = (*BLOCKS, *MORE_BLOCKS)) -> Cnn:
+    """A random CNN in float64 and eval mode, with lively statistics; one block is always there."""
+    dice = random.Random(draw(st.integers(0, 2**32)))
+    torch.manual_seed(dice.randrange(2**16))
     builder = Builder(draw)
     x = builder.unit(0)
-    for block in draw(st.lists(st.sampled_from(blocks), min_size=1, max_size=4)):
+    drawn = dice.choices(blocks, k=dice.randint(0 if always else 1, 3))
+    if always is not None:
+        drawn.insert(dice.randint(0, len(drawn)), always)
+    for block in drawn:
         between, x = x, block(builder, x)
     builder.net.heads.append(builder.head(x, 4))
     if builder.flag():
         builder.net.heads.append(builder.head(between, 3))
-    return enliven(builder.net, draw(st.integers(0, 2**16))).double()
-
-
-@st.composite
-def removals(draw: Any, graph: ChannelGraph) -> dict[str, list[int]]:
-    """Random channels of every group, so many that each conv keeps at least two filters (these are narrow)."""
-    removed: dict[str, list[int]] = {}
-    for group in graph.in_scope("all"):
-        parts = [set(positions.tolist()) for positions in group.positions.values()]
-        gone: set[int] = set()
-        for index in draw(st.permutations(range(group.size)))[: draw(st.integers(0, group.size))]:
-            if index not in group.fixed and all(len(part - gone - {index}) >= min(2, len(part)) for part in parts):
-                gone.add(index)
-        removed[group.name] = sorted(gone)
-    return removed
+    return enliven(builder.net, dice.randrange(2**16)).double()
