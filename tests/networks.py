@@ -1,6 +1,8 @@
 """Networks for the tests: random CNNs that know by themselves what pruning means, and lively statistics for any."""
 
-from collections.abc import Iterator, Mapping
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pytest
@@ -9,8 +11,9 @@ import torch.nn.functional as F
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from torch.nn.utils import parametrizations
+
 from daar.models.shortcut import PaddedShortcut
-from daar.pruning.groups import ChannelGraph
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,9 +33,12 @@ def enliven(model: Any, seed: int = 0) -> Any:
     dice = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
                 module.running_mean.normal_(0, 0.5, generator=dice)  # type: ignore[union-attr]
                 module.running_var.uniform_(0.5, 2, generator=dice)  # type: ignore[union-attr]
+                module.weight.normal_(1, 0.5, generator=dice)
+                module.bias.normal_(0, 0.5, generator=dice)
+            elif isinstance(module, nn.GroupNorm) and module.affine:
                 module.weight.normal_(1, 0.5, generator=dice)
                 module.bias.normal_(0, 0.5, generator=dice)
     return model.eval()
@@ -44,6 +50,48 @@ class Step(NamedTuple):
     kind: str
     reads: tuple[int, ...]
     name: str = ""
+
+
+class OwnForward(nn.Conv2d):
+    """A subclass of a layer that runs in a way of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(F.conv2d(x, self.weight, self.bias, padding=self.padding), 0.2)
+
+
+class Functional(nn.Module):
+    """A conv by its function, on a parameter."""
+
+    def __init__(self, read: int, made: int) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.randn(made, read, 3, 3) / 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernel, padding=1)
+
+
+class LayerScale(nn.Module):
+    """A learnt factor for each channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.randn(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
+class Widths(nn.Module):
+    """Passes channels on, and relies on how many they are by attributes: one, and a list."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.width = channels
+        self.parts = [channels, 0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, _ = torch.split(x[:, : self.width], self.parts, 1)
+        return first.reshape(-1, self.width, *x.shape[2:])
 
 
 class Cnn(nn.Module):
@@ -77,28 +125,38 @@ class Cnn(nn.Module):
 
     # running
 
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, x: Tensor, other: Tensor | None = None) -> Any:
         values = [x]
         for kind, reads, name in self.steps:
             operands = [values[read] for read in reads]
+            if kind == "other":
+                assert other is not None
+                values.append(other)
+                continue
             values.append(getattr(self, name)(*operands) if kind == "layer" else _operation(kind, operands))
         return values[self.heads[0]] if len(self.heads) == 1 else tuple(values[head] for head in self.heads)
 
-    def masked(self, x: Tensor, gone: Mapping[str, list[int]]) -> tuple[list[Tensor], dict[str, tuple[int, int]]]:
+    def masked(
+        self, x: Tensor, other: Tensor | None, gone: Mapping[str, list[int]]
+    ) -> tuple[list[Tensor], dict[str, tuple[int, ...]]]:
         """The heads with the given filters of each conv zeroed wherever they are read, by this network's own account.
 
-        Nothing of daar is used. What lives is a (1, C, 1, 1) or (1, C) tensor beside each value, None for a padded
+        Nothing of daar is used. What lives is a (1, C, 1, …) or (1, C) tensor beside each value, None for a padded
         shortcut, which takes what the addition's other side says.
 
         Returns:
-            The heads, and for each conv and linear how many outputs and inputs are alive.
+            The heads, and for each weight of a conv or linear layer its shape once the dead ones are cut.
         """
         values: list[tuple[Tensor, Tensor | None]] = [(x, torch.ones(1, 3, 1, 1).to(x))]
-        widths: dict[str, tuple[int, int]] = {}
+        shapes: dict[str, tuple[int, ...]] = {}
         for kind, reads, name in self.steps:
             operands = [values[read] for read in reads]
             if kind == "layer":
-                values.append(self._masked_layer(name, *operands[0], gone, widths))
+                values.append(self._masked_layer(name, *operands[0], gone, shapes))
+                continue
+            if kind == "other":
+                assert other is not None
+                values.append((other, torch.ones(1, 3, 1, 1).to(x)))
                 continue
             result = _operation(kind, [value for value, _ in operands])
             alive = [mask for _, mask in operands if mask is not None]
@@ -112,13 +170,13 @@ class Cnn(nn.Module):
                 whole = kind == "pad"  # what is added in front and behind is there
                 mask = 1 - _operation(kind, [1 - alive[0]]) if whole else _operation(kind, [alive[0]])
             else:
-                mask = alive[0]
-                assert all(torch.equal(other, mask) for other in alive), f"{kind} of channels that do not match"
+                mask = alive[0].reshape(1, -1, *[1] * (result.dim() - 2))
+                assert all(torch.equal(part.flatten(), mask.flatten()) for part in alive), f"{kind} does not match"
             values.append((result, mask))
-        return [values[head][0] for head in self.heads], widths
+        return [values[head][0] for head in self.heads], shapes
 
     def _masked_layer(
-        self, name: str, x: Tensor, alive: Tensor | None, gone: Mapping[str, list[int]], widths: dict[str, Any]
+        self, name: str, x: Tensor, alive: Tensor | None, gone: Mapping[str, list[int]], shapes: dict[str, Any]
     ) -> tuple[Tensor, Tensor | None]:
         module = getattr(self, name)
         assert alive is not None
@@ -126,22 +184,46 @@ class Cnn(nn.Module):
             surplus = len(module.source) - x.shape[1]
             step = module.stride
             return F.pad((x * alive)[:, :, ::step, ::step], (0, 0, 0, 0, surplus // 2, surplus - surplus // 2)), None
+        if isinstance(module, nn.PixelShuffle):
+            quarters = module(alive.expand(1, -1, 1, 1))
+            assert torch.equal(quarters, quarters[:, :, :1, :1].expand_as(quarters))
+            return module(x), quarters[:, :, :1, :1]
+        if isinstance(module, nn.GroupNorm):
+            each = alive.flatten().unflatten(0, (module.num_groups, -1))
+            assert torch.equal(each.amin(1), each.amax(1)), "a part of a group is gone"
+            return module(x), alive
         if isinstance(module, nn.Linear):
             made = torch.ones(1, module.out_features).to(x)
-        elif isinstance(module, nn.Conv2d) and module.groups == module.in_channels:
-            made = alive.repeat_interleave(module.out_channels // module.groups, 1)
-        elif isinstance(module, nn.Conv2d):
-            made = torch.ones(1, module.out_channels, 1, 1).to(x)
-            made[:, gone.get(name, [])] = 0
-            for part in alive.chunk(module.groups, 1):
-                assert torch.equal(part, alive[:, : part.shape[1]]), "groups of a conv keep different inputs"
-            widths[name] = int(made.sum()), int(alive.sum()) // module.groups
+            shapes[f"{name}.weight"] = module.out_features, int(alive.sum())
             return module(x * alive), made
-        else:  # passes channels on
-            return module(x), alive.flatten(1) if isinstance(module, nn.Flatten) and x.shape[2:] == (1, 1) else alive
-        depthwise = isinstance(module, nn.Conv2d)
-        widths[name] = int(made.sum()), 1 if depthwise else int(alive.sum())
-        return module(x * alive), made
+        if isinstance(module, Functional):
+            made = torch.ones(1, len(module.kernel), 1, 1).to(x)
+            made[:, gone.get(f"{name}.kernel", [])] = 0
+            shapes[f"{name}.kernel"] = int(made.sum()), int(alive.sum())
+            return module(x * alive), made
+        if isinstance(module, nn.modules.conv._ConvNd):
+            return module(x * alive), self._masked_conv(name, module, alive, gone, shapes)
+        # passes channels on
+        return module(x), alive.flatten(1) if isinstance(module, nn.Flatten) and x.shape[2:] == (1, 1) else alive
+
+    def _masked_conv(
+        self, name: str, module: Any, alive: Tensor, gone: Mapping[str, list[int]], shapes: dict[str, Any]
+    ) -> Tensor:
+        if module.groups == module.in_channels:
+            made = alive.repeat_interleave(module.out_channels // module.groups, 1)
+            shapes[f"{name}.weight"] = int(made.sum()), 1
+            return made
+        made = torch.ones(1, module.out_channels, *[1] * (alive.dim() - 2)).to(alive)
+        made[:, gone.get(name, [])] = 0
+        for part in alive.chunk(module.groups, 1):
+            assert torch.equal(part, alive[:, : part.shape[1]]), "groups of a conv keep different inputs"
+        for part in made.chunk(module.groups, 1):
+            assert part.sum() == made.sum() / module.groups, "groups of a conv keep different numbers of filters"
+        sides = int(made.sum()), int(alive.sum())
+        shape = (sides[1], sides[0] // module.groups) if module.transposed else (sides[0], sides[1] // module.groups)
+        if not hasattr(module, "parametrizations"):
+            shapes[f"{name}.weight"] = shape
+        return made
 
 
 def _operation(kind: str, operands: list[Tensor]) -> Tensor:  # noqa: PLR0911  # a table
@@ -170,6 +252,19 @@ def _operation(kind: str, operands: list[Tensor]) -> Tensor:  # noqa: PLR0911  #
             return torch.chunk(x, 2, 1)[1]
         case "pad", [x]:
             return F.pad(x, (0, 0, 0, 0, 1, 2))
+        case "line", [x]:
+            return x.flatten(2)
+        case "square", [x]:
+            return x.unflatten(2, (math.isqrt(x.shape[2]), -1))
+        case "deep", [x]:
+            return x[:, :, None]
+        case "undeep", [x]:
+            return x.squeeze(2)
+        case "written", [x]:
+            half, made = x.shape[1] // 2, torch.zeros_like(x)
+            made[:, :half] = x[:, :half] * 2
+            made[:, half:] += x[:, half:]
+            return made
     raise AssertionError(kind)
 
 
@@ -272,6 +367,79 @@ class Builder:
         short = self.net.step("pad", x, channels=self.net.channels[x] + 3)
         return self.activate(self.net.step("add", self.conv(x, self.net.channels[short]), short))
 
+    def line(self, x: int) -> int:
+        net, width = self.net, self.width()
+        flat = net.step("line", x)
+        return net.step("square", net.layer(nn.Conv1d(net.channels[x], width, 3, padding=1), flat, width))
+
+    def volume(self, x: int) -> int:
+        net, width = self.net, self.width()
+        conv = nn.Conv3d(net.channels[x], width, (1, 3, 3), padding=(0, 1, 1))
+        made = net.layer(conv, net.step("deep", x), width)
+        return net.step("undeep", net.layer(nn.BatchNorm3d(width), made) if self.flag() else made)
+
+    def transposed(self, x: int) -> int:
+        net, groups = self.net, 1
+        if self.net.sizes[x] > 9:
+            return x
+        if net.channels[x] % 2 == 0 and net.channels[x] > 2 and self.flag():
+            groups = 2
+        width = groups * self.width()
+        conv = nn.ConvTranspose2d(net.channels[x], width, 2, 2, groups=groups)
+        return self.activate(self.norm(net.layer(conv, x, width, 2 * net.sizes[x])))
+
+    def scaled(self, x: int) -> int:
+        """A residual block with a layer scale."""
+        inner = self.conv(self.unit(x), self.net.channels[x])
+        return self.net.step("add", x, self.net.layer(LayerScale(self.net.channels[x]), inner))
+
+    def tied(self, x: int) -> int:
+        """Two convs with one weight."""
+        channels = self.net.channels[x]
+        one, two = nn.Conv2d(channels, channels, 3, padding=1), nn.Conv2d(channels, channels, 3, padding=1)
+        two.weight = one.weight
+        return self.net.layer(two, self.activate(self.net.layer(one, x)))
+
+    def functional(self, x: int) -> int:
+        width = self.width()
+        return self.norm(self.net.layer(Functional(self.net.channels[x], width), x, width))
+
+    def own_forward(self, x: int) -> int:
+        width = self.width()
+        return self.norm(self.net.layer(OwnForward(self.net.channels[x], width, 3, padding=1), x, width))
+
+    def group_normed(self, x: int) -> int:
+        groups = self.draw(st.integers(2, 4))
+        made = self.conv(x, groups * self.draw(st.integers(1, 3)))
+        return self.activate(self.net.layer(nn.GroupNorm(groups, self.net.channels[made]), made))
+
+    def weight_normed(self, x: int) -> int:
+        width = self.width()
+        conv = nn.Conv2d(self.net.channels[x], width, 3, padding=1)
+        parametrizations.weight_norm(conv) if self.flag() else parametrizations.spectral_norm(conv)
+        return self.norm(self.net.layer(conv, x, width))
+
+    def pixels(self, x: int) -> int:
+        net, width = self.net, self.width()
+        if net.sizes[x] > 9:
+            return x
+        return net.layer(nn.PixelShuffle(2), self.unit(x, 4 * width), width, 2 * net.sizes[x])
+
+    def by_attributes(self, x: int) -> int:
+        return self.net.layer(Widths(self.net.channels[x]), x)
+
+    def written_in_place(self, x: int) -> int:
+        even = self.unit(x, 2 * self.width()) if self.net.channels[x] % 2 else x
+        return self.net.step("written", even)
+
+    def another_image(self, x: int) -> int:
+        """A second input of the network."""
+        net = self.net
+        made = net.step("other", x, channels=3)
+        net.sizes[made] = net.size
+        pooled = net.layer(nn.AdaptiveAvgPool2d(net.sizes[x]), self.unit(made), size=net.sizes[x])
+        return net.step("cat", x, pooled, channels=net.channels[x] + net.channels[pooled])
+
     def pool(self, x: int) -> int:
         if self.net.sizes[x] < 4:
             return x
@@ -296,31 +464,29 @@ BLOCKS = (
     *(Builder.branches, Builder.onto_branches, Builder.dense, Builder.squeeze_excite, Builder.twice, Builder.pool),
     *(Builder.shuffled, Builder.padded_by_number),
 )
+MORE_BLOCKS = (
+    *(Builder.line, Builder.volume, Builder.transposed, Builder.scaled, Builder.tied, Builder.functional),
+    *(Builder.own_forward, Builder.group_normed, Builder.weight_normed, Builder.pixels, Builder.by_attributes),
+    *(Builder.written_in_place, Builder.another_image),
+)
+
+
+Block = Callable[[Builder, int], int]
 
 
 @st.composite
-def cnns(draw: Any) -> Cnn:
-    """A random CNN in float64 and eval mode, with lively statistics."""
-    torch.manual_seed(draw(st.integers(0, 2**16)))
+def cnns(draw: Any, always: Block | None = None, blocks: Sequence[Block] = (*BLOCKS, *MORE_BLOCKS)) -> Cnn:
+    """A random CNN in float64 and eval mode, with lively statistics; one block is always there."""
+    dice = random.Random(draw(st.integers(0, 2**32)))
+    torch.manual_seed(dice.randrange(2**16))
     builder = Builder(draw)
     x = builder.unit(0)
-    for block in draw(st.lists(st.sampled_from(BLOCKS), min_size=1, max_size=4)):
+    drawn = dice.choices(blocks, k=dice.randint(0 if always else 1, 3))
+    if always is not None:
+        drawn.insert(dice.randint(0, len(drawn)), always)
+    for block in drawn:
         between, x = x, block(builder, x)
     builder.net.heads.append(builder.head(x, 4))
     if builder.flag():
         builder.net.heads.append(builder.head(between, 3))
-    return enliven(builder.net, draw(st.integers(0, 2**16))).double()
-
-
-@st.composite
-def removals(draw: Any, graph: ChannelGraph) -> dict[str, list[int]]:
-    """Random channels of every group, so many that each conv keeps at least two filters (these are narrow)."""
-    removed: dict[str, list[int]] = {}
-    for group in graph.in_scope("all"):
-        parts = [set(positions.tolist()) for positions in group.positions.values()]
-        gone: set[int] = set()
-        for index in draw(st.permutations(range(group.size)))[: draw(st.integers(0, group.size))]:
-            if index not in group.fixed and all(len(part - gone - {index}) >= min(2, len(part)) for part in parts):
-                gone.add(index)
-        removed[group.name] = sorted(gone)
-    return removed
+    return enliven(builder.net, dice.randrange(2**16)).double()

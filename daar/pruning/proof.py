@@ -12,9 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from daar.device.precision import evaluating
 from daar.errors import InputError
+from daar.models.shortcut import PaddedShortcut
 from daar.program.inputs import Images, call, first, moved
 from daar.program.outputs import tensors
-from daar.program.program import Program, refs
+from daar.program.program import Program, Span, refs
 from daar.program.recording import decomposed, recorded
 from daar.pruning.copying import copied, doubled
 from daar.pruning.groups import ChannelGraph
@@ -115,7 +116,7 @@ def first_difference(
         masked(images, see=lambda _, result: seen.append(_copied(result)))
     watch = _Compared(graph, graph.alive(removed), seen, tolerance)
     try:
-        with seeded(), evaluating(slimmed), decomposed(), watch:
+        with seeded(), evaluating(slimmed), decomposed(), watch.over_shortcuts(slimmed), watch:
             call(slimmed, images)
     except _DiffersError as found:
         return found.difference
@@ -135,8 +136,32 @@ class _Compared(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gi
         super().__init__()  # type: ignore[no-untyped-call]
         self._operations, self._tensors, self._alive, self._seen = graph.program.operations, graph.tensors, alive, seen
         self.index, self._tolerance = 0, tolerance
+        self._spans = sorted(graph.program.spans, key=lambda span: span.first)
+        self._within = False
+
+    @contextmanager
+    def over_shortcuts(self, slimmed: nn.Module) -> Iterator[None]:
+        """Compare only what a padded shortcut returns: which way it takes depends on what is left of its channels."""
+        paths = {module: path for path, module in slimmed.named_modules() if isinstance(module, PaddedShortcut)}
+        spans = iter([span for span in self._spans if span.module in paths.values()])
+        hooks = [module.register_forward_pre_hook(self._enter) for module in paths]
+        hooks += [module.register_forward_hook(lambda *call: self._leave(next(spans), call[2])) for module in paths]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        self._within = True
+
+    def _leave(self, span: Span, result: Any) -> None:
+        self._compare(span.last - 1, result, 0.0)
+        self._within, self.index = False, span.last
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self._within:
+            return func(*args, **(kwargs or {}))
         index = self.index
         if index >= len(self._operations) or self._operations[index].function is not func:
             raise _DiffersError(Difference(min(index, len(self._operations) - 1), "the code takes another way"))

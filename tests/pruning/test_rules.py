@@ -17,7 +17,8 @@ from daar.models import get
 from daar.program.recording import recorded
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.plan import Plan, PlannedGroup
-from daar.pruning.proof import proven_graph, slim_error
+from daar.pruning.proof import slim_error
+from daar.pruning.repairing import proven_graph
 from daar.pruning.rules import RULES
 from daar.pruning.slim import slim
 from tests.judge import Reads, apart, drawn, filters_gone, filters_of, masked, outputs
@@ -638,7 +639,9 @@ def composite(function: Any) -> bool:
 
 def overloads(name: str) -> list[Any]:
     """Overloads of an operation and of its form in place, but for those that write into what is given."""
-    packets = [getattr(torch.ops.aten, f"{name}{end}", None) for end in ("", "_")]
+    packets = [
+        getattr(space, f"{name}{end}", None) for space in (torch.ops.aten, torch.ops.torchvision) for end in ("", "_")
+    ]
     every = [getattr(packet, overload) for packet in packets if packet is not None for overload in packet.overloads()]
     kept = []
     for function in every:

@@ -16,7 +16,7 @@ def convolution(run: Run, op: Operation) -> list[Dims]:
     read, shape = run.of(source), run.shape(weight)
     for labels in (*run.of(weight)[2:], *read[2:]):
         run.keep(labels, op, "is part of a kernel")
-    first, second = _sides(run, weight)
+    first, second = _sides(run, op, weight)
     if read[1] is None:
         run.keep(second if not transposed else first, op, "meets what has no channels")
     out_channels = run.shape(op.result)[1]
@@ -46,14 +46,15 @@ def convolution(run: Run, op: Operation) -> list[Dims]:
     return [[None, makes, *[None] * (len(shape) - 2)]]
 
 
-def _sides(run: Run, weight: Ref) -> tuple[Labels, Labels]:
+def _sides(run: Run, op: Operation, weight: Ref) -> tuple[Labels, Labels]:
     """The labels of a weight's first two dimensions; of size 1 or unknown, such as stay."""
     sides = []
     for d in (0, 1):
         labels = run.of(weight)[d]
         if labels is None:
             labels = run.ids.fresh(run.shape(weight)[d])
-            run.ids.freeze(labels, "a layer's only channel" if len(labels) == 1 else "a weight of unknown origin")
+            why = "a layer's only channel" if len(labels) == 1 else "read by a weight that is computed of all of them"
+            run.keep(labels, op, why)
             run.of(weight)[d] = labels
         sides.append(labels)
     return sides[0], sides[1]
@@ -160,7 +161,8 @@ def batch_norm(run: Run, op: Operation) -> list[Dims]:
     if op.args[5] is True:
         for other in (labels[0], *labels[2:]):
             run.keep(other, op, "are taken together by a norm")
-    return [list(labels), *_rest(run, op)]
+    statistics: list[Dims] = [[here if size else None for size in run.shape(ref)] for ref in list(refs(op.result))[1:]]
+    return [list(labels), *statistics]
 
 
 def group_norm(run: Run, op: Operation) -> list[Dims]:
@@ -189,7 +191,7 @@ def layer_norm(run: Run, op: Operation) -> list[Dims]:
     for d in range(len(labels) - count, len(labels)):
         run.keep(labels[d], op, "are taken together by a norm")
         labels[d] = None
-    return [labels, *_rest(run, op)]
+    return [labels for _ in refs(op.result)]
 
 
 def weight_norm(run: Run, op: Operation) -> list[Dims]:
@@ -214,25 +216,24 @@ def over_space(run: Run, op: Operation) -> list[Dims]:
 
 
 def regions(run: Run, op: Operation) -> list[Dims]:
-    """Regions of maps (torchvision's roi_align): channels as they are."""
-    return [[None, run.of(op.args[0])[1], None, None], *_rest(run, op)]
+    """Regions of maps (torchvision's roi_align and roi_pool): channels as they are."""
+    return [[None, run.of(op.args[0])[1], None, None] for _ in refs(op.result)]
 
 
 _POOLS = (
-    *(f"{kind}_pool{n}d" for kind in ("avg", "_adaptive_avg", "adaptive_avg", "adaptive_max") for n in (1, 2, 3)),
-    *(f"max_pool{n}d{rest}" for rest in ("", "_with_indices") for n in (1, 2, 3)),
+    *("avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d"),
+    *("max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool2d", "adaptive_max_pool3d"),
     *(f"{kind}_pad{n}d" for kind in ("reflection", "replication") for n in (1, 2, 3)),
     *("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d", "upsample_bilinear2d"),
     *("upsample_bicubic2d", "upsample_trilinear3d", "_upsample_nearest_exact2d", "_upsample_bilinear2d_aa"),
     *("grid_sampler_2d", "grid_sampler_3d"),
 )
-_BATCH_NORMS = ("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training")
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("convolution", "_convolution"), convolution),
     **dict.fromkeys(("mm", "addmm", "bmm", "baddbmm"), matrix_product),
     **dict.fromkeys(("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention"), attention),
-    **dict.fromkeys((*_BATCH_NORMS, "cudnn_batch_norm", "_batch_norm_no_update"), batch_norm),
+    **dict.fromkeys(("native_batch_norm", "cudnn_batch_norm", "_batch_norm_no_update"), batch_norm),
     **{"native_group_norm": group_norm, "native_layer_norm": layer_norm, "_weight_norm_interface": weight_norm},
     **dict.fromkeys(_POOLS, over_space),
     **dict.fromkeys(("roi_align", "roi_pool"), regions),
