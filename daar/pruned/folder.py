@@ -130,8 +130,10 @@ def _read(path: Path) -> _Described:
 
 def _blank(called_with: Any, folder: Path) -> Any:
     try:
-        return forms.blank(called_with, 2)
-    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+        images = forms.blank(called_with, 2)
+        forms.require(images)
+        return images
+    except (InputError, KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
         raise InputError(
             f"{documents.shown(folder / _SLIM)}: called_with should be shapes and types of images, but has "
             f"{in_one_line(str(error), 80)}. {_REMEDY}"

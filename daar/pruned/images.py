@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from daar.device.precision import evaluating
-from daar.errors import InputError, in_one_line
+from daar.errors import InputError, in_one_line, is_out_of_memory
 from daar.measure.finite import require_finite
 from daar.program.inputs import Images, call, count, each, first, moved, split
 from daar.program.outputs import tensors
@@ -41,7 +41,7 @@ def collected(model: nn.Module, images: Any, labels: Any, wanted: int) -> tuple[
         taken, own = _of_batches(model, images, wanted)
     else:
         raise InputError(f"images are a {type(images).__name__}; they must be {_FORMS}.")
-    _check(taken)
+    require(taken)
     if own is not None and labels is not None:
         raise InputError("labels are given twice, with the images and by themselves. Give them once.")
     labels = own if labels is None else labels
@@ -58,7 +58,7 @@ def _of_batches(model: nn.Module, batches: Iterable[Any], wanted: int) -> tuple[
     there = 0
     for batch in batches:
         part, labels = _divided(model, batch)
-        _check(part)
+        require(part)
         parts.append((part, labels))
         there += count(part)
         if there >= wanted:
@@ -131,7 +131,7 @@ def _are_labels(value: Any) -> bool:
     )
 
 
-def _check(images: Images) -> None:
+def require(images: Images) -> None:
     """InputError unless there are tensors, all of the same number of images, and finite."""
     held = list(tensors(images))
     if not held:
@@ -164,7 +164,11 @@ def placed(dense: nn.Module, images: Images, labels: Tensor | None) -> Batch:
                 output = call(dense, part)
                 require_finite(output)
                 predicted.append(_classes(output, count(part)))
-    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError, AssertionError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # whatever the network's own code raises
+        if is_out_of_memory(error):
+            raise
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         shapes = ", ".join(str(tuple(value.shape[1:])) for value in tensors(images))
         raise InputError(f"the model fails on images of shape {shapes}: {reason}. Call it as you use it.") from error

@@ -84,29 +84,27 @@ def by_latency(
         InputError: no network that can be made saves as much; says how much the fastest saved.
     """
 
-    def saved(made: Made, rounds: int) -> Latency:
-        return timed.timed(network(made), images, dense, rounds=rounds)
+    def saved(made: Made, rounds: int) -> float:
+        return timed.timed(network(made), images, dense, rounds=rounds).reduction or 0.0
 
     low, high, tried = 0.0, most, min(target, most)
     best: Made | None = None
     fastest = 0.0
     for _ in range(_STEPS):
         made = make(tried)
-        reduction = saved(made, _ROUNDS).reduction or 0.0
+        reduction = saved(made, _ROUNDS)
         fastest = max(fastest, reduction)
         if reduction >= target:
             best, high = made, tried
-            if reduction <= target + _CLOSE:
-                break
-        elif tried >= most:
-            break
         else:
             low = tried
-        tried = most if best is None and low > most - 0.02 else (low + high) / 2
+        if target <= reduction <= target + _CLOSE or (reduction < target and tried >= most):
+            break
+        tried = most if best is None and low > most - _CLOSE else (low + high) / 2
     if best is None:
         raise InputError(
-            f"latency_reduction is {target}; the fastest network tried here saves {fastest:.3f} of the time of "
-            f"a batch of {count(images)}, with up to {most:.3f} of the MACs removed. Give a lower one, or larger "
+            f"latency_reduction is {target}; the fastest network that was tried here saves {fastest:.3f} of the time "
+            f"of a batch of {count(images)}, with up to {most:.3f} of the MACs removed. Give a lower one, or larger "
             "batches, for which MACs count more."
         )
-    return best, saved(best, _FINAL_ROUNDS)
+    return best, timed.timed(network(best), images, dense, rounds=_FINAL_ROUNDS)

@@ -40,11 +40,15 @@ class Repairs:
         return cls(dict(content["readings"]), dict(content["kept"]), attributes)
 
     def in_words(self) -> tuple[str, ...]:
-        """What was done to the network, or kept because of it, a phrase each: class, operation, file and line."""
+        """What the network's code relies on, a phrase each: class, operation, file and line."""
         changed = [
-            f"{owner}.{name} is a number of channels of {source}: it got its new value"
+            f"{owner}.{name} is the number of channels of {source}"
             for (owner, name), (source, _, _) in self.attributes.items()
         ]
+        return (*changed, *self.of_code())
+
+    def of_code(self) -> tuple[str, ...]:
+        """The phrases on operations alone, without attributes of modules."""
         read = [f"{source} can be read in several ways: another than the first holds" for source in self.readings]
         stays = [f"{source} {why}: the channels that it reads stay" for source, why in self.kept.items()]
-        return (*changed, *read, *stays)
+        return (*read, *stays)

@@ -115,7 +115,7 @@ class SlimReport:
         )
         stays = [f"{name} stays whole: {reason}" for name, reason in self.frozen.items()]
         stays += [f"{name}: {reason}" for name, reason in self.fixed.items()]
-        stays += [*(f"repaired: {said}" for said in self.repairs), *self.notes]
+        stays += [*(f"written in the code: {said}" for said in self.repairs), *self.notes]
         table = tabulate(self._rows(), headers="keys", disable_numparse=True)
         timed = [] if self.latency is None else [f"latency {self.latency}"]
         return "\n".join([head, *timed, "", table, *stays])
@@ -177,10 +177,23 @@ def report_on(
         ),
         frozen=plan.frozen,
         fixed={g.name: said for g in graph.in_scope(plan.scope) if (said := _fixed(g))},
-        repairs=plan.repairs.in_words(),
+        repairs=_repairs(dense, graph, alive),
         notes=notes,
         latency=latency,
     )
+
+
+def _repairs(dense: nn.Module, graph: ChannelGraph, alive: NDArray[np.bool_]) -> tuple[str, ...]:
+    """What was changed or kept because a number of channels is written in the network's code, phrases."""
+    changed = []
+    for attribute in graph.attributes:
+        owner = type(dense.get_submodule(attribute.module)).__qualname__
+        read_by = graph.repairs.attributes.get((owner, attribute.name))
+        if read_by is not None:
+            path = f"{attribute.module}.{attribute.name}".lstrip(".")
+            before, after = len(attribute.labels), _width(attribute.labels, alive)
+            changed.append(f"{path} ({owner}) {_change(before, after)}, the number of channels of {read_by[0]}")
+    return (*changed, *graph.repairs.of_code())
 
 
 def _params(model: nn.Module, name: str) -> int:
