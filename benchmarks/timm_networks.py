@@ -27,7 +27,14 @@ CNNS: dict[str, int] = dict.fromkeys(
     ),
     PIXELS,
 )
-CNNS |= {"bat_resnext26ts": 256, "inception_v3": 96, "inception_v4": 96, "inception_resnet_v2": 96, "nasnetalarge": 96, "pnasnet5large": 96}
+CNNS |= {
+    "bat_resnext26ts": 256,
+    "inception_v3": 96,
+    "inception_v4": 96,
+    "inception_resnet_v2": 96,
+    "nasnetalarge": 96,
+    "pnasnet5large": 96,
+}
 # with attention in between: convs and what they share channels with are pruned
 HYBRIDS: dict[str, int] = {
     **dict.fromkeys(("mobilevit_xxs", "mobilevitv2_050", "swiftformer_xs", "efficientvit_b0", "shvit_s1"), PIXELS),
@@ -35,5 +42,7 @@ HYBRIDS: dict[str, int] = {
     **dict.fromkeys(("levit_conv_128s", "efficientformer_l1", "efficientformerv2_s0", "efficientvit_m0"), 224),
     **dict.fromkeys(("nextvit_small", "tiny_vit_5m_224", "visformer_tiny", "coatnet_nano_rw_224"), 224),
     **dict.fromkeys(("maxvit_pico_rw_256", "botnet26t_256", "lambda_resnet26t", "halonet26t"), 256),
-    **dict.fromkeys(("pvt_v2_b0", "focalnet_tiny_srf", "gcvit_xxtiny", "vit_tiny_r_s16_p8_224", "vitamin_small_224"), 224),
+    **dict.fromkeys(
+        ("pvt_v2_b0", "focalnet_tiny_srf", "gcvit_xxtiny", "vit_tiny_r_s16_p8_224", "vitamin_small_224"), 224
+    ),
 }

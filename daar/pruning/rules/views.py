@@ -91,9 +91,7 @@ def _taken_together(run: Run, op: Operation) -> set[int]:
     return found
 
 
-def _split(
-    run: Run, op: Operation, grid: Labels, free: list[int], last: list[int]
-) -> tuple[int | None, Labels | None]:
+def _split(run: Run, op: Operation, grid: Labels, free: list[int], last: list[int]) -> tuple[int | None, Labels | None]:
     """Along which axis of a grid the channels lie, and their labels; parts along others are tied."""
     varying = [axis for axis in range(grid.ndim) if (grid != grid.take([0], axis)).any()]
     if not varying:
