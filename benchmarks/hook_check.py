@@ -53,7 +53,7 @@ def checked(model: nn.Module, slimmed: nn.Module, images: Images) -> Verdict:
             continue
         try:
             gone = _gone(module, thin.get_submodule(path))
-        except _NoPart:
+        except _NoPartError:
             skipped.append(path)
             continue
         if gone.any():
@@ -69,7 +69,7 @@ def checked(model: nn.Module, slimmed: nn.Module, images: Images) -> Verdict:
     return Verdict(max(_relative(one, other) for one, other in pairs), [*skipped, *_functional(dense, thin)])
 
 
-class _NoPart(Exception):
+class _NoPartError(Exception):
     pass
 
 
@@ -87,7 +87,7 @@ def _gone(module: nn.Module, thin: nn.Module) -> NDArray[np.bool_]:
     big, small = _matrix(module), _matrix(thin)
     rows, columns = _parts(big, small)
     if not np.array_equal(big[rows][:, columns], small):
-        raise _NoPart
+        raise _NoPartError
     groups = getattr(module, "groups", 1)
     if groups == 1:
         gone = np.ones(big.shape[1], dtype=bool)
@@ -120,7 +120,7 @@ def _parts(big: NDArray[np.float64], small: NDArray[np.float64]) -> tuple[NDArra
             rows = _subsequence(big[:, columns].reshape(len(big), -1), small.reshape(len(small), -1))
             if rows is not None:
                 return rows, columns
-    raise _NoPart
+    raise _NoPartError
 
 
 def _subsequence(long: NDArray[np.float64], short: NDArray[np.float64]) -> NDArray[np.int64] | None:

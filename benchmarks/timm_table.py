@@ -10,7 +10,6 @@ timm and Torch-Pruning belong to the extra `networks`.
 import argparse
 import json
 import multiprocessing
-import platform
 import resource
 import time
 import traceback

@@ -85,7 +85,7 @@ def _taken_together(run: Run, op: Operation) -> set[int]:
         for reader in run.readers.get(number, ()):
             if reader.name in ALONG and next(refs(reader.args)).number == number:
                 found.update(along(run, reader))
-            elif steps < _FOLLOWED and is_pointwise(reader) or reader.name == "_to_copy":
+            elif (steps < _FOLLOWED and is_pointwise(reader)) or reader.name == "_to_copy":
                 rank = len(run.program.shapes[number])
                 waiting.extend((n, steps + 1) for n in reader.makes() if len(run.program.shapes[n]) == rank)
     return found
