@@ -38,16 +38,6 @@ def enliven(model: Any, seed: int = 0) -> Any:
     return model.eval()
 
 
-def filters_gone(graph: ChannelGraph, removed: Mapping[str, list[int]]) -> dict[str, list[int]]:
-    """Conv → indices of the filters that go, from group → indices of the channels that go."""
-    gone = {}
-    for group in graph.groups:
-        indices = set(removed.get(group.name, []))
-        for member in group.members:
-            gone[member] = [i for i, index in enumerate(group.positions[member].tolist()) if index in indices]
-    return gone
-
-
 class Step(NamedTuple):
     """One operation on earlier values; value 0 is the image, value k is what step k makes."""
 

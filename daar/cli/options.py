@@ -98,6 +98,11 @@ def add_method(command: Any) -> None:
 def add_target(command: Any) -> None:
     """Policy, scope and target of a plan."""
     command.add_argument("--policy", help="see: daar list policies (default: the method's)")
+    words = (
+        'a policy of your own: the fraction of filters to remove by glob pattern, {"layer3.*": 0.5}, or for each conv '
+        "as papers write it, [0.]+[0.5]*12"
+    )
+    command.add_argument("--ratios", metavar="JSON|TEXT", help=words)
     command.add_argument("--scope", choices=["inner", "all"], default="all", help="default: all")
     words = "fraction of the MACs to remove (default: the policy's own rate)"
     command.add_argument("--macs-reduction", type=float, help=words)

@@ -125,5 +125,6 @@ def _plan(a: Namespace, scores: Path, out: Path) -> None:
         device=arguments.device(a),
         methods_dirs=tuple(a.methods_dir),
         round_to=a.round_to,
+        ratios=arguments.ratios(a),
     )
     print(f"{made.macs_dense:,} MACs become {made.macs:,}: {100 * (1 - made.macs / made.macs_dense):.2f} % removed")

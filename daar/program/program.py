@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -56,8 +57,11 @@ class Operation:
 
     @property
     def source(self) -> str:
-        """What all operations of one line of the network's code share: its name and that line, or the module."""
-        return f"{self.name} {self.line or self.module}"
+        """What all operations of one line of the network's code share: its name and that line, or the module.
+
+        The file is named without its folders: a plan that holds it is read on other machines.
+        """
+        return f"{self.name} {Path(self.line).name or self.module}"
 
     def place(self) -> str:
         """Where it stands in the network's code: operation, module, file and line."""

@@ -231,4 +231,4 @@ def _line() -> str:
 @functools.cache
 def _is_machinery(filename: str) -> bool:
     torchs = Path(torch.__file__).parent
-    return torchs in Path(filename).parents or filename == __file__
+    return torchs in Path(filename).parents or Path(filename).parent == Path(__file__).parent

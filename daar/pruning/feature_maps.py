@@ -5,7 +5,6 @@ from daar.program.program import Operation, Program
 _BATCH_NORMS = (
     "native_batch_norm",
     "cudnn_batch_norm",
-    "_native_batch_norm_legit_no_training",
     "_batch_norm_no_update",
 )
 _ACTIVATIONS = (

@@ -8,7 +8,7 @@ from daar.models.shortcut import PaddedShortcut
 from daar.program.program import Operation, Program, Ref, Span, refs
 from daar.pruning.repairs import Repairs
 from daar.pruning.rules import RULES
-from daar.pruning.rules.pointwise import is_pointwise, pointwise
+from daar.pruning.rules.pointwise import MADE_BY_CODE, is_pointwise, pointwise
 from daar.pruning.rules.run import Attribute, Dims, Run
 
 
@@ -70,7 +70,7 @@ def _label_source(run: Run, number: int) -> None:
 
 
 def _follow(run: Run, op: Operation, modules: Mapping[str, nn.Module]) -> None:
-    if run.activations.intersection(op.reads()):
+    if run.activations.intersection(op.reads()) and op.name not in MADE_BY_CODE:
         run.activations.update(op.makes())
     name = op.name if op.name in RULES or not op.name.endswith("_") else op.name[:-1]
     rule = RULES.get(name, pointwise if is_pointwise(op) else None)

@@ -90,10 +90,16 @@ class Difference:
     Attributes:
         index: of the operation.
         what: what it does, a phrase.
+        trial: which of the removals that are tried shows it.
     """
 
     index: int
     what: str
+    trial: int = 0
+
+    def is_before(self, other: "Difference") -> bool:
+        """Whether it shows earlier."""
+        return (self.trial, self.index) < (other.trial, other.index)
 
 
 def first_difference(

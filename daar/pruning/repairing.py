@@ -22,6 +22,9 @@ from daar.pruning.repairs import Repairs
 from daar.pruning.slim import Removed, slim
 
 _MOST_REPAIRS = 60
+# removals that groups are proven by where something is meant that code alone says: one may agree by chance, as where it
+# takes the last channels by their number
+_TRIALS = 2
 # multiples of it are spread evenly in [0, 1)
 _GOLDEN = 0.618034
 
@@ -55,7 +58,7 @@ def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) 
         for candidate in _candidates(dense, graph, difference):
             tried = graph_from(program, dense, names, candidate, training)
             later = _try(dense, tried, batch, precision)
-            if later is None or later.index > difference.index:
+            if later is None or difference.is_before(later):
                 graph, difference = tried, later
                 break
         else:
@@ -68,8 +71,14 @@ def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) 
 
 
 def _try(model: nn.Module, graph: ChannelGraph, images: Images, precision: Precision) -> Difference | None:
-    removed = some_removed(graph)
-    return first_difference(model, slim(model, graph, removed), graph, removed, images, precision.tolerance)
+    repairs = graph.repairs
+    relies_on_code = bool(graph.ambiguous or repairs.readings or repairs.kept or repairs.attributes)
+    for trial in range(_TRIALS if relies_on_code else 1):
+        removed = some_removed(graph, trial)
+        found = first_difference(model, slim(model, graph, removed), graph, removed, images, precision.tolerance)
+        if found is not None:
+            return replace(found, trial=trial)
+    return None
 
 
 def _does_not_train(model: nn.Module, graph: ChannelGraph, images: Images) -> str | None:
@@ -90,17 +99,23 @@ def _does_not_train(model: nn.Module, graph: ChannelGraph, images: Images) -> st
 def some_removed(graph: ChannelGraph, seed: int = 0) -> Removed:
     """Random channels of every group that may be pruned: a fifth to half, or as many as may go.
 
-    Each group loses another share than those near it, so that none is as wide as another by chance.
+    Each group loses another share than those near it, so that none is as wide as another by chance. Where it can be, of
+    even seeds the first channel goes and the last stays, of odd seeds the other way round: code that takes so many
+    channels from either end is then seen.
     """
     dice = random.Random(seed)
     removed = {}
     for index, group in enumerate(graph.in_scope("units")):
-        share = 0.5 - 0.3 * (index * _GOLDEN % 1)
+        ends = [0, group.size - 1][:: 1 - 2 * (seed % 2)]
+        order = dice.sample(range(group.size), group.size)
+        order.sort(key=lambda channel: (channel == ends[0]) - (channel == ends[1]))  # used at once
         stay: set[int] = set()
         for part, more in group.reserves:
-            stay.update(dice.sample(sorted(part - stay), min(more, len(part - stay))))
-        free = [position for position in range(group.size) if position not in stay]
-        removed[group.name] = sorted(dice.sample(free, min(len(free), max(1, int(share * group.size)))))
+            stay.update([channel for channel in order if channel in part - stay][:more])
+        free = [channel for channel in order if channel not in stay]
+        share = 0.5 - 0.3 * ((index + seed) * _GOLDEN % 1)
+        most = min(len(free), max(1, int(share * group.size)))
+        removed[group.name] = sorted(free[len(free) - most :])
     return removed
 
 

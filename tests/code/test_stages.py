@@ -61,13 +61,13 @@ _SCORING: list[Edit] = [
     ("baselines/bn_scale/method.py", "norm.weight.abs()", "norm.weight", "score/bn_scale"),
     ("daar/method/attention.py", "attention.norm(dim=2)", "attention.norm(dim=1)", DAAR),
     ("daar/method/boundary.py", "area * area >= sizes[0]", "area * area > sizes[0]", DAAR),
-    # filters(): of the methods that read weights, and random, which counts them
+    # filters(): of the methods that read weights, random, which counts them, and DAAR's outgoing()
     (
         *("daar/api.py", 'weight.detach().to("cpu", torch.float32)', "weight.detach()"),
-        f"{L1} score/fpgm score/random",
+        f"{L1} score/fpgm score/random {DAAR}",
     ),
     # gradients(): DAAR's alone
-    ("daar/api.py", "read.flatten(2).sum(dim=2)", "read.flatten(2).mean(dim=2)", DAAR),
+    ("daar/api.py", "weight.flatten(2).sum(dim=2)", "weight.flatten(2).mean(dim=2)", DAAR),
     ("daar/pruning/scoring.py", 'chosen["seed"] = seed', 'chosen["seed"] = 0', f"{SCORING} explain stability"),
     (
         *("daar/data/calibration.py", "torch.float32) / 255", "torch.float32) / 256"),
@@ -101,16 +101,16 @@ _PLANNING: list[Edit] = [
         f"{PLANNING} finetune measure random_at record scratch stability",
     ),
     # plans mask channels for the calibration loss
-    ("daar/pruning/slim.py", "args, kwargs = (x * left", "args, kwargs = (x + left", f"{PLANNING} finetune scratch"),
-    ("daar/pruning/trace.py", "torch.concat, torch.concatenate)", "torch.concat)", GRAPH),
-    ("daar/pruning/groups.py", "math.prod(self.module.kernel_size)", "sum(self.module.kernel_size)", GRAPH),
+    ("daar/pruning/masked.py", "args[at] * mask", "args[at] + mask", f"{PLANNING} finetune scratch"),
+    ("daar/pruning/rules/views.py", "np.repeat(here, kernel)", "np.tile(here, kernel)", GRAPH),
+    ("daar/program/recording.py", "tuple(value.shape), tuple", "tuple(value.size()), tuple", GRAPH),
+    ("daar/pruning/rules/layers.py", "* math.prod(shape[2:])", "* sum(shape[2:])", GRAPH),
 ]
 _MEASURING: list[Edit] = [
-    ("daar/pruning/slim.py", "TOLERANCE = 1e-10", "TOLERANCE = 1e-9", "finetune scratch"),
-    ("daar/pruning/slim.py", "conv.groups = int(inputs.sum())", "conv.groups = 1", SLIMMING),
+    ("daar/pruning/proof.py", "torch.float64, 1e-10", "torch.float64, 1e-9", "finetune scratch"),
+    ("daar/pruning/slim.py", "held == len(labels) != left", "held == len(labels)", SLIMMING),
     ("daar/measure/accuracy.py", "batch_size: int = 500", "batch_size: int = 250", f"{TRAINING} measure record"),
-    # a group's closed form is checked by the counter
-    ("daar/measure/macs.py", "return flops // 2", "return flops", GRAPH),
+    ("daar/measure/macs.py", "return flops // 2", "return flops", "latency measure record"),
     ("daar/measure/macs.py", "parameter.numel() for", "parameter.dim() for", "latency measure record"),
     ("daar/measure/latency.py", "WINDOW_SECONDS = 0.2", "WINDOW_SECONDS = 0.3", "latency"),
     ("daar/stages/record.py", '1 - slim_sizes["macs"] / dense', 'slim_sizes["macs"] / dense', "record"),

@@ -17,9 +17,9 @@ from daar.models.shortcut import PaddedShortcut
 from daar.pruning import policies
 from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning.masked import Masked
 from daar.pruning.plan import SCOPES, Plan
 from daar.pruning.planning import make_plan
-from daar.pruning.masked import Masked
 from daar.pruning.proof import slim_error
 from daar.pruning.slim import slim
 from tests.masks import masked_by_hand, silence

@@ -96,7 +96,8 @@ def matrix_product(run: Run, op: Operation) -> list[Dims]:
     here, bias = made[-1], None if added is None else run.of(added)[-1]
     if here is not None and bias is not None:
         run.ids.unify(bias, here)
-    of_weight = other.number in run.transposed or other.number in run.program.leaves
+    leaf = other.number in run.transposed or other.number in run.program.leaves
+    of_weight = leaf or (right[-2] is not None and other.number not in run.activations)
     kind = "linear" if of_weight and all(part is None for part in made[:-1]) else "product"
     _note_product(run, op, (one, other), made, kind)
     return [made]
@@ -166,16 +167,16 @@ def group_norm(run: Run, op: Operation) -> list[Dims]:
     """Channels of one group go together, so that the others keep their statistics."""
     source, groups = op.args[0], int(op.args[6])
     labels = list(run.of(source))
-    here, whole = labels[1], None
+    here = labels[1]
     for other in labels[2:]:
         run.keep(other, op, "are taken together by a norm")
     if here is not None:
         run.ids.tie(here.reshape(groups, -1).T, len(here) // groups)
         _with_parameters(run, here, op.args[1:3])
-        whole = here[:: len(here) // groups]
         run.attribute(op, "num_channels", here)
-        run.attribute(op, "num_groups", whole)
-    return [[None, here, *[None for _ in labels[2:]]], [None, whole], [None, whole]]
+        run.attribute(op, "num_groups", here[:: len(here) // groups])
+    each = None if here is None else here[:: len(here) // groups]
+    return [[None, here, *[None for _ in labels[2:]]], [None, each], [None, each]]
 
 
 def layer_norm(run: Run, op: Operation) -> list[Dims]:

@@ -10,10 +10,23 @@ from daar.pruning.rules.run import Dims, Rule, Run
 # torch's tag is missing on these
 _UNTAGGED = (
     *("hardswish", "mish", "gelu", "silu", "_prelu_kernel", "copy", "masked_fill", "fill", "alias", "detach"),
-    *("lift_fresh", "lift_fresh_copy", "_to_copy", "clone", "contiguous", "zero", "native_dropout", "where"),
-    *("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "bernoulli", "_conj"),
+    *("lift_fresh", "_to_copy", "clone", "zero", "native_dropout", "where"),
+    *("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "bernoulli"),
 )
-_MADE = ("zeros", "ones", "empty", "full", "arange", "rand", "randn", "new_zeros", "new_ones", "new_full", "new_empty")
+# of what they read they take the type and the device, no values
+MADE_BY_CODE = (
+    "zeros",
+    "ones",
+    "empty",
+    "full",
+    "arange",
+    "rand",
+    "randn",
+    "new_zeros",
+    "new_ones",
+    "new_full",
+    "new_empty",
+)
 _JOINS = ("add", "sub", "rsub", "maximum", "minimum")
 
 
@@ -70,8 +83,14 @@ def _fill_blanks(changed: Dims, made: Dims) -> None:
 
 
 def made_by_code(run: Run, op: Operation) -> list[Dims]:
-    """A tensor of constants: it takes whatever channels it meets, and the proof says whether its size follows."""
-    return [[None if size == 1 else np.full(size, BLANK) for size in run.shape(ref)] for ref in refs(op.result)]
+    """A tensor of constants: it takes whatever channels it meets, or is as wide as the code says."""
+    if run.reading(op, 1) == 0:
+        return [[None if size == 1 else np.full(size, BLANK) for size in run.shape(ref)] for ref in refs(op.result)]
+    (ref,) = refs(op.result)
+    made: Dims = [None if size == 1 else run.ids.fresh(size) for size in run.shape(ref)]
+    for labels in made:
+        run.keep(labels, op, "a number of channels is written in the code")
+    return [made]
 
 
-RULES: dict[str, Rule] = {**dict.fromkeys(_UNTAGGED, pointwise), **dict.fromkeys(_MADE, made_by_code)}
+RULES: dict[str, Rule] = {**dict.fromkeys(_UNTAGGED, pointwise), **dict.fromkeys(MADE_BY_CODE, made_by_code)}

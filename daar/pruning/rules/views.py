@@ -63,7 +63,7 @@ def _merged(run: Run, op: Operation, source: Ref, dims: list[int]) -> Labels | N
     known = [d for d in dims if labels[d] is not None]
     if not known:
         return None
-    channels = [d for d in known if (labels[d] != BLANK).any()]
+    channels = [d for d in known if not _is_blank(labels[d])]
     known = channels or known[:1]  # what was expanded holds the same value everywhere
     if len([d for d in dims if shape[d] > 1]) == 1:
         return labels[known[0]]
@@ -89,6 +89,10 @@ def _taken_together(run: Run, op: Operation) -> set[int]:
                 rank = len(run.program.shapes[number])
                 waiting.extend((n, steps + 1) for n in reader.makes() if len(run.program.shapes[n]) == rank)
     return found
+
+
+def _is_blank(labels: Labels | None) -> bool:
+    return labels is None or bool((labels == BLANK).all())
 
 
 def _split(run: Run, op: Operation, grid: Labels, free: list[int], last: list[int]) -> tuple[int | None, Labels | None]:
@@ -299,20 +303,27 @@ def flip(run: Run, op: Operation) -> list[Dims]:
 
 
 def constant_pad(run: Run, op: Operation) -> list[Dims]:
-    """Zeros before and after, from the last dimension on; negative widths cut."""
+    """Constants before and after, from the last dimension on; negative widths cut.
+
+    How many there are may follow from the channels that they meet, or stand in the code: then they stay.
+    """
     labels, pads = list(run.of(op.args[0])), list(op.args[1])
     for at in range(len(pads) // 2):
         d, (before, after) = len(labels) - 1 - at, pads[2 * at : 2 * at + 2]
         here = labels[d]
         if here is not None and (before or after):
             here = here[max(0, -before) : len(here) - max(0, -after)]
-            labels[d] = np.concatenate([_blanks(before), here, _blanks(after)])
+            labels[d] = np.concatenate([_padding(run, op, before), here, _padding(run, op, after)])
             run.joined.append(here)
     return [labels]
 
 
-def _blanks(count: int) -> Labels:
-    return np.full(max(0, count), BLANK)
+def _padding(run: Run, op: Operation, count: int) -> Labels:
+    if count <= 0 or run.reading(op, 1) == 0:
+        return np.full(max(0, count), BLANK)
+    written = run.ids.fresh(count)
+    run.keep(written, op, "padded by a written number of channels")
+    return written
 
 
 def pixel_shuffle(run: Run, op: Operation) -> list[Dims]:
@@ -349,12 +360,11 @@ def im2col(run: Run, op: Operation) -> list[Dims]:
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(("view", "_unsafe_view", "_reshape_alias", "reshape", "_reshape_copy"), view),
-    **dict.fromkeys(("transpose", "t", "swapaxes"), transpose),
-    **dict.fromkeys(("split", "split_with_sizes", "chunk", "tensor_split"), split),
+    **dict.fromkeys(("view", "_unsafe_view", "_reshape_alias"), view),
+    **dict.fromkeys(("transpose", "t"), transpose),
+    **dict.fromkeys(("split", "split_with_sizes"), split),
     **{"as_strided": as_strided, "permute": permute, "expand": expand, "repeat": repeat, "unsqueeze": unsqueeze},
     **{"squeeze": squeeze, "cat": cat, "stack": stack, "slice": slice_, "select": select, "unbind": unbind},
     **{"index": index, "index_select": index_select, "flip": flip, "constant_pad_nd": constant_pad, "im2col": im2col},
-    **{"pixel_shuffle": pixel_shuffle, "pixel_unshuffle": pixel_unshuffle},
-    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), channel_shuffle),
+    **{"pixel_shuffle": pixel_shuffle, "pixel_unshuffle": pixel_unshuffle, "channel_shuffle": channel_shuffle},
 }
