@@ -13,7 +13,7 @@ from daar.measure import timed
 from daar.measure.timed import Latency
 from daar.pruned import timing
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
-from tests.pruned.networks import Line, Two, made
+from tests.pruned.networks import Line, made
 
 X = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
