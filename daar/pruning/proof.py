@@ -152,7 +152,7 @@ class _Compared(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gi
             for hook in hooks:
                 hook.remove()
 
-    def _enter(self, module: nn.Module, args: Any) -> None:
+    def _enter(self, _module: nn.Module, _args: Any) -> None:
         self._within = True
 
     def _leave(self, span: Span, result: Any) -> None:
