@@ -37,7 +37,8 @@ def each(images: Images, change: Callable[[Tensor], Tensor]) -> Images:
     if isinstance(images, Mapping):
         return {name: each(part, change) for name, part in images.items()}
     if isinstance(images, (list, tuple)):
-        return type(images)(each(part, change) for part in images)
+        parts = [each(part, change) for part in images]
+        return type(images)(*parts) if hasattr(images, "_fields") else type(images)(parts)
     return images
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from daar.device.precision import evaluating, strict_float32
+from daar.errors import InputError
 from daar.program.inputs import Images, count, each, first, split
 from daar.program.outputs import tensors
 from daar.program.program import Operation, Program, Ref, refs, replaced
@@ -16,8 +17,8 @@ from daar.program.recording import decomposed, recorded
 class Replay:
     """A network's operations for a batch of any size.
 
-    It is recorded for two and for three images: a number among the arguments that is not the same is linear in the
-    batch. Where more than that differs, it is recorded again for each size of a batch.
+    It is recorded for two and for three images: a number among the arguments that is not the same has to be a multiple of
+    the batch's size. Where more than that differs, it is recorded again for each size of a batch.
 
     Args:
         model: the network; left as it is.
@@ -51,7 +52,7 @@ class Replay:
         if size == self.program.batch:
             return self.program
         if not self._linear:
-            return recorded(self._model, each(batch, Tensor.clone))
+            return self._again(batch)
         step = size - 2
         bound = Program(
             inputs=self.program.inputs,
@@ -69,9 +70,23 @@ class Replay:
             )
         return bound
 
+    def _again(self, batch: Images) -> Program:
+        program = recorded(self._model, each(batch, Tensor.clone))
+        if _made(program) != _made(self.program):
+            raise InputError(
+                "the network should run the same operations for any number of images, but for "
+                f"{count(batch)} it runs others than for 2, so what lies in between cannot be looked at. Choose a method "
+                "that reads weights alone."
+            )
+        return program
+
+
+def _made(program: Program) -> list[Any]:
+    return [(operation.function, operation.result) for operation in program.operations]
+
 
 def _alike(one: Program, other: Program) -> bool:
-    """Whether two programs differ in nothing but integers."""
+    """Whether two programs differ in nothing but multiples of their images, two and three."""
     return (
         len(one.operations) == len(other.operations)
         and one.leaves == other.leaves
@@ -91,7 +106,7 @@ def _fits(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(_fits, one, other))
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(_fits(part, other[key]) for key, part in one.items())
-    return type(one) is int or one == other
+    return one == other or (type(one) is int and 3 * one == 2 * other)
 
 
 def _extended(one: Any, other: Any, step: int) -> Any:

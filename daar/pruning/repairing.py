@@ -16,7 +16,7 @@ from daar.errors import InputError
 from daar.program.inputs import Images, first
 from daar.program.program import Operation
 from daar.program.recording import RunError, record, recorded
-from daar.pruning.groups import ChannelGraph, graph_from, in_training
+from daar.pruning.groups import ChannelGraph, Group, graph_from, in_training
 from daar.pruning.proof import Difference, Precision, first_difference, precision_of, seeded
 from daar.pruning.repairs import Repairs
 from daar.pruning.slim import Removed, slim
@@ -109,14 +109,26 @@ def some_removed(graph: ChannelGraph, seed: int = 0) -> Removed:
         ends = [0, group.size - 1][:: 1 - 2 * (seed % 2)]
         order = dice.sample(range(group.size), group.size)
         order.sort(key=lambda channel: (channel == ends[0]) - (channel == ends[1]))  # used at once
-        stay: set[int] = set()
-        for part, more in group.reserves:
-            stay.update([channel for channel in order if channel in part - stay][:more])
-        free = [channel for channel in order if channel not in stay]
         share = 0.5 - 0.3 * ((index + seed) * _GOLDEN % 1)
-        most = min(len(free), max(1, int(share * group.size)))
-        removed[group.name] = sorted(free[len(free) - most :])
+        removed[group.name] = sorted(_spared(group, order[::-1], max(1, int(share * group.size))))
     return removed
+
+
+def _spared(group: Group, order: list[int], most: int) -> list[int]:
+    """The first channels in this order, so many, that can go so that every member keeps its least of filters.
+
+    Not by `reserves`, which of members that overlap may leave none to go: a proof has to see every group cut.
+    """
+    parts = [set(positions.tolist()) for positions in group.positions.values()]
+    spare = [len(part) - min(len(part), max(2, -(-len(part) // 20))) for part in parts]
+    gone: list[int] = []
+    for channel in order:
+        of = [index for index, part in enumerate(parts) if channel in part]
+        if len(gone) < most and channel not in group.fixed and all(spare[index] for index in of):
+            gone.append(channel)
+            for index in of:
+                spare[index] -= 1
+    return gone
 
 
 def _candidates(model: nn.Module, graph: ChannelGraph, difference: Difference) -> Iterator[Repairs]:

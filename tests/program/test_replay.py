@@ -1,0 +1,159 @@
+"""A recorded program runs again on any images, for batches of any size, and frees what nobody reads any more."""
+
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from daar import models
+from daar.errors import InputError
+from daar.program.outputs import tensors
+from daar.program.program import refs
+from daar.program.replay import Replay
+from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
+from tests.program.test_recording import Net
+
+
+def shuffle(m: Any, x: Tensor) -> Tensor:
+    batch, channels, height, width = x.size()
+    x = x.view(batch, 2, channels // 2, height, width).transpose(1, 2).reshape(batch * channels, height, width)
+    return m.head(x.view(batch, channels, height * width).mean(2))  # type: ignore[no-any-return]
+
+
+def counted_in_place(m: Any, x: Tensor) -> Tensor:
+    m.calls += 1
+    x += m.calls * 0
+    return m.head(F.relu(m.conv(x), inplace=True).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def squared(m: Any, x: Tensor) -> Tensor:
+    """The square of the batch's size among the arguments: not linear in it."""
+    pairs = (x.flatten(1) @ x.flatten(1).T).reshape(len(x) ** 2)
+    return m.head(m.conv(x).mean((2, 3))) + pairs.sum()  # type: ignore[no-any-return]
+
+
+def by_image(m: Any, x: Tensor) -> Tensor:
+    """More operations for more images."""
+    return torch.stack([m.head(m.conv(image).mean((1, 2))) for image in x])
+
+
+def counting(m: Any, x: Tensor) -> Tensor:
+    """A constant that depends on the batch's size."""
+    weights = torch.tensor([1.0 / (i + 1) for i in range(len(x))])
+    return m.head(m.conv(x).mean((2, 3))) * weights[:, None]
+
+
+NETS: dict[str, tuple[Callable[..., Any], bool]] = {
+    "plain": (lambda m, x: m.head(m.conv(x).mean((2, 3))), True),
+    "view with the batch's size": (shuffle, True),
+    "changed in place": (counted_in_place, True),
+    "split by images": (lambda m, x: m.head(torch.cat(m.conv(x).split(len(x)), 0).mean((2, 3))), True),
+    "the square of the batch's size": (squared, False),
+    "operations for each image": (by_image, False),
+    "a constant of the batch": (counting, False),
+    "two heads": (lambda m, x: {"one": m.head(m.conv(x).mean((2, 3))), "two": (m.conv(x), None)}, True),
+}
+
+
+def replayed(replay: Replay, x: Any, batch_size: int) -> list[Tensor]:
+    """Outputs of the network, by the program alone."""
+    wanted = [ref.number for ref in refs(replay.program.output)]
+    found: dict[int, list[Tensor]] = {number: [] for number in wanted}
+    for number, value in replay.stream(x, wanted, batch_size):
+        found[number].append(value.clone())
+    return [torch.cat(found[number]) for number in wanted]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+@pytest.mark.parametrize(("run", "linear"), NETS.values(), ids=NETS)
+def test_a_program_gives_what_the_network_does(run: Callable[..., Any], linear: bool, batch_size: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(5, 4 if run is shuffle else 3, 6, 6)
+    net = Net(run, conv=nn.Conv2d(3, 4, 3), head=nn.Linear(4, 2)).eval()
+    net.calls = 0  # type: ignore[assignment]
+    replay = Replay(net, x)
+    assert replay._linear == linear
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    before = x.clone()
+    if run is by_image and batch_size != 2:
+        with pytest.raises(InputError, match="the same operations for any number of images, but for .* it runs others"):
+            replayed(replay, x, batch_size)
+        return
+    x = x[: 4 if run is by_image else 5]
+    found = replayed(replay, x, batch_size)
+    with torch.no_grad():
+        parts = [list(tensors(net(part.clone()))) for part in x.split(batch_size)]
+    for one, several in zip(found, zip(*parts, strict=True), strict=True):
+        assert torch.equal(one, torch.cat(several))
+    assert torch.equal(x, before[: len(x)]), "images are left as they are"
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["resnet20", "vgg16_bn", "densenet40", "googlenet", "mobilenet_v2"])
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_networks_of_the_registry(name: str, batch_size: int) -> None:
+    torch.manual_seed(0)
+    net = enliven(models.get(name).build(10)).double()
+    x = torch.randn(5, 3, 32, 32).double()
+    replay = Replay(net, x[:2])
+    assert replay._linear
+    [found] = replayed(replay, x, batch_size)
+    with torch.no_grad():
+        expected = net(x)
+    assert float((found - expected).abs().max() / expected.abs().max()) <= 1e-12
+
+
+def test_what_nobody_reads_any_more_is_freed_while_the_program_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = nn.Sequential(*(layer for _ in range(6) for layer in (nn.Conv2d(3, 3, 1), nn.ReLU())))
+    replay = Replay(net, torch.randn(2, 3, 4, 4))
+    every = [number for op in replay.program.operations for number in op.makes()]
+    seen: list[Any] = []
+    for _, value in replay.stream(torch.randn(2, 3, 4, 4), every, 2):
+        seen.append(weakref.ref(value))
+        del value
+        gc.collect()
+        assert sum(ref() is not None for ref in seen) <= 2, "at most what was handed out and what it was made of"
+    assert len(seen) == 12
+
+
+def test_what_a_view_shares_memory_with_is_freed_too() -> None:
+    net = Net(lambda m, x: m.head(m.conv(x).flatten(1)[:, :4]), conv=nn.Conv2d(3, 4, 3), head=nn.Linear(4, 2))
+    replay = Replay(net, torch.randn(2, 3, 6, 6))
+    first = replay.program.operations[0].makes()[0]
+    last = replay.program.operations[-1].makes()[0]
+    kept: list[Any] = []
+    for number, value in replay.stream(torch.randn(2, 3, 6, 6), [first, last], 2):
+        if number == first:
+            kept.append(weakref.ref(value))
+        del value
+    gc.collect()
+    assert kept[0]() is None
+
+
+def test_a_program_is_recorded_again_only_where_it_has_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    net = nn.Sequential(nn.Conv2d(3, 4, 1))
+    net.register_forward_hook(lambda *call: calls.append(len(call[2])))
+    x = torch.randn(7, 3, 4, 4)
+    replay = Replay(net, x)
+    assert calls == [2, 3]
+    replayed(replay, x, 4)
+    assert calls == [2, 3]
+    other = Net(squared, conv=nn.Conv2d(3, 4, 1), head=nn.Linear(4, 2))
+    other.register_forward_hook(lambda *call: calls.append(len(call[2])))
+    replay = Replay(other, x)
+    replayed(replay, x, 4)
+    assert calls == [2, 3, 2, 3, 4, 3]
+
+
+def test_inputs_of_several_ranks() -> None:
+    net = Net(lambda m, x, y: m.head(m.conv(x).mean((2, 3)) + y), conv=nn.Conv2d(3, 4, 3), head=nn.Linear(4, 2)).eval()
+    images = torch.randn(5, 3, 6, 6), torch.randn(5, 4)
+    [found] = replayed(Replay(net, images), images, 2)
+    with torch.no_grad():
+        assert torch.allclose(found, net(*images))
