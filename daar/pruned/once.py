@@ -15,7 +15,7 @@ from daar.program.inputs import first
 from daar.pruned import arguments, own_method
 from daar.pruned import images as forms
 from daar.pruned.arguments import Unsaid
-from daar.pruned.network import in_modes_of, prepared, unwrapped
+from daar.pruned.network import in_modes_of, prepared, ties, unwrapped
 from daar.pruned.result import Pruned
 from daar.pruned.timing import batch_of, by_latency
 from daar.pruning.calibration_loss import CalibrationLoss
@@ -124,6 +124,7 @@ def prune(
             dict(policy_options or {}), scope, int(round_to), int(min_channels), own, folders,
         )  # fmt: skip
         made, latency = task.to_target(target_of, target)
+        notes += ties(made.model, dense)
         report = report_on(dense, made.model, graph, made.plan, task.error_of(made), notes, latency)
         return Pruned(in_modes_of(made.model, network), report, made.plan, forms.form(taken))
 
