@@ -71,12 +71,18 @@ def require_materialised(model: nn.Module) -> None:
             raise InputError(f"{name} is on the meta device and has no values. Load its weights first.")
 
 
-def tied(model: nn.Module) -> tuple[str, ...]:
-    """A sentence for each parameter that several modules hold: it stays one, cut for all of them alike."""
+def ties(slimmed: nn.Module, model: nn.Module) -> tuple[str, ...]:
+    """A sentence for each parameter that several modules share and that was cut for all of them."""
     names: dict[int, list[str]] = {}
-    for name, value in model.named_parameters(remove_duplicate=False):
+    for name, value in slimmed.named_parameters(remove_duplicate=False):
         names.setdefault(id(value), []).append(name)
-    return tuple(f"{' and '.join(one)} are tied and stay one parameter." for one in names.values() if len(one) > 1)
+    shapes = {name: value.shape for name, value in model.named_parameters(remove_duplicate=False)}
+    held = dict(slimmed.named_parameters(remove_duplicate=False))
+    return tuple(
+        f"tied: {' and '.join(several)} are one parameter, cut for all of them."
+        for several in names.values()
+        if len(several) > 1 and held[several[0]].shape != shapes[several[0]]
+    )
 
 
 def in_modes_of(slimmed: nn.Module, model: nn.Module) -> nn.Module:

@@ -17,7 +17,7 @@ from daar.program.outputs import tensors
 from daar.pruned import arguments, own_method
 from daar.pruned import images as forms
 from daar.pruned.arguments import Unsaid
-from daar.pruned.network import in_modes_of, prepared, tied, unwrapped
+from daar.pruned.network import in_modes_of, prepared, ties, unwrapped
 from daar.pruned.result import Pruned
 from daar.pruned.timing import batch_of, by_latency
 from daar.pruning.calibration_loss import CalibrationLoss, OwnLoss
@@ -137,7 +137,7 @@ def prune(
             )  # fmt: skip
 
         task, made, latency, error = _exact(task_on, dense, batch, kept, target_of, target, strict=strict)
-        report = report_on(dense, made.model, task.graph, made.plan, error, (*notes, *tied(made.model)), latency)
+        report = report_on(dense, made.model, task.graph, made.plan, error, (*notes, *ties(made.model, dense)), latency)
         return Pruned(in_modes_of(made.model, network), report, made.plan, forms.form(taken))
 
 

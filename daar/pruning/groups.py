@@ -186,14 +186,18 @@ class ChannelGraph:
         return left
 
 
-def graph_of(model: nn.Module, input_shape: Sequence[int]) -> ChannelGraph:
-    """The channel groups of a network on the CPU, by black images; errors as of `channel_graph`.
+def graph_of(
+    model: nn.Module, input_shape: Sequence[int], exclude: Iterable[str] = (), repairs: Repairs | None = None
+) -> ChannelGraph:
+    """The channel groups of a network on the CPU, by black images; further arguments and errors as `channel_graph`.
 
     Args:
         model: any network; left as it is.
         input_shape: (C, H, W) of the images that it is used with.
+        exclude: paths of modules, or glob patterns of them, whose convs keep all their filters.
+        repairs: what a proof found that no rule can see.
     """
-    return channel_graph(model, torch.zeros(2, *input_shape))
+    return channel_graph(model, torch.zeros(2, *input_shape), exclude, repairs)
 
 
 def channel_graph(

@@ -233,6 +233,34 @@ def test_ratios_out_of_range_and_out_of_reach(
     run(capsys, *plan, "--macs-reduction", closest[0], "--scope", "inner")
 
 
+def test_own_ratios_are_a_policy_of_the_command_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: Path, dense: Path
+) -> None:
+    data = ["--dataset", "digits", "--packs", digits.parent]
+    scores, plan_file = tmp_path / "i.safetensors", tmp_path / "p.json"
+    run(capsys, "score", dense, "--out", scores, *data)
+    plan = ["plan", dense, "--importance", scores, "--out", plan_file, *data]
+    for text in ('{"layer?.?.conv1": 0.5}', "[0.]+[0.5, 0]*9"):
+        run(capsys, *plan, "--ratios", text)
+        content = json.loads(plan_file.read_text())
+        kept = {group["name"]: len(group["kept"]) / group["size"] for group in content["groups"]}
+        assert kept == {name: 0.5 if ".conv1" in name else 1.0 for name in kept}
+        assert content["policy"].startswith("ratios-")
+        run(capsys, *plan, "--ratios", text, "--policy", content["policy"])  # as rules ask for it
+    for words, said in {
+        (
+            "--ratios",
+            '{"layer9": 0.5}',
+        ): "ratios names 'layer9', but the network has no such module; close to it: layer",
+        ("--ratios", '{"layer1": 1}'): "--ratios['layer1'] is 1; it must lie in [0, 1)",
+        ("--ratios", "{"): "--ratios is not JSON",
+        ("--ratios", "[0.5]*3"): "ratios has 3 values; the network runs 19 convs",
+        ("--ratios", "[0.5]*19", "--policy", "uniform"): "--ratios and --policy uniform are given",
+        ("--ratios", "[0.5]*19", "--macs-reduction", "0.5"): "ratios say how much goes. Leave the target out",
+    }.items():
+        assert said in one_line(run(capsys, *plan, *words, code=2))
+
+
 def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: Any) -> None:
         raise KeyboardInterrupt

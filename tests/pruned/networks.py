@@ -50,7 +50,7 @@ class Bytes(nn.Module):
         self.body = Line()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(x.to(self.body[0].weight.dtype) / 255)  # type: ignore[operator, union-attr]
+        return self.body(x.to(self.body.get_parameter("0.weight").dtype) / 255)
 
 
 def made(kind: type[nn.Module]) -> nn.Module:

@@ -125,8 +125,8 @@ def other_weights(folder: Path) -> None:
         (weights(lambda content: content[:-4]), "is not the file that slim.json names: its SHA-256 is"),
         (weights(lambda content: content[:-1] + bytes([content[-1] ^ 1])), "is not the file that slim.json names"),
         (rewrite(lambda content: content.update(format=2)), "slim.json has format 2; this version reads up to 1"),
-        (rewrite(lambda content: content.pop("plan")), "slim.json.*plan"),
-        (rewrite(lambda content: content["plan"].update(scope="outer")), "slim.json: plan.*scope"),
+        (rewrite(lambda content: content.pop("plan")), r"slim.json.*plan"),
+        (rewrite(lambda content: content["plan"].update(scope="outer")), r"slim.json: plan.*scope"),
         (rewrite(lambda content: content["plan"]["groups"][0].update(kept=[99])), "below 16"),
         (rewrite(lambda content: content["plan"].update(exclude=["nowhere"])), "exclude names 'nowhere'"),
         (rewrite(lambda content: content["plan"]["groups"][0]["kept"].pop()), "does not fit the slim Line: .* shape"),
@@ -149,9 +149,9 @@ def test_damage_is_said_in_one_line(damage: Callable[[Path], Any], said: str, tm
 def test_other_networks_and_other_things_are_refused(tmp_path: Path) -> None:
     pruned = daar.prune(made(Line), X, method="l1")
     daar.save(pruned, tmp_path / "slim")
-    with pytest.raises(InputError, match="in this network it is|the plan"):
+    with pytest.raises(InputError, match=r"in this network it is|the plan"):
         daar.load(Line(24), tmp_path / "slim")
-    with pytest.raises(InputError, match="pruned is a Line; it must be what daar.prune returns"):
+    with pytest.raises(InputError, match=r"pruned is a Line; it must be what daar\.prune returns"):
         daar.save(pruned.model, tmp_path / "slim")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="folder is 3; it must be a path"):
         daar.save(pruned, 3)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import daar
 from daar.errors import InputError
+from daar.program.outputs import tensors
 from daar.pruned import images as forms
 from tests.networks import one_thread  # noqa: F401  # it acts on this module
 from tests.pruned.networks import Bytes, Line, Tokens, Two, made
@@ -25,8 +26,8 @@ class Sample(NamedTuple):
     label: Tensor
 
 
-def loader(*tensors: Tensor, size: int = 8) -> Any:
-    return DataLoader(TensorDataset(*tensors), batch_size=size)
+def loader(*held: Tensor, size: int = 8) -> Any:
+    return DataLoader(TensorDataset(*held), batch_size=size)
 
 
 def generator() -> Iterator[Tensor]:
@@ -112,7 +113,7 @@ def test_networks_are_pruned_by_what_they_take(kind: type[nn.Module], given: Any
 def test_methods_score_layers_of_any_rank(kind: type[nn.Module], method: str) -> None:
     torch.manual_seed(0)
     rank = int(kind.__name__[4])
-    body = [kind(3, 12, 3), nn.ReLU(), kind(12, 12, 3), nn.ReLU(), nn.Flatten(2)]  # type: ignore[call-arg]
+    body = [kind(3, 12, 3), nn.ReLU(), kind(12, 12, 3), nn.ReLU(), nn.Flatten(2)]
     model = nn.Sequential(*body, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(12, 3))
     pruned = daar.prune(model, torch.randn(12, 3, *[8] * rank), method=method, macs_reduction=0.3)
     assert pruned.report.slim_error <= 1e-10
@@ -154,4 +155,4 @@ def test_the_form_of_images_comes_back_without_values() -> None:
         form = forms.form(given)
         again = forms.blank(form, 3)
         assert forms.form(again) == form
-        assert not any(bool(value.any()) for value in forms.tensors(again))
+        assert not any(bool(value.any()) for value in tensors(again))

@@ -40,11 +40,12 @@ def test_a_target_of_parameters_is_met_as_closely_as_one_of_macs(name: str, poli
 def test_tied_parameters_count_once() -> None:
     torch.manual_seed(0)
     middle = [nn.Conv2d(16, 16, 1), nn.ReLU(), nn.Conv2d(16, 16, 1)]
-    middle[2].weight = middle[0].weight  # type: ignore[assignment]
+    middle[2].weight = middle[0].weight
     model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), *middle, nn.ReLU(), nn.Conv2d(16, 4, 1))
     pruned = daar.prune(model, torch.randn(4, 3, 12, 12), method="l1", params_reduction=0.3)
     assert pruned.report.params == sum(value.numel() for value in pruned.model.parameters())
     assert "(all else, less what layers share)" in str(pruned.report)
+    assert pruned.report.notes == ("tied: 2.weight and 4.weight are one parameter, cut for all of them.",)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,11 @@ def test_time_is_really_measured() -> None:
     assert "median of 3 windows, 4 images at once, 1 thread, cpu" in str(alone)
     assert model.training
     assert pruned.model.training
-    for arguments, said in [({"rounds": 1}, "rounds are 1"), ({"threads": 0}, "threads are 0; it must be 1 or more")]:
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"rounds": 1}, "rounds are 1"),
+        ({"threads": 0}, "threads are 0; it must"),
+    ]
+    for arguments, said in wrong:
         with pytest.raises(InputError, match=said):
             daar.latency(model, x, **arguments)
     with pytest.raises(InputError, match="batch_size is 0"):
