@@ -66,7 +66,8 @@ def folded(model: nn.Module, images: Images) -> tuple[nn.Module, tuple[str, ...]
     plain = copied(model)
     leaves = {number: _at(plain, name) for number, name in program.leaves.items() if number in wanted}
     for path, op in found.items():
-        weight, bias = (None if ref is None else {**leaves, **made}[ref.number].detach() for ref in op.args[1:3])
+        values = {**leaves, **made}
+        weight, bias = values[op.args[1].number].detach(), None if op.args[2] is None else values[op.args[2].number]
         _put(plain, path, _plain(program, op, weight, bias).train(plain.get_submodule(path).training))
     _require_equal(model, plain, images)
     return plain, tuple(found)
