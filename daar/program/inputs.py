@@ -25,6 +25,11 @@ def arguments(images: Images) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (tuple(images), {}) if isinstance(images, (list, tuple)) else ((images,), {})
 
 
+def usable(images: Images) -> Images:
+    """Without tensors of inference mode, which nothing outside it may change."""
+    return each(images, lambda part: part.clone() if part.is_inference() else part)
+
+
 def count(images: Images) -> int:
     """How many images there are."""
     return len(next(tensors(images)))
