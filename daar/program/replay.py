@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from daar.device.precision import evaluating, strict_float32
+from daar.errors import InputError
 from daar.program.inputs import Images, count, each, first, split
 from daar.program.outputs import tensors
 from daar.program.program import Operation, Program, Ref, refs, replaced
@@ -27,9 +28,12 @@ class Replay:
     def __init__(self, model: nn.Module, images: Images) -> None:
         self._model = model
         with strict_float32():
-            self.program = recorded(model, first(images, 2))
-            self._larger = recorded(model, first(images, 3))
-        self._linear = _alike(self.program, self._larger)
+            try:
+                self.program = recorded(model, first(images, 2))
+                self._larger = recorded(model, first(images, 3))
+            except InputError:  # it wants another number of images, such as multiples of a number of views
+                self.program = self._larger = recorded(model, images)
+        self._linear = self._larger is not self.program and _alike(self.program, self._larger)
 
     def stream(self, images: Images, wanted: Container[int], batch_size: int) -> Iterator[tuple[int, Tensor]]:
         """Hand out wanted tensors, by their numbers, while the operations run, and free all others at once.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from daar.errors import InputError
 from daar.measure.timed import Latency
 from daar.methods.discovery import Method
-from daar.program.inputs import first
+from daar.program.inputs import fewest, first
 from daar.pruned import arguments, own_method
 from daar.pruned import images as forms
 from daar.pruned.arguments import Unsaid
@@ -131,7 +131,7 @@ def prune(
 
 def _proven(dense: nn.Module, batch: Batch, exclude: tuple[str, ...], strict: bool) -> ChannelGraph:
     """The channel groups, with what a proof had to repair, where the model is."""
-    some = forms.some(batch.images)
+    some = fewest(dense, batch.images)
     _, repairs = proven_graph(dense, some, exclude)
     if strict and repairs:
         raise InputError(

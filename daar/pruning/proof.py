@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from daar.device.precision import evaluating
 from daar.errors import InputError
-from daar.program.inputs import Images, call, first, moved
+from daar.program.inputs import Images, call, moved
 from daar.program.outputs import tensors
 from daar.program.program import Operation, refs
 from daar.program.recording import decomposed, recorded
@@ -54,14 +54,14 @@ def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) 
 
     Args:
         model: the dense network; left as it is.
-        images: finite; their values matter.
+        images: finite, few: two where the network runs on two; their values matter.
         exclude: paths of modules whose convs keep all their filters.
 
     Raises:
         InputError: the network fails on the images, or differs however much is kept.
     """
     names = tuple(exclude)
-    double, batch = _double(model), moved(first(images, 2), _DOUBLE)
+    double, batch = _double(model), moved(images, _DOUBLE)
     program = recorded(double, batch)
     repairs = Repairs()
     graph = graph_from(program, double, names, repairs)

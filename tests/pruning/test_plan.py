@@ -182,4 +182,4 @@ def test_what_stays_whole_is_named_in_the_plan() -> None:
     plan = make(graph)
     assert [group.name for group in plan.groups] == ["b"]
     assert list(plan.frozen) == ["a"]
-    assert "read by an unknown operation: cumsum (File" in plan.frozen["a"]
+    assert "channels are taken together: cumsum" in plan.frozen["a"]
