@@ -25,6 +25,7 @@ from daar.pruning.own_ratios import Spec
 from daar.pruning.plan import Plan
 from daar.pruning.planning import MIN_CHANNELS, plan_by_policy
 from daar.pruning.proof import CHECKED_IMAGES, proven_graph, slim_error
+from daar.pruning.rules.run import WRITTEN
 from daar.pruning.scoring import Batch
 from daar.pruning.slim import slim
 from daar.pruning.slim_report import report_on
@@ -133,12 +134,19 @@ def _proven(dense: nn.Module, batch: Batch, exclude: tuple[str, ...], strict: bo
     """The channel groups, with what a proof had to repair, where the model is."""
     some = fewest(dense, batch.images)
     _, repairs = proven_graph(dense, some, exclude)
-    if strict and repairs:
+    graph = channel_graph(dense, some, exclude, repairs)
+    if strict and (numbers := [*repairs.numbers(), *_written(graph)]):
         raise InputError(
-            f"strict: the network's code holds numbers of channels: {'; '.join(repairs.in_words())}. Write them as "
-            "sizes of tensors (x.shape[1], x.flatten(1)), exclude the modules, or leave strict out."
+            f"strict: the network's code holds numbers of channels: {'; '.join(numbers)}. Write them as sizes of "
+            "tensors (x.shape[1], x.flatten(1)), exclude the modules, or leave strict out."
         )
-    return channel_graph(dense, some, exclude, repairs)
+    return graph
+
+
+def _written(graph: ChannelGraph) -> list[str]:
+    """Why channels stay, as far as it is a number in the code, each reason once."""
+    reasons = [reason for group in graph.groups for reason in (group.frozen, *group.fixed.values()) if reason]
+    return sorted({reason for reason in reasons if reason.startswith(WRITTEN)})
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from daar.program.program import Operation, Ref, refs
 from daar.pruning.identities import BLANK, Labels
-from daar.pruning.rules.run import Dims, Rule, Run
+from daar.pruning.rules.run import WRITTEN, Dims, Rule, Run
 
 
 def view(run: Run, op: Operation) -> list[Dims]:
@@ -80,7 +80,7 @@ def _split(run: Run, op: Operation, grid: Labels, free: list[int]) -> tuple[int 
     order = sorted(varying, key=lambda axis: (axis not in free, -grid.shape[axis]))
     chosen = run.reading(op, len(order))
     if chosen == len(order):
-        run.keep(grid.ravel(), op, "a number of channels is written in the code")
+        run.keep(grid.ravel(), op, WRITTEN)
         return None, None
     axis = order[chosen]
     rows = np.moveaxis(grid, axis, -1).reshape(-1, grid.shape[axis])
@@ -195,7 +195,7 @@ def split(run: Run, op: Operation) -> list[Dims]:
         if run.reading(op, 1) == 0:
             run.ids.tie(here, len(sizes))
         else:
-            run.keep(here, op, "a number of channels is written in the code")
+            run.keep(here, op, WRITTEN)
     return [[*labels[:dim], here[end - size : end], *labels[dim + 1 :]] for size, end in zip(sizes, np.cumsum(sizes))]
 
 
@@ -222,7 +222,7 @@ def _cut(run: Run, op: Operation, here: Labels, taken: Labels, start: int) -> No
     if even and chosen == 0:
         run.ids.tie(here, parts)
     elif chosen == 1 + even:
-        run.keep(here, op, "a number of channels is written in the code")
+        run.keep(here, op, WRITTEN)
 
 
 def select(run: Run, op: Operation) -> list[Dims]:
