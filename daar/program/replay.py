@@ -17,8 +17,8 @@ from daar.program.recording import decomposed, recorded
 class Replay:
     """A network's operations for a batch of any size.
 
-    It is recorded for two and for three images: a number among the arguments that is not the same has to be a multiple of
-    the batch's size. Where more than that differs, it is recorded again for each size of a batch.
+    It is recorded for two and for three images: a number among the arguments that is not the same has to be a multiple
+    of the batch's size. Where more than that differs, it is recorded again for each size of a batch.
 
     Args:
         model: the network; left as it is.
@@ -28,9 +28,12 @@ class Replay:
     def __init__(self, model: nn.Module, images: Images) -> None:
         self._model = model
         with strict_float32():
-            self.program = recorded(model, first(images, 2))
-            self._larger = recorded(model, first(images, 3))
-        self._linear = _alike(self.program, self._larger)
+            try:
+                self.program = recorded(model, first(images, 2))
+                self._larger = recorded(model, first(images, 3))
+            except InputError:  # it wants another number of images, such as multiples of a number of views
+                self.program = self._larger = recorded(model, images)
+        self._linear = self._larger is not self.program and _alike(self.program, self._larger)
 
     def stream(self, images: Images, wanted: Container[int], batch_size: int) -> Iterator[tuple[int, Tensor]]:
         """Hand out wanted tensors, by their numbers, while the operations run, and free all others at once.
