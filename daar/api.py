@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from daar.errors import InputError
+from daar.program.inputs import Images, first, moved
 from daar.program.replay import Replay
 from daar.pruning.feature_maps import Users
 from daar.pruning.groups import ChannelGraph, channel_graph, graph_from
@@ -91,7 +92,8 @@ class MethodInfo:
 def filters(model: nn.Module, layer: str) -> Tensor:
     """The filters of a conv, (c_out, c_in/groups, k, k), detached, float32, on the CPU.
 
-    Those of a transposed conv too have their own dimension first; units of a linear layer are filters of (c_in, 1, 1).
+    Those of a transposed conv too have their own dimension first; units of a linear layer are filters of (c_in, 1, 1),
+    those of a conv over sequences (c_in, k, 1), over volumes (c_in, k, k·k).
 
     Args:
         model: the network.
@@ -102,7 +104,14 @@ def filters(model: nn.Module, layer: str) -> Tensor:
     if isinstance(module, nn.modules.conv._ConvTransposeNd):
         parts = weight.reshape(module.groups, -1, *weight.shape[1:])
         weight = parts.transpose(1, 2).flatten(0, 1)
-    return weight if weight.dim() > 2 else weight[:, :, None, None]
+    return _two_dimensional(weight)
+
+
+def _two_dimensional(values: Tensor) -> Tensor:
+    """Filters or maps of any number of dimensions in space, none for linear layers, with two."""
+    if values.dim() > 4:
+        return values.flatten(3)
+    return values.reshape(*values.shape, *(1 for _ in range(4 - values.dim())))
 
 
 def _weight(model: nn.Module, layer: str) -> tuple[Tensor, nn.Module]:
@@ -114,14 +123,14 @@ def _weight(model: nn.Module, layer: str) -> tuple[Tensor, nn.Module]:
     return weight, module
 
 
-def batch_norms(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, nn.modules.batchnorm._BatchNorm]:
+def batch_norms(model: nn.Module, images: Images, layers: Sequence[str]) -> dict[str, nn.modules.batchnorm._BatchNorm]:
     """The BN behind each conv: scale `weight`, shift `bias`, `running_mean`, `running_var`, each (c_out,).
 
     Copies, without gradients, float32, on the CPU, as `filters` gives them.
 
     Args:
         model: the network; left as it is.
-        images: (N, C, H, W); only their size matters.
+        images: as in the batch; only their size matters.
         layers: names of convs.
 
     Raises:
@@ -145,13 +154,12 @@ def batch_norms(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict
     return copies
 
 
-def _graph(model: nn.Module, images: Tensor) -> ChannelGraph:
-    image = images[:1].to(next(model.parameters()).device)
-    return channel_graph(model, image.expand(2, *image.shape[1:]).clone())
+def _graph(model: nn.Module, images: Images) -> ChannelGraph:
+    return channel_graph(model, moved(first(first(images, 1), 2), next(model.parameters())))
 
 
 def feature_maps(
-    model: nn.Module, images: Tensor, layers: Sequence[str], batch_size: int = 128
+    model: nn.Module, images: Images, layers: Sequence[str], batch_size: int = 128
 ) -> Iterator[tuple[str, Tensor]]:
     """Stream the feature maps of all layers from one forward pass, in strict float32 and eval mode.
 
@@ -161,15 +169,16 @@ def feature_maps(
 
     Args:
         model: the network; left as it is.
-        images: (N, C, H, W), normalised.
+        images: as in the batch, normalised.
         layers: names of convs.
         batch_size: images per forward pass; bounds the memory.
 
     Yields:
-        (layer, maps) for each layer and batch, maps (n, c_out, H, W) on the model's device, batches in the order of
-        the images. Use maps before asking for the next: the network may overwrite them.
+        (layer, maps) for each layer and batch, maps (n, c_out, H, W), of sequences (n, c_out, L, 1), on the model's
+        device, batches in the order of the images. Use maps before asking for the next: the network may overwrite
+        them.
     """
-    images = images.to(next(model.parameters()).device)
+    images = moved(images, next(model.parameters()))
     replay = Replay(model, images)
     graph = graph_from(replay.program, model)
     users = Users(graph.program)
@@ -180,10 +189,10 @@ def feature_maps(
         number, norm = users.map_of(graph.program.operations[at])
         wanted.setdefault(number, []).append(layer)
         if norm is not None:
-            own[layer] = _positions(graph, layer, norm.makes()[0]).to(images.device)
+            own[layer] = _positions(graph, layer, norm.makes()[0]).to(next(model.parameters()).device)
     for number, maps in replay.stream(images, wanted, batch_size):
         for layer in wanted[number]:
-            yield layer, maps[:, own[layer]] if layer in own else maps
+            yield layer, _two_dimensional(maps[:, own[layer]] if layer in own else maps)
 
 
 def _positions(graph: ChannelGraph, layer: str, number: int) -> Tensor:
@@ -194,7 +203,7 @@ def _positions(graph: ChannelGraph, layer: str, number: int) -> Tensor:
     return torch.tensor([place[channel] for channel in graph.layers[layer].outputs.tolist()])
 
 
-def outgoing(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+def outgoing(model: nn.Module, images: Images, layers: Sequence[str]) -> dict[str, Tensor]:
     """How strongly each channel of the convs is read: the L1 norm of all weights that multiply it.
 
     The channels of a residual stream are read by every conv and linear layer that the stream runs into; channels that
@@ -202,7 +211,7 @@ def outgoing(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[st
 
     Args:
         model: the network; left as it is.
-        images: (N, C, H, W); only their size matters.
+        images: as in the batch; only their size matters.
         layers: names of convs.
 
     Returns:
@@ -222,12 +231,12 @@ def outgoing(model: nn.Module, images: Tensor, layers: Sequence[str]) -> dict[st
     return {layer: norms[torch.from_numpy(graph.layers[layer].outputs)].float() for layer in layers}
 
 
-def sharing(model: nn.Module, images: Tensor, layers: Sequence[str]) -> list[tuple[str, ...]]:
+def sharing(model: nn.Module, images: Images, layers: Sequence[str]) -> list[tuple[str, ...]]:
     """Which of the convs make the same channels, filter by filter: those that write into one residual stream.
 
     Args:
         model: the network; left as it is.
-        images: (N, C, H, W); only their size matters.
+        images: as in the batch; only their size matters.
         layers: names of convs.
 
     Returns:

@@ -30,6 +30,7 @@ def is_out_of_memory(error: Exception) -> bool:
     signs = (
         "out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "bad_alloc",
         "could not create a primitive", "could not create a memory", "Cannot allocate memory",
+        "failed to map segment",  # of a library that is imported
     )  # fmt: skip
     return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
 

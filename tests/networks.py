@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import strategies as st
 from torch import Tensor, nn
-
 from torch.nn.utils import parametrizations
 
 from daar.models.shortcut import PaddedShortcut

@@ -107,8 +107,9 @@ def build(description: Description) -> nn.Module:
     model = build_dense(description)
     if description.plan is None:
         return model
-    graph = graph_of(model, description.input_shape)
-    return slim(model, graph, description.plan.removed(graph))
+    plan = description.plan
+    graph = graph_of(model, description.input_shape, plan.exclude, plan.repairs)
+    return slim(model, graph, plan.removed(graph))
 
 
 def build_dense(description: Description) -> nn.Module:

@@ -101,7 +101,9 @@ def _reason(error: Exception) -> str:
     match = re.search(r"WeightsUnpickler error:\s*(.*)", str(error))
     lines = str(match[1] if match else error).strip().splitlines()
     said = lines[0].partition(" In PyTorch 2.6")[0] if lines else ""
-    return (type(error).__name__ if "weights_only" in said else said or type(error).__name__).rstrip(". ")
+    if said.isdecimal() or not said:  # what the unpickler stumbled over, or nothing at all
+        return "it is empty, damaged, or of another kind"
+    return (type(error).__name__ if "weights_only" in said else said).rstrip(". ")
 
 
 def _unwrapped(content: Any, where: str) -> dict[str, Tensor]:
@@ -114,8 +116,21 @@ def _unwrapped(content: Any, where: str) -> dict[str, Tensor]:
         raise InputError(
             f"{where} holds a {type(content).__name__} and no state dict of tensors. Save model.state_dict()."
         )
-    parts = {name: [part for part in name.split(".") if part not in _WRAPPERS] for name in content}
-    return {".".join(parts[name]): value.detach() for name, value in content.items() if parts[name][-1] not in _THOP}
+    own = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in content}
+    kept = {name: plain for name, plain in own.items() if plain.rpartition(".")[2] not in _THOP}
+    _require_distinct(kept, where)
+    return {plain: content[name].detach() for name, plain in kept.items()}
+
+
+def _require_distinct(names: Mapping[str, str], where: str) -> None:
+    """InputError if two tensors are one by the names that the network has for them: which is meant, nobody knows."""
+    first: dict[str, str] = {}
+    for name, plain in names.items():
+        if (other := first.setdefault(plain, name)) != name:
+            raise InputError(
+                f"{where} should hold each tensor once, but {documents.shown(other)!r} and {documents.shown(name)!r} "
+                f"are both {documents.shown(plain)!r} here. Take one of them out."
+            )
 
 
 def _is_plain(name: Any, value: Any) -> bool:
@@ -182,13 +197,19 @@ def _find(name: str, network: Network) -> Any:
 
 
 def renamed(state: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
-    """The same tensors under the layer names of the registry's network."""
+    """The same tensors under the layer names of the registry's network.
+
+    Raises:
+        InputError: two of them are one there.
+    """
 
     def ours(name: str) -> str:
         prefix = next((prefix for prefix in network.renamed if name.startswith(prefix)), "")
         return network.renamed[prefix] + name.removeprefix(prefix) if prefix else name
 
-    return {ours(name): value for name, value in state.items()}
+    names = {name: ours(name) for name in state}
+    _require_distinct(names, "the file")
+    return {names[name]: value for name, value in state.items()}
 
 
 def to_float32(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

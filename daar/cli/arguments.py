@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from daar.data import datasets, pack_files
 from daar.device import distributed
 from daar.errors import InputError
+from daar.pruning import own_ratios
 from daar.storage import documents
 from daar.training import published_recipes
 from daar.training.recipe import Recipe
@@ -84,6 +85,17 @@ def options(a: Namespace) -> dict[str, Any]:
             f'--options must be a JSON object, got {a.options!r}. For example: \'{{"attention": "dual"}}\''
         )
     return content
+
+
+def ratios(a: Namespace) -> own_ratios.Spec | None:
+    """The own ratios of --ratios, which take the place of --policy; None without."""
+    if a.ratios is None:
+        return None
+    said = from_text(a.ratios, "--ratios") if a.ratios.lstrip().startswith("{") else a.ratios
+    spec = own_ratios.check(said, "--ratios")
+    if a.policy not in (None, own_ratios.name(spec)):
+        raise InputError(f"--ratios and --policy {a.policy} are given; each says how much goes. Give one of them.")
+    return spec
 
 
 def recipe(a: Namespace, default: Recipe, purpose: str = "train") -> Recipe:

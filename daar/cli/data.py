@@ -20,7 +20,7 @@ def add_commands(subparsers: Any) -> None:
     data = subparsers.add_parser("data", help="pack a dataset, or check a packed one").add_subparsers(required=True)
     command = options.command(data, "prepare", prepare_data, "find, check and pack a dataset")
     command.add_argument("dataset", metavar="DATASET")
-    command.add_argument("--out", type=Path, help="folder of the packed files (default: results/data/DATASET)")
+    options.add_out(command, "folder of the packed files (default: results/data/DATASET)", folder=True, required=False)
     command.add_argument("--source", default="auto", help="torchvision, folder or parquet (default: what is there)")
     command.add_argument("--download", action="store_true", help="fetch it with torchvision where it is not there")
     words = "decode every file of a folder of images, too (packing always does)"

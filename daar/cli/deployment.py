@@ -20,7 +20,7 @@ def add_commands(subparsers: Any) -> None:
     command = options.command(subparsers, "export", export, summary)
     options.add_checkpoint(command)
     command.add_argument("--format", required=True, choices=["onnx", "pt2"])
-    command.add_argument("--out", type=Path, metavar="FILE", help="default: model.onnx or model.pt2 in CHECKPOINT")
+    options.add_out(command, "default: model.onnx or model.pt2 in CHECKPOINT", required=False, metavar="FILE")
 
     command = options.command(subparsers, "latency", latency, "time a network, alone or compared with another")
     options.add_checkpoint(command)
@@ -34,7 +34,7 @@ def add_commands(subparsers: Any) -> None:
     command.add_argument("--dtype", choices=["float32", "bf16"], default="float32", help="default: float32")
     words = "also time it, if it is installed, on the CPU in float32 (default: yes)"
     command.add_argument("--onnxruntime", action=argparse.BooleanOptionalAction, default=True, help=words)
-    command.add_argument("--out", type=Path, help="write the JSON there too")
+    options.add_out(command, "write the JSON there too", required=False)
     options.add_json(command)
     options.add_run(command, seed=False, shares=False)
 
@@ -81,7 +81,8 @@ def _to_text(measured: dict[str, Any]) -> str:
     ]
     table = tabulate(rows, heads[: 2 + len(rows[0][2:])], disable_numparse=True, colalign=("right", "left"))
     sizes = ", ".join(f"{measured[name]['network']} {name} {measured[name]['macs']:,} MACs" for name in names)
-    how = f"{measured['device']}, {measured['dtype']}, {measured['memory_format']}, {measured['threads']} threads"
+    threads = f"{measured['threads']} thread{'' if measured['threads'] == 1 else 's'}"
+    how = f"{measured['device']}, {measured['dtype']}, {measured['memory_format']}, {threads}"
     why = measured["onnxruntime"]["reason"]
     return "\n".join(
         [

@@ -6,6 +6,7 @@ Bad input exits with code 2 and one line that says what to do.
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from daar import __version__
 from daar.cli import analysis, data, deployment, measuring, pruning, reporting, running, suites, training, views
@@ -13,6 +14,7 @@ from daar.cli.arguments import silence
 from daar.device import distributed
 from daar.errors import InputError, first_line, in_one_line, is_out_of_memory
 from daar.run import locks
+from daar.storage import files
 from daar.training.interrupts import Interrupted
 
 # characters of a message, which may quote a file
@@ -38,6 +40,8 @@ def execute(parsed: argparse.Namespace) -> None:
     """
     try:
         _require_alone(parsed)
+        if hasattr(parsed, "out_is_folder") and parsed.out is not None:
+            files.require_place(parsed.out, folder=parsed.out_is_folder)
         locks.follow()
         parsed.run(parsed)
         distributed.leave()
@@ -55,7 +59,7 @@ def execute(parsed: argparse.Namespace) -> None:
     except OSError as error:  # a folder that may not be read, a name that is too long
         where = "" if error.filename is None else f"{error.filename}: "
         sys.exit(_complain(f"{where}{error.strerror or error}. Choose another path, or change its permissions."))
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ImportError) as error:
         if str(error).startswith("DataLoader worker"):
             from daar.data import decoding
 
@@ -90,8 +94,16 @@ def _what_to_lower(parsed: argparse.Namespace) -> str:
     return f"{lower} other programs that use this memory; on a GPU that jobs share, lower slots per GPU."
 
 
+class _Parser(argparse.ArgumentParser):
+    """Argparse's, and of its subcommands, with errors that a terminal does not obey."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message, and exit with code 2."""
+        super().error(in_one_line(message, _LONGEST))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="daar", description="A reproducible benchmark suite for CNN filter pruning.")
+    parser = _Parser(prog="daar", description="A reproducible benchmark suite for CNN filter pruning.")
     parser.add_argument("--version", action="version", version=f"daar {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for family in _FAMILIES:

@@ -21,7 +21,7 @@ def add_commands(subparsers: Any) -> None:
         subparsers, "measure", measure, "accuracy, MACs and parameters of any checkpoint", by_torchrun=True
     )
     options.add_checkpoint(command)
-    command.add_argument("--out", type=Path, help="write the JSON there too")
+    options.add_out(command, "write the JSON there too", required=False)
     options.add_json(command)
     options.add_images(command)
     options.add_run(command, seed=False)

@@ -35,9 +35,10 @@ def add_json(command: Any) -> None:
     command.add_argument("--json", action="store_true", help="for scripts: stable keys, see docs/commands.md")
 
 
-def add_out(command: Any, what: str) -> None:
-    """The file or folder to write."""
-    command.add_argument("--out", required=True, type=Path, help=what)
+def add_out(command: Any, what: str, *, folder: bool = False, required: bool = True, **how: Any) -> None:
+    """The file or folder to write; `out_is_folder` says which, so that it can be looked at before the work."""
+    command.add_argument("--out", required=required, type=Path, help=what, **how)
+    command.set_defaults(out_is_folder=folder)
 
 
 def add_checkpoint(command: Any) -> None:
@@ -98,6 +99,11 @@ def add_method(command: Any) -> None:
 def add_target(command: Any) -> None:
     """Policy, scope and target of a plan."""
     command.add_argument("--policy", help="see: daar list policies (default: the method's)")
+    words = (
+        'a policy of your own: the fraction of filters to remove by glob pattern, {"layer3.*": 0.5}, or for each conv '
+        "as papers write it, [0.]+[0.5]*12"
+    )
+    command.add_argument("--ratios", metavar="JSON|TEXT", help=words)
     command.add_argument("--scope", choices=["inner", "all"], default="all", help="default: all")
     words = "fraction of the MACs to remove (default: the policy's own rate)"
     command.add_argument("--macs-reduction", type=float, help=words)

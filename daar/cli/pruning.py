@@ -38,7 +38,7 @@ def add_commands(subparsers: Any) -> None:
     options.add_method(command)
     options.add_target(command)
     options.add_rounding(command)
-    options.add_out(command, "folder of the slim checkpoint, importance.safetensors and plan.json")
+    options.add_out(command, "folder of the slim checkpoint, importance.safetensors and plan.json", folder=True)
     options.add_images(command, calibration=True)
     options.add_run(command)
 
@@ -125,5 +125,6 @@ def _plan(a: Namespace, scores: Path, out: Path) -> None:
         device=arguments.device(a),
         methods_dirs=tuple(a.methods_dir),
         round_to=a.round_to,
+        ratios=arguments.ratios(a),
     )
     print(f"{made.macs_dense:,} MACs become {made.macs:,}: {100 * (1 - made.macs / made.macs_dense):.2f} % removed")

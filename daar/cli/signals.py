@@ -4,6 +4,7 @@ Imported before anything else, so that it imports next to nothing itself. Traini
 (daar/training/interrupts.py) and puts these handlers back.
 """
 
+import atexit
 import contextlib
 import os
 import signal
@@ -32,6 +33,7 @@ class _State:
 def handle() -> None:
     """Install the handlers, but for signals that this process was told to ignore."""
     _State.owner = os.getpid()
+    atexit.register(_let_it_end)  # the first that is registered is called last
     for number in _SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _stop)
@@ -77,6 +79,12 @@ def _end_if_lost(lost: Any) -> None:
     if isinstance(lost.exc_value, Stopped):
         _end()
     sys.__unraisablehook__(lost)
+
+
+def _let_it_end() -> None:
+    """All is written: Python would put the signals' own handlers back now, and take its modules apart for a while."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _end() -> None:

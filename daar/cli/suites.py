@@ -94,7 +94,7 @@ def _add_reproduce(subparsers: Any) -> None:
         "run one record's setting again and compare every number",
     )
     command.add_argument("record", type=Path, metavar="RECORD.json", help="in its results folder")
-    command.add_argument("--out", type=Path, help="empty folder for the rerun (default: a temporary one)")
+    options.add_out(command, "empty folder for the rerun (default: a temporary one)", folder=True, required=False)
     words = "run methods that the suite has in folders of its own, which are code"
     command.add_argument("--trust", action="store_true", help=words)
     command.epilog = (

@@ -27,7 +27,7 @@ def add_commands(subparsers: Any) -> None:
 def _add_train(subparsers: Any) -> None:
     command = options.command(subparsers, "train", train, "train a dense network", by_torchrun=True)
     command.add_argument("--network", required=True)
-    options.add_out(command, "folder of the checkpoint")
+    options.add_out(command, "folder of the checkpoint", folder=True)
     options.add_images(command)
     options.add_recipe(command)
     options.add_run(command)
@@ -39,7 +39,7 @@ def _add_finetune(subparsers: Any) -> None:
     )
     options.add_checkpoint(command)
     command.add_argument("--plan", required=True, type=Path, help="plan.json")
-    options.add_out(command, "folder of the checkpoint")
+    options.add_out(command, "folder of the checkpoint", folder=True)
     options.add_images(command, calibration=True)
     options.add_recipe(command)
     options.add_run(command)
@@ -53,7 +53,7 @@ def _add_import(subparsers: Any) -> None:
     command.add_argument("file", metavar="FILE", help=words)
     command.add_argument("--network", required=True)
     command.add_argument("--dataset", required=True)
-    options.add_out(command, "folder of the checkpoint")
+    options.add_out(command, "folder of the checkpoint", folder=True)
     for name in ("mean", "std"):
         words = (
             "per channel, of pixels in 0..1, by which its training normalised (default: torchvision's, else ImageNet's)"
@@ -74,7 +74,7 @@ def _add_scratch(subparsers: Any) -> None:
     words = "same epochs or same compute as dense training and tuning together (default: epochs)"
     command.add_argument("--budget", choices=BUDGETS, default="epochs", help=words)
     command.add_argument("--tuning-epochs", type=int, required=True, help="epochs that the pruned network is tuned")
-    options.add_out(command, "folder of the checkpoint")
+    options.add_out(command, "folder of the checkpoint", folder=True)
     options.add_images(command, calibration=True)
     options.add_recipe(command)
     options.add_run(command)
@@ -117,6 +117,7 @@ def finetune(a: Namespace) -> None:
 
 def import_weights(a: Namespace) -> None:
     """`daar import`."""
+    from daar.checkpoint import foreign
     from daar.stages.import_weights import import_weights as stage
 
     cast = stage(
@@ -131,6 +132,10 @@ def import_weights(a: Namespace) -> None:
     if cast:
         print(f"cast weights of {', '.join(cast)} to float32")
     print(f"imported {a.file} as {a.network} into {a.out}")
+    names = [name for name in ("mean", "std") if not getattr(a, name)]
+    if names and not a.file.startswith(foreign.TORCHVISION):
+        options = " and ".join(f"--{name}" for name in names)
+        print(f"ImageNet's {' and '.join(names)} will be used; give {options} if it was trained with others")
 
 
 def scratch(a: Namespace) -> None:

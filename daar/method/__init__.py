@@ -112,7 +112,7 @@ def _chosen(
 ) -> tuple[dict[str, str], dict[str, Measure]]:
     """Layer → the layer by whose maps it is measured, and of each of those the measure. Arguments as of `score`."""
     spatial, channel = MEASURES[score]
-    probe = {layer: maps[0, 0].numel() for layer, maps in feature_maps(model, batch.images[:1], layers)}
+    probe = {layer: maps[0, 0].numel() for layer, maps in feature_maps(model, batch.first(1).images, layers)}
     if boundary == "auto" and attention in ("dual", "swapped"):
         shallow = _told_apart(model, batch, layers)
     else:

@@ -204,7 +204,9 @@ def _read(name: str, code: Path) -> Method:
     try:
         tree = ast.parse(documents.read_text(code, f"the module of method {name!r}"))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # ValueError: a NUL in it
-        reason = str(error) or type(error).__name__
+        # the parser's stack and the machine's memory end alike
+        overflow = "it is nested too deeply, or no memory is left" if isinstance(error, MemoryError) else ""
+        reason = overflow or str(error) or type(error).__name__
         raise InputError(
             f"method {name!r}: {code} cannot be read: {reason}. It must define INFO and score()."
         ) from error

@@ -27,6 +27,7 @@ class Operation:
         result: what it returned, each tensor as a `Ref`.
         module: path of the innermost module that was running; empty in the network's own forward.
         line: file and line of the network's code that led here; empty where torch's own code was called by none.
+        code: the same by the name of the Python module, which is equal wherever that is installed.
     """
 
     index: int
@@ -36,6 +37,7 @@ class Operation:
     result: Any
     module: str
     line: str
+    code: str
 
     @property
     def name(self) -> str:
@@ -56,8 +58,11 @@ class Operation:
 
     @property
     def source(self) -> str:
-        """What all operations of one line of the network's code share: its name and that line, or the module."""
-        return f"{self.name} {self.line or self.module}"
+        """What all operations of one line of the network's code share: its name and that line, or the module.
+
+        The line is named by its Python module, not its file: a plan that holds it is read on other machines.
+        """
+        return f"{self.name} {self.code or self.module}"
 
     def place(self) -> str:
         """Where it stands in the network's code: operation, module, file and line."""

@@ -170,7 +170,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch giv
         made = replaced(result, Tensor, self._made)
         module = self.inside[-1] if self.inside else ""
         self.program.operations.append(
-            Operation(len(self.program.operations), func, tuple(noted[0]), noted[1], made, module, _line())
+            Operation(len(self.program.operations), func, tuple(noted[0]), noted[1], made, module, *_line())
         )
         return result
 
@@ -220,15 +220,17 @@ def _leaves(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
                 yield f"{path}.{name}" if path else name, value
 
 
-def _line() -> str:
-    """File and line of the innermost frame that is neither torch's nor ours."""
+def _line() -> tuple[str, str]:
+    """File and line of the innermost frame that is neither torch's nor ours, and the same by the module's name."""
     frame: Any = sys._getframe(2)
     while frame is not None and _is_machinery(frame.f_code.co_filename):
         frame = frame.f_back
-    return "" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    if frame is None:
+        return "", ""
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}", f"{frame.f_globals.get('__name__', '')}:{frame.f_lineno}"
 
 
 @functools.cache
 def _is_machinery(filename: str) -> bool:
     torchs = Path(torch.__file__).parent
-    return torchs in Path(filename).parents or filename == __file__
+    return torchs in Path(filename).parents or Path(filename).parent == Path(__file__).parent

@@ -65,7 +65,9 @@ class Replay:
         )
         for one, other in zip(self.program.operations, self._larger.operations, strict=True):
             args, kwargs = _extended((one.args, one.kwargs), (other.args, other.kwargs), step)
-            bound.operations.append(Operation(one.index, one.function, args, kwargs, one.result, one.module, one.line))
+            bound.operations.append(
+                Operation(one.index, one.function, args, kwargs, one.result, one.module, one.line, one.code)
+            )
         return bound
 
     def _again(self, batch: Images) -> Program:

@@ -1,5 +1,7 @@
-"""MACs of a network as a function of how many channels each group keeps, without building anything."""
+"""MACs and parameters of a network as functions of how many channels each group keeps, without building anything."""
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,11 +33,7 @@ class ClosedForm:
     """
 
     def __init__(self, graph: ChannelGraph, orders: dict[str, list[int]] | None = None) -> None:
-        owner = {}
-        for group in (*graph.groups, *graph.units):
-            order = (orders or {}).get(group.name, list(range(group.size)))
-            owner.update({int(group.channels[index]): (group.name, rank) for rank, index in enumerate(order)})
-        sizes = {group.name: group.size for group in (*graph.groups, *graph.units)}
+        owner, sizes = _owners(graph, orders), _sizes(graph)
         self._terms = [
             (layer.unit_macs, _width(layer.outputs, owner, sizes), _width(_read(layer), owner, sizes), layer.parts)
             for layer in graph.layers.values()
@@ -45,6 +43,47 @@ class ClosedForm:
         """MACs of one image, given group → kept count; a group that is not named keeps all its channels."""
         terms = (unit * out.at(counts) * (read.at(counts) // groups) for unit, out, read, groups in self._terms)
         return sum(terms)
+
+
+class ParamsForm:
+    """Learnable parameters of a network: Σ over parameters of the product of their dimensions; tied ones count once.
+
+    Args:
+        graph: the channel graph of the dense network.
+        parameters: names of its parameters, each of those that are tied by its first; other leaves are buffers.
+        orders: as of `ClosedForm`.
+    """
+
+    def __init__(
+        self, graph: ChannelGraph, parameters: Iterable[str], orders: dict[str, list[int]] | None = None
+    ) -> None:
+        owner, sizes = _owners(graph, orders), _sizes(graph)
+        names = set(parameters)
+        self._terms = [
+            tuple(
+                _Width(length, ()) if labels is None or not length else _width(labels, owner, sizes)
+                for labels, length in zip(graph.leaves[name], graph.program.shapes[number], strict=True)
+            )
+            for number, name in graph.program.leaves.items()
+            if name in names
+        ]
+
+    def __call__(self, counts: dict[str, int]) -> int:
+        """Parameters, given group → kept count; a group that is not named keeps all its channels."""
+        return sum(math.prod(width.at(counts) for width in term) for term in self._terms)
+
+
+def _owners(graph: ChannelGraph, orders: dict[str, list[int]] | None) -> dict[int, tuple[str, int]]:
+    """Channel → its group and its place in the group's order."""
+    owner = {}
+    for group in (*graph.groups, *graph.units):
+        order = (orders or {}).get(group.name, list(range(group.size)))
+        owner.update({int(group.channels[index]): (group.name, rank) for rank, index in enumerate(order)})
+    return owner
+
+
+def _sizes(graph: ChannelGraph) -> dict[str, int]:
+    return {group.name: group.size for group in (*graph.groups, *graph.units)}
 
 
 def _read(layer: Layer) -> Channels:

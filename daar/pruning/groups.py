@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from daar.errors import InputError
 from daar.program.inputs import Images
 from daar.program.program import Program
 from daar.program.recording import RunError, record, recorded
 from daar.pruning.copying import copied
 from daar.pruning.labelling import label
+from daar.pruning.patterns import matches, nothing_matches
 from daar.pruning.repairs import Repairs
 from daar.pruning.rules.run import Attribute, Call, Dims, Read, Run
 
@@ -81,6 +81,7 @@ class Group:
         joins: whether they reach an addition or a concatenation.
         frozen: why they must stay whole, or None.
         fixed: index → why that one channel must stay, where others may go.
+        least: how many filters each member keeps at least, and 5 % of them.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Group:
     joins: bool
     frozen: str | None
     fixed: dict[int, str] = field(default_factory=dict)
+    least: int = 2
 
     @property
     def size(self) -> int:
@@ -100,20 +102,20 @@ class Group:
     def reserves(self) -> tuple[tuple[frozenset[int], int], ...]:
         """Sets of indices, smaller ones first, and how many of each must stay, those of earlier sets not counted.
 
-        So that each member keeps at least max(2, 5 %) of its filters, rounded up. Members of a stream make all of its
-        channels and there is one set; those of a concatenation that something is added to make a part each. Channels
-        that are fixed come first, each a set of its own.
+        So that each member keeps at least max(`least`, 5 %) of its filters, rounded up. Members of a stream make all
+        of its channels and there is one set; those of a concatenation that something is added to make a part each.
+        Channels that are fixed come first, each a set of its own.
         """
         parts = sorted({frozenset(p.tolist()) for p in self.positions.values()}, key=lambda s: (len(s), sorted(s)))
         sets = [(frozenset([index]), 1) for index in sorted(self.fixed)]
         for part in parts:
             already = sum(more for smaller, more in sets if smaller <= part)
-            sets.append((part, max(0, min(len(part), max(2, -(-len(part) // 20))) - already)))
+            sets.append((part, max(0, min(len(part), max(self.least, -(-len(part) // 20))) - already)))
         return tuple(sets)
 
     @property
     def min_kept(self) -> int:
-        """The fewest channels that may stay, so that every member keeps max(2, 5 %)."""
+        """The fewest channels that may stay, so that every member keeps max(`least`, 5 %)."""
         return sum(more for _, more in self.reserves)
 
 
@@ -184,14 +186,18 @@ class ChannelGraph:
         return left
 
 
-def graph_of(model: nn.Module, input_shape: Sequence[int]) -> ChannelGraph:
-    """The channel groups of a network on the CPU, by black images; errors as of `channel_graph`.
+def graph_of(
+    model: nn.Module, input_shape: Sequence[int], exclude: Iterable[str] = (), repairs: Repairs | None = None
+) -> ChannelGraph:
+    """The channel groups of a network on the CPU, by black images; further arguments and errors as `channel_graph`.
 
     Args:
         model: any network; left as it is.
         input_shape: (C, H, W) of the images that it is used with.
+        exclude: paths of modules, or glob patterns of them, whose convs keep all their filters.
+        repairs: what a proof found that no rule can see.
     """
-    return channel_graph(model, torch.zeros(2, *input_shape))
+    return channel_graph(model, torch.zeros(2, *input_shape), exclude, repairs)
 
 
 def channel_graph(
@@ -202,11 +208,11 @@ def channel_graph(
     Args:
         model: any network; left as it is.
         images: N at least 2, of the size it is used with, on its device; the values do not matter.
-        exclude: paths of modules whose convs keep all their filters.
+        exclude: paths of modules, or glob patterns of them, whose convs keep all their filters.
         repairs: what a proof found that no rule can see.
 
     Raises:
-        InputError: the network fails on the images, or has no module of a path in `exclude`.
+        InputError: the network fails on the images, or has no module of a pattern in `exclude`.
     """
     program = recorded(model, images)
     return graph_from(program, model, exclude, repairs, in_training(model, images, program))
@@ -346,14 +352,13 @@ def _layer(name: str, calls: list[Call], program: Program, roots: Channels) -> L
 
 def _exclude(run: Run, calls: dict[str, list[Call]], exclude: Iterable[str], model: nn.Module) -> None:
     paths = dict(model.named_modules())
-    for name in exclude:
-        if name not in paths and name not in calls:
-            top = ", ".join(child for child, _ in model.named_children())
-            raise InputError(f"exclude names {name!r}, but the network has no such module; at its top are: {top}.")
+    for pattern in exclude:
+        if not any(matches(pattern, name) for name in (*paths, *calls)):
+            raise nothing_matches("exclude", pattern, [name for name in (*paths, *calls) if name])
         for layer, several in calls.items():
-            if layer == name or layer.startswith(f"{name}."):
+            if matches(pattern, layer):
                 for call in several:
-                    run.ids.freeze(call.outputs, f"excluded by {name!r}")
+                    run.ids.freeze(call.outputs, f"excluded by {pattern!r}")
 
 
 def _families(layers: dict[str, Layer], producers: list[str]) -> list[list[str]]:

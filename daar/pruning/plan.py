@@ -1,12 +1,16 @@
 """The plan: which channels of which group stay. Whoever wrote plan.json, it is checked here against the network."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from daar.errors import InputError
-from daar.pruning.groups import ChannelGraph
+from daar.program.inputs import Images
+from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning.repairs import Repairs
 from daar.pruning.slim import Removed
 from daar.storage.documents import read_json
 from daar.storage.files import write_json
@@ -33,11 +37,14 @@ class Plan:
         policy: what made counts of it.
         scope: `inner` or `all`.
         target: fraction of the dense MACs to be removed, or None for the policy's own rate.
+        target_of: what `target` is a fraction of, if not MACs: `params`.
         macs_dense: of one image, before.
         macs: of one image, after, by the closed form.
         groups: those in scope, in the order of execution.
         frozen: group → why it is not in scope although the scope would have it.
         round_to: the counts are multiples of this, or a group's whole size.
+        exclude: patterns of modules whose convs keep all their filters.
+        repairs: what a proof found about the network's code.
     """
 
     method: str
@@ -49,6 +56,18 @@ class Plan:
     groups: tuple[PlannedGroup, ...]
     frozen: dict[str, str]
     round_to: int = 1
+    target_of: str = "macs"
+    exclude: tuple[str, ...] = ()
+    repairs: Repairs = field(default_factory=Repairs)
+
+    def graph(self, model: nn.Module, images: Images) -> ChannelGraph:
+        """The channel groups that the plan was made for: what it excludes stays, what was repaired is repaired.
+
+        Args:
+            model: the dense network; left as it is.
+            images: at least 2, of the size that it is used with, on its device; the values do not matter.
+        """
+        return channel_graph(model, images, self.exclude, self.repairs)
 
     def removed(self, graph: ChannelGraph) -> Removed:
         """Group → indices that go, checked against the network.
@@ -97,8 +116,16 @@ def save(path: Path, plan: Plan) -> None:
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
-    """The plan in the form of workflow/schemas/plan.schema.yaml."""
-    return {"format": 1, **asdict(plan)}
+    """The plan in the form of workflow/schemas/plan.schema.yaml; keys that say nothing are left out."""
+    content = {"format": 1, **asdict(plan)}
+    del content["target_of"], content["exclude"], content["repairs"]
+    if plan.target_of != "macs":
+        content["target_of"] = plan.target_of
+    if plan.exclude:
+        content["exclude"] = list(plan.exclude)
+    if plan.repairs:
+        content["repairs"] = plan.repairs.to_json()
+    return content
 
 
 def from_json(content: Any, where: str) -> Plan:
@@ -113,6 +140,9 @@ def from_json(content: Any, where: str) -> Plan:
         **{key: content[key] for key in ("method", "policy", "scope", "target", "macs_dense", "macs", "frozen")},
         groups=tuple(PlannedGroup(g["name"], g["size"], tuple(g["kept"])) for g in groups),
         round_to=content.get("round_to", 1),
+        target_of=content.get("target_of", "macs"),
+        exclude=tuple(content.get("exclude", ())),
+        repairs=Repairs.from_json(content["repairs"]) if "repairs" in content else Repairs(),
     )
 
 

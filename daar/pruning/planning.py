@@ -2,7 +2,8 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,17 @@ from torch import Tensor
 from daar.errors import InputError
 from daar.methods import discovery
 from daar.methods.discovery import Method
-from daar.pruning import policies
-from daar.pruning.closed_form import ClosedForm
+from daar.pruning import own_ratios, policies
+from daar.pruning.closed_form import ClosedForm, ParamsForm
 from daar.pruning.groups import ChannelGraph, Group
 from daar.pruning.importance import group_importance, ranking
 from daar.pruning.plan import SCOPES, Plan, PlannedGroup
-from daar.pruning.policy import Counts, Loss, Policy
+from daar.pruning.policy import Counts, Loss, Macs, Policy
 from daar.pruning.reach import reachable, reasons
 from daar.pruning.rounding import round_counts
+
+# filters that a layer keeps whatever is asked for, if 5 % are not more
+MIN_CHANNELS = 2
 
 
 def plan_by_policy(
@@ -34,6 +38,10 @@ def plan_by_policy(
     round_to: int = 1,
     network: str | None = None,
     methods_dirs: Sequence[Path] = (),
+    policy_options: Mapping[str, Any] | None = None,
+    ratios: own_ratios.Spec | None = None,
+    min_channels: int = MIN_CHANNELS,
+    params: Sequence[str] | None = None,
 ) -> Plan:
     """Make a plan of a method's scores, by the name of a policy.
 
@@ -49,6 +57,10 @@ def plan_by_policy(
         round_to: keep multiples of this number of channels in each group.
         network: name in the registry, for a paper's ratios.
         methods_dirs: further folders of methods, whose policies count too.
+        policy_options: keyword options of the policy, whosever it is.
+        ratios: of one's own, which take the policy's place.
+        min_channels: each layer keeps at least so many filters, and 5 % of them.
+        params: names of the network's parameters, if `target` is a fraction of them and not of MACs.
 
     Raises:
         InputError: no such policy, an option is unknown, or the target is out of range or out of reach.
@@ -59,18 +71,32 @@ def plan_by_policy(
     def loss(removed: dict[str, list[int]]) -> float:
         return made_loss()(removed)  # no image is read and no network runs for a policy that does not ask
 
+    chosen = discovery.split_options(method, options)[1] if own else {}
+    if ratios is None:
+        policies.check_options(policy, policy_options or {}, methods_dirs)
+        rule = policies.get(policy, methods_dirs, network=network)
+    else:
+        rule = _of_ratios(ratios, graph)
     return make_plan(
         graph,
         scores,
-        policies.get(policy, methods_dirs, network=network),
+        rule,
         loss=loss,
-        options=discovery.split_options(method, options)[1] if own else {},
+        options={**chosen, **(policy_options or {})} if ratios is None else {},
         method=method.name,
-        policy_name=policy,
+        policy_name=policy if ratios is None else own_ratios.name(ratios),
         scope=scope,
         target=target,
         round_to=round_to,
+        min_channels=min_channels,
+        params=params,
     )
+
+
+def _of_ratios(ratios: own_ratios.Spec, graph: ChannelGraph) -> Policy:
+    frozen = {member: group.frozen for group in graph.groups if group.frozen is not None for member in group.members}
+    convs = [name for name, layer in graph.layers.items() if layer.kind == "conv" and not layer.is_depthwise]
+    return own_ratios.policy(ratios, convs, frozen)
 
 
 def uniform_plan(graph: ChannelGraph, scores: dict[str, Tensor], scope: str, target: float) -> Plan:
@@ -100,6 +126,8 @@ def make_plan(
     scope: str,
     target: float | None,
     round_to: int = 1,
+    min_channels: int = MIN_CHANNELS,
+    params: Sequence[str] | None = None,
 ) -> Plan:
     """Choose counts by the policy, then the most important channels of each group.
 
@@ -114,35 +142,70 @@ def make_plan(
         scope: `inner` or `all`.
         target: fraction of the dense MACs to be removed, in [0, 1), or None.
         round_to: keep multiples of this number of channels in each group.
+        min_channels: each layer keeps at least so many filters, and 5 % of them.
+        params: names of the network's parameters, if `target` is a fraction of them and not of MACs.
 
     Raises:
-        InputError: the target is out of range or cannot be reached, or the policy breaks its contract.
+        InputError: the target is out of range, cannot be reached or is missed by the policy, or that breaks its
+            contract.
     """
+    target_of = "macs" if params is None else "params"
     if target is not None and not 0 <= target < 1:
-        raise InputError(f"macs_reduction is {target}; it must lie in [0, 1), as the fraction of MACs removed.")
-    groups = graph.in_scope(scope)
+        raise InputError(
+            f"{target_of}_reduction is {target}; it must lie in [0, 1), as the fraction of "
+            f"{'MACs' if params is None else 'parameters'} removed."
+        )
+    if min_channels < 1:
+        raise InputError(f"min_channels is {min_channels}; it must be at least 1: no layer may lose all its filters.")
+    groups = tuple(replace(group, least=min_channels) for group in graph.in_scope(scope))
     if not groups:
         raise InputError(_nothing_in(scope, graph))
     importance = group_importance(groups, scores)
     orders = {group.name: ranking(group, importance[group.name]) for group in groups}
     macs = ClosedForm(graph, orders)
-    dense = macs({})
-    budget = None if target is None else int((1 - target) * dense)
-    if budget is not None and budget < macs({group.name: group.min_kept for group in groups}):
+    cost: Macs = macs if params is None else ParamsForm(graph, params, orders)
+    budget = None if target is None else int((1 - target) * cost({}))
+    if params is None and budget is not None and budget < macs({group.name: group.min_kept for group in groups}):
         raise InputError(_too_much(budget, scope, graph))
-    counts = policy(groups, importance, budget, macs=macs, loss=loss, **options)
+    if params is not None and budget is not None:
+        _require_params(cost, groups, budget)
+    counts = policy(groups, importance, budget, macs=cost, loss=loss, **options)
     _check(counts, groups, policy_name)
-    counts = round_counts(counts, groups, round_to, macs, budget)
+    if budget is not None and cost(counts) > budget:
+        raise InputError(_missed(policy_name, cost(counts), budget, target_of))
+    counts = round_counts(counts, groups, round_to, cost, budget)
     return Plan(
         method=method,
         policy=policy_name,
         scope=scope,
         target=target,
-        macs_dense=dense,
+        macs_dense=macs({}),
         macs=macs(counts),
         groups=tuple(PlannedGroup(g.name, g.size, tuple(sorted(orders[g.name][: counts[g.name]]))) for g in groups),
         frozen={g.name: g.frozen for g in graph.groups if g.frozen is not None},
         round_to=round_to,
+        target_of=target_of,
+        exclude=graph.exclude,
+        repairs=graph.repairs,
+    )
+
+
+def _require_params(params: Macs, groups: Sequence[Group], budget: int) -> None:
+    """Refuse a target of parameters that no policy can reach."""
+    least, dense = params({group.name: group.min_kept for group in groups}), params({})
+    if least > budget:
+        closest = math.floor(1000 * (1 - least / dense)) / 1000
+        raise InputError(
+            f"a target of {budget:,} parameters cannot be reached: at {least:,} each group is at its minimum. The "
+            f"closest params_reduction is {closest:.3f}."
+        )
+
+
+def _missed(policy: str, left: int, budget: int, of: str) -> str:
+    unit = "MACs" if of == "macs" else "parameters"
+    return (
+        f"policy {policy!r} misses the target: it leaves {left:,} {unit}, and {budget:,} or fewer were asked for. Give "
+        f"a lower {of}_reduction, or another policy."
     )
 
 

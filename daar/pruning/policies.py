@@ -3,13 +3,13 @@
 import bisect
 import heapq
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from daar.errors import InputError, unknown
 from daar.methods import discovery
-from daar.pruning import published_ratios
+from daar.pruning import own_ratios, published_ratios
 from daar.pruning.policy import Counts, Loss, Macs, Policy
 
 if TYPE_CHECKING:  # suites ask for names while the DAG is built: no torch, no numpy
@@ -200,6 +200,26 @@ def get(name: str, extra: Sequence[Path] = (), *, network: str | None = None) ->
     raise unknown("policy", name, list(names(extra)))
 
 
+def check_options(name: str, given: Mapping[str, Any], extra: Sequence[Path] = ()) -> None:
+    """Compare keyword options for a policy with those that it has; only policies that methods bring have any.
+
+    Args:
+        name: of the policy.
+        given: option → value.
+        extra: further folders of methods, whose policies count too.
+
+    Raises:
+        InputError: it has no such option, or it does not take that value; lists what there is.
+    """
+    brought = [m.plans for m in discovery.find(extra).values() if m.plans is not None and m.policy == name]
+    allowed = brought[0] if brought else {}
+    for option, value in given.items():
+        if option not in allowed:
+            raise unknown(f"option of policy {name!r}", option, list(allowed))
+        if value not in allowed[option]:
+            raise InputError(f"option {option!r} of policy {name!r} is {value!r}; it takes {allowed[option]}.")
+
+
 def problem(name: str, network: str, target: float | None) -> str | None:
     """Why a policy cannot plan this, a sentence, before anything runs; None where nothing speaks against it.
 
@@ -210,4 +230,6 @@ def problem(name: str, network: str, target: float | None) -> str | None:
     """
     if name in OWN:
         return _no_rate(name) if target is None else None
+    if own_ratios.is_own(name):
+        return None if target is None else own_ratios.no_target()
     return published_ratios.problem(name, network, target) if name in published_ratios.find() else None

@@ -152,7 +152,7 @@ class _Compared(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gi
             for hook in hooks:
                 hook.remove()
 
-    def _enter(self, module: nn.Module, args: Any) -> None:
+    def _enter(self, _module: nn.Module, _args: Any) -> None:
         self._within = True
 
     def _leave(self, span: Span, result: Any) -> None:
@@ -220,6 +220,10 @@ class Proof:
     precision: Precision
 
 
+class InexactError(InputError):
+    """The slim network does not compute what the masked one does."""
+
+
 def prove(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, removed: Removed, images: Images) -> Proof:
     """Compare the slim network with the masked one on images.
 
@@ -227,30 +231,56 @@ def prove(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, removed: Re
     wrong network's would be equal too, what every operation returns is compared instead.
 
     Raises:
-        InputError: they differ by more than rounding explains, so the slim network is not the pruned one.
+        InexactError: they differ by more than rounding explains, so the slim network is not the pruned one.
+        InputError: the masked network does not run on the images.
     """
-    precision = precision_of(model, images)
-    dense, thin, batch = precision.of(model), precision.of(slimmed), precision.images(images)
-    with seeded():
-        expected = Masked(dense, graph, removed)(batch)
+    precision, dense, expected = _masked_output(model, graph, removed, images)
+    thin, batch = precision.of(slimmed), precision.images(images)
     if not any(bool(output.any()) for output in tensors(expected)):
         difference = first_difference(dense, thin, graph, removed, batch, precision.tolerance)
         if difference is None:
             return Proof(0.0, precision)
-        raise InputError(
+        raise InexactError(
             f"the slim network should compute what the masked one does, but {difference.what}: "
             f"{graph.program.operations[difference.index].place()}. Report this network."
         )
-    with seeded(), evaluating(thin):
-        pairs = zip(tensors(call(thin, batch)), tensors(expected), strict=True)
-        # of numpy's maximum, unlike Python's, NaN is the result wherever there is one
-        error = float(np.max([_relative(one, other) for one, other in pairs]))
-    if not error <= precision.tolerance:
-        raise InputError(
-            f"the slim network differs from the masked one by {error:.1e} of the largest logit; rounding explains "
+    try:
+        with seeded(), evaluating(thin):
+            got = call(thin, batch)
+    except Exception as error:  # whatever the network's own code raises
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InexactError(f"the slim network does not run: {said}. Report this network.") from error
+    pairs = zip(tensors(got), tensors(expected), strict=True)
+    # of numpy's maximum, unlike Python's, NaN is the result wherever there is one
+    worst = float(np.max([_relative(one, other) for one, other in pairs]))
+    if not worst <= precision.tolerance:
+        raise InexactError(
+            f"the slim network differs from the masked one by {worst:.1e} of the largest logit; rounding explains "
             f"{precision.tolerance:.0e}. Report this network: its channels are coupled in a way that the groups miss."
         )
-    return Proof(error, precision)
+    return Proof(worst, precision)
+
+
+def _masked_output(
+    model: nn.Module, graph: ChannelGraph, removed: Removed, images: Images
+) -> tuple[Precision, nn.Module, Any]:
+    """The precision to compare in, the dense network in it, and the masked network's output."""
+    dense, types = DOUBLE.of(model), set[torch.dtype]()
+    try:
+        with seeded():
+            masked = Masked(dense, graph, removed)
+            expected = masked(DOUBLE.images(images), see=lambda _, made: types.update(v.dtype for v in tensors(made)))
+    except (InputError, RuntimeError, TypeError, ValueError):  # weights of float64 met what its code makes float32
+        types = {torch.float32}
+    if not any(dtype.is_floating_point and dtype is not torch.float64 for dtype in types):
+        return DOUBLE, dense, expected
+    dense = SINGLE.of(model)
+    try:
+        with seeded():
+            return SINGLE, dense, Masked(dense, graph, removed)(SINGLE.images(images))
+    except (RuntimeError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise InputError(f"the model does not run on the CPU, in float64 nor in float32: {said}.") from error
 
 
 def slim_error(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, removed: Removed, images: Images) -> float:

@@ -1,6 +1,7 @@
 """What a proof found about a network's code that no rule can see."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -17,3 +18,37 @@ class Repairs:
     readings: dict[str, int] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
     attributes: dict[tuple[str, str], tuple[str, int, int]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether anything was found."""
+        return bool(self.readings or self.kept or self.attributes)
+
+    def to_json(self) -> dict[str, Any]:
+        """The form of `repairs` in workflow/schemas/plan.schema.yaml."""
+        attributes = [
+            {"class": owner, "name": name, "source": source, "tensor": tensor, "dim": dim}
+            for (owner, name), (source, tensor, dim) in self.attributes.items()
+        ]
+        return {"readings": self.readings, "kept": self.kept, "attributes": attributes}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Repairs":
+        """From that form."""
+        attributes = {
+            (one["class"], one["name"]): (one["source"], one["tensor"], one["dim"]) for one in content["attributes"]
+        }
+        return cls(dict(content["readings"]), dict(content["kept"]), attributes)
+
+    def in_words(self) -> tuple[str, ...]:
+        """What the network's code relies on, a phrase each: class, operation, file and line."""
+        changed = [
+            f"{owner}.{name} is the number of channels of {source}"
+            for (owner, name), (source, _, _) in self.attributes.items()
+        ]
+        return (*changed, *self.of_code())
+
+    def of_code(self) -> tuple[str, ...]:
+        """The phrases on operations alone, without attributes of modules."""
+        read = [f"{source} can be read in several ways: another than the first holds" for source in self.readings]
+        stays = [f"{source} {why}: the channels that it reads stay" for source, why in self.kept.items()]
+        return (*read, *stays)

@@ -1,6 +1,7 @@
 """Kept counts in multiples that hardware likes, as near to a policy's own as the target allows."""
 
 from collections.abc import Sequence
+from itertools import product
 from typing import TYPE_CHECKING
 
 from daar.errors import InputError
@@ -10,13 +11,20 @@ if TYPE_CHECKING:
     from daar.pruning.policy import Counts, Macs
 
 
+# exchanges, and groups on either side that are looked at for each: what is left then is a small part of a step
+_MOST_EXCHANGES, _LOOKED_AT = 20, 24
+# a plan within this fraction of the dense MACs below its target is close enough
+_CLOSE = 0.002
+
+
 def round_counts(
     counts: "Counts", groups: "Sequence[Group]", multiple: int, macs: "Macs", macs_target: int | None
 ) -> "Counts":
     """Round every group's count to a multiple, or to its whole size.
 
     Without a target each count goes to the nearest multiple. With one, all are rounded down, and those that lost most
-    go up again as long as the target holds.
+    go up again as long as the target holds; then one goes up for another that goes down, as long as that comes closer
+    to the target. No group ends more than a step from its count for that.
 
     Args:
         counts: group → kept count, as the policy chose.
@@ -41,6 +49,7 @@ def round_counts(
     lost = {name: counts[name] - kept[name] for name in counts}
     _shrink(kept, allowed, lost, macs, macs_target)
     _grow(kept, allowed, lost, macs, macs_target)
+    _exchange(kept, allowed, lost, macs, macs_target)
     return kept
 
 
@@ -80,3 +89,33 @@ def _grow(kept: "Counts", allowed: dict[str, list[int]], lost: dict[str, int], m
         kept[name] = above
         if lost[name] <= 0:
             waiting.discard(name)
+
+
+def _exchange(
+    kept: "Counts", allowed: dict[str, list[int]], lost: dict[str, int], macs: "Macs", macs_target: int
+) -> None:
+    """Let a group below its count go up for one above it that goes down, in place: the pair that comes closest."""
+    close = macs_target - _CLOSE * macs({name: sizes[-1] for name, sizes in allowed.items()})
+    for _ in range(_MOST_EXCHANGES):
+        used = macs(kept)
+        if used >= close:
+            return
+        below = sorted((name for name in kept if lost[name] > 0), key=lambda name: -lost[name])[:_LOOKED_AT]
+        above = sorted((name for name in kept if lost[name] < 0), key=lambda name: lost[name])[:_LOOKED_AT]
+        # fewer channels than the least cannot stay: those who were lifted to it do not go down
+        above = [name for name in above if kept[name] != allowed[name][0]]
+        best, found = used, None
+        for up, down in product(below, above):
+            tried = {**kept, up: _next(allowed[up], kept[up], 1), down: _next(allowed[down], kept[down], -1)}
+            if best < macs(tried) <= macs_target:
+                best, found = macs(tried), tried
+        if found is None:
+            return
+        for name in kept:
+            lost[name] += kept[name] - found[name]
+        kept.update(found)
+        _grow(kept, allowed, lost, macs, macs_target)
+
+
+def _next(sizes: list[int], size: int, step: int) -> int:
+    return sizes[sizes.index(size) + step]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from daar.errors import InputError
 from daar.methods import discovery
 from daar.methods.discovery import Method
+from daar.program.inputs import Images, each
 from daar.pruning import importance
 from daar.pruning.groups import ChannelGraph
 
@@ -19,16 +20,21 @@ class Batch:
     """The calibration images, the same for every method of a setting.
 
     Attributes:
-        images: (N, C, H, W) float32, normalised, unaugmented.
+        images: (N, C, H, W) float32, normalised, unaugmented; for networks of several inputs a tuple or dict of
+            tensors, as they are called with.
         labels: (N,) int64.
     """
 
-    images: Tensor
+    images: Images
     labels: Tensor
+
+    def first(self, number: int) -> "Batch":
+        """The first images, with their labels."""
+        return Batch(each(self.images, lambda part: part[:number]), self.labels[:number])
 
     def to(self, device: torch.device) -> "Batch":
         """The same images and labels on a device."""
-        return Batch(self.images.to(device), self.labels.to(device))
+        return Batch(each(self.images, lambda part: part.to(device)), self.labels.to(device))
 
 
 def score(

@@ -63,8 +63,8 @@ def _cut(leaf: Tensor, dims: tuple[NDArray[np.int64] | None, ...], alive: NDArra
 
 
 def _format(leaf: Tensor) -> torch.memory_format:
-    last = leaf.dim() == 4 and not leaf.is_contiguous() and leaf.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last else torch.contiguous_format
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(leaf.dim(), torch.contiguous_format)
+    return last if not leaf.is_contiguous() and leaf.is_contiguous(memory_format=last) else torch.contiguous_format
 
 
 def _replace(module: nn.Module, cut: dict[int, Tensor]) -> None:

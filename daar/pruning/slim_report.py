@@ -9,6 +9,7 @@ from tabulate import tabulate
 from torch import Tensor, nn
 
 from daar.measure.macs import count_params
+from daar.measure.timed import Latency
 from daar.pruning.groups import ChannelGraph, Group
 from daar.pruning.plan import Plan
 
@@ -52,6 +53,9 @@ class SlimReport:
         layers: every conv, linear layer and product of activations, in the order of execution.
         frozen: group → why all of it stays.
         fixed: group → how many of its channels must stay, and why.
+        repairs: what was changed in the network, or kept, because a number of channels is written in its code; phrases.
+        notes: what else was done that was not asked for, sentences.
+        latency: of the slim network next to the dense one, where it was asked for.
     """
 
     method: str
@@ -65,6 +69,9 @@ class SlimReport:
     layers: tuple[LayerReport, ...]
     frozen: dict[str, str]
     fixed: dict[str, str]
+    repairs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    latency: Latency | None = None
 
     @property
     def macs_reduction(self) -> float:
@@ -80,16 +87,26 @@ class SlimReport:
         """Plain values, with both reductions."""
         return {**asdict(self), "macs_reduction": self.macs_reduction, "params_reduction": self.params_reduction}
 
-    def __str__(self) -> str:
+    def _rows(self) -> list[dict[str, str]]:
+        """Layers, what is in none of them (norms), and the total: every column adds up."""
         rows = [
-            {
-                "layer": layer.name,
-                "filters": _change(layer.filters_dense, layer.filters),
-                "MACs": _change(layer.macs_dense, layer.macs),
-                "params": _change(layer.params_dense, layer.params),
-            }
+            _row(
+                layer.name, (layer.filters_dense, layer.filters), (layer.macs_dense, layer.macs),
+                (layer.params_dense, layer.params),
+            )
             for layer in self.layers
-        ]
+        ]  # fmt: skip
+        other = (
+            self.params_dense - sum(layer.params_dense for layer in self.layers),
+            self.params - sum(layer.params for layer in self.layers),
+        )
+        if any(other):
+            # parameters that layers share stand in each of their rows
+            name = "(all else: norms, scales, …)" if min(other) >= 0 else "(all else, less what layers share)"
+            rows.append(_row(name, None, None, other))
+        return [*rows, _row("total", None, (self.macs_dense, self.macs), (self.params_dense, self.params))]
+
+    def __str__(self) -> str:
         head = (
             f"{self.method}, policy {self.policy}, scope {self.scope}: MACs {self.macs_dense:,} → {self.macs:,} "
             f"({-100 * self.macs_reduction:+.1f} %), parameters {self.params_dense:,} → {self.params:,} "
@@ -98,10 +115,32 @@ class SlimReport:
         )
         stays = [f"{name} stays whole: {reason}" for name, reason in self.frozen.items()]
         stays += [f"{name}: {reason}" for name, reason in self.fixed.items()]
-        return "\n".join([head, "", tabulate(rows, headers="keys", disable_numparse=True), *stays])
+        stays += [*(f"written in the code: {said}" for said in self.repairs), *self.notes]
+        table = tabulate(self._rows(), headers="keys", disable_numparse=True)
+        timed = [] if self.latency is None else [f"latency {self.latency}"]
+        return "\n".join([head, *timed, "", table, *stays])
 
 
-def report_on(dense: nn.Module, slimmed: nn.Module, graph: ChannelGraph, plan: Plan, error: float) -> SlimReport:
+def _row(
+    name: str, filters: tuple[int, int] | None, macs: tuple[int, int] | None, params: tuple[int, int]
+) -> dict[str, str]:
+    return {
+        "layer": name,
+        "filters": "" if filters is None else _change(*filters),
+        "MACs": "" if macs is None else _change(*macs),
+        "params": _change(*params),
+    }
+
+
+def report_on(
+    dense: nn.Module,
+    slimmed: nn.Module,
+    graph: ChannelGraph,
+    plan: Plan,
+    error: float,
+    notes: tuple[str, ...] = (),
+    latency: Latency | None = None,
+) -> SlimReport:
     """Compare a network with what a plan left of it.
 
     Args:
@@ -110,6 +149,8 @@ def report_on(dense: nn.Module, slimmed: nn.Module, graph: ChannelGraph, plan: P
         graph: of the dense network.
         plan: what it was slimmed by.
         error: measured by `slim_error`.
+        notes: what was done that was not asked for, sentences.
+        latency: of the slim network next to the dense one.
     """
     alive = graph.alive(plan.removed(graph))
     whole = np.ones(graph.count, dtype=bool)
@@ -136,7 +177,23 @@ def report_on(dense: nn.Module, slimmed: nn.Module, graph: ChannelGraph, plan: P
         ),
         frozen=plan.frozen,
         fixed={g.name: said for g in graph.in_scope(plan.scope) if (said := _fixed(g))},
+        repairs=_repairs(dense, graph, alive),
+        notes=notes,
+        latency=latency,
     )
+
+
+def _repairs(dense: nn.Module, graph: ChannelGraph, alive: NDArray[np.bool_]) -> tuple[str, ...]:
+    """What was changed or kept because a number of channels is written in the network's code, phrases."""
+    changed = []
+    for attribute in graph.attributes:
+        owner = type(dense.get_submodule(attribute.module)).__qualname__
+        read_by = graph.repairs.attributes.get((owner, attribute.name))
+        if read_by is not None:
+            path = f"{attribute.module}.{attribute.name}".lstrip(".")
+            before, after = len(attribute.labels), _width(attribute.labels, alive)
+            changed.append(f"{path} ({owner}) {_change(before, after)}, the number of channels of {read_by[0]}")
+    return (*changed, *graph.repairs.of_code())
 
 
 def _params(model: nn.Module, name: str) -> int:

@@ -53,7 +53,9 @@ def run_facts(results: pd.DataFrame) -> str:
     seeds, epochs = results["seed"].nunique(), sorted(set(results.loc[~results["control"], "epochs"]))
     bases = results["base_sha256"].nunique()
     machines = sorted(set(results["hardware_gpu"].fillna(results["hardware_cpu"])))
-    tuning = f"tuned for {' or '.join(map(str, epochs))} epochs" if any(epochs) else "not tuned"
+    tuning = (
+        f"tuned for {' or '.join(map(str, epochs))} epoch{'' if epochs == [1] else 's'}" if any(epochs) else "not tuned"
+    )
     return (
         f"{_number(len(results), 'pruned network')} of {_number(bases, 'dense network')}, from "
         f"{_number(seeds, 'seed')}, {tuning}, on {', '.join(machines)}. "

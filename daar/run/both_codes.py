@@ -184,6 +184,8 @@ class BothCodes:
         command += [*self._method(origin), *self._images(setting), *seed]
         command += ["--policy", setting.policy, "--scope", setting.scope]
         command += [] if setting.target is None else ["--macs-reduction", paths.target_to_text(setting.target)]
+        if (spec := self.suite.ratios.get(setting.policy)) is not None:
+            command += ["--ratios", spec if isinstance(spec, str) else json.dumps(dict(spec))]
         self.earlier.run([*command, "--out", str(out)])
         return documents.read_json(out, "a plan")
 
@@ -231,6 +233,7 @@ class BothCodes:
             target=setting.target,
             network=about.network,
             methods_dirs=self.suite.methods_dirs,
+            ratios=self.suite.ratios.get(setting.policy),
         )
 
     def _loss(self, setting: Setting) -> Loss:

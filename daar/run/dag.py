@@ -209,9 +209,13 @@ class Dag:
         return [*told, *(f"--methods-dir={folder}" for folder in self.suite.methods_dirs)]
 
     def target_options(self, wildcards: Any) -> list[str]:
-        """The option with a setting's target; none for the policy's own rate."""
+        """The options with a setting's target, none for the policy's own rate, and with own ratios."""
         own = paths.target_from_text(wildcards.target) is None
-        return [] if own else [f"--macs-reduction={wildcards.target}"]
+        return [*([] if own else [f"--macs-reduction={wildcards.target}"]), *self._ratios(wildcards)]
+
+    def _ratios(self, wildcards: Any) -> list[str]:
+        spec = self.suite.ratios.get(getattr(wildcards, "policy", ""))
+        return [] if spec is None else [f"--ratios={spec if isinstance(spec, str) else json.dumps(dict(spec))}"]
 
     def budget(self, wildcards: Any) -> Any:
         """What a network from scratch is given as much of as the other had: epochs, or compute."""

@@ -29,7 +29,7 @@ from daar.device import gpu
 from daar.errors import InputError
 from daar.measure.accuracy import evaluate
 from daar.methods import discovery
-from daar.pruning import importance, policies
+from daar.pruning import importance
 from daar.pruning.calibration_loss import CalibrationLoss
 from daar.pruning.groups import graph_of
 from daar.pruning.planning import uniform_plan
@@ -169,7 +169,7 @@ def _add_setting(
     suite: Suite, dataset: Dataset, setting: Setting, seeds: int, timed: "_Timed", add: Callable[..., None]
 ) -> None:
     target, tuning = setting.target, suite.finetune
-    brought = setting.policy not in policies.OWN and not setting.policy.startswith("published-")
+    brought = setting.policy in {method.policy for method in suite.methods.values() if method.plans is not None}
     passes = _LOSSES_PER_GROUP * timed.groups + 1 if brought else 0
     add_job = functools.partial(
         add, jobs=len(suite.settings), count=seeds, dataset=dataset.name, network=setting.network,
@@ -277,7 +277,9 @@ def _seconds(work: Callable[[], object], times: int, device: torch.device | None
 def _start(imports: str) -> float:
     """Seconds that a process takes which only imports."""
     try:
-        return _seconds(lambda: subprocess.run([sys.executable, "-c", imports], check=True, capture_output=True), 2)
+        return _seconds(
+            lambda: subprocess.run([sys.executable, "-P", "-c", imports], check=True, capture_output=True), 2
+        )
     except subprocess.CalledProcessError as error:
         raise InputError(f"a job cannot start: {error.stderr.decode(errors='replace').strip()[-200:]}") from error
 

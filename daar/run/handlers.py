@@ -6,6 +6,7 @@ Imported while the DAG is built: no torch.
 import atexit
 import contextlib
 import re
+import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,6 +31,7 @@ def begin(workflow: Any) -> None:
         InputError: the working directory cannot be written to.
     """
     if workflow.is_main_process:
+        locks.end_with_starter()
         _ignore_damaged_metadata()
         try:
             metadata.keep_with_results(_SNAKEMAKE, Path(paths.PROVENANCE))
@@ -72,6 +74,15 @@ def check(dag: Dag, *, on_cluster: bool) -> None:
             f"{len(dag.reused)} of {len(dag.settings)} settings have a record in {kept}, made from the same code and "
             "settings; it stands for them. --config reuse=false runs all here"
         )
+    _leave_signals_to_snakemake()
+
+
+def _leave_signals_to_snakemake() -> None:
+    """Put the handlers back that `engine` replaced, if it started this run: jobs are to be stopped from now on."""
+    for number, own in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        # started by its path, that module is the main one, which cannot be imported by its own name
+        if signal.getsignal(number) is getattr(sys.modules["__main__"], "stop", own):
+            signal.signal(number, own)
 
 
 def check_cluster(dag: Dag, workflow: Any, unmeasured: str | None) -> None:

@@ -21,6 +21,8 @@ import psutil  # type: ignore[import-untyped]  # Snakemake has it, without types
 
 # what a run tells its jobs: its process, its machine, the folder of its locks
 _VARIABLE = "DAAR_RUN"
+# what `daar run` tells Snakemake: the end of a pipe that is closed when `daar run` ends, however that ends
+STARTER = "DAAR_STARTER"
 _RUNS, _JOBS = "daar-runs.lock", "daar-jobs.lock"
 _EVERY_SECONDS = 1.0
 # by which the start of one process is told differently when the clock is set
@@ -45,10 +47,27 @@ def claim(folder: Path, say: Callable[[str], None]) -> None:
         if left := [path for path in (folder / "locks").glob("*.lock") if path.is_file()]:
             shutil.rmtree(folder / "locks", ignore_errors=True)
             say(f"{len(left)} locks were left by a run that was killed; they are taken away, and it goes on")
+    elif any((folder / "locks").glob("*.lock")):
+        say(
+            "another run is at work in this folder; where both make the same files, this one is refused until that one "
+            "has ended. Do not give --unlock before"
+        )
     _lock(runs, fcntl.LOCK_SH)
     _held.append(runs)
     me = psutil.Process()
     os.environ[_VARIABLE] = f"{me.pid}:{me.create_time()}:{platform.node()}:{folder.absolute()}"
+
+
+def end_with_starter() -> None:
+    """If `daar run` has started this process: end at once when that was killed; jobs see it and save their state."""
+    pipe = os.environ.pop(STARTER, "")
+    if pipe.isdecimal():
+        threading.Thread(target=_end_after, args=(int(pipe),), daemon=True).start()
+
+
+def _end_after(pipe: int) -> None:
+    os.read(pipe, 1)  # nothing is ever written
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def disclaim() -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 from types import FrameType
 
 from daar.errors import unknown
+from daar.run import locks
 from daar.storage import documents
-from daar.storage.bundled import ROOT, SUITES
+from daar.storage.bundled import PACKAGE, ROOT, SUITES
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # options of Snakemake that say how many jobs run at once, or where; `--cores` would contradict them
@@ -50,7 +51,7 @@ def command(suite: Path, cores: int, options: Sequence[str] = ()) -> list[str]:
     says_how_many = any(option.split("=")[0] in _SAY_HOW_MANY or option[:2] in ("-j", "-c", "-e") for option in options)
     return [
         # -P: a file of the working directory, such as yaml.py, must not come before a package
-        *(sys.executable, "-P", "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *(sys.executable, "-P", str(PACKAGE / "run" / "engine.py"), "--snakefile", str(ROOT / "Snakefile")),
         *(() if says_how_many else ("--cores", str(cores))),
         *options,
         *("--configfile", str(suite)),
@@ -79,12 +80,25 @@ def run(arguments: Sequence[str], folder: Path | None = None) -> int:
                 os.killpg(process.pid, number)
 
     with _handled_by(pass_on):
+        # its other end is only here: what reads this one sees when this process is gone, be it by kill -9
+        theirs, ours = os.pipe()
+        environment = {**os.environ, locks.STARTER: str(theirs)}
+        if environment.get("PYTHONSAFEPATH") == "daar":  # ours: a method's own program may import what lies next to it
+            del environment["PYTHONSAFEPATH"]
         # nothing is asked for, and a group that is not the terminal's would be stopped when it reads there
-        started.append(subprocess.Popen(arguments, stdin=subprocess.DEVNULL, process_group=0, cwd=folder))
+        started.append(
+            subprocess.Popen(
+                arguments, stdin=subprocess.DEVNULL, process_group=0, cwd=folder, env=environment, pass_fds=[theirs]
+            )
+        )
+        os.close(theirs)
         if received:  # while it was started
             pass_on(received[0])
         code = started[0].wait()
+        os.close(ours)
     if received:
+        if code < 0:  # it had no handler yet, and said nothing
+            print("daar: interrupted; the same command goes on from what was saved last.", file=sys.stderr)
         return 128 + received[0]
     return code if code >= 0 else 128 - code
 

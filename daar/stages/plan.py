@@ -13,6 +13,7 @@ from daar.pruning import importance
 from daar.pruning import plan as plans
 from daar.pruning.calibration_loss import CalibrationLoss
 from daar.pruning.groups import graph_of
+from daar.pruning.own_ratios import Spec
 from daar.pruning.planning import plan_by_policy
 
 
@@ -32,6 +33,7 @@ def plan(
     device: torch.device,
     methods_dirs: tuple[Path, ...] = (),
     round_to: int = 1,
+    ratios: Spec | None = None,
 ) -> plans.Plan:
     """Choose the channels that stay and write plan.json.
 
@@ -50,6 +52,7 @@ def plan(
         device: where the network runs.
         methods_dirs: further folders of methods, whose policies count too.
         round_to: keep multiples of this number of channels in each group.
+        ratios: of one's own, which take the policy's place.
 
     Raises:
         InputError: scores and network do not fit, or the target is out of reach.
@@ -66,7 +69,7 @@ def plan(
 
     made = plan_by_policy(
         graph, importances, method, policy, options=options, make_loss=calibration_loss, scope=scope, target=target,
-        round_to=round_to, network=about.network, methods_dirs=methods_dirs,
+        round_to=round_to, network=about.network, methods_dirs=methods_dirs, ratios=ratios,
     )  # fmt: skip
     plans.save(out, made)
     return made

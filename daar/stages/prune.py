@@ -57,7 +57,7 @@ def slim_by_plan(base: Path, plan_file: Path, train_pack: Split, seed: int, imag
     dense, about = checkpoint.load(base)
     plan = plans.load(plan_file)
     calibration, _ = calibration_batch(train_pack, seed, images, about.mean, about.std)
-    graph = graph_of(dense, about.input_shape)
+    graph = graph_of(dense, about.input_shape, plan.exclude, plan.repairs)
     # before a difference would be put down to how channels are coupled
     require_finite_output(dense, calibration)
     removed = plan.removed(graph)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,9 +33,10 @@ def atomic(path: Path) -> Iterator[Path]:
     is removed and `path` is as before. Files that a killed process left are removed by a write at least an hour later.
 
     Raises:
-        InputError: the file cannot be written (full disk, no permission).
+        InputError: the file cannot be written (full disk, no permission), or there is something else than a file.
     """
     path = Path(path)
+    require_replaceable(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
@@ -59,6 +61,43 @@ def atomic(path: Path) -> Iterator[Path]:
         raise _unwritable(path, code, str(error)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_replaceable(path: Path) -> None:
+    """Refuse what a file would take the place of: a folder, a pipe, or a device such as /dev/null.
+
+    Raises:
+        InputError: there is something that is no regular file, nor a link to one or to nothing.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # nothing is there, or what writes says why it cannot
+        return
+    if not stat.S_ISREG(mode):
+        what = "folder" if stat.S_ISDIR(mode) else "device" if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else "pipe"
+        raise InputError(f"cannot write {path}: it should be a file, but is a {what}. Choose another name.")
+
+
+def require_place(path: Path, *, folder: bool) -> None:
+    """Refuse at once what could not be written in the end, after an hour's work.
+
+    Args:
+        path: to be written.
+        folder: whether it is a folder for files.
+
+    Raises:
+        InputError: what is there is of another kind, or the folder that it would lie in is none, or read-only.
+    """
+    if not folder:
+        require_replaceable(path)
+    places = [path, *path.parents] if folder else [path.parent, *path.parent.parents]
+    there = next((place for place in places if os.path.lexists(place)), None)  # Path's raises for impossible names
+    if there is None:
+        return
+    if not os.path.isdir(there):  # noqa: PTH112  # as above
+        raise InputError(f"cannot write {path}: {there} should be a folder, but is none. Choose another output folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write {path}: {there} may not be written to. Choose another output folder.")
 
 
 def _system_code(error: Exception) -> int | None:

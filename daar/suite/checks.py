@@ -170,7 +170,7 @@ def _check_names(suite: Suite, where: str) -> None:
                 f"{where}: the name {variant.name!r} ends in a part that comes 20 times, which Snakemake takes for an "
                 "endless recursion. Choose another name."
             )
-    known = list(policies.names(suite.methods_dirs))
+    known = [*policies.names(suite.methods_dirs), *suite.ratios]
     for setting in suite.settings:
         if setting.policy not in known:
             raise unknown(f"policy in {where}", setting.policy, known)

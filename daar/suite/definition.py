@@ -3,7 +3,8 @@
 Imported while the DAG is built: neither torch nor numpy.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from daar.data import sources
 from daar.errors import unknown
 from daar.methods import discovery
+from daar.pruning.own_ratios import Spec
 from daar.storage.files import digest
 from daar.suite import paths
 from daar.suite.stability import Stability
@@ -127,6 +129,7 @@ class Suite:
         slots_per_gpu: how many jobs may share a GPU; None for DAAR_SLOTS_PER_GPU, else 1.
         processes: that share every batch of a training, each on a GPU of its own where there are GPUs.
         nodes: of a cluster that they are spread over.
+        ratios: policy's name → own ratios, of policies that are such.
         reuse: whether records with an equal hash in results/reference replace runs of settings (daar/run/reuse.py).
         methods_dirs: further folders of methods.
         latency: whether every slim network is timed, with its dense one.
@@ -154,6 +157,7 @@ class Suite:
     processes: int = 1
     nodes: int = 1
     reuse: bool = False
+    ratios: Mapping[str, Spec] = field(default_factory=dict)
 
     @cached_property
     def methods(self) -> dict[str, discovery.Method]:

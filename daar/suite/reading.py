@@ -11,6 +11,7 @@ from typing import Any
 
 from daar.errors import InputError, unknown
 from daar.methods import discovery
+from daar.pruning import own_ratios
 from daar.storage import documents
 from daar.storage.schemas import schema, validate
 from daar.suite import checks
@@ -71,7 +72,7 @@ def from_config(content: Any, where: str) -> Suite:
         datasets=_distinct(content["datasets"], f"{where}: datasets"),
         networks=_distinct(content["networks"], f"{where}: networks"),
         variants=_variants(content, extra, where),
-        policies=_distinct(content["policies"], f"{where}: policies") if "policies" in content else None,
+        policies=_policies(content, where),
         scope=content.get("scope", "all"),
         targets=_distinct(content["macs_reductions"], f"{where}: macs_reductions"),
         seeds=_distinct(content["seeds"], f"{where}: seeds"),
@@ -87,6 +88,7 @@ def from_config(content: Any, where: str) -> Suite:
         processes=content.get("distributed", {}).get("processes", 1),
         nodes=content.get("distributed", {}).get("nodes", 1),
         reuse=content.get("reuse", False),
+        ratios=_ratios(content),
     )
     checks.require_consistent(suite, content, where)
     return replace(suite, stability=_stability(suite, content, where))
@@ -165,9 +167,36 @@ def _variant(name: str, entry: dict[str, Any], where: str) -> Variant:
             raise InputError(f"{where} has {key!r}, which {kinds[0]} does not take. Take it out.")
     if kinds[0] == "method":
         options = tuple(sorted(entry.get("options", {}).items()))
-        return Variant(name, entry["method"], options, policy=entry.get("policy"))
+        own = _policy(entry["policy"], f"{where}.policy") if "policy" in entry else None
+        return Variant(name, entry["method"], options, policy=own)
     options = (("budget", entry.get("budget", "epochs")),) if kinds[0] == "scratch_of" else ()
     return Variant(name, kinds[0], options, entry[kinds[0]])
+
+
+def _policies(content: dict[str, Any], where: str) -> tuple[str, ...] | None:
+    if "policies" not in content:
+        return None
+    named = [_policy(entry, f"{where}: policies") for entry in content["policies"]]
+    return _distinct(named, f"{where}: policies")
+
+
+def _policy(entry: Any, where: str) -> str:
+    """A policy's name; own ratios, {ratios: …} or a paper's text, have one that tells them apart."""
+    spec = _own(entry)
+    return str(entry) if spec is None else own_ratios.name(own_ratios.check(spec, f"{where}.ratios"))
+
+
+def _own(entry: Any) -> Any:
+    """The own ratios of a policy, or None."""
+    if isinstance(entry, dict):
+        return entry["ratios"]
+    return entry if entry.startswith("[") else None
+
+
+def _ratios(content: dict[str, Any]) -> dict[str, own_ratios.Spec]:
+    variants = content.get("variants", {}).values()
+    entries = [*content.get("policies", ()), *(entry["policy"] for entry in variants if "policy" in entry)]
+    return {own_ratios.name(spec): spec for entry in entries if (spec := _own(entry)) is not None}
 
 
 def _stability(suite: Suite, content: dict[str, Any], where: str) -> Stability | None:

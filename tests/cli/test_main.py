@@ -186,19 +186,33 @@ def bad_commands(dense: Path, digits: Path, tmp: Path) -> list[tuple[list[Any], 
         (["suite", "check", tmp / "none.yaml"], "unknown suite"),
         (["suite", "write", "{", "--out", tmp / "s.json"], "is not JSON"),
         (["report", REPOSITORY / "workflow/config/demo.yaml", "--results", tmp], "no such file"),
-        (["report", REPOSITORY / "workflow/config/demo.yaml", "--results", tmp, "--where"], "has no tables yet"),
+        (["report", REPOSITORY / "workflow/config/demo.yaml", "--results", tmp, "--where"], "has no report yet"),
         (["data", "check", tmp], "tmp"),
+        ([*train[:3], "--out", dense / "model.json", *data], "model.json should be a folder, but is none"),
+        (["measure", dense, *data, "--out", tmp], "should be a file, but is a folder"),
+        (["score", tmp / "none", "--out", "/dev/null", *data], "/dev/null: it should be a file, but is a device"),
+        (["reuse", tmp / "none", "--base", dense, "--out", "."], ".: it should be a file, but is a folder"),
     ]
 
 
-@pytest.mark.parametrize("index", range(20))
+@pytest.mark.parametrize("index", range(28))
 def test_bad_input_is_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: Path, dense: Path, index: int
 ) -> None:
     arguments, said = bad_commands(dense, digits, tmp_path)[index]
+    assert len(bad_commands(dense, digits, tmp_path)) == 28
     error = one_line(run(capsys, *arguments, code=2))
     assert said.replace("tmp", str(tmp_path)) in error
     assert not list(tmp_path.rglob("*.safetensors")), "something half-written was left"
+
+
+@pytest.mark.parametrize("argument", ["\x1b[31m", "a\nb", "\u202e", "x" * 10_000])
+def test_what_argparse_quotes_is_one_line_too(capsys: pytest.CaptureFixture[str], argument: str) -> None:
+    said = run(capsys, "report", "demo", argument, code=2)
+    line = said.splitlines()[-1]
+    assert line.startswith("daar: error: unrecognized arguments: ")
+    assert line.isprintable()
+    assert len(line) < 2100
 
 
 def test_ratios_out_of_range_and_out_of_reach(
@@ -219,6 +233,34 @@ def test_ratios_out_of_range_and_out_of_reach(
     run(capsys, *plan, "--macs-reduction", closest[0], "--scope", "inner")
 
 
+def test_own_ratios_are_a_policy_of_the_command_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: Path, dense: Path
+) -> None:
+    data = ["--dataset", "digits", "--packs", digits.parent]
+    scores, plan_file = tmp_path / "i.safetensors", tmp_path / "p.json"
+    run(capsys, "score", dense, "--out", scores, *data)
+    plan = ["plan", dense, "--importance", scores, "--out", plan_file, *data]
+    for text in ('{"layer?.?.conv1": 0.5}', "[0.]+[0.5, 0]*9"):
+        run(capsys, *plan, "--ratios", text)
+        content = json.loads(plan_file.read_text())
+        kept = {group["name"]: len(group["kept"]) / group["size"] for group in content["groups"]}
+        assert kept == {name: 0.5 if ".conv1" in name else 1.0 for name in kept}
+        assert content["policy"].startswith("ratios-")
+        run(capsys, *plan, "--ratios", text, "--policy", content["policy"])  # as rules ask for it
+    for words, said in {
+        (
+            "--ratios",
+            '{"layer9": 0.5}',
+        ): "ratios names 'layer9', but the network has no such module; close to it: layer",
+        ("--ratios", '{"layer1": 1}'): "--ratios['layer1'] is 1; it must lie in [0, 1)",
+        ("--ratios", "{"): "--ratios is not JSON",
+        ("--ratios", "[0.5]*3"): "ratios has 3 values; the network runs 19 convs",
+        ("--ratios", "[0.5]*19", "--policy", "uniform"): "--ratios and --policy uniform are given",
+        ("--ratios", "[0.5]*19", "--macs-reduction", "0.5"): "ratios say how much goes. Leave the target out",
+    }.items():
+        assert said in one_line(run(capsys, *plan, *words, code=2))
+
+
 def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: Any) -> None:
         raise KeyboardInterrupt
@@ -232,6 +274,7 @@ OUT_OF_MEMORY = (
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     MemoryError(),
+    ImportError("/x/_cyutility.cpython-311-x86_64-linux-gnu.so: failed to map segment from shared object"),
 )
 
 
@@ -261,10 +304,11 @@ def test_out_of_memory_says_what_to_lower(
     assert lower in said
 
 
-def test_bugs_are_not_dressed_up_as_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, ImportError])
+def test_bugs_are_not_dressed_up_as_bad_input(monkeypatch: pytest.MonkeyPatch, kind: type[Exception]) -> None:
     def fail(_: Any) -> None:
-        raise RuntimeError("a bug of ours")
+        raise kind("a bug of ours")
 
     monkeypatch.setattr("daar.cli.views.list_names", fail)
-    with pytest.raises(RuntimeError, match="a bug of ours"):
+    with pytest.raises(kind, match="a bug of ours"):
         main(["list", "methods"])

@@ -93,3 +93,20 @@ with signals.unwinding():
 """
     ended = subprocess.run([sys.executable, "-c", losing], capture_output=True, text=True, check=False, timeout=30)
     assert (ended.returncode, ended.stderr) == (130, LINE)
+
+
+def test_a_signal_while_python_takes_its_modules_apart_changes_nothing() -> None:
+    late = """
+import os, signal
+from daar.cli import signals
+
+class Last:
+    def __del__(self, kill=os.kill, me=os.getpid(), number=signal.SIGTERM):
+        kill(me, number)
+
+signals.handle()
+last = Last()
+print("written")
+"""
+    ended = subprocess.run([sys.executable, "-c", late], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "written\n", "")

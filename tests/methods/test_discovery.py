@@ -102,6 +102,19 @@ BROKEN: dict[str, tuple[str | None, str]] = {
 }
 
 
+def test_a_module_that_memory_does_not_suffice_for_is_not_blamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path, GOOD)
+
+    def full(_: str) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("daar.methods.discovery.ast.parse", full)
+    with pytest.raises(InputError, match="nested too deeply, or no memory is left"):
+        discovery.find([tmp_path])
+
+
 @pytest.mark.parametrize("name", ["a b", "o'brien", "$(ls)", "a;b", "é", "-n", ".m", "a\nb", "a" * 101, "x|y"])
 def test_a_folder_whose_name_is_no_name_of_a_method_is_refused(tmp_path: Path, name: str) -> None:
     folder(tmp_path, GOOD)

@@ -352,7 +352,7 @@ def test_a_policy_gets_what_the_contract_says() -> None:
 
     def policy(groups: Any, importance: Any, macs_target: Any, *, macs: Any, loss: Any, tilt: int) -> dict[str, int]:
         seen.update(locals())
-        return {"0": 6, "1": 5}
+        return {"0": 4, "1": 4}
 
     scores = {"0": torch.ones(6), "1": torch.ones(5)}
     planned(chain(6, 5), scores, policy, target=0.25, options={"tilt": 3})
@@ -361,3 +361,10 @@ def test_a_policy_gets_what_the_contract_says() -> None:
     assert seen["macs_target"] == int(0.75 * chain_macs([6, 5]))
     assert seen["macs"]({"0": 2, "1": 3}) == chain_macs([2, 3])
     assert (seen["loss"]({}), seen["tilt"]) == (7.0, 3)
+
+
+def test_a_policy_that_misses_its_target_is_told_so() -> None:
+    scores = {"0": torch.ones(6), "1": torch.ones(5)}
+    with pytest.raises(InputError, match=r"policy 'odd' misses the target: it leaves [\d,]+ MACs, and [\d,]+ or fewer"):
+        planned(chain(6, 5), scores, lambda *_, **__: {"0": 6, "1": 5}, target=0.25)
+    assert planned(chain(6, 5), scores, lambda *_, **__: {"0": 6, "1": 5}, target=None).macs == chain_macs([6, 5])

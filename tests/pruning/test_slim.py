@@ -23,8 +23,8 @@ from daar.pruning.planning import make_plan
 from daar.pruning.proof import slim_error
 from daar.pruning.repairing import proven_graph
 from daar.pruning.slim import slim
-from tests.masks import masked_by_hand, silence
 from tests.judge import drawn, filters_gone
+from tests.masks import masked_by_hand, silence
 from tests.networks import (  # one_thread acts on this module
     BLOCKS,
     MORE_BLOCKS,

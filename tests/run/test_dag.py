@@ -122,6 +122,24 @@ def test_the_policy_s_own_rate_is_no_target() -> None:
     assert make().target_options(cell(target="0.841")) == ["--macs-reduction=0.841"]
 
 
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"layer3.*": 0.5, "a": 0}, '--ratios={"layer3.*": 0.5, "a": 0}'),
+        ("[0.]+[0.5, 0]*9", "--ratios=[0.]+[0.5, 0]*9"),
+    ],
+)
+def test_own_ratios_reach_the_plan_and_name_its_folder(spec: Any, said: str) -> None:
+    variants = {"own": {"method": "l1", "policy": {"ratios": spec}}, "r": {"random_at": "own"}}
+    suite = {key: value for key, value in SUITE.items() if key != "methods"}
+    dag = Dag(reading.from_config({**suite, "variants": variants, "macs_reductions": [None]}, "here"))
+    folders = {path: setting for path, setting in dag.settings.items() if setting.variant.name == "own"}
+    [policy] = {setting.policy for setting in folders.values()}
+    assert all(f"/own/{policy}-" in path for path in folders)
+    assert dag.target_options(cell(target="own", policy=policy)) == [said]
+    assert dag.target_options(cell(target="own", policy="uniform")) == []
+
+
 def test_weights_count_by_their_content_and_their_absence_stops_no_dry_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """The estimate against arithmetic: every kind of work is there, as often as the suite does it, and sums add up."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,3 +114,11 @@ def test_more_places_than_jobs_help_no_further() -> None:
 @pytest.mark.parametrize(("jobs", "cores", "threads"), [(1, 8, 8), (3, 2, 1), (3, 8, 2), (200, 64, 4), (0, 4, 4)])
 def test_threads_of_a_job(jobs: int, cores: int, threads: int) -> None:
     assert gpu.share_of_cores(jobs, cores) == threads
+
+
+def test_a_process_that_is_timed_imports_nothing_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "yaml.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    assert estimate._start("import yaml") > 0

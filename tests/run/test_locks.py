@@ -86,10 +86,12 @@ def test_a_lock_whose_owner_lives_is_respected(folder: Path) -> None:
     assert line(living) == "here"
     lock = leave_lock(folder)
     second = start(folder)
+    assert "another run is at work in this folder" in line(second)
     assert line(second) == "here"  # Snakemake says the rest
     assert lock.exists()
     kill(living)
     third = start(folder)  # the second lives
+    assert "another run is at work" in line(third)
     assert line(third) == "here"
     assert lock.exists()
     kill(second)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]  # Snakemake has it, without types
 import pytest
 
 from daar.errors import InputError
@@ -53,6 +54,36 @@ def test_a_signal_reaches_all_that_was_started_once(
     out, err = running.communicate(timeout=60)
     assert sorted(out.splitlines()) == [f"child {number.name}", f"job {number.name}"]
     assert (running.returncode, err) == (code, "")
+
+
+def test_what_a_killed_process_has_started_ends_too() -> None:
+    """The child asks to end with its starter, as Snakemake does; kill -9 of that leaves none of it at work."""
+    child = (
+        "import os, sys, time; from daar.run import locks; locks.end_with_starter(); "
+        "assert 'DAAR_STARTER' not in os.environ; print(os.getpid(), flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", START, sys.executable, "-c", child], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    assert psutil.pid_exists(pid)
+    process.kill()
+    process.communicate()
+    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=30)
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_child_that_outlives_nobody_ends_by_itself() -> None:
+    code = "from daar.run import locks; locks.end_with_starter(); import time; time.sleep(0.2); print('done')"
+    command = [sys.executable, "-c", START, sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "done\n"
+
+
+@pytest.mark.parametrize("own", ["", "1"])
+def test_only_our_own_safe_path_is_kept_from_what_is_started(own: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command `daar` sets it for its workers; a method's own program may import what lies next to it."""
+    monkeypatch.setenv("PYTHONSAFEPATH", own or "daar")
+    code = f"import os, sys; sys.exit(os.environ.get('PYTHONSAFEPATH', '') != {own!r})"
+    assert start.run([sys.executable, "-c", code]) == 0
 
 
 @pytest.mark.parametrize(("ending", "code"), [("sys.exit(0)", 0), ("sys.exit(2)", 2), ("os.kill(os.getpid(), 9)", 137)])
@@ -115,3 +146,36 @@ def test_cores_are_said_once(options: list[str], cores: bool) -> None:
     # at the end: it takes as many files as follow, so a target would be taken for one
     assert command[-2:] == ["--configfile", "suite.yaml"]
     assert " ".join(options) in " ".join(command)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_snakemake_is_imported_gives_one_line(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    # a package in its place, which is still being imported when the signal comes
+    (tmp_path / "snakemake").mkdir()
+    (tmp_path / "snakemake" / "__init__.py").touch()
+    (tmp_path / "snakemake" / "cli.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    command = start.command(tmp_path / "suite.yaml", 1)
+    with subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+    line = "daar: interrupted before the first job; the same command starts it again.\n"
+    assert (process.returncode, errors) == (code, line)
+
+
+def test_who_could_not_say_it_is_spoken_for() -> None:
+    silent = "import os, time; print('started', flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", START, sys.executable, "-c", silent],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    line = "daar: interrupted; the same command goes on from what was saved last.\n"
+    assert (process.returncode, errors) == (143, line)

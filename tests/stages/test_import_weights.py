@@ -219,6 +219,25 @@ def test_what_was_cast_is_said(tmp_path: Path, state: State, capsys: pytest.Capt
     assert capsys.readouterr().out.startswith("cast weights of float16, float64 to float32\nimported ")
 
 
+def test_that_mean_and_std_are_imagenets_is_said(
+    tmp_path: Path, state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, state)
+    command = ["import", str(file), "--network", "resnet20", "--dataset", "cifar10", "--out", str(tmp_path / "out")]
+    main(command)
+    assert "\nImageNet's mean and std will be used; give --mean and --std if it was" in capsys.readouterr().out
+    main([*command, *("--mean", "0.5", "0.5", "0.5")])
+    assert "\nImageNet's std will be used; give --std if it was" in capsys.readouterr().out
+    main([*command, *("--mean", "0.5", "0.5", "0.5"), *("--std", "0.2", "0.2", "0.2")])
+    assert "ImageNet" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"hello"])
+def test_a_file_that_torch_did_not_write_is_refused_in_words(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.pt").write_bytes(content)
+    assert "read safely: it is empty, damaged, or of another kind. Save" in refusal(tmp_path / "a.pt", tmp_path / "out")
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, suffix: str) -> None:
     os.mkfifo(tmp_path / f"a{suffix}")
@@ -339,6 +358,19 @@ def test_advice_to_load_unsafely_is_not_repeated(tmp_path: Path) -> None:
         ),
         (lambda _: torch.zeros(3), "holds a Tensor and no state dict"),
         (lambda _: {}, "no state dict"),
+        (lambda _: {"module": torch.zeros(1)}, "unknown ''; missing 'conv1.weight'"),
+        (
+            lambda s: {**s, "module.conv1.weight": s["conv1.weight"] + 1},
+            "'conv1.weight' and 'module.conv1.weight' are both 'conv1.weight' here. Take one of them out.",
+        ),
+        (
+            lambda s: {"_orig_mod.bn1.bias": s["bn1.bias"], "module.bn1.bias": s["bn1.bias"]},
+            "'_orig_mod.bn1.bias' and 'module.bn1.bias' are both 'bn1.bias' here.",
+        ),
+        (
+            lambda s: {**s, "fc.weight": s["linear.weight"] + 1},
+            "'linear.weight' and 'fc.weight' are both 'linear.weight' here.",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path: Path, state: dict, damage, said: str) -> None:  # type: ignore[no-untyped-def]

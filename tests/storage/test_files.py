@@ -152,3 +152,50 @@ def test_a_folder_that_takes_no_files_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot write .*file/new.json: .*Choose another output folder"):
         files.write_json(tmp_path / "file" / "new.json", {})
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "said"),
+    [
+        ("folder", False, "should be a file, but is a folder"),
+        (".", False, "should be a file, but is a folder"),
+        ("folder/..", False, "should be a file, but is a folder"),
+        ("pipe", False, "should be a file, but is a pipe"),
+        ("null", False, "should be a file, but is a device"),
+        ("file/x", False, "file should be a folder, but is none"),
+        ("file/x/y/z", True, "file should be a folder, but is none"),
+        ("file", True, "file should be a folder, but is none"),
+        ("nowhere", True, "nowhere should be a folder, but is none"),
+        ("nowhere/x", False, "nowhere should be a folder, but is none"),
+        ("pipe/x", True, "pipe should be a folder, but is none"),
+    ],
+)
+def test_what_can_never_be_written_is_refused_before_the_work(
+    tmp_path: Path, name: str, folder: bool, said: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "nowhere").symlink_to("none")
+    (tmp_path / "null").symlink_to(os.devnull)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError, match=said):
+        files.require_place(tmp_path / name, folder=folder)
+    if not folder:
+        with pytest.raises(InputError):
+            files.write_text(tmp_path / name, "x")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("new", True), ("new/er", True), ("new", False), ("new/er", False), ("file", False), ("link", False), ("", True)],
+)
+def test_what_can_be_written_is_taken(tmp_path: Path, name: str, folder: bool) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    files.require_place(tmp_path / name, folder=folder)
+    if not folder:
+        files.write_text(tmp_path / name, "x")
+        assert (tmp_path / name).read_text() == "x"
+    files.require_place(Path("new"), folder=folder)  # relative

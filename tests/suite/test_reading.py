@@ -115,6 +115,49 @@ def test_a_variant_may_have_a_policy_of_its_own_which_its_controls_share() -> No
     assert names == [("l1", "uniform"), ("l1", "global"), ("l1-adaptive", "adaptive"), ("r", "adaptive")]
 
 
+def test_own_ratios_are_policies_named_by_what_they_say() -> None:
+    said = {"layer3.*": 0.5, "layer1.?.conv1": 0.25}
+    variants: dict[str, Any] = {
+        "own": {"method": "l1", "policy": {"ratios": said}},
+        "same": {"method": "fpgm", "policy": {"ratios": dict(reversed(said.items()))}},
+        "text": {"method": "l1", "policy": "[0.]+[0.5, 0]*9"},
+        "spaced": {"method": "fpgm", "policy": {"ratios": "[0.] + [0.5,0]*9"}},
+        "other": {"method": "l1", "policy": {"ratios": {"layer3.*": 0.6}}},
+    }
+    found = make(variants=variants, seeds=[0], macs_reductions=[None])
+    policies = {setting.variant.name: setting.policy for setting in found.settings}
+    assert policies["own"] == policies["same"]
+    assert policies["text"] == policies["spaced"]
+    assert len(set(policies.values())) == 3
+    assert found.ratios[policies["own"]] == said
+    listed = make(
+        methods=["l1"], policies=["published-hrank", {"ratios": said}], macs_reductions=[None], networks=["resnet56"]
+    )
+    assert listed.policies == ("published-hrank", policies["own"])
+    typed = reading.normal_form({"policies": [{"ratios": {"layer3.*": "0.5"}}]})  # as --config hands it on
+    assert typed == {"policies": [{"ratios": {"layer3.*": 0.5}}]}
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ({"ratios": {"a": 1.0}}, r"variants.x.policy.ratios.a"),
+        ({"ratios": {}}, "ratios"),
+        ({"ratio": {"a": 0.5}}, "ratio"),
+        ("[0.5", r"variants.x.policy.ratios has the part '\[0.5'; a paper's text is lists"),
+        ({"ratios": "[1.5]"}, r"variants.x.policy.ratios is 1.5; it must lie in \[0, 1\)"),
+    ],
+)
+def test_own_ratios_that_cannot_be_are_named(policy: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        make(variants={"x": {"method": "l1", "policy": policy}}, macs_reductions=[None])
+
+
+def test_own_ratios_take_no_target() -> None:
+    with pytest.raises(InputError, match=r"ratios say how much goes\. Leave the target out"):
+        make(variants={"x": {"method": "l1", "policy": {"ratios": {"a": 0.5}}}}, macs_reductions=[0.5])
+
+
 def test_weights_that_are_not_there_stop_a_run_and_say_where_to_have_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,9 @@
 
     python -m tests.workflow.kills 100
 
-says a line per kill and, in the end, how many were gone on from. A chain of kills ends when the suite is finished; the
-next begins in an empty folder.
+Chains take turns: `snakemake`, of which the whole process group or Snakemake alone is killed, and `daar run`, of which
+the process in front of Snakemake is killed. The script says a line per kill and, in the end, how many were gone on
+from. A chain is let finish after eight kills, or ends before; the next begins in an empty folder.
 """
 
 import hashlib
@@ -37,6 +38,7 @@ SUITE = {
 _TIMED = ("seconds", "peak_memory_mib", "threads", "hardware", "versions", "commit", "curve")
 # a run is killed after as many seconds as are drawn between these
 _SECONDS = (0.3, 25.0)
+_IN_A_CHAIN = 8
 
 
 class Outcome(NamedTuple):
@@ -55,20 +57,22 @@ class Outcome(NamedTuple):
     differing: list[str]
 
 
-def command(cores: int = 2) -> list[str]:
+def command(cores: int = 2, by_daar: bool = False) -> list[str]:
+    if by_daar:
+        return [sys.executable, "-P", "-m", "daar", "run", "suite.yaml", "--cores", str(cores)]
     return [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", str(cores)),
         *("--configfile", "suite.yaml"),
     ]
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
+def start(folder: Path, by_daar: bool = False) -> subprocess.Popen[bytes]:
     """The same command each time, with a log of its own each time."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "suite.yaml").write_text(yaml.safe_dump(SUITE))
     log = folder / f"run-{len(list(folder.glob('run-*.log')))}.log"
     with log.open("wb") as file:
-        return subprocess.Popen(command(), cwd=folder, stdout=file, stderr=file, start_new_session=True)
+        return subprocess.Popen(command(by_daar=by_daar), cwd=folder, stdout=file, stderr=file, start_new_session=True)
 
 
 def results(folder: Path) -> dict[str, str]:
@@ -91,21 +95,23 @@ def _untimed(content: Any) -> Any:
     return content
 
 
-def chain(folder: Path, draw: random.Random) -> Iterator[str]:
-    """Kill until the suite is finished; yields what was killed, each time.
+def chain(folder: Path, draw: random.Random, most: int, by_daar: bool) -> Iterator[str]:
+    """Kill at most so many times, then let the suite finish; yields what was killed, each time.
 
     Raises:
         ChildProcessError: a run did not go on; says how it ended.
     """
+    killed = 0
     while True:
-        run = start(folder)
+        run = start(folder, by_daar)
         try:
-            code = run.wait(draw.uniform(*_SECONDS))
+            code = run.wait(draw.uniform(*_SECONDS) if killed < most else None)
         except subprocess.TimeoutExpired:
-            alone = draw.random() < 0.3  # its jobs live on
+            alone = draw.random() < 0.3 and not by_daar  # its jobs live on
             (os.kill if alone else os.killpg)(run.pid, signal.SIGKILL)
             run.wait()
-            yield "Snakemake alone" if alone else "all its processes"
+            killed += 1
+            yield "daar run" if by_daar else "Snakemake alone" if alone else "all its processes"
             continue
         if code:
             raise ChildProcessError(sorted(folder.glob("run-*.log"), key=os.path.getmtime)[-1].read_text()[-500:])
@@ -113,7 +119,7 @@ def chain(folder: Path, draw: random.Random) -> Iterator[str]:
 
 
 def kill(kills: int, folder: Path, seed: int = 0, say: Callable[[str], None] = print) -> Outcome:
-    """Kill as many times, in chains; the last chain is let finish.
+    """Kill as many times, in chains.
 
     Args:
         kills: how often.
@@ -131,7 +137,7 @@ def kill(kills: int, folder: Path, seed: int = 0, say: Callable[[str], None] = p
         place = folder / f"chain-{chains}"
         chains += 1
         try:
-            for what in chain(place, draw):
+            for what in chain(place, draw, min(_IN_A_CHAIN, kills - done), by_daar=chains % 2 == 1):
                 done += 1
                 say(f"kill {done}: {what}")
         except ChildProcessError as error:

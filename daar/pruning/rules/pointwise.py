@@ -84,7 +84,7 @@ def _fill_blanks(changed: Dims, made: Dims) -> None:
 
 def made_by_code(run: Run, op: Operation) -> list[Dims]:
     """A tensor of constants: it takes whatever channels it meets, or is as wide as the code says."""
-    if run.reading(op, 1) == 0:
+    if all(size <= 1 for ref in refs(op.result) for size in run.shape(ref)) or run.reading(op, 1) == 0:
         return [[None if size == 1 else np.full(size, BLANK) for size in run.shape(ref)] for ref in refs(op.result)]
     (ref,) = refs(op.result)
     made: Dims = [None if size == 1 else run.ids.fresh(size) for size in run.shape(ref)]

@@ -1,0 +1,12 @@
+"""Prune any CNN that runs: `daar.prune(model, images, macs_reduction=0.5)`, and what comes before and after it.
+
+The suite's stages do the same from files, for networks of its registry.
+"""
+
+from daar.pruned.folder import load, save
+from daar.pruned.gradually import prune_gradually
+from daar.pruned.once import prune
+from daar.pruned.result import Pruned, slim_by
+from daar.pruned.timing import latency
+
+__all__ = ["Pruned", "latency", "load", "prune", "prune_gradually", "save", "slim_by"]

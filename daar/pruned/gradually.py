@@ -1,0 +1,110 @@
+"""Prune in rounds, tuned in between: a network that loses its filters step by step recovers better."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from daar.errors import InputError
+from daar.pruned import arguments
+from daar.pruned import images as forms
+from daar.pruned.network import prepared, unwrapped
+from daar.pruned.once import prune
+from daar.pruned.result import Pruned
+from daar.pruning.plan import Plan, PlannedGroup
+from daar.pruning.slim_report import report_on
+
+
+def prune_gradually(
+    model: nn.Module,
+    images: Any,
+    tune: Callable[[nn.Module], Any],
+    labels: Tensor | None = None,
+    *,
+    macs_reduction: float = 0.5,
+    rounds: int = 3,
+    **how: Any,
+) -> Pruned:
+    """Prune in rounds: score, remove an equal part of the MACs, tune, and again on what is left.
+
+    Args:
+        model: any CNN that runs in eval mode; left as it is.
+        images: as of `daar.prune`; batches that can be gone through once are kept for all rounds.
+        tune: gets the slim network after each round, the last one too, and trains it in place; it may return another
+            network of the same shape, such as an average of weights.
+        labels: as of `daar.prune`.
+        macs_reduction: fraction of the dense network's MACs to remove altogether.
+        rounds: how many.
+        how: further arguments of `daar.prune`, for every round: method, scope, exclude, round_to and more.
+
+    Returns:
+        The tuned network, and report and plan as of one pruning of the dense network: `daar.slim_by` and `daar.save`
+        take it. `report.slim_error` is the largest of the rounds, before tuning.
+
+    Raises:
+        InputError: as of `daar.prune`; or another target is among the arguments.
+    """
+    arguments.check_types(macs_reduction=macs_reduction, rounds=rounds)
+    arguments.check_at_least(1, rounds=rounds)
+    if macs_reduction is None or not 0 <= macs_reduction < 1:
+        raise InputError(f"macs_reduction is {macs_reduction}; it must lie in [0, 1), as the fraction of MACs removed.")
+    if not callable(tune):
+        raise InputError(f"tune is a {type(tune).__name__}; it must be a function that trains the network it gets.")
+    if odd := [key for key in ("params_reduction", "latency_reduction", "ratios") if how.get(key) is not None]:
+        raise InputError(f"{odd[0]} is given; rounds remove MACs. Leave it out, or call daar.prune in a loop.")
+    how = {key: tuple(value) if isinstance(value, Iterator) else value for key, value in how.items()}  # for all rounds
+    network, _ = unwrapped(model)
+    taken, given = forms.collected(network, images, labels, int(how.get("calibration_images", 256)))
+    current: nn.Module = network
+    made: list[Pruned] = []
+    for number in range(1, rounds + 1):
+        target = _part(float(macs_reduction) * number / rounds, made)
+        pruned = prune(current, taken, given, macs_reduction=target, **how)
+        made.append(pruned)
+        current = _tuned(pruned.model, tune)
+    return _altogether(network, taken, made, current, float(macs_reduction))
+
+
+def _part(altogether: float, made: list[Pruned]) -> float:
+    """The fraction of what is left that has to go, for a fraction of the dense MACs to be gone."""
+    left = 1.0
+    if made:
+        left = made[-1].plan.macs / made[0].plan.macs_dense
+    return max(0.0, 1 - (1 - altogether) / left)
+
+
+def _tuned(slimmed: nn.Module, tune: Callable[[nn.Module], Any]) -> nn.Module:
+    shapes = {name: value.shape for name, value in slimmed.state_dict().items()}
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        returned = tune(slimmed)
+    tuned = returned if isinstance(returned, nn.Module) else slimmed
+    if {name: value.shape for name, value in tuned.state_dict().items()} != shapes:
+        raise InputError("tune returned a network of another shape; it must train the one that it gets. Correct it.")
+    return tuned
+
+
+def _altogether(dense: nn.Module, images: Any, made: list[Pruned], tuned: nn.Module, target: float) -> Pruned:
+    """One plan for the dense network of those of the rounds, and its report."""
+    plan = made[0].plan
+    for later in made[1:]:
+        plan = _composed(plan, later.plan)
+    plan = replace(plan, target=target, macs=made[-1].plan.macs)
+    copied = prepared(dense)
+    some = forms.some(forms.placed(copied, images, None).images)
+    graph = plan.graph(copied, some)
+    error = max(pruned.report.slim_error for pruned in made)
+    rounds = " → ".join(f"{pruned.plan.macs:,}" for pruned in made)
+    notes = (*made[0].report.notes, f"pruned in {len(made)} rounds: {rounds} MACs, tuned after each.")
+    return Pruned(tuned, report_on(copied, tuned, graph, plan, error, notes), plan, made[0].called_with)
+
+
+def _composed(first: Plan, second: Plan) -> Plan:
+    """What both keep, in numbers of the first's network; what the second does not list stays as it was."""
+    later = {group.name: group.kept for group in second.groups}
+    groups = tuple(
+        PlannedGroup(g.name, g.size, tuple(g.kept[index] for index in later[g.name]) if g.name in later else g.kept)
+        for g in first.groups
+    )
+    return replace(first, groups=groups)

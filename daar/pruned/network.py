@@ -1,0 +1,92 @@
+"""The network that was given: taken out of its wrappers, looked at, copied."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from daar.errors import InputError, first_line, is_out_of_memory
+from daar.models.weights import require_sound_module
+from daar.pruning.copying import copied
+
+# what holds a network for training or compilation, and the name that it has there
+_WRAPPERS: tuple[tuple[type[nn.Module], str], ...] = (
+    (nn.DataParallel, "module"),
+    (nn.parallel.DistributedDataParallel, "module"),
+)
+
+
+def unwrapped(model: Any) -> tuple[nn.Module, tuple[str, ...]]:
+    """The network inside `DataParallel`, DDP and `torch.compile`, and a sentence for each that it was taken out of.
+
+    Raises:
+        InputError: it is no network, or a scripted one, whose layers torch does not let go.
+    """
+    notes = []
+    while isinstance(model, nn.Module):
+        name = next((name for kind, name in _WRAPPERS if isinstance(model, kind)), None)
+        name = "_orig_mod" if name is None and isinstance(getattr(model, "_orig_mod", None), nn.Module) else name
+        if name is None:
+            break
+        notes.append(f"taken out of {type(model).__name__}: the slim network is that of its .{name}, not wrapped.")
+        model = getattr(model, name)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InputError(
+            f"model is a {type(model).__name__}, whose layers cannot be replaced. Prune the network that it was made "
+            "of, then script or trace what comes out."
+        )
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model is a {type(model).__name__}; it must be a torch.nn.Module.")
+    return model, tuple(notes)
+
+
+def prepared(model: nn.Module) -> nn.Module:
+    """A copy to work on; what is computed from weights, as torch.nn.utils.prune keeps it, is held as it is now.
+
+    Raises:
+        InputError: the network has no parameters, they are not sound, or it cannot be copied.
+    """
+    require_materialised(model)
+    require_sound_module(model)
+    try:
+        return copied(model)
+    except (RuntimeError, TypeError, AttributeError) as error:  # a lock, an open file
+        if is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"the model cannot be copied: {first_line(error)[:200]}. Take out of it what is no weight, such as locks "
+            "and open files."
+        ) from error
+
+
+def require_materialised(model: nn.Module) -> None:
+    """InputError for a network without parameters, or one whose parameters have no values yet."""
+    parameters = list(model.named_parameters())
+    if not parameters:
+        raise InputError("the model has no parameters, so there is nothing to prune.")
+    for name, value in parameters:
+        if nn.parameter.is_lazy(value):
+            raise InputError(f"{name} has no shape yet, as of a lazy layer. Run the network once on an image first.")
+        if value.is_meta:
+            raise InputError(f"{name} is on the meta device and has no values. Load its weights first.")
+
+
+def ties(slimmed: nn.Module, model: nn.Module) -> tuple[str, ...]:
+    """A sentence for each parameter that several modules share and that was cut for all of them."""
+    names: dict[int, list[str]] = {}
+    for name, value in slimmed.named_parameters(remove_duplicate=False):
+        names.setdefault(id(value), []).append(name)
+    shapes = {name: value.shape for name, value in model.named_parameters(remove_duplicate=False)}
+    held = dict(slimmed.named_parameters(remove_duplicate=False))
+    return tuple(
+        f"tied: {' and '.join(several)} are one parameter, cut for all of them."
+        for several in names.values()
+        if len(several) > 1 and held[several[0]].shape != shapes[several[0]]
+    )
+
+
+def in_modes_of(slimmed: nn.Module, model: nn.Module) -> nn.Module:
+    """The slim network, every part in the mode in which the model's is."""
+    for part, original in zip(slimmed.modules(), model.modules(), strict=True):
+        part.training = original.training
+    return slimmed

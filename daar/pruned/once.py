@@ -1,0 +1,256 @@
+"""`daar.prune`: score, plan, slim and prove, in memory."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from daar.errors import InputError
+from daar.measure.timed import Latency
+from daar.methods.discovery import Method
+from daar.program.inputs import Images, count, first
+from daar.program.outputs import tensors
+from daar.pruned import arguments, own_method
+from daar.pruned import images as forms
+from daar.pruned.arguments import Unsaid
+from daar.pruned.network import in_modes_of, prepared, ties, unwrapped
+from daar.pruned.result import Pruned
+from daar.pruned.timing import batch_of, by_latency
+from daar.pruning.calibration_loss import CalibrationLoss, OwnLoss
+from daar.pruning.closed_form import ClosedForm
+from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning.own_ratios import Spec
+from daar.pruning.plan import Plan
+from daar.pruning.planning import MIN_CHANNELS, plan_by_policy
+from daar.pruning.proof import CHECKED_IMAGES, InexactError, slim_error
+from daar.pruning.repairing import proven_graph
+from daar.pruning.scoring import Batch
+from daar.pruning.slim import slim
+from daar.pruning.slim_report import report_on
+
+_HALF = Unsaid(0.5)
+# numbers in the images of a proof: sixteen of 32 × 32, or one of 224 × 224
+_CHECKED_NUMBERS = 16 * 3 * 64 * 64
+
+
+def prune(
+    model: nn.Module,
+    images: Any,
+    labels: Tensor | None = None,
+    *,
+    macs_reduction: float | None = _HALF,
+    method: str | Callable[..., Mapping[str, Tensor]] = "daar",
+    params_reduction: float | None = None,
+    latency_reduction: float | None = None,
+    ratios: Spec | None = None,
+    scope: str = "all",
+    exclude: Iterable[str] = (),
+    min_channels: int = MIN_CHANNELS,
+    round_to: int = 1,
+    options: Mapping[str, Any] | None = None,
+    policy: str | None = None,
+    policy_options: Mapping[str, Any] | None = None,
+    loss: OwnLoss | None = None,
+    strict: bool = False,
+    calibration_images: int = 256,
+    seed: int = 0,
+    methods_dirs: Iterable[str | Path] = (),
+) -> Pruned:
+    """Remove the least important filters of a CNN, wherever that can be done exactly.
+
+    `daar.prune(model, images, macs_reduction=0.5, method="l1")` is all that most need. Channels that an operation
+    unknown to daar reads all stay, and the report names it; the rest is pruned. Tune the result afterwards: pruning
+    alone costs accuracy. DAAR is here a reconstruction from the paper's abstract.
+
+    Args:
+        model: any CNN that runs in eval mode; left as it is. It is taken out of `DataParallel`, DDP, `torch.compile`.
+        images: calibration images as the model gets them, normalised: a tensor (N, …), a tuple or dict of tensors, or
+            batches of them, with or without labels, such as a DataLoader. 64 or more for methods that read images. MACs
+            are counted for one of this size.
+        labels: (N,) classes, for methods that read them. Without, the model's own predictions stand in.
+
+    How much goes, by one of four:
+        macs_reduction: fraction of the MACs to remove, in [0, 1); None for the policy's own rate.
+        params_reduction: fraction of the parameters to remove.
+        latency_reduction: fraction of a batch's time to save on this machine, by torch's threads as they are: MACs are
+            bisected, and each network timed in turn with the dense one, for 16 images or as many as there are.
+        ratios: glob pattern → fraction of the filters to remove of each group that it names: `{"layer3.*": 0.5}`; the
+            rest stays whole. Or a fraction for each conv in a paper's notation: "[0.]+[0.5]*12".
+
+    Whose filters:
+        method: whose importance, see `daar list methods`; or a function score(model, batch, layers, **options) that
+            returns layer → (c_out,), higher = keep. `batch` has images and labels.
+        options: keyword options of the method, and of a policy that it brings.
+        policy: what turns importance into widths (`daar list policies`); None for the method's own. Policy `adaptive`
+            runs the network once per group of channels: give it few images or `uniform` where that takes too long.
+        policy_options: keyword options of the policy.
+        loss: for a policy that measures what pruning does, such as `adaptive`: loss(pruned network's output, dense
+            network's output) → a number, the mean over the images. Without, cross-entropy to the dense network's
+            predictions for logits, and the squared distance of all other outputs.
+
+    What stays:
+        scope: `all`; `inner`: only channels that reach no addition and no concatenation; `units`: as `all`, and hidden
+            units of linear layers.
+        exclude: modules whose convs keep all their filters, as paths or glob patterns such as "*.downsample".
+        min_channels: each layer keeps at least so many filters, and 5 % of them.
+        round_to: keep multiples of this number of channels in each group, such as 8.
+        strict: refuse where the network's code had to be repaired, or channels stay because of a number in it.
+
+    Further:
+        calibration_images: how many images are taken of batches; a tensor, tuple or dict is taken whole.
+        seed: for methods that draw random numbers.
+        methods_dirs: further folders of methods.
+
+    Raises:
+        InputError: the model does not run on the images, its weights or its output are not finite, an argument is
+            wrong, or the target cannot be met.
+    """
+    arguments.check_types(
+        macs_reduction=macs_reduction, params_reduction=params_reduction, latency_reduction=latency_reduction,
+        policy=policy, options=options, policy_options=policy_options, min_channels=min_channels, round_to=round_to,
+        strict=strict, calibration_images=calibration_images, seed=seed,
+    )  # fmt: skip
+    arguments.check_method(method)
+    arguments.check_scope(scope)
+    arguments.check_loss(loss)
+    arguments.check_at_least(1, min_channels=min_channels, round_to=round_to, calibration_images=calibration_images)
+    own = arguments.check_ratios(ratios)
+    target_of, target = arguments.one_target(macs_reduction, params_reduction, latency_reduction, own)
+    folders = arguments.folders(methods_dirs)
+    kept = arguments.all_of(exclude, (str,), "exclude")
+    scorer = own_method.method_of(method, folders)
+    network, notes = unwrapped(model)
+    taken, given = forms.collected(network, images, labels, int(calibration_images))
+    with torch.inference_mode(mode=False):  # in it, copies of weights could never be trained
+        dense = prepared(network)
+        batch = forms.placed(dense, taken, given)
+
+        def task_on(graph: ChannelGraph) -> _Task:
+            scored = own_method.scores_by(method, scorer, dense, batch, graph, options or {}, int(seed), scope)
+            return _Task(
+                dense, graph, batch, scored, scorer, policy or scorer.policy, dict(options or {}),
+                dict(policy_options or {}), scope, int(round_to), int(min_channels), own, folders, loss,
+            )  # fmt: skip
+
+        task, made, latency, error = _exact(task_on, dense, batch, kept, target_of, target, strict=strict)
+        report = report_on(dense, made.model, task.graph, made.plan, error, (*notes, *ties(made.model, dense)), latency)
+        return Pruned(in_modes_of(made.model, network), report, made.plan, forms.form(taken))
+
+
+def _exact(
+    task_on: "Callable[[ChannelGraph], _Task]",
+    dense: nn.Module,
+    batch: Batch,
+    exclude: tuple[str, ...],
+    target_of: str,
+    target: float | None,
+    *,
+    strict: bool,
+) -> "tuple[_Task, _Made, Latency | None, float]":
+    """A slim network that is proven, and its error.
+
+    Most networks are proven as they come. Where the proof fails, or may be read in several ways, or runs more than one
+    network, the groups are searched for what their code means (`repairing.py`), and all is done again.
+    """
+    graph = channel_graph(dense, forms.some(batch.images), exclude)
+    if not graph.ambiguous and graph.training is None and target_of != "latency":
+        task = task_on(graph)
+        made, latency = task.to_target(target_of, target)
+        with contextlib.suppress(InexactError):
+            return task, made, latency, task.error_of(made)
+    task = task_on(_proven(dense, batch, exclude, strict))
+    made, latency = task.to_target(target_of, target)
+    return task, made, latency, task.error_of(made)
+
+
+def _proven(dense: nn.Module, batch: Batch, exclude: tuple[str, ...], strict: bool) -> ChannelGraph:
+    """The channel groups, with what a proof had to repair, where the model is."""
+    some = forms.some(batch.images)
+    repairs = proven_graph(dense, some, exclude).repairs
+    if strict and repairs:
+        raise InputError(
+            f"strict: the network's code holds numbers of channels: {'; '.join(repairs.in_words())}. Write them as "
+            "sizes of tensors (x.shape[1], x.flatten(1)), exclude the modules, or leave strict out."
+        )
+    return channel_graph(dense, some, exclude, repairs)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A plan and its network."""
+
+    plan: Plan
+    model: nn.Module
+
+
+@dataclass(frozen=True)
+class _Task:
+    """All that plans of one call have in common."""
+
+    dense: nn.Module
+    graph: ChannelGraph
+    batch: Batch
+    scores: dict[str, Tensor]
+    method: Method
+    policy: str
+    options: dict[str, Any]
+    policy_options: dict[str, Any]
+    scope: str
+    round_to: int
+    min_channels: int
+    ratios: Spec | None
+    folders: tuple[Path, ...]
+    own_loss: OwnLoss | None
+    losses: dict[str, CalibrationLoss] = field(default_factory=dict)
+
+    def to_target(self, of: str, target: float | None) -> tuple[_Made, Latency | None]:
+        """The network that meets a target of MACs, parameters or latency; the last with what was measured."""
+        if of != "latency":
+            return self.made(target, params=of == "params"), None
+        assert target is not None
+        macs = ClosedForm(self.graph)
+        least = macs({group.name: group.min_kept for group in self.graph.in_scope(self.scope)})
+        most = max(0.0, 0.99 - least / macs({}))
+        timed = batch_of(self.batch.images, self.dense)
+        return by_latency(self.made, lambda made: made.model, self.dense, timed, target, most)
+
+    def made(self, target: float | None, *, params: bool = False) -> _Made:
+        """The plan for a target, and its network."""
+        plan = plan_by_policy(
+            self.graph,
+            self.scores,
+            self.method,
+            self.policy,
+            options=self.options if self.method.scores else {},
+            make_loss=self._loss,
+            scope=self.scope,
+            target=target,
+            round_to=self.round_to,
+            methods_dirs=self.folders,
+            policy_options=self.policy_options,
+            ratios=self.ratios,
+            min_channels=self.min_channels,
+            params=[name for name, _ in self.dense.named_parameters()] if params else None,
+        )
+        return _Made(plan, slim(self.dense, self.graph, plan.removed(self.graph)))
+
+    def _loss(self) -> CalibrationLoss:
+        if "made" not in self.losses:
+            self.losses["made"] = CalibrationLoss(self.dense, self.graph, self.batch.images, own=self.own_loss)
+        return self.losses["made"]
+
+    def error_of(self, made: _Made) -> float:
+        """How far the slim network is from the masked one."""
+        return slim_error(
+            self.dense, made.model, self.graph, made.plan.removed(self.graph), _checked(self.batch.images)
+        )
+
+
+def _checked(images: Images) -> Images:
+    """As many images as a proof needs: sixteen small ones, fewer that are larger, at least one."""
+    numbers = sum(value.numel() for value in tensors(images)) // count(images)
+    return first(images, max(1, min(CHECKED_IMAGES, count(images), _CHECKED_NUMBERS // max(1, numbers))))

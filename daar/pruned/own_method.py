@@ -1,0 +1,70 @@
+"""A function in a method's place: `method=score`, score(model, batch, layers, **options) → layer → (c_out,)."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from daar.errors import InputError
+from daar.methods import discovery
+from daar.methods.discovery import Method
+from daar.pruning import importance, scoring
+from daar.pruning.groups import ChannelGraph
+from daar.pruning.scoring import Batch
+
+# what a plan and a record can have as a name
+_LONGEST = 100
+
+
+def method_of(given: "str | Callable[..., Any]", folders: tuple[Path, ...]) -> Method:
+    """The method of that name, or one that stands for a function; its policy is `uniform`."""
+    if isinstance(given, str):
+        return discovery.get(given, folders)
+    name = "".join(c for c in getattr(given, "__name__", type(given).__name__) if c.isalnum() or c in "_<>")[:_LONGEST]
+    return Method(name or "function", Path(), Path(), {"policy": "uniform"}, {}, None, {})
+
+
+def scores_by(
+    given: "str | Callable[..., Any]",
+    method: Method,
+    model: nn.Module,
+    batch: Batch,
+    graph: ChannelGraph,
+    options: Mapping[str, Any],
+    seed: int,
+    scope: str,
+) -> dict[str, Tensor]:
+    """Importance of every filter that may be pruned, by a method or a function.
+
+    A function's exceptions are its own and get through. Its scores may be of any type and on any device.
+
+    Raises:
+        InputError: as of `scoring.score`; or the function does not take these arguments, or returns no mapping.
+    """
+    if isinstance(given, str):
+        return scoring.score(model, batch, graph, method, dict(options), seed, scope)
+    whose = f"method {method.name!r}"
+    layers = graph.scored_layers(scope)
+    chosen = dict(options)
+    try:
+        signature = inspect.signature(given)
+        if "seed" in signature.parameters and "seed" not in chosen:
+            chosen["seed"] = seed
+        signature.bind(model, batch, layers, **chosen)
+    except TypeError as error:
+        raise InputError(
+            f"{whose} does not take these arguments: {error}. It must be score(model, batch, layers, **options)."
+        ) from error
+    except ValueError:  # a builtin has no signature
+        pass
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        scored = given(model.eval(), batch, layers, **chosen)
+    model.zero_grad(set_to_none=True)
+    if not isinstance(scored, Mapping):
+        raise InputError(f"{whose} returns a {type(scored).__name__}; it must be a mapping, layer → scores (c_out,).")
+    plain = {layer: torch.as_tensor(vector).detach().to("cpu", torch.float32) for layer, vector in scored.items()}
+    importance.check(plain, importance.widths(graph, scope), whose)
+    return plain
