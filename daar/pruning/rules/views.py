@@ -149,13 +149,14 @@ def expand(run: Run, op: Operation) -> list[Dims]:
 
 
 def repeat(run: Run, op: Operation) -> list[Dims]:
-    """Channels one copy behind another."""
-    labels, times = run.of(op.args[0]), op.args[1]
+    """Channels one copy behind another; copies of one position are a constant, however many they are."""
+    labels, times, shape = run.of(op.args[0]), op.args[1], run.shape(op.args[0])
     added = len(times) - len(labels)
     made: Dims = []
     for d, count in enumerate(times):
         known = labels[d - added] if d >= added else None
-        made.append(None if known is None else np.tile(known, count))
+        single = d < added or shape[d - added] == 1
+        made.append(np.tile(known, count) if known is not None else np.full(count, BLANK) if single else None)
     return [made]
 
 
