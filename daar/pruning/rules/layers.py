@@ -66,8 +66,9 @@ def _depthwise(run: Run, op: Operation, here: Labels, first: Labels, second: Lab
         run.ids.unify(first, here)
         run.ids.freeze(second if multiplier > 1 else None, "filters of one channel")
         return np.repeat(first, multiplier)
-    run.ids.unify(first, np.repeat(here, multiplier))
-    return first
+    repeated = np.repeat(here, multiplier)
+    run.ids.unify(first, repeated)
+    return np.where(first == BLANK, repeated, first)  # one kernel, expanded to all channels
 
 
 def _grouped(
@@ -160,7 +161,11 @@ def batch_norm(run: Run, op: Operation) -> list[Dims]:
     if op.args[5] is True:
         for other in (labels[0], *labels[2:]):
             run.keep(other, op, "are taken together by a norm")
-    return [list(labels), *_rest(run, op)]
+    statistics: list[Dims] = [
+        [here] if run.shape(ref) == run.shape(op.args[0])[1:2] else dims
+        for ref, dims in zip(list(refs(op.result))[1:], _rest(run, op), strict=True)
+    ]
+    return [list(labels), *statistics]
 
 
 def group_norm(run: Run, op: Operation) -> list[Dims]:
