@@ -39,4 +39,4 @@ def score(model: nn.Module, batch: Batch, layers: Sequence[str]) -> dict[str, Te
     for layer, maps in feature_maps(model, batch.images, layers):
         ranks = torch.linalg.matrix_rank(maps.contiguous()).sum(dim=0, dtype=torch.float64)
         sums[layer] = sums.get(layer, torch.zeros_like(ranks)) + ranks
-    return {layer: (total / len(batch.labels)).float().cpu() for layer, total in sums.items()}
+    return {layer: (total / len(batch)).float().cpu() for layer, total in sums.items()}

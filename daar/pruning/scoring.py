@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from daar.errors import InputError
 from daar.methods import discovery
 from daar.methods.discovery import Method
-from daar.program.inputs import Images, each
+from daar.program.inputs import Images, count, each
 from daar.pruning import importance
 from daar.pruning.groups import ChannelGraph
 
@@ -31,6 +31,10 @@ class Batch:
     def first(self, number: int) -> "Batch":
         """The first images, with their labels."""
         return Batch(each(self.images, lambda part: part[:number]), self.labels[:number])
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return count(self.images)
 
     def to(self, device: torch.device) -> "Batch":
         """The same images and labels on a device."""

@@ -13,6 +13,8 @@ from torch import nn
 import daar
 from daar.errors import InputError
 from daar.models.weights import FLOATS, require_sound, types_of
+from daar.pruned import once
+from daar.pruning.slim import slim
 
 NAN, INF = float("nan"), float("inf")
 
@@ -164,14 +166,25 @@ def test_finite_weights_that_overflow_are_told_as_that() -> None:
 
 def test_what_is_in_other_modules_is_their_own_affair() -> None:
     model = nn.Sequential(own(), Masking())
-    pruned = daar.prune(model, IMAGES, method="l1", macs_reduction=0.3, opaque=["1"])
+    pruned = daar.prune(model, IMAGES, method="l1", macs_reduction=0.3)
     assert pruned.report.slim_error < 1e-10
 
 
-def test_an_output_of_zeros_proves_nothing() -> None:
-    """A head that begins at zero, as some do: any slim network would be equal."""
+def test_where_the_output_is_zero_what_every_operation_returns_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head that begins at zero, as some do: of outputs alone, any slim network would be equal."""
     model = own()
     model(IMAGES)
     nn.init.zeros_(model[6].weight)
     nn.init.zeros_(model[6].bias)
-    assert "but is zero for all" in prune_refusal(model)
+    pruned = daar.prune(model, IMAGES, method="l1", macs_reduction=0.3)
+    assert pruned.report.slim_error == 0
+    assert pruned.report.macs_reduction >= 0.3
+
+    def wrong(*given: Any) -> nn.Module:
+        made = slim(*given)
+        made.get_submodule("0").get_parameter("weight").data.mul_(1.01)
+        return made
+
+    monkeypatch.setattr(once, "slim", wrong)
+    with pytest.raises(InputError, match="should compute what the masked one does, but its values differ: convolution"):
+        daar.prune(model, IMAGES, method="l1", macs_reduction=0.3)

@@ -15,7 +15,7 @@ from daar.models.vgg_cifar import VGG16
 from daar.pruning.groups import channel_graph
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
 
-NO_IMAGES = Batch(torch.empty(0, 3, 32, 32), torch.empty(0, dtype=torch.int64))
+NO_IMAGES = Batch(torch.zeros(1, 3, 32, 32), torch.zeros(1, dtype=torch.int64))
 IMAGE = torch.zeros(1, 3, 32, 32)
 
 
