@@ -166,6 +166,7 @@ def test_finite_weights_that_overflow_are_told_as_that() -> None:
 
 def test_what_is_in_other_modules_is_their_own_affair() -> None:
     model = nn.Sequential(own(), Masking())
+    model(IMAGES)
     pruned = daar.prune(model, IMAGES, method="l1", macs_reduction=0.3)
     assert pruned.report.slim_error < 1e-10
 
