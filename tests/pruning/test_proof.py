@@ -246,7 +246,7 @@ def test_another_reading_of_a_view() -> None:
     assert list(graph.repairs.readings.values()) == [1]
     [source] = graph.repairs.readings
     assert source.startswith("view ")
-    assert source.endswith(f"{__file__}:{parts_last.__code__.co_firstlineno + 4}")
+    assert source.endswith(f"test_proof:{parts_last.__code__.co_firstlineno + 4}")
     check(model, graph, {"head": filters_of("a", [4 * i + j for j in range(4) for i in range(3)])})
 
 

@@ -85,7 +85,7 @@ def target(policy: str) -> float | None:
 
 def planned(graph: ChannelGraph, scope: str, policy: str, name: str | None = None) -> Plan:
     dice = torch.Generator().manual_seed(7)
-    scores = {layer: torch.rand(len(graph.layers[layer].outputs), generator=dice) for layer in graph.scored_layers()}
+    scores = {layer: torch.rand(len(graph.layers[layer].outputs), generator=dice) for layer in graph.scored_layers(scope)}
     return make_plan(
         graph,
         scores,
@@ -125,6 +125,8 @@ def network(built: dict[str, tuple[nn.Module, ChannelGraph]], name: str) -> tupl
         for policy in sorted(policies.names())
         for scope in SCOPES
         if not policies.problem(policy, name, target(policy)) and (name, scope) != ALL_JOINED
+        # elsewhere scope units is scope all
+        if scope != "units" or name == "vgg16_bn"
     ],
 )
 def test_slim_is_masked(built: dict[str, Any], name: str, policy: str, scope: str) -> None:
@@ -153,7 +155,7 @@ def test_slim_is_masked(built: dict[str, Any], name: str, policy: str, scope: st
 def test_where_every_channel_is_joined_scope_inner_has_nothing_to_prune(built: dict[str, Any], policy: str) -> None:
     name, scope = ALL_JOINED
     _, graph = network(built, name)
-    with pytest.raises(InputError, match=r"^no group .*scope 'all'\.$"):
+    with pytest.raises(InputError, match=r"^no group .* Take scope 'all'"):
         planned(graph, scope, policy, name)
 
 
