@@ -51,12 +51,12 @@ def counted(model: nn.Module, image: Any) -> int:
 def kept_first(graph: ChannelGraph, removed: dict[str, list[int]]) -> dict[str, list[int]]:
     return {
         group.name: sorted(range(group.size), key=lambda index: index in removed.get(group.name, []))
-        for group in graph.groups
+        for group in (*graph.groups, *graph.units)
     }
 
 
 def kept_counts(graph: ChannelGraph, removed: dict[str, list[int]]) -> dict[str, int]:
-    return {group.name: group.size - len(removed.get(group.name, [])) for group in graph.groups}
+    return {group.name: group.size - len(removed.get(group.name, [])) for group in (*graph.groups, *graph.units)}
 
 
 def unchanged(model: nn.Module, before: nn.Module) -> bool:
