@@ -17,8 +17,8 @@ from daar.program.recording import decomposed, recorded
 class Replay:
     """A network's operations for a batch of any size.
 
-    It is recorded for two and for three images: a number among the arguments that is not the same has to be a multiple of
-    the batch's size. Where more than that differs, it is recorded again for each size of a batch.
+    It is recorded for two and for three images: a number among the arguments that is not the same has to be a multiple
+    of the batch's size. Where more than that differs, it is recorded again for each size of a batch.
 
     Args:
         model: the network; left as it is.
@@ -75,8 +75,8 @@ class Replay:
         if _made(program) != _made(self.program):
             raise InputError(
                 "the network should run the same operations for any number of images, but for "
-                f"{count(batch)} it runs others than for 2, so what lies in between cannot be looked at. Choose a method "
-                "that reads weights alone."
+                f"{count(batch)} it runs others than for 2, so what lies in between cannot be looked at. Choose a "
+                "method that reads weights alone."
             )
         return program
 

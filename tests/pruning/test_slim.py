@@ -85,7 +85,8 @@ def target(policy: str) -> float | None:
 
 def planned(graph: ChannelGraph, scope: str, policy: str, name: str | None = None) -> Plan:
     dice = torch.Generator().manual_seed(7)
-    scores = {layer: torch.rand(len(graph.layers[layer].outputs), generator=dice) for layer in graph.scored_layers(scope)}
+    widths = {layer: len(graph.layers[layer].outputs) for layer in graph.scored_layers(scope)}
+    scores = {layer: torch.rand(width, generator=dice) for layer, width in widths.items()}
     return make_plan(
         graph,
         scores,
