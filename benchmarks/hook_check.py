@@ -5,7 +5,6 @@ runs untraced, with the inputs of each conv and linear module zeroed in the colu
 network can be judged so.
 """
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from daar.device.precision import evaluating
 from daar.program.inputs import Images, call, moved
 from daar.program.outputs import tensors
+from daar.pruning.copying import doubled
 
 _CONVS = nn.modules.conv._ConvNd
 _TRANSPOSED = nn.modules.conv._ConvTransposeNd
@@ -45,7 +45,7 @@ def checked(model: nn.Module, slimmed: nn.Module, images: Images) -> Verdict:
         slimmed: with the same modules by name.
         images: of the run.
     """
-    dense, thin = copy.deepcopy(model).cpu().double(), copy.deepcopy(slimmed).cpu().double()
+    dense, thin = doubled(model), doubled(slimmed)
     images = moved(images, _DOUBLE)
     skipped, zeroed = [], []
     for path, module in dense.named_modules():
@@ -58,7 +58,8 @@ def checked(model: nn.Module, slimmed: nn.Module, images: Images) -> Verdict:
             continue
         if gone.any():
             zeroed.append(path)
-            module.register_forward_pre_hook(_zero(1 if isinstance(module, _CONVS) else -1, torch.from_numpy(gone)))
+            zero = _zero(1 if isinstance(module, _CONVS) else -1, torch.from_numpy(gone))
+            module.register_forward_pre_hook(zero, with_kwargs=True)
     seen: set[str] = set()
     for path in zeroed:
         dense.get_submodule(path).register_forward_hook(lambda *_, path=path: seen.add(path))
@@ -74,10 +75,12 @@ class _NoPartError(Exception):
 
 
 def _zero(dim: int, gone: Tensor) -> Any:
-    def hook(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        shape = [1] * args[0].dim()
+    def hook(_: nn.Module, args: tuple[Tensor, ...], options: dict[str, Tensor]) -> Any:
+        source = args[0] if args else options["input"]
+        shape = [1] * source.dim()
         shape[dim] = len(gone)
-        return args[0] * (~gone).to(args[0]).view(shape), *args[1:]
+        masked = source * (~gone).to(source).view(shape)
+        return ((masked, *args[1:]), options) if args else (args, {**options, "input": masked})
 
     return hook
 
@@ -102,15 +105,16 @@ def _gone(module: nn.Module, thin: nn.Module) -> NDArray[np.bool_]:
     return (~left[:, None] | within[None]).ravel()
 
 
-def _matrix(module: Any) -> NDArray[np.float64]:
+def _matrix(module: Any) -> NDArray[np.float32]:
     """(c_out, c_in / groups, kernel) of a layer."""
     weight: Tensor = module.weight.detach()
     if isinstance(module, _TRANSPOSED):
         weight = weight.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
-    return weight.reshape(*weight.shape[:2], -1).numpy()
+    # float32, as computed weights differ by rounding
+    return weight.reshape(*weight.shape[:2], -1).float().numpy()
 
 
-def _parts(big: NDArray[np.float64], small: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _parts(big: NDArray[np.float32], small: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows and columns of the dense weight that the slim one holds, found by their values."""
     if big.shape == small.shape:
         return np.arange(big.shape[0]), np.arange(big.shape[1])
@@ -123,7 +127,7 @@ def _parts(big: NDArray[np.float64], small: NDArray[np.float64]) -> tuple[NDArra
     raise _NoPartError
 
 
-def _subsequence(long: NDArray[np.float64], short: NDArray[np.float64]) -> NDArray[np.int64] | None:
+def _subsequence(long: NDArray[np.float32], short: NDArray[np.float32]) -> NDArray[np.int64] | None:
     """Where the vectors of `short` lie in `long`, in their order."""
     places: list[int] = []
     for vector in short:
@@ -147,5 +151,7 @@ def _functional(dense: nn.Module, thin: nn.Module) -> Iterator[str]:
 
 
 def _relative(one: Tensor, other: Tensor) -> float:
+    if not one.is_floating_point() or not one.numel():
+        return 0.0 if torch.equal(one, other) else float("inf")
     difference = float((one - other).abs().max())
     return difference / float(other.abs().max()) if difference else 0.0

@@ -10,6 +10,8 @@ timm and Torch-Pruning belong to the extra `networks`.
 import argparse
 import json
 import multiprocessing
+import os
+import platform
 import resource
 import time
 import traceback
@@ -23,7 +25,7 @@ from torch import Tensor, nn
 
 from benchmarks.hook_check import checked
 from benchmarks.timm_networks import CNNS, HYBRIDS
-from benchmarks.torch_pruning import macs_of, pruned
+from benchmarks.torch_pruning import RATIOS, macs_of, pruned
 from daar.errors import InputError
 from daar.methods import discovery
 from daar.pruning.folding import folded
@@ -39,6 +41,8 @@ IMAGES = 2
 TARGETS = (0.5, *(percent / 100 for percent in range(48, 0, -2)))
 SECONDS, BYTES = 300, 7 << 30
 SIDES = ("daar", "torch-pruning")
+# the largest error that rounding in float64 explains
+EXACT = 1e-10
 
 
 def build(name: str, pixels: int) -> tuple[nn.Module, Tensor]:
@@ -207,14 +211,113 @@ def rows(path: Path, names: list[str], sides: tuple[str, ...] = SIDES) -> dict[t
     return done
 
 
+HEAD = """# A network of each of timm {timm}'s families
+
+Pruned for half of the MACs by L1 and policy `uniform`: scope `all`; scope `units`, with the hidden units of linear
+layers, where that is not enough; weights that are computed from parameters folded into plain convs
+(`daar.pruning.folding`) where that opens more. If half is out of reach, the target is the largest multiple of 2 % that
+is not. {images} random images of 64 pixels, of more where the network asks for it; weights and statistics are random.
+*Exact* is max |slim − masked| / max |output| in float64 by hooks on the dense network, which know nothing of daar's
+labels (`benchmarks.hook_check`). Seconds are of groups, proof, plan, slim network and its proof, one thread, on a busy
+machine: only their order of magnitude counts.
+
+The last columns are Torch-Pruning 1.6.1's in the same run: `GroupMagnitudeImportance(p=1)`, all but the classifier, the
+first of the ratios {ratios} that removes half; MACs by torch's counter, exactness by the same hooks. Both sides have
+{seconds} s and {memory} GiB for a network.
+
+Made by `python -m benchmarks.timm_table`, torch {torch}, Python {python}, on {machine}.
+"""
+
+
+def table(done: dict[tuple[str, str], dict[str, Any]]) -> str:
+    """The rows as Markdown."""
+    import timm
+
+    head = HEAD.format(
+        timm=timm.__version__,
+        images=IMAGES,
+        ratios=", ".join(map(str, RATIOS)),
+        seconds=SECONDS,
+        memory=BYTES >> 30,
+        torch=torch.__version__,
+        python=platform.python_version(),
+        machine=f"{platform.machine()} with {os.cpu_count()} cores",
+    )
+    parts = [head]
+    for title, names in (("Convolutional networks", CNNS), ("With attention in between", HYBRIDS)):
+        run_here = [name for name in names if (name, "daar") in done]
+        parts += [f"## {title}", "", _summary(done, run_here), "", COLUMNS]
+        parts += [
+            _line(name, names[name], done[name, "daar"], done.get((name, "torch-pruning"), {})) for name in run_here
+        ]
+        parts.append("")
+    return "\n".join(parts)
+
+
+COLUMNS = """| network | pixels | removed | exact | s | what was changed, what stays and why | Torch-Pruning | exact |
+|---|---|---|---|---|---|---|---|"""
+
+
+def _summary(done: dict[tuple[str, str], dict[str, Any]], names: list[str]) -> str:
+    """How many reach half, and are exact, on each side."""
+    said = []
+    for side, title in zip(SIDES, ("daar", "Torch-Pruning"), strict=True):
+        several = [done[name, side] for name in names if (name, side) in done]
+        ran = [row for row in several if row["outcome"] == "pruned"]
+        half = sum(row["removed"] >= 0.5 for row in ran)
+        exact = sum((row["error"] or 0) <= EXACT and row["error"] is not None and not row["skipped"] for row in ran)
+        other = Counter(row["outcome"] for row in several if row["outcome"] != "pruned")
+        rest = "".join(f", {count} × {outcome}" for outcome, count in other.most_common())
+        said.append(f"{title}: {half} of {len(several)} reach half; {exact} of {len(ran)} pruned ones are exact{rest}.")
+    return " ".join(said)
+
+
+def _line(name: str, pixels: int, ours: dict[str, Any], theirs: dict[str, Any]) -> str:
+    ran = ours["outcome"] == "pruned"
+    notes = "; ".join(part for part in (_scope(ours), ours.get("notes") or _short(ours.get("why", ""))) if part)
+    cells = [
+        name,
+        str(pixels),
+        f"{100 * ours['removed']:.1f} %" if ran else ours["outcome"],
+        _exact(ours),
+        f"{ours['seconds']:.0f}" if ran else "",
+        notes.replace("|", "/")[:300],
+        _removed_by_other(theirs),
+        _exact(theirs),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _scope(row: dict[str, Any]) -> str:
+    return "scope units" if row.get("scope") == "units" else ""
+
+
+def _exact(row: dict[str, Any]) -> str:
+    if row.get("outcome") != "pruned":
+        return ""
+    if row["error"] is None or row["skipped"]:
+        return f"not checked: {_short(', '.join(row['skipped']))}"
+    return f"{row['error']:.1e}" if row["error"] <= EXACT else f"**no: {row['error']:.1e}**"
+
+
+def _removed_by_other(row: dict[str, Any]) -> str:
+    if not row:
+        return "not run"
+    return f"{100 * row['removed']:.1f} %" if row["outcome"] == "pruned" else f"{row['outcome']}: {_short(row['why'])}"
+
+
+def _short(text: str) -> str:
+    return " ".join(text.replace("|", "/").split())[:100]
+
+
 def main() -> None:
-    """Print the table."""
+    """Run what is missing and print the table."""
     command = argparse.ArgumentParser(prog="python -m benchmarks.timm_table")
     command.add_argument("--rows", type=Path, default=Path("results/timm.jsonl"))
     command.add_argument("--sides", nargs="+", default=SIDES, choices=SIDES)
     command.add_argument("names", nargs="*")
     a = command.parse_args()
-    rows(a.rows, a.names or [*CNNS, *HYBRIDS], tuple(a.sides))
+    print(table(rows(a.rows, a.names or [*CNNS, *HYBRIDS], tuple(a.sides))))
 
 
 if __name__ == "__main__":

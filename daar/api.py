@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from daar.errors import InputError
-from daar.program.inputs import Images, first, moved
+from daar.program.inputs import Images, fewest, moved
 from daar.program.replay import Replay
 from daar.pruning.feature_maps import Users
 from daar.pruning.groups import ChannelGraph, channel_graph, graph_from
@@ -155,7 +155,7 @@ def batch_norms(model: nn.Module, images: Images, layers: Sequence[str]) -> dict
 
 
 def _graph(model: nn.Module, images: Images) -> ChannelGraph:
-    return channel_graph(model, moved(first(first(images, 1), 2), next(model.parameters())))
+    return channel_graph(model, fewest(model, moved(images, next(model.parameters()))))
 
 
 def feature_maps(

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from daar.device.precision import evaluating
 from daar.program.outputs import tensors
 
 # a tensor (N, …), or a tuple, list or dict of them with the same N, nested at will
@@ -23,6 +24,11 @@ def arguments(images: Images) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(images, Mapping):
         return (), dict(images)
     return (tuple(images), {}) if isinstance(images, (list, tuple)) else ((images,), {})
+
+
+def usable(images: Images) -> Images:
+    """Without tensors of inference mode, which nothing outside it may change."""
+    return each(images, lambda part: part.clone() if part.is_inference() else part)
 
 
 def count(images: Images) -> int:
@@ -46,6 +52,21 @@ def first(images: Images, number: int) -> Images:
     """The first images; where there are fewer, the first ones again."""
     index = torch.arange(number) % count(images)
     return each(images, lambda part: part[index.to(part.device)])
+
+
+def fewest(model: nn.Module, images: Images) -> Images:
+    """As few of the images as the network runs on, two or more: some want multiples of a number of views or frames."""
+    for number in (2, 4, 8, 16, 32):
+        some = first(images, number)
+        if number >= count(images) > 2:
+            break
+        try:
+            with evaluating(model):
+                call(model, some)
+        except Exception:  # whatever the network's own code raises; where none runs, the caller says it
+            continue
+        return some
+    return images if count(images) > 1 else first(images, 2)
 
 
 def split(images: Images, size: int) -> Iterator[Images]:

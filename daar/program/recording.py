@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from daar.device.precision import evaluating
 from daar.errors import InputError
-from daar.program.inputs import Images, call, count
+from daar.program.inputs import Images, call, count, usable
 from daar.program.outputs import nested, tensors
 from daar.program.program import Operation, Program, Ref, Span, replaced
 
@@ -36,12 +36,14 @@ def record(model: nn.Module, images: Images, *, training: bool = False) -> Progr
     Raises:
         RunError: the network's own code raises; with what had run until then.
     """
-    recorder = Recorder(model, images)
-    with _mode(model, training), decomposed(), recorder.watching():
-        try:
-            output = call(model, images)
-        except Exception as error:  # whatever the network's own code raises
-            raise RunError(recorder.program, list(recorder.inside), error) from error
+    with _mode(model, training), decomposed():
+        images = usable(images)
+        recorder = Recorder(model, images)
+        with recorder.watching():
+            try:
+                output = call(model, images)
+            except Exception as error:  # whatever the network's own code raises
+                raise RunError(recorder.program, list(recorder.inside), error) from error
     return recorder.ended(output)
 
 
@@ -85,11 +87,14 @@ class RunError(Exception):
 
 @contextmanager
 def decomposed() -> Iterator[None]:
-    """Without the fused paths of attention, which are operations of their own with all weights inside."""
+    """Without the fused paths of attention, which are operations of their own with all weights inside.
+
+    And out of inference mode, in which torch hides what composite operations are made of.
+    """
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad():
+        with torch.inference_mode(mode=False), torch.no_grad():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)

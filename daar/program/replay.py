@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from daar.device.precision import evaluating, strict_float32
 from daar.errors import InputError
-from daar.program.inputs import Images, count, each, first, split
+from daar.program.inputs import Images, count, each, first, split, usable
 from daar.program.outputs import tensors
 from daar.program.program import Operation, Program, Ref, refs, replaced
 from daar.program.recording import decomposed, recorded
@@ -28,9 +28,12 @@ class Replay:
     def __init__(self, model: nn.Module, images: Images) -> None:
         self._model = model
         with strict_float32():
-            self.program = recorded(model, first(images, 2))
-            self._larger = recorded(model, first(images, 3))
-        self._linear = _alike(self.program, self._larger)
+            try:
+                self.program = recorded(model, first(images, 2))
+                self._larger = recorded(model, first(images, 3))
+            except InputError:  # it wants another number of images, such as multiples of a number of views
+                self.program = self._larger = recorded(model, images)
+        self._linear = self._larger is not self.program and _alike(self.program, self._larger)
 
     def stream(self, images: Images, wanted: Container[int], batch_size: int) -> Iterator[tuple[int, Tensor]]:
         """Hand out wanted tensors, by their numbers, while the operations run, and free all others at once.
@@ -121,9 +124,10 @@ def _extended(one: Any, other: Any, step: int) -> Any:
 def _run(model: nn.Module, program: Program, batch: Images, wanted: Container[int]) -> Iterator[tuple[int, Tensor]]:
     held = {number: _leaf(model, name) for number, name in program.leaves.items()}
     held.update(program.constants)
-    held.update(zip(program.inputs, tensors(batch), strict=True))
-    for number in _changed(program):
-        held[number] = held[number].clone()  # what is changed in place must be as before for the next batch
+    with decomposed():
+        held.update(zip(program.inputs, tensors(usable(batch)), strict=True))
+        for number in _changed(program):
+            held[number] = held[number].clone()  # what is changed in place must be as before for the next batch
     last = {number: operation.index for operation in program.operations for number in operation.reads()}
     left = iter(program.operations)
     while True:

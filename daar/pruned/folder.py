@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from daar.errors import InputError, in_one_line
 from daar.models import weights
-from daar.program.inputs import moved
+from daar.program.inputs import fewest, moved
 from daar.pruned import images as forms
 from daar.pruned.network import prepared, unwrapped
 from daar.pruned.result import Pruned, slimmed_by
@@ -92,7 +92,7 @@ def load(model: nn.Module, folder: str | Path) -> nn.Module:
     state = stored.read(path, "the weights of a slim network", _REMEDY).tensors
     network, _ = unwrapped(model)
     dense = prepared(network)
-    called = moved(_blank(described.called_with, folder), next(dense.parameters()))
+    called = fewest(dense, moved(_blank(described.called_with, folder), next(dense.parameters())))
     slimmed = slimmed_by(dense, network, called, described.plan)
     own = slimmed.state_dict()
     if wrong := weights.differences(own, state):
@@ -130,7 +130,7 @@ def _read(path: Path) -> _Described:
 
 def _blank(called_with: Any, folder: Path) -> Any:
     try:
-        images = forms.blank(called_with, 2)
+        images = forms.blank(called_with, 32)
         forms.require(images)
         return images
     except (InputError, KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:

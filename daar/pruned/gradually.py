@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from daar.errors import InputError
+from daar.program.inputs import fewest
 from daar.pruned import arguments
 from daar.pruned import images as forms
 from daar.pruned.network import prepared, unwrapped
@@ -92,7 +93,7 @@ def _altogether(dense: nn.Module, images: Any, made: list[Pruned], tuned: nn.Mod
         plan = _composed(plan, later.plan)
     plan = replace(plan, target=target, macs=made[-1].plan.macs)
     copied = prepared(dense)
-    some = forms.some(forms.placed(copied, images, None).images)
+    some = fewest(copied, forms.placed(copied, images, None).images)
     graph = plan.graph(copied, some)
     error = max(pruned.report.slim_error for pruned in made)
     rounds = " → ".join(f"{pruned.plan.macs:,}" for pruned in made)

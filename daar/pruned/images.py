@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from daar.device.precision import evaluating
 from daar.errors import InputError, in_one_line, is_out_of_memory
 from daar.measure.finite import require_finite
-from daar.program.inputs import Images, call, count, each, first, moved, split
+from daar.program.inputs import Images, call, count, each, moved, split
 from daar.program.outputs import tensors
 from daar.pruning.scoring import Batch
 
@@ -182,11 +182,6 @@ def _classes(output: Any, number: int) -> Tensor:
         return torch.zeros(number, dtype=torch.int64)
     classes: Tensor = output.reshape(number, -1).argmax(1)
     return classes
-
-
-def some(images: Images) -> Images:
-    """Two images, for what looks at how a network runs."""
-    return first(images, 2)
 
 
 def form(images: Images) -> Any:

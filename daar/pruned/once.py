@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from daar.errors import InputError
 from daar.measure.timed import Latency
 from daar.methods.discovery import Method
-from daar.program.inputs import Images, count, first
+from daar.program.inputs import Images, count, fewest, first
 from daar.program.outputs import tensors
 from daar.pruned import arguments, own_method
 from daar.pruned import images as forms
@@ -28,6 +28,7 @@ from daar.pruning.plan import Plan
 from daar.pruning.planning import MIN_CHANNELS, plan_by_policy
 from daar.pruning.proof import CHECKED_IMAGES, InexactError, slim_error
 from daar.pruning.repairing import proven_graph
+from daar.pruning.rules.run import WRITTEN
 from daar.pruning.scoring import Batch
 from daar.pruning.slim import slim
 from daar.pruning.slim_report import report_on
@@ -156,7 +157,7 @@ def _exact(
     Most networks are proven as they come. Where the proof fails, or may be read in several ways, or runs more than one
     network, the groups are searched for what their code means (`repairing.py`), and all is done again.
     """
-    graph = channel_graph(dense, forms.some(batch.images), exclude)
+    graph = channel_graph(dense, fewest(dense, batch.images), exclude)
     if not graph.ambiguous and graph.training is None and target_of != "latency":
         task = task_on(graph)
         made, latency = task.to_target(target_of, target)
@@ -169,14 +170,21 @@ def _exact(
 
 def _proven(dense: nn.Module, batch: Batch, exclude: tuple[str, ...], strict: bool) -> ChannelGraph:
     """The channel groups, with what a proof had to repair, where the model is."""
-    some = forms.some(batch.images)
+    some = fewest(dense, batch.images)
     repairs = proven_graph(dense, some, exclude).repairs
-    if strict and repairs:
+    graph = channel_graph(dense, some, exclude, repairs)
+    if strict and (numbers := [*repairs.numbers(), *_written(graph)]):
         raise InputError(
-            f"strict: the network's code holds numbers of channels: {'; '.join(repairs.in_words())}. Write them as "
-            "sizes of tensors (x.shape[1], x.flatten(1)), exclude the modules, or leave strict out."
+            f"strict: the network's code holds numbers of channels: {'; '.join(numbers)}. Write them as sizes of "
+            "tensors (x.shape[1], x.flatten(1)), exclude the modules, or leave strict out."
         )
-    return channel_graph(dense, some, exclude, repairs)
+    return graph
+
+
+def _written(graph: ChannelGraph) -> list[str]:
+    """Why channels stay, as far as it is a number in the code, each reason once."""
+    reasons = [reason for group in graph.groups for reason in (group.frozen, *group.fixed.values()) if reason]
+    return sorted({reason for reason in reasons if reason.startswith(WRITTEN)})
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import nn
 from daar.errors import InputError
 from daar.measure import timed
 from daar.measure.timed import Latency
-from daar.program.inputs import Images, moved
+from daar.program.inputs import Images, fewest, moved
 from daar.pruned import images as forms
 from daar.pruned.network import in_modes_of, prepared, unwrapped
 from daar.pruning.groups import ChannelGraph
@@ -77,8 +77,8 @@ def slim_by(model: nn.Module, images: Any, plan: Plan) -> nn.Module:
         )
     model, _ = unwrapped(model)
     dense = prepared(model)
-    taken, _ = forms.collected(model, images, None, 2)
-    some = forms.some(forms.placed(dense, taken, None).images)
+    taken, _ = forms.collected(model, images, None, 32)
+    some = fewest(dense, forms.placed(dense, taken, None).images)
     return slimmed_by(dense, model, some, plan)
 
 

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from daar.device.precision import evaluating
 from daar.errors import InputError
-from daar.program.inputs import Images, call
+from daar.program.inputs import Images, call, usable
 from daar.program.program import Program, Ref
 from daar.program.recording import decomposed, recorded
 from daar.pruning.groups import ChannelGraph, graph_from
@@ -77,8 +77,10 @@ class Masked:
             return self._run(images, see)
 
     def _run(self, images: Images, see: See | None) -> Any:
-        with evaluating(self._model), decomposed(), _Changed(self._graph.program, self._masks, see):
-            return call(self._model, images)
+        with evaluating(self._model), decomposed():
+            images = usable(images)
+            with _Changed(self._graph.program, self._masks, see):
+                return call(self._model, images)
 
 
 def _sizes(graph: ChannelGraph) -> list[tuple[str, int]]:

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from daar.device.precision import evaluating
 from daar.errors import InputError
 from daar.models.shortcut import PaddedShortcut
-from daar.program.inputs import Images, call, first, moved
+from daar.program.inputs import Images, call, moved
 from daar.program.outputs import tensors
 from daar.program.program import Program, Span, refs
 from daar.program.recording import decomposed, recorded
@@ -62,9 +62,9 @@ def precision_of(model: nn.Module, images: Images) -> Precision:
         InputError: the network fails on the images in both.
     """
     try:
-        program = recorded(DOUBLE.of(model), DOUBLE.images(first(images, 2)))
+        program = recorded(DOUBLE.of(model), DOUBLE.images(images))
     except InputError:
-        recorded(SINGLE.of(model), SINGLE.images(first(images, 2)))
+        recorded(SINGLE.of(model), SINGLE.images(images))
         return SINGLE
     return DOUBLE if _is_double(program) else SINGLE
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from torch import nn
 
 from daar.errors import InputError
-from daar.program.inputs import Images, first
+from daar.program.inputs import Images
 from daar.program.program import Operation
 from daar.program.recording import RunError, record, recorded
 from daar.pruning.groups import ChannelGraph, Group, graph_from, in_training
@@ -34,14 +34,14 @@ def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) 
 
     Args:
         model: the dense network; left as it is.
-        images: finite; their values matter.
+        images: finite, few: two where the network runs on two; their values matter.
         exclude: paths of modules whose convs keep all their filters.
 
     Raises:
         InputError: the network fails on the images, or differs however much is kept.
     """
     names, precision = tuple(exclude), precision_of(model, images)
-    dense, batch = precision.of(model), precision.images(first(images, 2))
+    dense, batch = precision.of(model), precision.images(images)
     with seeded():
         program = recorded(dense, batch)
         training = in_training(dense, batch, program)

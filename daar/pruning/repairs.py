@@ -39,16 +39,20 @@ class Repairs:
         }
         return cls(dict(content["readings"]), dict(content["kept"]), attributes)
 
-    def in_words(self) -> tuple[str, ...]:
-        """What the network's code relies on, a phrase each: class, operation, file and line."""
+    def numbers(self) -> tuple[str, ...]:
+        """Where the network's code holds a number of channels, a phrase each: class, operation, file and line."""
         changed = [
             f"{owner}.{name} is the number of channels of {source}"
             for (owner, name), (source, _, _) in self.attributes.items()
         ]
-        return (*changed, *self.of_code())
+        return (*changed, *self.stays())
 
-    def of_code(self) -> tuple[str, ...]:
-        """The phrases on operations alone, without attributes of modules."""
-        read = [f"{source} can be read in several ways: another than the first holds" for source in self.readings]
-        stays = [f"{source} {why}: the channels that it reads stay" for source, why in self.kept.items()]
-        return (*read, *stays)
+    def stays(self) -> tuple[str, ...]:
+        """Operations whose channels stay, a phrase each."""
+        return tuple(f"{source} {why}: the channels that it reads stay" for source, why in self.kept.items())
+
+    def choices(self) -> tuple[str, ...]:
+        """Operations that were not taken as they seemed, a phrase each."""
+        return tuple(
+            f"{source} can be read in several ways: not the first, but another holds" for source in self.readings
+        )

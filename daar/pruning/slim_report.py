@@ -115,7 +115,7 @@ class SlimReport:
         )
         stays = [f"{name} stays whole: {reason}" for name, reason in self.frozen.items()]
         stays += [f"{name}: {reason}" for name, reason in self.fixed.items()]
-        stays += [*(f"written in the code: {said}" for said in self.repairs), *self.notes]
+        stays += [*(f"the code: {said}" for said in self.repairs), *self.notes]
         table = tabulate(self._rows(), headers="keys", disable_numparse=True)
         timed = [] if self.latency is None else [f"latency {self.latency}"]
         return "\n".join([head, *timed, "", table, *stays])
@@ -193,7 +193,7 @@ def _repairs(dense: nn.Module, graph: ChannelGraph, alive: NDArray[np.bool_]) ->
             path = f"{attribute.module}.{attribute.name}".lstrip(".")
             before, after = len(attribute.labels), _width(attribute.labels, alive)
             changed.append(f"{path} ({owner}) {_change(before, after)}, the number of channels of {read_by[0]}")
-    return (*changed, *graph.repairs.of_code())
+    return (*changed, *graph.repairs.stays(), *graph.repairs.choices())
 
 
 def _params(model: nn.Module, name: str) -> int:

@@ -327,20 +327,21 @@ class Nested(Net):
         return self.classified(pair[0] * scale[:, None, None, None] + pair[1])
 
 
-@pytest.mark.parametrize(
-    ("model", "given"),
-    [
-        (Two(), (images(), images(4, 3, 16, 16))),
-        (Late(), {"image": images(), "features": torch.ones(4, 5)}),
-        (Siamese(), [images(), images() + 1]),
-        (Nested(), ((images(), images()), torch.ones(4))),
-        (nn.Sequential(nn.Conv1d(3, 32, 3), nn.ReLU(), nn.Conv1d(32, 32, 3), nn.ReLU(), nn.Conv1d(32, 3, 3)), images(4, 3, 40)),
-        (nn.Sequential(nn.Conv3d(3, 32, 3), nn.BatchNorm3d(32), nn.ReLU(), nn.Conv3d(32, 4, 3)), images(2, 3, 6, 8, 8)),
-        (nn.Sequential(nn.Conv1d(3, 32, 3, dilation=2), nn.BatchNorm1d(32), nn.ReLU(), nn.ConvTranspose1d(32, 4, 4, 2)), images(4, 3, 40)),
-        (nn.Sequential(nn.ConvTranspose3d(3, 32, 2, 2), nn.ReLU(), nn.MaxPool3d(2), nn.Conv3d(32, 4, 3)), images(2, 3, 4, 4, 4)),
-        (nn.Sequential(nn.Conv1d(3, 32, 3, groups=1), nn.Conv1d(32, 32, 3, groups=32), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(32, 4)), images(4, 3, 40)),
-    ],
-)  # fmt: skip
+SEQUENCES, VIDEOS = images(4, 3, 40), images(2, 3, 6, 8, 8)
+RANKS: list[tuple[nn.Module, Any]] = [
+    (Two(), (images(), images(4, 3, 16, 16))),
+    (Late(), {"image": images(), "features": torch.ones(4, 5)}),
+    (Siamese(), [images(), images() + 1]),
+    (Nested(), ((images(), images()), torch.ones(4))),
+    (nn.Sequential(nn.Conv1d(3, 32, 3), nn.ReLU(), nn.Conv1d(32, 32, 3), nn.ReLU(), nn.Conv1d(32, 3, 3)), SEQUENCES),
+    (nn.Sequential(nn.Conv3d(3, 32, 3), nn.BatchNorm3d(32), nn.ReLU(), nn.Conv3d(32, 4, 3)), VIDEOS),
+    (nn.Sequential(nn.Conv1d(3, 32, 3, dilation=2), nn.BatchNorm1d(32), nn.ConvTranspose1d(32, 4, 4, 2)), SEQUENCES),
+    (nn.Sequential(nn.ConvTranspose3d(3, 32, 2, 2), nn.ReLU(), nn.MaxPool3d(2), nn.Conv3d(32, 4, 3)), VIDEOS),
+    (nn.Sequential(nn.Conv1d(3, 32, 3), nn.Conv1d(32, 32, 3, groups=32), nn.PReLU(32), nn.Conv1d(32, 4, 1)), SEQUENCES),
+]
+
+
+@pytest.mark.parametrize(("model", "given"), RANKS)
 def test_inputs_are_several_and_of_any_rank(model: nn.Module, given: Any) -> None:
     assert halved(model, given).reduction >= 0.45
 

@@ -187,7 +187,7 @@ def test_parameters_that_are_one_stay_one(kind: type[Tied]) -> None:
 
 
 def test_a_weight_that_functions_read_too_is_cut_once() -> None:
-    found = halved(TransposedTwin(), unseen=())
+    found = halved(TransposedTwin(), unseen=None)
     assert found.width("b") < 32
 
 

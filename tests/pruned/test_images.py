@@ -1,6 +1,7 @@
 """Images as engineers have them: tensors, several inputs, loaders; integers stay integers."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -106,6 +107,25 @@ def test_networks_are_pruned_by_what_they_take(kind: type[nn.Module], given: Any
     args, kwargs = ((), given) if isinstance(given, dict) else (given if isinstance(given, tuple) else (given,), {})
     with torch.no_grad():
         assert torch.equal(again(*args, **kwargs), pruned.model(*args, **kwargs))
+
+
+class Views(nn.Module):
+    """One answer for four images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Line()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x).view(len(x) // 4, 4, 5).mean(1)
+
+
+@pytest.mark.parametrize("method", ["l1", "hrank", "bn_scale"])
+def test_networks_that_want_several_images_at_once_get_them(method: str, tmp_path: Path) -> None:
+    pruned = daar.prune(made(Views), loader(X, size=4), method=method, macs_reduction=0.3)
+    assert pruned.report.slim_error <= 1e-10
+    daar.save(pruned, tmp_path)
+    assert torch.equal(daar.load(made(Views), tmp_path)(X), pruned.model(X))
 
 
 @pytest.mark.parametrize("kind", [nn.Conv1d, nn.Conv3d])

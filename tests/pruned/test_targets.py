@@ -113,7 +113,8 @@ def test_time_that_cannot_be_saved_is_refused(monkeypatch: pytest.MonkeyPatch) -
         daar.prune(made(Line), torch.randn(4, 3, 12, 12), method="l1", latency_reduction=0.5)
 
 
-def test_time_is_really_measured() -> None:
+def test_time_is_really_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daar.measure.latency.WINDOW_SECONDS", 0.02)
     torch.manual_seed(0)
     model = enliven(Line(64)).train()
     x = torch.randn(4, 3, 24, 24)

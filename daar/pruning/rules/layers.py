@@ -67,9 +67,9 @@ def _depthwise(run: Run, op: Operation, here: Labels, first: Labels, second: Lab
         run.ids.unify(first, here)
         run.ids.freeze(second if multiplier > 1 else None, "filters of one channel")
         return np.repeat(first, multiplier)
-    makes = np.repeat(here, multiplier)
-    run.ids.unify(first, makes)
-    return makes  # not those of the weight: one kernel for all of them is a constant
+    repeated = np.repeat(here, multiplier)
+    run.ids.unify(first, repeated)
+    return np.where(first == BLANK, repeated, first)  # one kernel, expanded to all channels
 
 
 def _grouped(

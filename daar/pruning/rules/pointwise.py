@@ -5,7 +5,7 @@ import torch
 
 from daar.program.program import Operation, Ref, refs
 from daar.pruning.identities import BLANK, Labels
-from daar.pruning.rules.run import Dims, Rule, Run
+from daar.pruning.rules.run import WRITTEN, Dims, Rule, Run
 
 # torch's tag is missing on these
 _UNTAGGED = (
@@ -89,7 +89,7 @@ def made_by_code(run: Run, op: Operation) -> list[Dims]:
     (ref,) = refs(op.result)
     made: Dims = [None if size == 1 else run.ids.fresh(size) for size in run.shape(ref)]
     for labels in made:
-        run.keep(labels, op, "a number of channels is written in the code")
+        run.keep(labels, op, WRITTEN)
     return [made]
 
 

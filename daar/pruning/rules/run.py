@@ -12,6 +12,8 @@ from daar.pruning.repairs import Repairs
 # for each dimension of a tensor its labels, or None where its positions are no channels
 Dims = list[Labels | None]
 # gives the labels of each tensor that an operation makes; None where it does not know
+# why channels stay where the network's code says how many there are
+WRITTEN = "a number of channels is written in the code"
 Rule = Callable[["Run", Operation], "list[Dims] | None"]
 
 

@@ -10,7 +10,7 @@ from daar.program.program import Operation, Ref, refs
 from daar.pruning.identities import BLANK, Labels
 from daar.pruning.rules.pointwise import is_pointwise
 from daar.pruning.rules.reductions import ALONG, along
-from daar.pruning.rules.run import Dims, Rule, Run
+from daar.pruning.rules.run import WRITTEN, Dims, Rule, Run
 
 # pointwise operations between a view and what it is for
 _FOLLOWED = 4
@@ -106,7 +106,7 @@ def _split(run: Run, op: Operation, grid: Labels, free: list[int], last: list[in
     order = sorted(varying, key=lambda axis: (axis in last, axis not in free, -grid.shape[axis]))
     chosen = run.reading(op, len(order))
     if chosen == len(order):
-        run.keep(grid.ravel(), op, "a number of channels is written in the code")
+        run.keep(grid.ravel(), op, WRITTEN)
         return None, None
     axis = order[chosen]
     rows = np.moveaxis(grid, axis, -1).reshape(-1, grid.shape[axis])
@@ -224,7 +224,7 @@ def split(run: Run, op: Operation) -> list[Dims]:
         if run.reading(op, 1) == 0:
             run.ids.tie(here, len(sizes))
         else:
-            run.keep(here, op, "a number of channels is written in the code")
+            run.keep(here, op, WRITTEN)
     return [
         [*labels[:dim], here[end - size : end], *labels[dim + 1 :]]
         for size, end in zip(sizes, np.cumsum(sizes), strict=True)
@@ -254,7 +254,7 @@ def _cut(run: Run, op: Operation, here: Labels, taken: Labels, start: int) -> No
     if even and chosen == 0:
         run.ids.tie(here, parts)
     elif chosen == 1 + even:
-        run.keep(here, op, "a number of channels is written in the code")
+        run.keep(here, op, WRITTEN)
 
 
 def select(run: Run, op: Operation) -> list[Dims]:
