@@ -54,7 +54,7 @@ def masked(model: nn.Module, images: Any, gone: Mapping[str, list[int]], reads: 
             _: nn.Module, args: Any, kwargs: Any, dim: int = dim, zeros: list[int] = zeros, width: int = len(inputs),
             reader: str = reader,
         ) -> Any:  # fmt: skip
-            (x,) = (*args, *kwargs.values())
+            x: Tensor = next(iter(args or tuple(kwargs.values())))
             assert x.shape[dim] == width, f"{reader} reads {x.shape[dim]} channels, the test says {width}"
             called.add(reader)
             return (x.index_fill(dim, torch.tensor(zeros, dtype=torch.int64), 0.0),), {}

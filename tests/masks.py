@@ -50,7 +50,8 @@ def _zero_outputs(stage: nn.Module, filters: list[int]) -> None:
 
 
 def _vgg(model: nn.Module, group: str, filters: list[int]) -> None:
-    _silence(model, filters, group.replace("conv", "norm"))
+    """A conv or a hidden linear layer, and the norm behind it."""
+    _silence(model, filters, group.replace("conv", "norm").replace("linear", "norm"))
 
 
 def _resnet(model: nn.Module, group: str, filters: list[int]) -> None:

@@ -174,7 +174,7 @@ class Cnn(nn.Module):
             values.append((result, mask))
         return [values[head][0] for head in self.heads], shapes
 
-    def _masked_layer(
+    def _masked_layer(  # noqa: PLR0911  # a table
         self, name: str, x: Tensor, alive: Tensor | None, gone: Mapping[str, list[int]], shapes: dict[str, Any]
     ) -> tuple[Tensor, Tensor | None]:
         module = getattr(self, name)
@@ -225,7 +225,7 @@ class Cnn(nn.Module):
         return made
 
 
-def _operation(kind: str, operands: list[Tensor]) -> Tensor:  # noqa: PLR0911  # a table
+def _operation(kind: str, operands: list[Tensor]) -> Tensor:  # noqa: PLR0911, PLR0912  # a table
     match kind, operands:
         case "add", [one, other]:
             return one + other

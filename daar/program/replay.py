@@ -78,8 +78,8 @@ class Replay:
         if _made(program) != _made(self.program):
             raise InputError(
                 "the network should run the same operations for any number of images, but for "
-                f"{count(batch)} it runs others than for 2, so nothing in between can be looked at. Choose a method "
-                "that reads weights alone."
+                f"{count(batch)} it runs others than for 2, so what lies in between cannot be looked at. Choose a "
+                "method that reads weights alone."
             )
         return program
 

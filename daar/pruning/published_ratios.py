@@ -134,7 +134,8 @@ def policy(name: str, network: str | None) -> Policy:
     ) -> Counts:
         if macs_target is not None:
             raise InputError(_no_target(name))
-        means = {g.name: sum(ratio_of[m] for m in g.members) / Fraction(len(g.members)) for g in groups}
+        # hidden units of linear layers have none: the papers prune convs alone
+        means = {g.name: sum(ratio_of.get(m, 0) for m in g.members) / Fraction(len(g.members)) for g in groups}
         return {g.name: max(g.min_kept, ratios.kept(g.size, means[g.name])) for g in groups}
 
     return plan

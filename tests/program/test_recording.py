@@ -88,9 +88,9 @@ def test_operations_in_place_make_new_numbers() -> None:
 
 def test_leaves_are_parameters_buffers_and_plain_tensors_and_what_is_tied_is_one() -> None:
     net = Net(lambda m, x: m.two(m.one(x)) * m.scale * m.plain, one=nn.Conv2d(3, 3, 1), two=nn.Conv2d(3, 3, 1))
-    net.two.weight = net.one.weight  # type: ignore[union-attr,assignment]
+    net.two.weight = net.one.weight
     net.register_buffer("scale", torch.ones(1), persistent=False)
-    net.plain = torch.full((3, 1, 1), 2.0)  # type: ignore[assignment]
+    net.plain = torch.full((3, 1, 1), 2.0)
     program = recorded(net, torch.randn(IMAGES))
     assert sorted(program.leaves.values()) == ["one.bias", "one.weight", "plain", "scale", "two.bias"]
     assert not program.constants
@@ -111,7 +111,7 @@ def test_data_of_a_parameter_is_the_parameter() -> None:
 
 def test_tensors_of_nowhere_are_constants() -> None:
     outside = torch.randn(3, 1, 1)
-    program = recorded(Net(lambda m, x: x * outside), torch.randn(IMAGES))
+    program = recorded(Net(lambda _, x: x * outside), torch.randn(IMAGES))
     [(number, value)] = program.constants.items()
     assert value is outside
     assert number in program.operations[0].reads()
@@ -129,7 +129,12 @@ def test_scripted_parts_are_recorded_with_their_leaves() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_the_network_is_as_it_was_and_was_run_in_eval_mode(training: bool) -> None:
     seen: list[bool] = []
-    net = Net(lambda m, x: seen.append(m.drop.training) or m.drop(m.norm(x)), norm=nn.BatchNorm2d(3), drop=nn.Dropout())
+
+    def run(m: Any, x: Tensor) -> Tensor:
+        seen.append(m.drop.training)
+        return m.drop(m.norm(x))
+
+    net = Net(run, norm=nn.BatchNorm2d(3), drop=nn.Dropout())
     net.train(training)
     net.norm.eval()  # type: ignore[union-attr]
     before = [module.training for module in net.modules()], {k: v.clone() for k, v in net.state_dict().items()}
@@ -237,7 +242,7 @@ Point = namedtuple("Point", "x y")
 def test_tensors_of_any_structure(value: Any, number: int) -> None:
     assert len(list(tensors(value))) == number
     assert len(list(tensors(nested(value)))) == number
-    program = recorded(Net(lambda m, x: _with(value, x + 1)), X)
+    program = recorded(Net(lambda _, x: _with(value, x + 1)), X)
     assert len(list(refs(program.output))) == number
 
 
@@ -263,12 +268,12 @@ def both(m: Any, left: Tensor, right: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("images", "run"),
     [
-        (torch.randn(IMAGES), lambda m, x: x * 2),
+        (torch.randn(IMAGES), lambda _, x: x * 2),
         ((torch.randn(2, 3, 4), torch.randn(2, 3)), both),
         ([torch.randn(2, 3, 4), torch.randn(2, 3)], both),
         ({"right": torch.randn(2, 3), "left": torch.randn(2, 3, 4)}, both),
         ({"pair": (torch.randn(2, 3, 4), torch.randn(2, 3))}, lambda m, pair: both(m, *pair)),
-        ((torch.randn(2, 3), torch.tensor([1, 2])), lambda m, x, index: x * index[:, None]),
+        ((torch.randn(2, 3), torch.tensor([1, 2])), lambda _, x, index: x * index[:, None]),
     ],
 )
 def test_inputs_of_any_structure(images: Any, run: Any) -> None:

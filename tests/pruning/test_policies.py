@@ -301,7 +301,7 @@ def test_what_a_member_needs_stays_beside_what_reaches_the_threshold() -> None:
 def test_global_meets_its_targets_from_below_and_in_time(name: str, scope: str) -> None:
     graph = graph_of(name)
     dice = np.random.default_rng(1)
-    shares = {g.name: dice.dirichlet(np.ones(g.size)) for g in graph.in_scope("all")}
+    shares = {g.name: dice.dirichlet(np.ones(g.size)) for g in graph.in_scope(scope)}
     macs = ClosedForm(graph)
     for target in reachable(name, graph, scope):
         budget = int((1 - target) * macs({}))

@@ -1,4 +1,4 @@
-"""Operations one by one: what goes, what stays and why, and that what is left computes what hooks on the dense network say."""
+"""Operations one by one: what goes, what stays and why; what is left computes what hooks on the dense network say."""
 
 import functools
 import re
@@ -70,7 +70,7 @@ def shuffle(x: Tensor) -> Tensor:
 def mixed(m: Any, name: str, x: Tensor, reader: str = "five") -> Tensor:
     """A layer that reads x and makes five channels, and their head."""
     y = getattr(m, name)(x)
-    return getattr(m, reader)(y.flatten(2).mean(2))  # type: ignore[no-any-return]
+    return getattr(m, reader)(y.flatten(2).mean(2))
 
 
 def in_place(m: Any, x: Tensor) -> Tensor:
@@ -88,14 +88,14 @@ def new_buffer(m: Any, x: Tensor) -> Tensor:
     made = y.new_zeros(y.shape[0], y.shape[1] + z.shape[1], *y.shape[2:])
     made[:, : y.shape[1]] = y
     made[:, y.shape[1] :] = z
-    return m.sixteen(made.mean((2, 3)))  # type: ignore[no-any-return]
+    return m.sixteen(made.mean((2, 3)))
 
 
 def attended(m: Any, x: Tensor) -> Tensor:
     """Positions attend to each other; values keep their channels."""
     q = x.flatten(2).mT
     y = m.a(x).flatten(2).mT
-    return m.head((torch.softmax(q @ q.mT, -1) @ y).mean(1))  # type: ignore[no-any-return]
+    return m.head((torch.softmax(q @ q.mT, -1) @ y).mean(1))
 
 
 def normalised(x: Tensor) -> Tensor:
@@ -232,7 +232,8 @@ PRUNED: dict[str, tuple[Callable[..., Any], int, Reads]] = {
                                           align_corners=False).mean((2, 3, 4))), 12, SAME,
     ),
     "regions": (
-        lambda m, x: m.head((roi_align(m.a(x), BOXES.to(x), 3) + roi_pool(m.a(x), BOXES.to(x), 3)).mean((2, 3))), 12, SAME,
+        lambda m, x: m.head((roi_align(m.a(x), BOXES.to(x), 3) + roi_pool(m.a(x), BOXES.to(x), 3)).mean((2, 3))),
+        12, SAME,
     ),
     "pools": (lambda m, x: head(m, F.avg_pool2d(F.max_pool2d(m.a(x), 3, 2, 1), 2)), 12, SAME),
     "pools to a size": (lambda m, x: head(m, F.adaptive_avg_pool2d(F.adaptive_max_pool2d(m.a(x), 4), 3)), 12, SAME),
@@ -390,7 +391,7 @@ def network(run: Callable[..., Any]) -> nn.Module:
     net = enliven(net)
     with torch.no_grad():
         net(torch.randn(IMAGES))
-    return net  # type: ignore[no-any-return]
+    return net
 
 
 def group_of(graph: ChannelGraph, conv_name: str) -> Any:
@@ -478,7 +479,9 @@ KEPT: dict[str, tuple[Callable[..., Any], str, str]] = {
         "of a product whose other channels are counted", "baddbmm",
     ),
     "attention between positions": (
-        lambda m, x: m.head(F.scaled_dot_product_attention(*[m.a(x).flatten(2).mT[:, None].contiguous()] * 3).mean((1, 2))),
+        lambda m, x: m.head(
+            F.scaled_dot_product_attention(*[m.a(x).flatten(2).mT[:, None].contiguous()] * 3).mean((1, 2))
+        ),
         "attention is scaled by its width", "_scaled_dot_product_flash_attention_for_cpu",
     ),
     "attention, not fused": (
@@ -673,7 +676,7 @@ def normed_sideways() -> nn.Module:
     layers = {"a": conv(3, WIDTH), "back": nn.ConvTranspose2d(WIDTH, 5, 2, 2), "five": nn.Linear(5, 2)}
     net = Net(lambda m, x: mixed(m, "back", m.a(x)), **layers)
     parametrizations.weight_norm(layers["back"], dim=1)
-    return enliven(net)  # type: ignore[no-any-return]
+    return enliven(net)
 
 
 def test_lengths_over_the_other_dimension() -> None:

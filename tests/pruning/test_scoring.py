@@ -112,7 +112,7 @@ def test_a_scope_without_groups_is_refused_and_the_other_named() -> None:
 
     residual = graph_of(Residual(), (3, 8, 8))
     ones = {name: torch.ones(width) for name, width in importance.widths(residual).items()}
-    with pytest.raises(InputError, match=r"no group is of scope 'inner': .* Take scope 'all'"):
+    with pytest.raises(InputError, match=r"^no group .* in scope 'inner'\. .* Take scope 'all', which"):
         uniform_plan(residual, ones, "inner", 0.3)
     assert [group.size for group in uniform_plan(residual, ones, "all", 0.3).groups] == [8]
 
