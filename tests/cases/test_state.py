@@ -153,3 +153,24 @@ def test_a_copy_shares_nothing() -> None:
     net(images())
     copy = copied(net)
     assert copy.a[0].weight is not net.a[0].weight
+
+
+class InfinitePadding(Net):
+    """Pools with zeros that are no values, as timm's `MaxPool2dSame`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.pad(self.a(x), (0, 1, 0, 1), value=-float("inf")), 3, 2)
+        return self.fc(self.c(self.b(x)).mean((2, 3)))
+
+
+class MaskedFill(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.b(self.a(x))
+        return self.fc(self.c(y * y.masked_fill(x[:, :1] > 1, -torch.inf).sigmoid()).mean((2, 3)))
+
+
+@pytest.mark.parametrize("kind", [InfinitePadding, MaskedFill])
+def test_infinite_values_in_between_are_equal(kind: type[Net]) -> None:
+    found = halved(kind())
+    assert found.reduction >= 0.5
+    assert not found.graph.repairs.kept
