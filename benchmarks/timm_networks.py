@@ -20,7 +20,7 @@ CNNS: dict[str, int] = dict.fromkeys(
         *("regnetz_005", "repghostnet_050", "repvit_m0_9", "res2net50_48w_2s", "res2next50", "resnest14d"),
         *("resnet10t", "resnet18", "resnext26ts", "resnext50_32x4d", "seresnext26d_32x4d", "ecaresnet26t"),
         *("seresnet33ts", "resnetblur18", "resnetaa34d", "resnetrs50", "resnet50_gn", "resnet51q", "wide_resnet50_2"),
-        *("resnetv2_18", "resnetv2_50x1_bit", "resnetv2_50d_gn", "resnetv2_50d_evos", "resnetv2_50d_frn"),
+        *("resnetv2_18", "resnetv2_50x1_bit", "resnetv2_50d_gn", "resnetv2_50d_evos"),
         *("rexnet_100", "rexnetr_100", "selecsls42", "legacy_seresnet18", "legacy_seresnext26_32x4d", "skresnet18"),
         *("starnet_s050", "tresnet_m", "vgg11", "vgg11_bn", "vovnet39a", "ese_vovnet19b_slim_dw", "eca_vovnet39b"),
         *("xception41", "xception41p", "legacy_xception"),

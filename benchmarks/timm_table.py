@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.hook_check import checked
+from benchmarks.hook_check import EXACT, checked
 from benchmarks.timm_networks import CNNS, HYBRIDS
 from benchmarks.torch_pruning import RATIOS, macs_of, pruned
 from daar.errors import InputError
@@ -41,8 +41,6 @@ IMAGES = 2
 TARGETS = (0.5, *(percent / 100 for percent in range(48, 0, -2)))
 SECONDS, BYTES = 300, 7 << 30
 SIDES = ("daar", "torch-pruning")
-# the largest error that rounding in float64 explains
-EXACT = 1e-10
 
 
 def build(name: str, pixels: int) -> tuple[nn.Module, Tensor]:

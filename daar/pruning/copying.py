@@ -27,4 +27,10 @@ def doubled(model: nn.Module) -> nn.Module:
         for name, value in vars(module).items():
             if isinstance(value, Tensor) and value.is_floating_point():
                 module.__dict__[name] = value.to("cpu", torch.float64)
+            elif type(value) is dict:  # such as biases of attention that are kept by device
+                module.__dict__[name] = {key: _double(part) for key, part in value.items()}
     return double
+
+
+def _double(value: object) -> object:
+    return value.to("cpu", torch.float64) if isinstance(value, Tensor) and value.is_floating_point() else value

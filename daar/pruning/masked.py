@@ -56,7 +56,8 @@ class Masked:
         """What the network returns in eval mode; `see` gets what each operation returned.
 
         Raises:
-            InputError: on these images it runs other operations than those of the graph, and has other groups.
+            InputError: on these images it runs other operations than those of the graph, and has other groups; or which
+                it runs depends on values.
         """
         try:
             return self._run(images, see)
@@ -74,7 +75,14 @@ class Masked:
                     "operations, with other groups. Give images of one kind, and as many as it is used with."
                 ) from None
             self._take(here)
+        try:
             return self._run(images, see)
+        except AnotherWayError as error:
+            place = self._graph.program.operations[min(error.index, len(self._graph.program.operations) - 1)].place()
+            raise InputError(
+                f"what the network runs should not depend on values, but from {place} on it does, such as where boxes "
+                "are chosen by their scores. Prune it up to there: a module that returns what is computed before."
+            ) from None
 
     def _run(self, images: Images, see: See | None) -> Any:
         with evaluating(self._model), decomposed():
