@@ -5,6 +5,8 @@ from daar.pruning.groups import ChannelGraph, Group, Layer
 
 # how many reasons a refusal names
 _NAMED = 3
+# the least share of the MACs that is one
+_TOLD = 0.01
 
 
 def reachable(graph: ChannelGraph, scope: str) -> float:
@@ -28,7 +30,8 @@ def reasons(graph: ChannelGraph, scope: str) -> list[str]:
         reason = _reason(layer, free, why)
         held[reason] = held.get(reason, 0) + _dense(layer)
         named.setdefault(reason, []).append(layer.name)
-    kept = sorted((reason for reason in held if reason), key=lambda reason: -held[reason])
+    # a head of a few units, which is never pruned, tells nothing
+    kept = sorted((why for why in held if why and held[why] >= _TOLD * total), key=lambda why: -held[why])
     return [f"{held[reason] / total:.0%} {_few(named[reason])}: {reason}" for reason in kept[:_NAMED]]
 
 
