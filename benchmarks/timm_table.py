@@ -48,7 +48,8 @@ def build(name: str, pixels: int) -> tuple[nn.Module, Tensor]:
     import timm
 
     torch.manual_seed(0)
-    sized = {} if name in CNNS or pixels == timm.get_pretrained_cfg(name).input_size[-1] else {"img_size": pixels}
+    configured: Any = timm.get_pretrained_cfg(name)
+    sized: dict[str, Any] = {} if name in CNNS or pixels == configured.input_size[-1] else {"img_size": pixels}
     try:
         model = timm.create_model(name, num_classes=10, **sized)
     except TypeError:
@@ -87,8 +88,8 @@ def _by_daar(model: nn.Module, images: Tensor, scopes: tuple[str, ...]) -> dict[
     start = time.perf_counter()
     try:
         graph = proven_graph(model, images)
-    except InputError as error:
-        return {"outcome": "refused", "why": str(error), "notes": str(error)}
+    except InputError as refusal:
+        return {"outcome": "refused", "why": str(refusal), "notes": str(refusal)}
     plan, why = _planned(model, graph, images, scopes)
     if plan is None:
         return {"outcome": "refused", "why": why, "notes": _notes(graph)}

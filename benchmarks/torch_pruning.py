@@ -19,7 +19,7 @@ def macs_of(model: nn.Module, images: Tensor) -> int:
     """MACs by torch's own counter."""
     with torch.no_grad(), evaluating(model), FlopCounterMode(display=False) as counter:
         model(images)
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def pruned(model: nn.Module, images: Tensor) -> dict[str, Any]:

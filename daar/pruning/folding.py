@@ -66,8 +66,10 @@ def folded(model: nn.Module, images: Images) -> tuple[nn.Module, tuple[str, ...]
     plain = copied(model)
     leaves = {number: _at(plain, name) for number, name in program.leaves.items() if number in wanted}
     for path, op in found.items():
-        weight, bias = (None if ref is None else {**leaves, **made}[ref.number].detach() for ref in op.args[1:3])
-        _put(plain, path, _plain(program, op, weight, bias).train(plain.get_submodule(path).training))
+        held = {**leaves, **made}
+        bias = None if op.args[2] is None else held[op.args[2].number].detach()
+        layer = _plain(program, op, held[op.args[1].number].detach(), bias)
+        _put(plain, path, layer.train(plain.get_submodule(path).training))
     _require_equal(model, plain, images)
     return plain, tuple(found)
 
