@@ -207,7 +207,7 @@ def test_what_a_computed_weight_reads_stays_until_it_is_folded(what: str) -> Non
     net = Net()
     COMPUTED[what](net)
     net.eval()
-    found = halved(copy.deepcopy(net) if "norm" not in what or "param" in what else net, target=0.1)
+    found = halved(copy.deepcopy(net) if "norm" not in what or "param" in what else net, target=0.1, unseen=None)
     assert found.width("c.0") < 32
     plain, names = folded(net, images())
     assert "b.0" in names
