@@ -113,7 +113,7 @@ def _matrix(module: Any) -> NDArray[np.float32]:
     """(c_out, c_in / groups, kernel) of a layer."""
     weight: Tensor = module.weight.detach()
     if isinstance(module, _TRANSPOSED):
-        weight = weight.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
+        weight = weight.reshape(module.groups, -1, *weight.shape[1:]).transpose(1, 2).flatten(0, 1)
     # float32, as computed weights differ by rounding
     return weight.reshape(*weight.shape[:2], -1).float().numpy()
 

@@ -29,6 +29,7 @@ CNNS: dict[str, int] = dict.fromkeys(
 )
 CNNS |= {
     "bat_resnext26ts": 256,
+    "resnetv2_50d_frn": 160,
     "inception_v3": 96,
     "inception_v4": 96,
     "inception_resnet_v2": 96,

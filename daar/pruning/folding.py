@@ -66,9 +66,10 @@ def folded(model: nn.Module, images: Images) -> tuple[nn.Module, tuple[str, ...]
     plain = copied(model)
     leaves = {number: _at(plain, name) for number, name in program.leaves.items() if number in wanted}
     for path, op in found.items():
-        values = {**leaves, **made}
-        weight, bias = values[op.args[1].number].detach(), None if op.args[2] is None else values[op.args[2].number]
-        _put(plain, path, _plain(program, op, weight, bias).train(plain.get_submodule(path).training))
+        held = {**leaves, **made}
+        bias = None if op.args[2] is None else held[op.args[2].number].detach()
+        layer = _plain(program, op, held[op.args[1].number].detach(), bias)
+        _put(plain, path, layer.train(plain.get_submodule(path).training))
     _require_equal(model, plain, images)
     return plain, tuple(found)
 

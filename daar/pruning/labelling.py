@@ -96,7 +96,8 @@ def _note_attribute(
     """A module's integer is the number of channels along a dimension of a tensor of this operation."""
     position, dim = at
     numbers = [*op.reads(), *op.makes()]
-    labels = run.labels[numbers[position]][dim] if position < len(numbers) else None
+    dims = run.labels[numbers[position]] if position < len(numbers) else []
+    labels = dims[dim] if dim < len(dims) else None
     path = op.module
     while path and type(modules[path]).__qualname__ != kind:
         path = path.rpartition(".")[0]

@@ -134,7 +134,7 @@ class Styled(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         x = self.conv(x * (1 + self.affine(style))[..., None, None])
-        plane = F.interpolate(self.plane, x.shape[-2:])
+        plane = F.interpolate(self.plane, x.shape[-2:])  # type: ignore[arg-type]
         return F.leaky_relu(F.instance_norm(x + self.noise * plane), 0.2)
 
 

@@ -235,13 +235,13 @@ def test_branches_on_shapes_are_taken_as_they_run(model: nn.Module) -> None:
 
 def _cat(net: Net, x: Tensor) -> Tensor:
     x = net.a(x)
-    return net.fc(net.c(net.d(torch.cat(tensors=[x, net.b(x)], dim=1))).mean((2, 3)))
+    return net.fc(net.c(net.d(torch.cat(tensors=[x, net.b(x)], dim=1))).mean((2, 3)))  # type: ignore[operator]
 
 
 def _expanded(net: Net, x: Tensor) -> Tensor:
     x = net.a(x)
     gate = net.b[0](x.mean((2, 3), keepdim=True))
-    return net.fc(net.c(net.d(torch.cat([x, gate.expand_as(x)], 1))).mean((2, 3)))
+    return net.fc(net.c(net.d(torch.cat([x, gate.expand_as(x)], 1))).mean((2, 3)))  # type: ignore[operator]
 
 
 def _by_width(net: Net, x: Tensor) -> Tensor:
@@ -301,7 +301,7 @@ def test_parts_cut_at_written_places_stay() -> None:
 
 
 class Two(Net):
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
         return self.classified(x + y)
 
 
@@ -312,18 +312,18 @@ class Late(Net):
         super().__init__()
         self.embed = nn.Linear(5, 32)
 
-    def forward(self, image: Tensor, features: Tensor) -> Tensor:
+    def forward(self, image: Tensor, features: Tensor) -> Tensor:  # type: ignore[override]
         x = self.b(self.a(image)) * self.embed(features)[..., None, None].sigmoid()
         return self.fc(self.c(x).mean((2, 3)))
 
 
 class Siamese(Net):
-    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:  # type: ignore[override]
         return (self.classified(left) - self.classified(right)).abs()
 
 
 class Nested(Net):
-    def forward(self, pair: tuple[Tensor, Tensor], scale: Tensor) -> Tensor:
+    def forward(self, pair: tuple[Tensor, Tensor], scale: Tensor) -> Tensor:  # type: ignore[override]
         return self.classified(pair[0] * scale[:, None, None, None] + pair[1])
 
 

@@ -62,7 +62,7 @@ def test_masks_of_torch_are_cut_with_their_weights(what: str) -> None:
     slimmed = halved(net, unseen=None).slimmed
     conv = slimmed.get_submodule("b.0")
     assert conv.weight_mask.shape == conv.weight_orig.shape
-    assert conv.weight_orig.shape[0] < 32
+    assert conv.weight_orig.shape[0] < 32  # type: ignore[index]
 
 
 class Cast(Net):
@@ -152,7 +152,7 @@ def test_a_copy_shares_nothing() -> None:
     net = Keeps()
     net(images())
     copy = copied(net)
-    assert copy.a[0].weight is not net.a[0].weight
+    assert copy.a[0].weight is not net.a[0].weight  # type: ignore[index, union-attr]
 
 
 class InfinitePadding(Net):

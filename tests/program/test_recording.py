@@ -88,7 +88,7 @@ def test_operations_in_place_make_new_numbers() -> None:
 
 def test_leaves_are_parameters_buffers_and_plain_tensors_and_what_is_tied_is_one() -> None:
     net = Net(lambda m, x: m.two(m.one(x)) * m.scale * m.plain, one=nn.Conv2d(3, 3, 1), two=nn.Conv2d(3, 3, 1))
-    net.two.weight = net.one.weight
+    net.two.weight = net.one.weight  # type: ignore[union-attr]
     net.register_buffer("scale", torch.ones(1), persistent=False)
     net.plain = torch.full((3, 1, 1), 2.0)
     program = recorded(net, torch.randn(IMAGES))
