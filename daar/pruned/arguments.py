@@ -28,6 +28,7 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "calibration_images": ((numbers.Integral,), "an integer"),
     "rounds": ((numbers.Integral,), "an integer"),
     "seed": ((numbers.Integral,), "an integer"),
+    "fold": ((bool,), "True or False"),
     "strict": ((bool,), "True or False"),
 }
 

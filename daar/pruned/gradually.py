@@ -14,6 +14,7 @@ from daar.pruned import images as forms
 from daar.pruned.network import prepared, unwrapped
 from daar.pruned.once import prune
 from daar.pruned.result import Pruned
+from daar.pruning.folding import folded
 from daar.pruning.plan import Plan, PlannedGroup
 from daar.pruning.slim_report import report_on
 
@@ -94,6 +95,8 @@ def _altogether(dense: nn.Module, images: Any, made: list[Pruned], tuned: nn.Mod
     plan = replace(plan, target=target, macs=made[-1].plan.macs)
     copied = prepared(dense)
     some = fewest(copied, forms.placed(copied, images, None).images)
+    if plan.folded:
+        copied, _ = folded(copied, some)
     graph = plan.graph(copied, some)
     error = max(pruned.report.slim_error for pruned in made)
     rounds = " → ".join(f"{pruned.plan.macs:,}" for pruned in made)

@@ -87,6 +87,8 @@ def ties(slimmed: nn.Module, model: nn.Module) -> tuple[str, ...]:
 
 def in_modes_of(slimmed: nn.Module, model: nn.Module) -> nn.Module:
     """The slim network, every part in the mode in which the model's is."""
-    for part, original in zip(slimmed.modules(), model.modules(), strict=True):
-        part.training = original.training
+    original = dict(model.named_modules())
+    for path, part in slimmed.named_modules():
+        if path in original:  # a folded layer has other parts
+            part.training = original[path].training
     return slimmed

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from daar.pruned.result import Pruned
 from daar.pruned.timing import batch_of, by_latency
 from daar.pruning.calibration_loss import CalibrationLoss, OwnLoss
 from daar.pruning.closed_form import ClosedForm
+from daar.pruning.folding import folded
 from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.own_ratios import Spec
 from daar.pruning.plan import Plan
@@ -56,6 +57,7 @@ def prune(
     policy: str | None = None,
     policy_options: Mapping[str, Any] | None = None,
     loss: OwnLoss | None = None,
+    fold: bool = False,
     strict: bool = False,
     calibration_images: int = 256,
     seed: int = 0,
@@ -99,6 +101,9 @@ def prune(
         exclude: modules whose convs keep all their filters, as paths or glob patterns such as "*.downsample".
         min_channels: each layer keeps at least so many filters, and 5 % of them.
         round_to: keep multiples of this number of channels in each group, such as 8.
+        fold: make plain weights of those that the network computes from parameters (weight standardisation, weight
+            norm, spectral norm), so that the channels that such layers read can go too. Tuning goes on without the
+            computation.
         strict: refuse where the network's code had to be repaired, or channels stay because of a number in it.
 
     Further:
@@ -113,7 +118,7 @@ def prune(
     arguments.check_types(
         macs_reduction=macs_reduction, params_reduction=params_reduction, latency_reduction=latency_reduction,
         policy=policy, options=options, policy_options=policy_options, min_channels=min_channels, round_to=round_to,
-        strict=strict, calibration_images=calibration_images, seed=seed,
+        fold=fold, strict=strict, calibration_images=calibration_images, seed=seed,
     )  # fmt: skip
     arguments.check_method(method)
     arguments.check_scope(scope)
@@ -129,6 +134,10 @@ def prune(
     with torch.inference_mode(mode=False):  # in it, copies of weights could never be trained
         dense = prepared(network)
         batch = forms.placed(dense, taken, given)
+        layers: tuple[str, ...] = ()
+        if fold:
+            dense, layers = folded(dense, fewest(dense, batch.images))
+            notes += (f"folded: {len(layers)} layers hold plain weights now, no longer computed.",) if layers else ()
 
         def task_on(graph: ChannelGraph) -> _Task:
             scored = own_method.scores_by(method, scorer, dense, batch, graph, options or {}, int(seed), scope)
@@ -139,7 +148,8 @@ def prune(
 
         task, made, latency, error = _exact(task_on, dense, batch, kept, target_of, target, strict=strict)
         report = report_on(dense, made.model, task.graph, made.plan, error, (*notes, *ties(made.model, dense)), latency)
-        return Pruned(in_modes_of(made.model, network), report, made.plan, forms.form(taken))
+        plan = replace(made.plan, folded=bool(layers))
+        return Pruned(in_modes_of(made.model, network), report, plan, forms.form(taken))
 
 
 def _exact(

@@ -11,6 +11,7 @@ from daar.measure.timed import Latency
 from daar.program.inputs import Images, fewest, moved
 from daar.pruned import images as forms
 from daar.pruned.network import in_modes_of, prepared, unwrapped
+from daar.pruning.folding import folded
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.plan import Plan
 from daar.pruning.repairing import proven_graph
@@ -94,6 +95,8 @@ def slimmed_by(dense: nn.Module, model: nn.Module, images: Images, plan: Plan) -
     Raises:
         InputError: the plan is not for this network.
     """
+    if plan.folded:
+        dense, _ = folded(dense, images)
     graph, removed = _graph_and_removed(dense, images, plan)
     return in_modes_of(slim(dense, graph, removed), model)
 

@@ -45,6 +45,7 @@ class Plan:
         round_to: the counts are multiples of this, or a group's whole size.
         exclude: patterns of modules whose convs keep all their filters.
         repairs: what a proof found about the network's code.
+        folded: whether weights that the network computes from parameters are plain ones first (folding.py).
     """
 
     method: str
@@ -59,6 +60,7 @@ class Plan:
     target_of: str = "macs"
     exclude: tuple[str, ...] = ()
     repairs: Repairs = field(default_factory=Repairs)
+    folded: bool = False
 
     def graph(self, model: nn.Module, images: Images) -> ChannelGraph:
         """The channel groups that the plan was made for: what it excludes stays, what was repaired is repaired.
@@ -118,13 +120,15 @@ def save(path: Path, plan: Plan) -> None:
 def to_json(plan: Plan) -> dict[str, Any]:
     """The plan in the form of workflow/schemas/plan.schema.yaml; keys that say nothing are left out."""
     content = {"format": 1, **asdict(plan)}
-    del content["target_of"], content["exclude"], content["repairs"]
+    del content["target_of"], content["exclude"], content["repairs"], content["folded"]
     if plan.target_of != "macs":
         content["target_of"] = plan.target_of
     if plan.exclude:
         content["exclude"] = list(plan.exclude)
     if plan.repairs:
         content["repairs"] = plan.repairs.to_json()
+    if plan.folded:
+        content["folded"] = True
     return content
 
 
@@ -143,6 +147,7 @@ def from_json(content: Any, where: str) -> Plan:
         target_of=content.get("target_of", "macs"),
         exclude=tuple(content.get("exclude", ())),
         repairs=Repairs.from_json(content["repairs"]) if "repairs" in content else Repairs(),
+        folded=content.get("folded", False),
     )
 
 
