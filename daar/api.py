@@ -27,10 +27,11 @@ import torch
 from torch import Tensor, nn
 
 from daar.errors import InputError
-from daar.program.inputs import Images, fewest, moved
+from daar.program.inputs import Images, fewest, first, moved
+from daar.program.recording import RunError, record, recorded
 from daar.program.replay import Replay
 from daar.pruning.feature_maps import Users
-from daar.pruning.groups import ChannelGraph, channel_graph, graph_from
+from daar.pruning.groups import ChannelGraph, graph_from
 from daar.pruning.importance import ranking
 from daar.pruning.policies import refill_by_importance_per_mac, smallest_ratio
 from daar.pruning.scoring import Batch
@@ -155,7 +156,12 @@ def batch_norms(model: nn.Module, images: Images, layers: Sequence[str]) -> dict
 
 
 def _graph(model: nn.Module, images: Images) -> ChannelGraph:
-    return channel_graph(model, fewest(model, moved(images, next(model.parameters()))))
+    placed = moved(images, next(model.parameters()))
+    try:
+        program = record(model, first(placed, 2))
+    except RunError:  # some want more images, and say no sooner
+        program = recorded(model, fewest(model, placed))
+    return graph_from(program, model)
 
 
 def feature_maps(

@@ -1,8 +1,7 @@
 """Channel groups: which channels of which layers can only be removed together.
 
-Every dimension of every tensor that the network ran with is labelled with the identity of the channel at each position
-(labelling.py). Channels that share an identity, directly or through others, can only go together: they are cut along
-every dimension of every parameter that holds them. Channels that an unknown operation reads stay, and it is named.
+Every dimension of every tensor is labelled with the identity of the channel at each position (labelling.py). Channels
+that share an identity, directly or through others, go together: they are cut wherever a parameter holds them.
 """
 
 import functools

@@ -33,13 +33,18 @@ def describe(network: Network, num_classes: int) -> dict[str, Any]:
 
 def _group(group: Group, graph: ChannelGraph) -> dict[str, Any]:
     channels = set(group.channels.tolist())
+    readers = [layer.name for layer in graph.layers.values() if layer.reads(channels)]
+    # a shortcut that pads copies channels by their numbers
+    readers += [
+        name.rpartition(".")[0] for name, read in graph.values.items() if not channels.isdisjoint(read.tolist())
+    ]
     scopes = [scope for scope in ("inner", "all") if group in graph.in_scope(scope)]
     return {
         "name": group.name,
         "size": group.size,
         "min_kept": group.min_kept,
         "members": list(group.members),
-        "readers": [layer.name for layer in graph.layers.values() if layer.reads(channels)],
+        "readers": readers,
         "scopes": scopes,
         "frozen": group.frozen,
     }

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import stat
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -152,6 +152,10 @@ def parse_yaml(text: str, where: str, remedy: str = "Correct it.") -> Any:
     """
     try:
         _require_small(text)
+        if (
+            "\t" in text
+        ):  # libyaml takes tabs where PyYAML's own scanner, and so Snakemake without libyaml, refuses them
+            deque(yaml.scan(text, Loader=yaml.SafeLoader), maxlen=0)
         document = yaml.load(text, Loader=_Loader)  # a SafeLoader
     except Exception as error:  # PyYAML's constructors let out whatever a wrong scalar causes, such as IndexError
         raise InputError(f"{where} is not YAML: {_reason(error)}. {remedy}") from error

@@ -225,7 +225,7 @@ def test_ratios_out_of_range_and_out_of_reach(
     for ratio in ("1.2", "-0.1", "1", "nan"):
         assert "it must lie in [0, 1)" in one_line(run(capsys, *plan, f"--macs-reduction={ratio}", code=2))
     error = one_line(run(capsys, *plan, "--macs-reduction", "0.99", "--scope", "inner", code=2))
-    closest = re.findall(r"The closest macs_reduction is (0\.\d+)", error)
+    closest = re.findall(r"the closest macs_reduction is (0\.\d+)", error)
     assert closest == ["0.905"]
     assert "has no rate of its own" in one_line(run(capsys, *plan, code=2))
     assert "unknown policy 'greedy'" in one_line(run(capsys, *plan, "--policy", "greedy", code=2))
