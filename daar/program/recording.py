@@ -226,11 +226,14 @@ def _leaves(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _line() -> tuple[str, str]:
-    """File and line of the innermost frame that is neither torch's nor ours, and the same by the module's name."""
+    """File and line of the innermost frame of the network's own code, and the same by its Python module's name.
+
+    Empty where torch's own layers alone are running, as in an `nn.Sequential`: frames behind the call are the caller's.
+    """
     frame: Any = sys._getframe(2)
     while frame is not None and _is_machinery(frame.f_code.co_filename):
         frame = frame.f_back
-    if frame is None:
+    if frame is None or frame.f_code is call.__code__:
         return "", ""
     return f"{frame.f_code.co_filename}:{frame.f_lineno}", f"{frame.f_globals.get('__name__', '')}:{frame.f_lineno}"
 
@@ -238,4 +241,4 @@ def _line() -> tuple[str, str]:
 @functools.cache
 def _is_machinery(filename: str) -> bool:
     torchs = Path(torch.__file__).parent
-    return torchs in Path(filename).parents or Path(filename).parent == Path(__file__).parent
+    return torchs in Path(filename).parents or filename == __file__

@@ -22,11 +22,11 @@ from daar.pruned.result import Pruned
 from daar.pruned.timing import batch_of, by_latency
 from daar.pruning.calibration_loss import CalibrationLoss, OwnLoss
 from daar.pruning.closed_form import ClosedForm
-from daar.pruning.folding import folded
+from daar.pruning.folding import computed_layers, folded
 from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.own_ratios import Spec
 from daar.pruning.plan import Plan
-from daar.pruning.planning import MIN_CHANNELS, plan_by_policy
+from daar.pruning.planning import MIN_CHANNELS, OutOfReachError, plan_by_policy
 from daar.pruning.proof import CHECKED_IMAGES, InexactError, slim_error
 from daar.pruning.repairing import proven_graph
 from daar.pruning.rules.run import WRITTEN
@@ -146,7 +146,15 @@ def prune(
                 dict(policy_options or {}), scope, int(round_to), int(min_channels), own, folders, loss,
             )  # fmt: skip
 
-        task, made, latency, error = _exact(task_on, dense, batch, kept, target_of, target, strict=strict)
+        try:
+            task, made, latency, error = _exact(task_on, dense, batch, kept, target_of, target, strict=strict)
+        except OutOfReachError as failure:
+            if fold or not (layers := computed_layers(dense, fewest(dense, batch.images))):
+                raise
+            some = ", ".join(layers[:3]) + (", …" if len(layers) > 3 else "")
+            raise InputError(
+                f"{failure} Or fold=True, which makes plain weights of those that are computed ({some})."
+            ) from None
         report = report_on(dense, made.model, task.graph, made.plan, error, (*notes, *ties(made.model, dense)), latency)
         plan = replace(made.plan, folded=bool(layers))
         return Pruned(in_modes_of(made.model, network), report, plan, forms.form(taken))

@@ -44,6 +44,11 @@ class PaddedConv2d(nn.Conv2d):
         return super().forward(F.pad(images, self.sides))
 
 
+def computed_layers(model: nn.Module, images: Images) -> tuple[str, ...]:
+    """Paths of the layers that `folded` makes plain ones of; arguments as there."""
+    return tuple(_computed(recorded(model, first(images, max(2, count(images))))))
+
+
 def folded(model: nn.Module, images: Images) -> tuple[nn.Module, tuple[str, ...]]:
     """A copy whose convs with computed weights are plain ones, and their paths; the model itself where there are none.
 

@@ -25,6 +25,10 @@ from daar.pruning.rounding import round_counts
 MIN_CHANNELS = 2
 
 
+class OutOfReachError(InputError):
+    """So much of a network cannot be removed; the message says how much can, and what keeps the rest."""
+
+
 def plan_by_policy(
     graph: ChannelGraph,
     scores: dict[str, Tensor],
@@ -159,14 +163,14 @@ def make_plan(
         raise InputError(f"min_channels is {min_channels}; it must be at least 1: no layer may lose all its filters.")
     groups = tuple(replace(group, least=min_channels) for group in graph.in_scope(scope))
     if not groups:
-        raise InputError(_nothing_in(scope, graph))
+        raise OutOfReachError(_nothing_in(scope, graph))
     importance = group_importance(groups, scores)
     orders = {group.name: ranking(group, importance[group.name]) for group in groups}
     macs = ClosedForm(graph, orders)
     cost: Macs = macs if params is None else ParamsForm(graph, params, orders)
     budget = None if target is None else int((1 - target) * cost({}))
     if params is None and budget is not None and budget < macs({group.name: group.min_kept for group in groups}):
-        raise InputError(_too_much(budget, scope, graph))
+        raise OutOfReachError(_too_much(budget, scope, graph))
     if params is not None and budget is not None:
         _require_params(cost, groups, budget)
     counts = policy(groups, importance, budget, macs=cost, loss=loss, **options)

@@ -136,16 +136,34 @@ def permute(run: Run, op: Operation) -> list[Dims]:
 
 
 def expand(run: Run, op: Operation) -> list[Dims]:
-    """What was one position becomes many of the same value: a constant, however many they are."""
+    """What was one position becomes many of the same value: a constant, however many they are.
+
+    Where the code says how many channels there are already, it may mean those of another tensor, as `expand_as` does.
+    """
     labels, old, new = run.of(op.args[0]), run.shape(op.args[0]), run.shape(op.result)
-    added = len(new) - len(old)
+    added, given = len(new) - len(old), op.args[1]
     made: Dims = []
     for d, size in enumerate(new):
         if d >= added and old[d - added] == size:
             made.append(labels[d - added])
+            if labels[d - added] is not None and given[d] != -1:
+                _expand_as(run, op, d)
         else:
             made.append(None if size == 1 else np.full(size, BLANK))
     return [made]
+
+
+def _expand_as(run: Run, op: Operation, dim: int) -> None:
+    """Tie channels to those of the last tensor of this shape, or keep them, where the proof says that it means them."""
+    shape = run.shape(op.result)
+    here = run.of(op.args[0])[dim - len(shape)]
+    alike = (n for n in reversed(run.labels) if run.program.shapes[n] == shape and n in run.activations)
+    other = next((labels for n in alike if (labels := run.labels[n][dim]) is not None), None)
+    chosen = run.reading(op, 1 if other is None else 2)
+    if chosen == 1 and other is not None and here is not None:
+        run.ids.unify(here, other)
+    elif chosen:
+        run.keep(here, op, WRITTEN)
 
 
 def repeat(run: Run, op: Operation) -> list[Dims]:
