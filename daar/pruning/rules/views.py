@@ -195,7 +195,7 @@ def squeeze(run: Run, op: Operation) -> list[Dims]:
 
 def cat(run: Run, op: Operation) -> list[Dims]:
     """Channels next to each other; those of other dimensions are met position by position."""
-    parts = [ref for ref in op.args[0] if run.shape(ref) != (0,)]
+    parts = [ref for ref in op.args[0] if run.shape(ref) != (0,)] or list(op.args[0])
     dim = op.argument(1, "dim", 0) % len(run.shape(parts[0]))
     made = _alike(run, op, parts, dim)
     if any(run.of(ref)[dim] is not None for ref in parts):
