@@ -175,7 +175,10 @@ def _exact(
     Most networks are proven as they come. Where the proof fails, or may be read in several ways, or runs more than one
     network, the groups are searched for what their code means (`repairing.py`), and all is done again.
     """
-    graph = channel_graph(dense, fewest(dense, batch.images), exclude)
+    try:
+        graph = channel_graph(dense, first(batch.images, 2), exclude)
+    except InputError:  # it may want more images at once
+        graph = channel_graph(dense, fewest(dense, batch.images), exclude)
     if not graph.ambiguous and graph.training is None and target_of != "latency":
         task = task_on(graph)
         made, latency = task.to_target(target_of, target)

@@ -22,15 +22,25 @@ def copied(model: nn.Module) -> nn.Module:
 
 def doubled(model: nn.Module) -> nn.Module:
     """A copy on the CPU in float64; tensors that modules hold as plain attributes too."""
-    double = copied(model).cpu().double()
+    # converted while they are copied: to copy a network and then convert it takes twice as long
+    memo: dict[int, object] = {}
+    for module in model.modules():
+        for held in (module._parameters, module._buffers, vars(module)):
+            for value in held.values():
+                if isinstance(value, Tensor) and id(value) not in memo:
+                    memo[id(value)] = _double(value)
+    double = copy.deepcopy(model, memo)
     for module in double.modules():
         for name, value in vars(module).items():
-            if isinstance(value, Tensor) and value.is_floating_point():
-                module.__dict__[name] = value.to("cpu", torch.float64)
-            elif type(value) is dict:  # such as biases of attention that are kept by device
+            if type(value) is dict:  # such as biases of attention that are kept by device
                 module.__dict__[name] = {key: _double(part) for key, part in value.items()}
     return double
 
 
 def _double(value: object) -> object:
-    return value.to("cpu", torch.float64) if isinstance(value, Tensor) and value.is_floating_point() else value
+    """A tensor on the CPU, in float64 if it is of real numbers; anything else as it is."""
+    if not isinstance(value, Tensor):
+        return value
+    kind = torch.float64 if value.is_floating_point() else value.dtype
+    made = value.detach().to("cpu", kind, copy=True)
+    return nn.Parameter(made, requires_grad=False) if isinstance(value, nn.Parameter) else made
