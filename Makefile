@@ -24,7 +24,7 @@ endif
 
 # A file of tests in one process: its tests share what they have made. Threads that wait for each other while others have the
 # cores must not spin.
-PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-full lint lock clean

@@ -19,6 +19,11 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole suites first: each of these files keeps one of pytest-xdist's processes busy for minutes."""
+    items.sort(key=lambda item: ("workflow" not in item.path.parts, item.path.stem != "test_end_to_end"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _threads() -> None:
     """Two threads for a process alone, one each for pytest-xdist's processes side by side."""
