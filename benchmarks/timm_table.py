@@ -215,7 +215,7 @@ HEAD = """# A network of each of timm {timm}'s families
 
 Pruned for half of the MACs by L1 and policy `uniform`: scope `all`; scope `units`, with the hidden units of linear
 layers, where that is not enough; weights that are computed from parameters folded into plain convs
-(`daar.pruning.folding`) where that opens more. If half is out of reach, the target is the largest multiple of 2 % that
+(`fold=True`) where that opens more. If half is out of reach, the target is the largest multiple of 2 % that
 is not. {images} random images of 64 pixels, of more where the network asks for it; weights and statistics are random.
 *Exact* is max |slim − masked| / max |output| in float64 by hooks on the dense network, which know nothing of daar's
 labels (`benchmarks.hook_check`); what functions read, such as products of queries and keys, no hook can zero, and its
