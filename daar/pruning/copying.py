@@ -32,7 +32,8 @@ def doubled(model: nn.Module) -> nn.Module:
     double = copy.deepcopy(model, memo)
     for module in double.modules():
         for name, value in vars(module).items():
-            if type(value) is dict:  # such as biases of attention that are kept by device
+            # such as biases of attention that are kept by device; torch's own dicts begin with an underscore
+            if type(value) is dict and not name.startswith("_"):
                 module.__dict__[name] = {key: _double(part) for key, part in value.items()}
     return double
 
