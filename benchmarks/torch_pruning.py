@@ -1,4 +1,4 @@
-"""Torch-Pruning 1.6.1 on the same networks: its group magnitude pruner, for half of the MACs."""
+"""Torch-Pruning 1.6.1 on the same networks: its group magnitude pruner."""
 
 import copy
 import warnings
@@ -35,7 +35,7 @@ def pruned(model: nn.Module, images: Tensor) -> dict[str, Any]:
     for ratio in RATIOS:
         slimmed = copy.deepcopy(model)
         try:
-            _prune(slimmed, images[:1], ratio)
+            prune_in_place(slimmed, images[:1], ratio)
         except Exception as error:  # whatever it raises is what its user sees
             return found or {"outcome": "crash", "why": _line(error)}
         try:
@@ -53,7 +53,46 @@ def pruned(model: nn.Module, images: Tensor) -> dict[str, Any]:
     return found
 
 
-def _prune(model: nn.Module, images: Tensor, ratio: float) -> None:
+def magnitude_pruned(
+    model: nn.Module, images: Tensor, target: float, classes: int, *, shared: bool
+) -> tuple[nn.Module, float]:
+    """Prune by `GroupMagnitudeImportance()` with the lowest ratio that removes this fraction of the MACs.
+
+    Args:
+        model: the dense network; left as it is.
+        images: one or more, for which MACs are counted.
+        target: fraction of the MACs.
+        classes: of the classifier, which stays whole.
+        shared: one threshold for all layers, in place of one ratio.
+
+    Returns:
+        The slim network, and the ratio of channels to 1/1024.
+    """
+    most = (1 - target) * macs_of(model, images)
+    low, high = 0, 1024
+    while high - low > 1:
+        middle = (low + high) // 2
+        slimmed = copy.deepcopy(model)
+        prune_in_place(slimmed, images[:1], middle / 1024, classes=classes, p=2, shared=shared)
+        low, high = (low, middle) if macs_of(slimmed, images) <= most else (middle, high)
+    slimmed = copy.deepcopy(model)
+    prune_in_place(slimmed, images[:1], high / 1024, classes=classes, p=2, shared=shared)
+    return slimmed, high / 1024
+
+
+def prune_in_place(
+    model: nn.Module, images: Tensor, ratio: float, *, classes: int = CLASSES, p: int = 1, shared: bool = False
+) -> None:
+    """Prune by `GroupMagnitudeImportance`, with one ratio of channels for all layers or one threshold for all.
+
+    Args:
+        model: becomes the slim network.
+        images: one, to run it on.
+        ratio: fraction of the channels to remove.
+        classes: of the classifier, which stays whole.
+        p: of the norm.
+        shared: whether there is one threshold.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import torch_pruning as tp
@@ -61,13 +100,14 @@ def _prune(model: nn.Module, images: Tensor, ratio: float) -> None:
         for parameter in model.parameters():
             parameter.requires_grad_(True)
         layers = [module for module in model.modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
-        last = [layer for layer in layers if len(layer.weight) == CLASSES]  # a conv in some networks
+        last = [layer for layer in layers if len(layer.weight) == classes]  # a conv in some networks
         tp.pruner.BasePruner(
             model.eval(),
             images,
-            importance=tp.importance.GroupMagnitudeImportance(p=1),
+            importance=tp.importance.GroupMagnitudeImportance(p=p),
             pruning_ratio=ratio,
             ignored_layers=last[-1:],
+            global_pruning=shared,
         ).step()
 
 
