@@ -70,7 +70,7 @@ def fewest(model: nn.Module, images: Images) -> Images:
 
 
 def split(images: Images, size: int) -> Iterator[Images]:
-    """Parts of so many images, the last maybe smaller."""
+    """Batches of `size` images; the last may be smaller."""
     for start in range(0, count(images), size):
         yield each(images, lambda part: part[start : start + size])  # noqa: B023  # used before the next turn
 

@@ -225,6 +225,14 @@ def _leaves(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
                 yield f"{path}.{name}" if path else name, value
 
 
+def held_as(model: nn.Module, name: str) -> Tensor:
+    """The tensor that a module of the network holds by the name of a leaf, such as `layer1.0.conv1.weight`."""
+    path, _, last = name.rpartition(".")
+    value = getattr(model.get_submodule(path), last)
+    assert isinstance(value, Tensor)
+    return value
+
+
 def _line() -> tuple[str, str]:
     """File and line of the innermost frame of the network's own code, and the same by its Python module's name.
 

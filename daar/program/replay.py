@@ -1,4 +1,4 @@
-"""Run a recorded program again on other images, operation by operation: to look at what lies in between."""
+"""Run a recorded program again on other images, operation by operation, to look at intermediate tensors."""
 
 from collections.abc import Container, Iterator
 from typing import Any
@@ -11,7 +11,7 @@ from daar.errors import InputError
 from daar.program.inputs import Images, count, each, first, split, usable
 from daar.program.outputs import tensors
 from daar.program.program import Operation, Program, Ref, refs, replaced
-from daar.program.recording import decomposed, recorded
+from daar.program.recording import decomposed, held_as, recorded
 
 
 class Replay:
@@ -78,8 +78,8 @@ class Replay:
         if _made(program) != _made(self.program):
             raise InputError(
                 "the network should run the same operations for any number of images, but for "
-                f"{count(batch)} it runs others than for 2, so what lies in between cannot be looked at. Choose a "
-                "method that reads weights alone."
+                f"{count(batch)} it runs others than for 2, so feature maps cannot be taken. Choose a method that "
+                "reads weights alone."
             )
         return program
 
@@ -122,7 +122,7 @@ def _extended(one: Any, other: Any, step: int) -> Any:
 
 
 def _run(model: nn.Module, program: Program, batch: Images, wanted: Container[int]) -> Iterator[tuple[int, Tensor]]:
-    held = {number: _leaf(model, name) for number, name in program.leaves.items()}
+    held = {number: held_as(model, name) for number, name in program.leaves.items()}
     held.update(program.constants)
     with decomposed():
         held.update(zip(program.inputs, tensors(usable(batch)), strict=True))
@@ -160,10 +160,3 @@ def _changed(program: Program) -> set[int]:
     held = {*program.inputs, *program.leaves, *program.constants}
     firsts = (next(refs(op.args), None) for op in program.operations if op.name.endswith("_"))
     return {ref.number for ref in firsts if ref is not None and ref.number in held}
-
-
-def _leaf(model: nn.Module, name: str) -> Tensor:
-    path, _, last = name.rpartition(".")
-    value = getattr(model.get_submodule(path), last)
-    assert isinstance(value, Tensor)
-    return value

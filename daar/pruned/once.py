@@ -99,7 +99,7 @@ def prune(
         scope: `all`; `inner`: only channels that reach no addition and no concatenation; `units`: as `all`, and hidden
             units of linear layers.
         exclude: modules whose convs keep all their filters, as paths or glob patterns such as "*.downsample".
-        min_channels: each layer keeps at least so many filters, and 5 % of them.
+        min_channels: the fewest filters that a layer keeps; it also keeps 5 %.
         round_to: keep multiples of this number of channels in each group, such as 8.
         fold: make plain weights of those that the network computes from parameters (weight standardisation, weight
             norm, spectral norm), so that the channels that such layers read can go too. Tuning goes on without the

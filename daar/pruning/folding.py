@@ -16,7 +16,7 @@ from daar.errors import InputError
 from daar.program.inputs import Images, call, count, first
 from daar.program.outputs import tensors
 from daar.program.program import Operation, Program, Ref, Span
-from daar.program.recording import recorded
+from daar.program.recording import held_as, recorded
 from daar.program.replay import Replay
 from daar.pruning.copying import copied
 
@@ -69,7 +69,7 @@ def folded(model: nn.Module, images: Images) -> tuple[nn.Module, tuple[str, ...]
     wanted = {ref.number for op in found.values() for ref in op.args[1:3] if isinstance(ref, Ref)}
     made = {n: value.detach().clone() for n, value in Replay(model, images).stream(first(images, 2), wanted, 2)}
     plain = copied(model)
-    leaves = {number: _at(plain, name) for number, name in program.leaves.items() if number in wanted}
+    leaves = {number: held_as(plain, name) for number, name in program.leaves.items() if number in wanted}
     for path, op in found.items():
         held = {**leaves, **made}
         bias = None if op.args[2] is None else held[op.args[2].number].detach()
@@ -141,13 +141,6 @@ def _plain(program: Program, op: Operation, weight: Tensor, bias: Tensor | None)
 def _put(model: nn.Module, path: str, layer: nn.Module) -> None:
     parent, _, name = path.rpartition(".")
     setattr(model.get_submodule(parent), name, layer)
-
-
-def _at(model: nn.Module, name: str) -> Tensor:
-    path, _, last = name.rpartition(".")
-    value = getattr(model.get_submodule(path), last)
-    assert isinstance(value, Tensor)
-    return value
 
 
 def _require_equal(model: nn.Module, plain: nn.Module, images: Images) -> None:

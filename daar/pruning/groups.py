@@ -7,7 +7,6 @@ that share an identity, directly or through others, go together: they are cut wh
 import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from daar.program.inputs import Images
 from daar.program.program import Program
-from daar.program.recording import RunError, record, recorded
+from daar.program.recording import RunError, held_as, record, recorded
 from daar.pruning.copying import copied
 from daar.pruning.labelling import label
 from daar.pruning.patterns import matches, nothing_matches
@@ -322,17 +321,12 @@ def _named(run: Run, model: nn.Module) -> dict[str, list[Call]]:
         owner = leaf.rpartition(".")[0] if leaf else module
         own = getattr(modules.get(module), "weight", None)
         # a parameter that two modules hold is the weight of both
-        if leaf is None or (isinstance(own, Tensor) and own is _leaf_of(model, leaf)):
+        if leaf is None or (isinstance(own, Tensor) and own is held_as(model, leaf)):
             name = module
         else:
             name = owner if leaf.endswith(".weight") else leaf
         named.setdefault(name, []).append(call)
     return named
-
-
-def _leaf_of(model: nn.Module, leaf: str) -> Any:
-    path, _, name = leaf.rpartition(".")
-    return getattr(model.get_submodule(path), name)
 
 
 def _layer(name: str, calls: list[Call], program: Program, roots: Channels) -> Layer:

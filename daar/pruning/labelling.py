@@ -56,12 +56,9 @@ def _label_source(run: Run, number: int) -> None:
     shape = run.program.shapes[number]
     if number in run.program.inputs:
         run.activations.add(number)
-        run.labels[number] = [None if d == 0 or size == 1 else run.ids.fresh(size) for d, size in enumerate(shape)]
-        for d, labels in enumerate(run.labels[number]):
-            if d != 1:
-                run.labels[number][d] = None
-            else:
-                run.ids.freeze(labels, "network input")
+        channels = run.ids.fresh(shape[1]) if len(shape) > 1 and shape[1] > 1 else None
+        run.ids.freeze(channels, "network input")
+        run.labels[number] = [channels if d == 1 else None for d in range(len(shape))]
     else:
         run.labels[number] = [None if size == 1 else run.ids.fresh(size) for size in shape]
         if number in run.program.constants:

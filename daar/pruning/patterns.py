@@ -10,7 +10,7 @@ _WILDCARDS = frozenset("*?[]")
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Whether a pattern names a module, or one that it lies in: `layer3` and `layer?` name `layer3.0.conv1` too."""
+    """Whether a pattern names a module, or a module around it: `layer3` and `layer?` name `layer3.0.conv1` too."""
     parts = name.split(".")
     return any(fnmatchcase(".".join(parts[:length]), pattern) for length in range(1, len(parts) + 1))
 

@@ -63,7 +63,7 @@ def plan_by_policy(
         methods_dirs: further folders of methods, whose policies count too.
         policy_options: keyword options of the policy, whosever it is.
         ratios: of one's own, which take the policy's place.
-        min_channels: each layer keeps at least so many filters, and 5 % of them.
+        min_channels: the fewest filters that a layer keeps; it also keeps 5 %.
         params: names of the network's parameters, if `target` is a fraction of them and not of MACs.
 
     Raises:
@@ -146,7 +146,7 @@ def make_plan(
         scope: `inner` or `all`.
         target: fraction of the dense MACs to be removed, in [0, 1), or None.
         round_to: keep multiples of this number of channels in each group.
-        min_channels: each layer keeps at least so many filters, and 5 % of them.
+        min_channels: the fewest filters that a layer keeps; it also keeps 5 %.
         params: names of the network's parameters, if `target` is a fraction of them and not of MACs.
 
     Raises:

@@ -63,7 +63,8 @@ def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) 
                 break
         else:
             break
-    assert difference is not None
+    if difference is None:
+        return graph
     raise InputError(
         f"the slim network differs from the masked one at {program.operations[difference.index].place()}: "
         f"{difference.what}. Report this network: its channels are coupled in a way that the groups miss."
@@ -100,8 +101,8 @@ def some_removed(graph: ChannelGraph, seed: int = 0) -> Removed:
     """Random channels of every group that may be pruned: a fifth to half, or as many as may go.
 
     Each group loses another share than those near it, so that none is as wide as another by chance. Where it can be, of
-    even seeds the first channel goes and the last stays, of odd seeds the other way round: code that takes so many
-    channels from either end is then seen.
+    even seeds the first channel goes and the last stays, of odd seeds the other way round: code that takes
+    a fixed number of channels from either end is then seen.
     """
     dice = random.Random(seed)
     removed = {}
@@ -115,7 +116,7 @@ def some_removed(graph: ChannelGraph, seed: int = 0) -> Removed:
 
 
 def _spared(group: Group, order: list[int], most: int) -> list[int]:
-    """The first channels in this order, so many, that can go so that every member keeps its least of filters.
+    """At most `most` channels that can go, in this order, so that every member keeps its least of filters.
 
     Not by `reserves`, which of members that overlap may leave none to go: a proof has to see every group cut.
     """

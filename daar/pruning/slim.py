@@ -1,6 +1,5 @@
 """Build the really smaller network: every parameter is cut along each dimension that holds channels."""
 
-from typing import Any
 
 import numpy as np
 import torch
@@ -8,6 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from daar.models.shortcut import PaddedShortcut
+from daar.program.recording import held_as
 from daar.pruning.copying import copied
 from daar.pruning.groups import ChannelGraph
 
@@ -30,7 +30,7 @@ def slim(model: nn.Module, graph: ChannelGraph, removed: Removed) -> nn.Module:
     slimmed = copied(model)
     cut: dict[int, Tensor] = {}
     for name, dims in graph.leaves.items():
-        leaf = _at(slimmed, name)
+        leaf = held_as(slimmed, name)
         smaller = _cut(leaf, dims, alive)
         if smaller is not leaf:
             cut[id(leaf)] = smaller
@@ -43,11 +43,6 @@ def slim(model: nn.Module, graph: ChannelGraph, removed: Removed) -> nn.Module:
         assert isinstance(shortcut, PaddedShortcut)
         _renumber_source(shortcut, torch.from_numpy(alive[channels]))
     return slimmed
-
-
-def _at(model: nn.Module, name: str) -> Any:
-    path, _, last = name.rpartition(".")
-    return getattr(model.get_submodule(path), last)
 
 
 def _cut(leaf: Tensor, dims: tuple[NDArray[np.int64] | None, ...], alive: NDArray[np.bool_]) -> Tensor:

@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from daar.program.program import Operation, Program, Ref
 from daar.pruning.identities import Identities, Labels
@@ -12,9 +11,9 @@ from daar.pruning.repairs import Repairs
 # for each dimension of a tensor its labels, or None where its positions are no channels
 Dims = list[Labels | None]
 # gives the labels of each tensor that an operation makes; None where it does not know
+Rule = Callable[["Run", Operation], "list[Dims] | None"]
 # why channels stay where the network's code says how many there are
 WRITTEN = "a number of channels is written in the code"
-Rule = Callable[["Run", Operation], "list[Dims] | None"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +127,7 @@ class Run:
             self.reads.append(Read(operation.index, ref.number, dim, labels))
 
     def reading(self, operation: Operation, count: int) -> int:
-        """Which of so many readings of an operation to take; `count` for none, which freezes."""
+        """Which of an operation's `count` readings to take, from 0 on; `count` itself means none, which freezes."""
         self.ambiguous[operation.index] = count
         return min(self.repairs.readings.get(operation.source, 0), count)
 
@@ -147,8 +146,3 @@ class Run:
             return None
         self.ids.unify(one, other)
         return one
-
-
-def tensor(value: Any) -> bool:
-    """Whether an argument is a tensor."""
-    return isinstance(value, Ref)
