@@ -1,6 +1,5 @@
 """Build the really smaller network: every parameter is cut along each dimension that holds channels."""
 
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
