@@ -71,20 +71,6 @@ def require_materialised(model: nn.Module) -> None:
             raise InputError(f"{name} is on the meta device and has no values. Load its weights first.")
 
 
-def ties(slimmed: nn.Module, model: nn.Module) -> tuple[str, ...]:
-    """A sentence for each parameter that several modules share and that was cut for all of them."""
-    names: dict[int, list[str]] = {}
-    for name, value in slimmed.named_parameters(remove_duplicate=False):
-        names.setdefault(id(value), []).append(name)
-    shapes = {name: value.shape for name, value in model.named_parameters(remove_duplicate=False)}
-    held = dict(slimmed.named_parameters(remove_duplicate=False))
-    return tuple(
-        f"tied: {' and '.join(several)} are one parameter, cut for all of them."
-        for several in names.values()
-        if len(several) > 1 and held[several[0]].shape != shapes[several[0]]
-    )
-
-
 def in_modes_of(slimmed: nn.Module, model: nn.Module) -> nn.Module:
     """The slim network, every part in the mode in which the model's is."""
     original = dict(model.named_modules())

@@ -17,7 +17,8 @@ from daar.program.outputs import tensors
 from daar.pruned import arguments, own_method
 from daar.pruned import images as forms
 from daar.pruned.arguments import Unsaid
-from daar.pruned.network import in_modes_of, prepared, ties, unwrapped
+from daar.pruned.network import in_modes_of, prepared, unwrapped
+from daar.pruned.notes import random_draws, ties, training_fails
 from daar.pruned.result import Pruned
 from daar.pruned.timing import batch_of, by_latency
 from daar.pruning.calibration_loss import CalibrationLoss, OwnLoss
@@ -147,7 +148,10 @@ def prune(
             )  # fmt: skip
 
         try:
-            task, made, latency, error = _exact(task_on, dense, batch, kept, target_of, target, strict=strict)
+            cheap = set(scorer.info.get("uses", ["images"])) <= {"weights"}
+            task, made, latency, error = _exact(
+                task_on, dense, batch, kept, target_of, target, strict=strict, scores_are_cheap=cheap
+            )
         except OutOfReachError as failure:
             if fold or not (layers := computed_layers(dense, fewest(dense, batch.images))):
                 raise
@@ -155,7 +159,9 @@ def prune(
             raise InputError(
                 f"{failure} Or fold=True, which makes plain weights of those that are computed ({some})."
             ) from None
-        report = report_on(dense, made.model, task.graph, made.plan, error, (*notes, *ties(made.model, dense)), latency)
+        notes += ties(made.model, dense) + random_draws(task.graph)
+        notes += training_fails(made.model, task.graph, first(batch.images, task.graph.program.batch))
+        report = report_on(dense, made.model, task.graph, made.plan, error, notes, latency)
         plan = replace(made.plan, folded=bool(layers))
         return Pruned(in_modes_of(made.model, network), report, plan, forms.form(taken))
 
@@ -169,22 +175,27 @@ def _exact(
     target: float | None,
     *,
     strict: bool,
-) -> "tuple[_Task, _Made, Latency | None, float]":
+    scores_are_cheap: bool,
+) -> "_Result":
     """A slim network that is proven, and its error.
 
     Most networks are proven as they come. Where the proof fails, or may be read in several ways, or runs more than one
-    network, the groups are searched for what their code means (`repairing.py`), and all is done again.
+    network, the groups are searched for what their code means (`repairing.py`), and all is done again. Where it costs
+    more to score twice than to search, as of methods that read images, the search comes first.
     """
+    if not scores_are_cheap:
+        return _made(task_on(_proven(dense, batch, exclude, strict)), target_of, target)
     try:
         graph = channel_graph(dense, first(batch.images, 2), exclude)
     except InputError:  # it may want more images at once
         graph = channel_graph(dense, fewest(dense, batch.images), exclude)
     if not graph.ambiguous and graph.training is None and target_of != "latency":
-        task = task_on(graph)
-        made, latency = task.to_target(target_of, target)
         with contextlib.suppress(InexactError):
-            return task, made, latency, task.error_of(made)
-    task = task_on(_proven(dense, batch, exclude, strict))
+            return _made(task_on(graph), target_of, target)
+    return _made(task_on(_proven(dense, batch, exclude, strict)), target_of, target)
+
+
+def _made(task: "_Task", target_of: str, target: float | None) -> "_Result":
     made, latency = task.to_target(target_of, target)
     return task, made, latency, task.error_of(made)
 
@@ -283,3 +294,6 @@ def _checked(images: Images) -> Images:
     """As many images as a proof needs: sixteen small ones, fewer that are larger, at least one."""
     numbers = sum(value.numel() for value in tensors(images)) // count(images)
     return first(images, max(1, min(CHECKED_IMAGES, count(images), _CHECKED_NUMBERS // max(1, numbers))))
+
+
+_Result = tuple[_Task, _Made, Latency | None, float]

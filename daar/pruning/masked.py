@@ -9,7 +9,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from daar.device.precision import evaluating
 from daar.errors import InputError
+from daar.program.draws import Draws
 from daar.program.inputs import Images, call, usable
+from daar.program.outputs import tensors
 from daar.program.program import Program, Ref
 from daar.program.recording import decomposed, recorded
 from daar.pruning.groups import ChannelGraph, graph_from
@@ -37,6 +39,11 @@ class Masked:
         model: the dense network; left as it is.
         graph: its channel graph.
         removed: group name → indices of the channels that go.
+
+    Attributes:
+        graph: that of the last run, which may have been another program.
+        alive: which of its channels are left.
+        draws: the random numbers of the last run.
     """
 
     def __init__(self, model: nn.Module, graph: ChannelGraph, removed: Removed) -> None:
@@ -44,7 +51,8 @@ class Masked:
         self._take(graph)
 
     def _take(self, graph: ChannelGraph) -> None:
-        self._graph, alive = graph, graph.alive(self._removed)
+        self.graph, self.draws = graph, Draws(graph.program)
+        self.alive = alive = graph.alive(self._removed)
         self._masks: dict[int, list[tuple[int, int, Tensor]]] = {}
         for read in graph.reads:
             left = alive[read.labels]
@@ -65,11 +73,11 @@ class Masked:
             here = graph_from(
                 recorded(self._model, images),
                 self._model,
-                self._graph.exclude,
-                self._graph.repairs,
-                self._graph.training,
+                self.graph.exclude,
+                self.graph.repairs,
+                self.graph.training,
             )
-            if _sizes(here) != _sizes(self._graph):
+            if _sizes(here) != _sizes(self.graph):
                 raise InputError(
                     "the network should have the same channel groups on all images, but on these it runs other "
                     "operations, with other groups. Give images of one kind, and as many as it is used with."
@@ -78,7 +86,7 @@ class Masked:
         try:
             return self._run(images, see)
         except AnotherWayError as error:
-            place = self._graph.program.operations[min(error.index, len(self._graph.program.operations) - 1)].place()
+            place = self.graph.program.operations[min(error.index, len(self.graph.program.operations) - 1)].place()
             raise InputError(
                 f"what the network runs should not depend on values, but from {place} on it does, such as where boxes "
                 "are chosen by their scores. Prune it up to there: a module that returns what is computed before."
@@ -87,7 +95,7 @@ class Masked:
     def _run(self, images: Images, see: See | None) -> Any:
         with evaluating(self._model), decomposed():
             images = usable(images)
-            with _Changed(self._graph.program, self._masks, see):
+            with self.draws.kept(next(tensors(images)).device), _Changed(self.graph.program, self._masks, see):
                 return call(self._model, images)
 
 

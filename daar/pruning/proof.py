@@ -1,24 +1,26 @@
 """Prove that a slim network computes what the masked one computes, and find where they first differ."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from daar.device.precision import evaluating
 from daar.errors import InputError
 from daar.models.shortcut import PaddedShortcut
+from daar.program.draws import seeded
 from daar.program.inputs import Images, call, moved
 from daar.program.outputs import tensors
 from daar.program.program import Program, Span, refs
 from daar.program.recording import decomposed, recorded
 from daar.pruning.copying import copied, doubled
-from daar.pruning.groups import ChannelGraph
+from daar.pruning.groups import ChannelGraph, Channels
 from daar.pruning.masked import Masked
 from daar.pruning.slim import Removed
 
@@ -76,14 +78,6 @@ def _is_double(program: Program) -> bool:
     )
 
 
-@contextmanager
-def seeded() -> Iterator[None]:
-    """With the same random numbers each time: some networks draw them in eval mode too."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
-
-
 @dataclass(frozen=True)
 class Difference:
     """Where the slim network first does something else than the masked one.
@@ -91,11 +85,13 @@ class Difference:
     Attributes:
         index: of the operation.
         what: what it does, a phrase.
+        place: where the operation stands in the network's code.
         trial: which of the removals that are tried shows it.
     """
 
     index: int
     what: str
+    place: str = ""
     trial: int = 0
 
     def is_before(self, other: "Difference") -> bool:
@@ -110,19 +106,36 @@ def first_difference(
 
     Operation by operation: another one, another shape, or other values where channels are left.
     """
-    seen: list[Any] = []
+    seen: dict[int, Any] = {}
     masked = Masked(model, graph, removed)
     with seeded():
-        masked(images, see=lambda _, result: seen.append(_copied(result)))
-    watch = _Compared(graph, graph.alive(removed), seen, tolerance)
+        masked(images, see=lambda index, result: seen.__setitem__(index, _copied(result)))
+    watch = _Compared(masked.graph, masked.alive, seen, tolerance)
     try:
-        with seeded(), evaluating(slimmed), decomposed(), watch.over_shortcuts(slimmed), watch:
+        with seeded(), evaluating(slimmed), decomposed(), watch.over_shortcuts(slimmed), _drawn_by(masked), watch:
             call(slimmed, images)
     except _DiffersError as found:
-        return found.difference
+        difference = found.difference
     except Exception as error:  # whatever the network's own code raises
-        return Difference(min(watch.index, len(seen) - 1), " ".join(str(error).split())[:200])
-    return None
+        difference = Difference(min(watch.index, len(seen) - 1), " ".join(str(error).split())[:200])
+    else:
+        return None
+    return replace(difference, place=masked.graph.program.operations[difference.index].place())
+
+
+def _drawn_by(masked: Masked) -> AbstractContextManager[None]:
+    """With the random numbers that the masked network drew on the CPU, those of the channels that are left."""
+    return masked.draws.again(
+        torch.device("cpu"), lambda kept, number: _left(kept, masked.graph.tensors[number], masked.alive)
+    )
+
+
+def _left(whole: Tensor, dims: tuple[Channels | None, ...], alive: NDArray[np.bool_]) -> Tensor:
+    """What is left of a tensor of the masked network in the slim one."""
+    for dim, labels in enumerate(dims):
+        if labels is not None and not (left := alive[labels]).all():
+            whole = whole.index_select(dim, torch.from_numpy(np.flatnonzero(left)))
+    return whole
 
 
 class _DiffersError(Exception):
@@ -132,7 +145,7 @@ class _DiffersError(Exception):
 
 
 class _Compared(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
-    def __init__(self, graph: ChannelGraph, alive: Any, seen: list[Any], tolerance: float) -> None:
+    def __init__(self, graph: ChannelGraph, alive: NDArray[np.bool_], seen: dict[int, Any], tolerance: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._operations, self._tensors, self._alive, self._seen = graph.program.operations, graph.tensors, alive, seen
         self.index, self._tolerance = 0, tolerance
@@ -177,10 +190,7 @@ class _Compared(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gi
         expected = list(tensors(self._seen[index]))
         for ref, one, whole in zip(refs(operation.result), tensors(result), expected, strict=True):
             dims = self._tensors[ref.number]
-            other = whole
-            for dim, labels in enumerate(dims):
-                if labels is not None and not (left := self._alive[labels]).all():
-                    other = other.index_select(dim, torch.from_numpy(np.flatnonzero(left)))
+            other = _left(whole, dims, self._alive)
             if one.shape != other.shape:
                 if any(labels is not None and (labels == -1).any() for labels in dims):
                     continue  # constants of the code, whose size follows from something else
@@ -240,7 +250,7 @@ def prove(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, removed: Re
         InexactError: they differ by more than rounding explains, so the slim network is not the pruned one.
         InputError: the masked network does not run on the images.
     """
-    precision, dense, expected = _masked_output(model, graph, removed, images)
+    precision, dense, masked, expected = _masked_output(model, graph, removed, images)
     thin, batch = precision.of(slimmed), precision.images(images)
     if not any(bool(output.any()) for output in tensors(expected)):
         difference = first_difference(dense, thin, graph, removed, batch, precision.tolerance)
@@ -248,10 +258,10 @@ def prove(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, removed: Re
             return Proof(0.0, precision)
         raise InexactError(
             f"the slim network should compute what the masked one does, but {difference.what}: "
-            f"{graph.program.operations[difference.index].place()}. Report this network."
+            f"{difference.place}. Report this network."
         )
     try:
-        with seeded(), evaluating(thin):
+        with seeded(), evaluating(thin), _drawn_by(masked):
             got = call(thin, batch)
     except Exception as error:  # whatever the network's own code raises
         said = " ".join(str(error).split())[:200] or type(error).__name__
@@ -269,8 +279,8 @@ def prove(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, removed: Re
 
 def _masked_output(
     model: nn.Module, graph: ChannelGraph, removed: Removed, images: Images
-) -> tuple[Precision, nn.Module, Any]:
-    """The precision to compare in, the dense network in it, and the masked network's output."""
+) -> tuple[Precision, nn.Module, Masked, Any]:
+    """The precision to compare in, the dense network in it, the masked network and its output."""
     dense, types = DOUBLE.of(model), set[torch.dtype]()
     try:
         with seeded():
@@ -279,11 +289,12 @@ def _masked_output(
     except (InputError, RuntimeError, TypeError, ValueError):  # weights of float64 met what its code makes float32
         types = {torch.float32}
     if not any(dtype.is_floating_point and dtype is not torch.float64 for dtype in types):
-        return DOUBLE, dense, expected
+        return DOUBLE, dense, masked, expected
     dense = SINGLE.of(model)
+    masked = Masked(dense, graph, removed)
     try:
         with seeded():
-            return SINGLE, dense, Masked(dense, graph, removed)(SINGLE.images(images))
+            return SINGLE, dense, masked, masked(SINGLE.images(images))
     except (RuntimeError, TypeError, ValueError) as error:
         said = " ".join(str(error).split())[:200]
         raise InputError(f"the model does not run on the CPU, in float64 nor in float32: {said}.") from error

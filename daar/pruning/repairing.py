@@ -10,14 +10,18 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+import torch
 from torch import nn
 
+from daar.device.precision import evaluating
 from daar.errors import InputError
-from daar.program.inputs import Images
+from daar.program.draws import seeded
+from daar.program.inputs import Images, call
+from daar.program.outputs import tensors
 from daar.program.program import Operation
 from daar.program.recording import RunError, record, recorded
 from daar.pruning.groups import ChannelGraph, Group, graph_from, in_training
-from daar.pruning.proof import Difference, Precision, first_difference, precision_of, seeded
+from daar.pruning.proof import Difference, Precision, first_difference, precision_of
 from daar.pruning.repairs import Repairs
 from daar.pruning.slim import Removed, slim
 
@@ -48,13 +52,8 @@ def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) 
     graph = graph_from(program, dense, names, training=training)
     difference = _try(dense, graph, batch, precision)
     for _ in range(_MOST_REPAIRS):
-        if difference is None and (source := _does_not_train(dense, graph, batch)) is None:
-            return graph
         if difference is None:
-            assert source is not None
-            kept = {**graph.repairs.kept, source: "relies on a number of channels in training mode"}
-            graph = graph_from(program, dense, names, replace(graph.repairs, kept=kept), training)
-            continue
+            break
         for candidate in _candidates(dense, graph, difference):
             tried = graph_from(program, dense, names, candidate, training)
             later = _try(dense, tried, batch, precision)
@@ -64,11 +63,25 @@ def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) 
         else:
             break
     if difference is None:
-        return graph
+        return _that_trains(dense, graph, batch)
+    _require_repeatable(dense, batch)
     raise InputError(
         f"the slim network differs from the masked one at {program.operations[difference.index].place()}: "
         f"{difference.what}. Report this network: its channels are coupled in a way that the groups miss."
     )
+
+
+def _require_repeatable(model: nn.Module, images: Images) -> None:
+    outputs = []
+    for _ in range(2):
+        with seeded(), evaluating(model):
+            outputs.append([value.nan_to_num() for value in tensors(call(model, images))])
+    if not all(torch.equal(one, other) for one, other in zip(*outputs, strict=True)):
+        raise InputError(
+            "the model returns other values each time it runs on the same images with the same seeds, so no slim one "
+            "can be compared with it. Draw random numbers by torch, random or numpy.random itself, not by a generator "
+            "of the model's own, and change no tensors in eval mode."
+        )
 
 
 def _try(model: nn.Module, graph: ChannelGraph, images: Images, precision: Precision) -> Difference | None:
@@ -82,7 +95,20 @@ def _try(model: nn.Module, graph: ChannelGraph, images: Images, precision: Preci
     return None
 
 
-def _does_not_train(model: nn.Module, graph: ChannelGraph, images: Images) -> str | None:
+def _that_trains(model: nn.Module, graph: ChannelGraph, images: Images) -> ChannelGraph:
+    """The groups with what heads that only train rely on kept; the same groups where no keeping makes them run."""
+    kept = graph
+    while (source := _fails_to_train(model, kept, images)) is not None:
+        if source in kept.repairs.kept:
+            return graph
+        repairs = replace(
+            kept.repairs, kept={**kept.repairs.kept, source: "relies on a number of channels in training mode"}
+        )
+        kept = graph_from(graph.program, model, graph.exclude, repairs, graph.training)
+    return kept
+
+
+def _fails_to_train(model: nn.Module, graph: ChannelGraph, images: Images) -> str | None:
     """The source of the operation at which the slim network fails in training mode, if it has heads that only train."""
     if graph.training is None:
         return None
@@ -92,8 +118,7 @@ def _does_not_train(model: nn.Module, graph: ChannelGraph, images: Images) -> st
             record(slimmed, images, training=True)
     except RunError as error:
         at = min(len(error.program.operations), len(graph.training.operations) - 1)
-        source = graph.training.operations[at].source
-        return None if source in graph.repairs.kept else source
+        return graph.training.operations[at].source
     return None
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
+import daar
 from tests.cases.halving import Net, cbr, halved, images
 from tests.networks import one_thread  # noqa: F401  # acts on this module
 
@@ -88,6 +89,23 @@ def test_what_only_trains_is_cut_along(kind: type[Net]) -> None:
     parts = made.values() if isinstance(made, dict) else made if isinstance(made, (list, tuple)) else [made]
     sum(part.sum() for part in parts).backward()
     assert all(parameter.grad is not None for parameter in found.slimmed.parameters())
+
+
+class Counted(Aux):
+    """Nothing that stays whole makes its training code run."""
+
+    def forward(self, x: Tensor) -> Any:
+        if self.training and sum(parameter.numel() for parameter in self.parameters()) != 24_628:
+            raise ValueError("expected 24,628 parameters")
+        return super().forward(x)
+
+
+def test_a_slim_network_that_cannot_train_is_told_so() -> None:
+    model = Counted()
+    assert sum(parameter.numel() for parameter in model.parameters()) == 24_628
+    (said,) = (note for note in daar.prune(model, images(), method="l1").report.notes if "training" in note)
+    assert "in training mode it fails: expected 24,628 parameters" in said
+    assert not [note for note in daar.prune(Aux(), images(), method="l1").report.notes if "training" in note]
 
 
 @pytest.mark.slow

@@ -501,3 +501,22 @@ def test_a_wrong_rule_is_seen(
 def kept(graph: ChannelGraph) -> int:
     """How many channels cannot go."""
     return sum(group.size if group.frozen else group.min_kept for group in graph.groups)
+
+
+def test_zeros_of_a_network_that_runs_otherwise_for_one_image() -> None:
+    """Where all outputs are zero every operation is compared: with those that ran on these images."""
+
+    def run(model: Any, x: Tensor) -> Tensor:
+        x = model.a(x)
+        x = x.abs().sqrt() if len(x) == 1 else x
+        return 0 * head(model, model.b(x))
+
+    model = lively(a=conv(3, 8), b=conv(8, 6), head=nn.Linear(6, 2))(run)
+    graph, image = proven(model), torch.randn(1, 3, 8, 8)
+    removed = drawn(graph, 0)
+    thin = slim(model, graph, removed)
+    assert slim_error(model, thin, graph, removed, image) == 0.0
+    with torch.no_grad():
+        thin.get_submodule("b").get_parameter("weight")[0] += 1
+    with pytest.raises(InputError, match="its values differ: convolution in b"):
+        slim_error(model, thin, graph, removed, image)

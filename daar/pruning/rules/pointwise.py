@@ -11,7 +11,9 @@ from daar.pruning.rules.run import WRITTEN, Dims, Rule, Run
 _UNTAGGED = (
     *("hardswish", "mish", "gelu", "silu", "_prelu_kernel", "copy", "masked_fill", "fill", "alias", "detach"),
     *("lift_fresh", "_to_copy", "clone", "zero", "native_dropout", "where"),
-    *("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "bernoulli"),
+    *("zeros_like", "ones_like", "full_like", "empty_like"),
+    *("bernoulli", "normal", "uniform", "exponential", "log_normal", "cauchy", "geometric", "random"),
+    *("rand_like", "randn_like", "randint_like", "rrelu_with_noise"),
 )
 # of what they read they take the type and the device, no values
 MADE_BY_CODE = (
