@@ -22,13 +22,13 @@ from daar.pruned.notes import random_draws, ties, training_fails
 from daar.pruned.result import Pruned
 from daar.pruned.timing import batch_of, by_latency
 from daar.pruning.calibration_loss import CalibrationLoss, OwnLoss
-from daar.pruning.closed_form import ClosedForm
 from daar.pruning.folding import computed_layers, folded
-from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning.groups import MIN_CHANNELS, ChannelGraph, channel_graph
 from daar.pruning.own_ratios import Spec
 from daar.pruning.plan import Plan
-from daar.pruning.planning import MIN_CHANNELS, OutOfReachError, plan_by_policy
+from daar.pruning.planning import OutOfReachError, plan_by_policy
 from daar.pruning.proof import CHECKED_IMAGES, InexactError, slim_error
+from daar.pruning.reach import reachable
 from daar.pruning.repairing import proven_graph
 from daar.pruning.rules.run import WRITTEN
 from daar.pruning.scoring import Batch
@@ -252,9 +252,7 @@ class _Task:
         if of != "latency":
             return self.made(target, params=of == "params"), None
         assert target is not None
-        macs = ClosedForm(self.graph)
-        least = macs({group.name: group.min_kept for group in self.graph.in_scope(self.scope)})
-        most = max(0.0, 0.99 - least / macs({}))
+        most = max(0.0, reachable(self.graph, self.scope, self.min_channels) - 0.01)
         timed = batch_of(self.batch.images, self.dense)
         return by_latency(self.made, lambda made: made.model, self.dense, timed, target, most)
 

@@ -23,6 +23,8 @@ from daar.pruning.repairs import Repairs
 from daar.pruning.rules.run import Attribute, Call, Dims, Read, Run
 
 Channels = NDArray[np.int64]
+# the fewest filters that a layer keeps where nothing else is asked for
+MIN_CHANNELS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +91,7 @@ class Group:
     joins: bool
     frozen: str | None
     fixed: dict[int, str] = field(default_factory=dict)
-    least: int = 2
+    least: int = MIN_CHANNELS
 
     @property
     def size(self) -> int:

@@ -90,22 +90,23 @@ def _fraction(ratio: Any, where: str) -> Fraction:
     return value
 
 
-def policy(spec: Spec, convs: Sequence[str], frozen: Mapping[str, str]) -> Policy:
-    """Ratios bound to a network: a group takes the mean ratio of those of its convs that are named.
+def policy(spec: Spec, convs: Sequence[str], units: Sequence[str], whole: Mapping[str, str]) -> Policy:
+    """Ratios bound to a network: a group takes the mean ratio of those of its layers that are named.
 
-    A conv that several patterns match takes the one with the most characters that are no wildcards. What is named by
+    A layer that several patterns match takes the one with the most characters that are no wildcards. What is named by
     none stays whole. Counts are rounded down, so that at least the fraction goes, as far as a group's minimum allows.
 
     Args:
         spec: the ratios.
-        convs: of the network, in the order of execution.
-        frozen: conv → why its group stays whole.
+        convs: of the network, in the order of execution; a paper's text has a ratio for each.
+        units: its linear layers, which patterns can name too.
+        whole: conv or linear layer → why its group stays whole.
 
     Raises:
         InputError: the text has another number of ratios than there are convs, or a pattern matches none that may be
             pruned.
     """
-    ratio_of = _by_place(spec, convs) if isinstance(spec, str) else _by_pattern(spec, convs, frozen)
+    ratio_of = _by_place(spec, convs) if isinstance(spec, str) else _by_pattern(spec, [*convs, *units], whole)
 
     def plan(groups: "Sequence[Group]", _: "Importance", macs_target: int | None, **__: Any) -> Counts:
         if macs_target is not None:
@@ -135,32 +136,32 @@ def _by_place(text: str, convs: Sequence[str]) -> dict[str, Fraction]:
     return dict(zip(convs, ratios, strict=True))
 
 
-def _by_pattern(spec: Mapping[str, float], convs: Sequence[str], frozen: Mapping[str, str]) -> dict[str, Fraction]:
+def _by_pattern(spec: Mapping[str, float], layers: Sequence[str], whole: Mapping[str, str]) -> dict[str, Fraction]:
     found: dict[str, list[str]] = {}
     for pattern in spec:
-        matched = [conv for conv in convs if matches(pattern, conv)]
+        matched = [layer for layer in layers if matches(pattern, layer)]
         if not matched:
-            raise nothing_matches("ratios", pattern, _with_parents(convs))
-        if all(conv in frozen for conv in matched) and _fraction(spec[pattern], "ratios"):
+            raise nothing_matches("ratios", pattern, _with_parents(layers))
+        if all(layer in whole for layer in matched) and _fraction(spec[pattern], "ratios"):
             raise InputError(
-                f"ratios names {pattern!r}, but all of it stays whole: {matched[0]} {frozen[matched[0]]}. Take the "
+                f"ratios names {pattern!r}, but all of it stays whole: {matched[0]} {whole[matched[0]]}. Take the "
                 "pattern out."
             )
-        for conv in matched:
-            found.setdefault(conv, []).append(pattern)
-    return {conv: _most_specific(conv, patterns, spec) for conv, patterns in found.items()}
+        for layer in matched:
+            found.setdefault(layer, []).append(pattern)
+    return {layer: _most_specific(layer, patterns, spec) for layer, patterns in found.items()}
 
 
-def _most_specific(conv: str, patterns: list[str], spec: Mapping[str, float]) -> Fraction:
+def _most_specific(layer: str, patterns: list[str], spec: Mapping[str, float]) -> Fraction:
     most = max(map(specificity, patterns))
     best = [pattern for pattern in patterns if specificity(pattern) == most]
     if len({_fraction(spec[pattern], "ratios") for pattern in best}) > 1:
         raise InputError(
-            f"ratios names {conv!r} by {best[0]!r} and {best[1]!r}, with different fractions. Make one more specific."
+            f"ratios names {layer!r} by {best[0]!r} and {best[1]!r}, with different fractions. Make one more specific."
         )
     return _fraction(spec[best[0]], "ratios")
 
 
-def _with_parents(convs: Sequence[str]) -> list[str]:
-    parents = {".".join(conv.split(".")[:length]): None for conv in convs for length in range(1, conv.count(".") + 1)}
-    return [*convs, *parents]
+def _with_parents(layers: Sequence[str]) -> list[str]:
+    parents = {".".join(layer.split(".")[:size]): None for layer in layers for size in range(1, layer.count(".") + 1)}
+    return [*layers, *parents]

@@ -14,15 +14,12 @@ from daar.methods import discovery
 from daar.methods.discovery import Method
 from daar.pruning import own_ratios, policies
 from daar.pruning.closed_form import ClosedForm, ParamsForm
-from daar.pruning.groups import ChannelGraph, Group
+from daar.pruning.groups import MIN_CHANNELS, ChannelGraph, Group
 from daar.pruning.importance import group_importance, ranking
 from daar.pruning.plan import SCOPES, Plan, PlannedGroup
 from daar.pruning.policy import Counts, Loss, Macs, Policy
-from daar.pruning.reach import reachable, reasons
+from daar.pruning.reach import reachable, reasons, whole
 from daar.pruning.rounding import round_counts
-
-# filters that a layer keeps whatever is asked for, if 5 % are not more
-MIN_CHANNELS = 2
 
 
 class OutOfReachError(InputError):
@@ -80,7 +77,7 @@ def plan_by_policy(
         policies.check_options(policy, policy_options or {}, methods_dirs)
         rule = policies.get(policy, methods_dirs, network=network)
     else:
-        rule = _of_ratios(ratios, graph)
+        rule = _of_ratios(ratios, graph, scope)
     return make_plan(
         graph,
         scores,
@@ -97,10 +94,10 @@ def plan_by_policy(
     )
 
 
-def _of_ratios(ratios: own_ratios.Spec, graph: ChannelGraph) -> Policy:
-    frozen = {member: group.frozen for group in graph.groups if group.frozen is not None for member in group.members}
+def _of_ratios(ratios: own_ratios.Spec, graph: ChannelGraph, scope: str) -> Policy:
     convs = [name for name, layer in graph.layers.items() if layer.kind == "conv" and not layer.is_depthwise]
-    return own_ratios.policy(ratios, convs, frozen)
+    units = [member for group in graph.units for member in group.members]
+    return own_ratios.policy(ratios, convs, units, whole(graph, scope))
 
 
 def uniform_plan(graph: ChannelGraph, scores: dict[str, Tensor], scope: str, target: float) -> Plan:
@@ -163,14 +160,14 @@ def make_plan(
         raise InputError(f"min_channels is {min_channels}; it must be at least 1: no layer may lose all its filters.")
     groups = tuple(replace(group, least=min_channels) for group in graph.in_scope(scope))
     if not groups:
-        raise OutOfReachError(_nothing_in(scope, graph))
+        raise OutOfReachError(_nothing_in(scope, graph, min_channels))
     importance = group_importance(groups, scores)
     orders = {group.name: ranking(group, importance[group.name]) for group in groups}
     macs = ClosedForm(graph, orders)
     cost: Macs = macs if params is None else ParamsForm(graph, params, orders)
     budget = None if target is None else int((1 - target) * cost({}))
     if params is None and budget is not None and budget < macs({group.name: group.min_kept for group in groups}):
-        raise OutOfReachError(_too_much(budget, scope, graph))
+        raise OutOfReachError(_too_much(budget, scope, graph, min_channels))
     if params is not None and budget is not None:
         _require_params(cost, groups, budget)
     counts = policy(groups, importance, budget, macs=cost, loss=loss, **options)
@@ -223,32 +220,41 @@ def _check(counts: Counts, groups: Sequence[Group], policy: str) -> None:
             )
 
 
-def _too_much(budget: int, scope: str, graph: ChannelGraph) -> str:
-    closest = math.floor(1000 * reachable(graph, scope)) / 1000  # rounded so that it can be reached
-    of = f"in scope {scope!r}"
+def _too_much(budget: int, scope: str, graph: ChannelGraph, least: int) -> str:
+    most = reachable(graph, scope, least)
+    closest = math.floor(1000 * most) / 1000  # rounded so that it can be reached
     return (
-        f"a target of {budget:,} MACs cannot be reached: the closest macs_reduction is {closest:.3f} {of}. "
-        f"{_what_stays(scope, graph)} Take a smaller macs_reduction{_wider(scope, graph, closest)}."
+        f"a target of {budget:,} MACs cannot be reached: the closest macs_reduction is {closest:.3f} in scope "
+        f"{scope!r}. {_what_stays(scope, graph, least)} Take a smaller macs_reduction"
+        f"{_wider(scope, graph, closest, least)}."
     )
 
 
-def _what_stays(scope: str, graph: ChannelGraph) -> str:
+def _what_stays(scope: str, graph: ChannelGraph, least: int) -> str:
     kept = "; ".join(reasons(graph, scope))
-    return f"Of the MACs stay: {kept}." if kept else "Each group keeps the least that it must."
+    said = [f"What holds it back, by the layers' share of the MACs: {kept}."] if kept else []
+    if not kept or least > MIN_CHANNELS:
+        said.append(f"Each layer keeps at least {least} filters and 5 %.")
+    return " ".join(said)
 
 
-def _wider(scope: str, graph: ChannelGraph, closest: float) -> str:
-    """The scopes that reach more."""
-    more = {wider: reachable(graph, wider) for wider in SCOPES[SCOPES.index(scope) + 1 :]}
-    found = [f"scope {wider!r}, which reaches {most:.3f}" for wider, most in more.items() if most > closest + 0.001]
+def _wider(scope: str, graph: ChannelGraph, closest: float, least: int) -> str:
+    """What reaches more: the narrowest scope of each reach, and fewer channels."""
+    found, most = [], closest
+    for wider in SCOPES[SCOPES.index(scope) + 1 :]:
+        if (reached := reachable(graph, wider, least)) > most + 0.001:
+            found.append(f"scope {wider!r}, which reaches {reached:.3f}")
+            most = reached
+    if least > MIN_CHANNELS and (reached := reachable(graph, scope)) > closest + 0.001:
+        found.append(f"a smaller min_channels, with which {reached:.3f} is reached")
     return f", or {' or '.join(found)}" if found else ""
 
 
-def _nothing_in(scope: str, graph: ChannelGraph) -> str:
+def _nothing_in(scope: str, graph: ChannelGraph, least: int) -> str:
     if not graph.layers:
         return "no group of this network may be pruned: it runs no conv and no linear layer."
+    wider = _wider(scope, graph, 0.0, least)
     return (
-        f"no group of this network may be pruned in scope {scope!r}. {_what_stays(scope, graph)}"
-        f"{' Take' if (wider := _wider(scope, graph, 0.0)) else ''}{wider.removeprefix(', or')}"
-        f"{'.' if wider else ''}"
+        f"no group of this network may be pruned in scope {scope!r}. {_what_stays(scope, graph, least)}"
+        f"{' Take' if wider else ''}{wider.removeprefix(', or')}{'.' if wider else ''}"
     )

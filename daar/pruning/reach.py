@@ -1,7 +1,9 @@
 """How much of a network can be pruned at all, and what keeps the rest."""
 
+from dataclasses import replace
+
 from daar.pruning.closed_form import ClosedForm
-from daar.pruning.groups import ChannelGraph, Group, Layer
+from daar.pruning.groups import MIN_CHANNELS, ChannelGraph, Group, Layer
 
 # how many reasons a refusal names
 _NAMED = 3
@@ -9,10 +11,22 @@ _NAMED = 3
 _TOLD = 0.01
 
 
-def reachable(graph: ChannelGraph, scope: str) -> float:
+def reachable(graph: ChannelGraph, scope: str, min_channels: int = MIN_CHANNELS) -> float:
     """The largest fraction of the dense MACs that can go: every group of the scope at the least that stays."""
     macs = ClosedForm(graph)
-    return 1 - macs({group.name: group.min_kept for group in graph.in_scope(scope)}) / macs({})
+    groups = [replace(group, least=min_channels) for group in graph.in_scope(scope)]
+    return 1 - macs({group.name: group.min_kept for group in groups}) / macs({})
+
+
+def whole(graph: ChannelGraph, scope: str) -> dict[str, str]:
+    """Conv or linear layer → why all of its filters stay in a scope; several reasons only where its parts have them."""
+    free = {group.name for group in graph.in_scope(scope)}
+    return {
+        member: whole_because(group)
+        for group in (*graph.groups, *graph.units)
+        if group.name not in free
+        for member in group.members
+    }
 
 
 def reasons(graph: ChannelGraph, scope: str) -> list[str]:
@@ -22,7 +36,7 @@ def reasons(graph: ChannelGraph, scope: str) -> list[str]:
     what the layer reads.
     """
     free = {int(c) for group in graph.in_scope(scope) for c in group.channels}
-    why = {int(c): _why(group) for group in (*graph.groups, *graph.units) for c in group.channels}
+    why = {int(c): whole_because(group) for group in (*graph.groups, *graph.units) for c in group.channels}
     total = sum(_dense(layer) for layer in graph.layers.values())
     held: dict[str, int] = {}
     named: dict[str, list[str]] = {}
@@ -35,10 +49,13 @@ def reasons(graph: ChannelGraph, scope: str) -> list[str]:
     return [f"{held[reason] / total:.0%} {_few(named[reason])}: {reason}" for reason in kept[:_NAMED]]
 
 
-def _why(group: Group) -> str:
+def whole_because(group: Group) -> str:
+    """Why a group stays whole: always, or in a scope that leaves it out."""
     if group.frozen is not None:
         return group.frozen
-    return "hidden units of linear layers are pruned in scope 'units' only"
+    if group.joins:
+        return "reaches an addition or a concatenation, which scope 'inner' leaves out"
+    return "is a linear layer, whose hidden units only scope 'units' prunes"
 
 
 def _reason(layer: Layer, free: set[int], why: dict[int, str]) -> str:

@@ -1,5 +1,6 @@
 """What pruning did to one network: layer by layer, in MACs and parameters, and what had to stay."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +13,10 @@ from daar.measure.macs import count_params
 from daar.measure.timed import Latency
 from daar.pruning.groups import ChannelGraph, Group
 from daar.pruning.plan import Plan
+from daar.pruning.reach import whole_because
+
+# layers that a line names
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -175,12 +180,33 @@ def report_on(
             )
             for layer in graph.layers.values()
         ),
-        frozen=plan.frozen,
+        frozen=_stays(graph, plan.scope),
         fixed={g.name: said for g in graph.in_scope(plan.scope) if (said := _fixed(g))},
         repairs=_repairs(dense, graph, alive),
         notes=notes,
         latency=latency,
     )
+
+
+def _stays(graph: ChannelGraph, scope: str) -> dict[str, str]:
+    """Group → why it stays whole and which layers go only with it; groups that another scope opens, in one entry."""
+    free = {group.name for group in graph.in_scope(scope)}
+    said: dict[str, str] = {}
+    beyond: dict[str, list[str]] = {}
+    for group in (*graph.groups, *graph.units):
+        reason = whole_because(group)
+        if group.frozen is not None and (scope == "units" or group in graph.groups):
+            said[group.name] = reason + _alike(group.members[1:])
+        elif group.frozen is None and group.name not in free:
+            beyond.setdefault(reason, []).extend(group.members)
+    return said | {layers[0]: reason + _alike(layers[1:]) for reason, layers in beyond.items()}
+
+
+def _alike(layers: Sequence[str]) -> str:
+    if not layers:
+        return ""
+    more = f" and {len(layers) - _NAMED} more" if len(layers) > _NAMED else ""
+    return f"; so {'do' if len(layers) > 1 else 'does'} {', '.join(layers[:_NAMED])}{more}"
 
 
 def _repairs(dense: nn.Module, graph: ChannelGraph, alive: NDArray[np.bool_]) -> tuple[str, ...]:

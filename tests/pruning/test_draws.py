@@ -24,13 +24,26 @@ from tests.pruning.test_groups import Net, conv, head
 
 IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
+
+def in_place(name: str, *given: float) -> Callable[[Tensor], Tensor]:
+    return lambda x: x + getattr(torch.empty_like(x), name)(*given)
+
+
 # what is done to the map of 8 channels between two convs
-DRAWN: dict[str, Callable[[Tensor], Tensor]] = {
+DRAWN_BETWEEN: dict[str, Callable[[Tensor], Tensor]] = {
     "dropout": lambda x: F.dropout(x, 0.3, training=True),
     "alpha dropout": lambda x: F.alpha_dropout(x, 0.3, training=True),
     "noise": lambda x: x + torch.randn_like(x),
     "noise in place": lambda x: x + torch.empty_like(x).normal_(),
     "uniform": lambda x: x * torch.rand_like(x),
+    "whole numbers": lambda x: x * torch.randint_like(x, 1, 5),
+    "rrelu": F.rrelu,
+    "uniform in place": in_place("uniform_"),
+    "exponential in place": in_place("exponential_"),
+    "log normal in place": in_place("log_normal_"),
+    "Cauchy in place": in_place("cauchy_"),
+    "geometric in place": in_place("geometric_", 0.3),
+    "whole numbers in place": in_place("random_", 0, 4),
     "noise of one channel": lambda x: x + torch.randn(len(x), 1, 8, 8, dtype=x.dtype),
     "stochastic depth": lambda x: x + x * torch.empty(len(x), 1, 1, 1, dtype=x.dtype).bernoulli_(0.5),
     "branch": lambda x: 2 * x if torch.rand(()) < 0.5 else x.relu(),
@@ -45,9 +58,9 @@ def network(between: Callable[[Tensor], Tensor]) -> nn.Module:
     return enliven(Net(lambda m, x: head(m, m.b(between(m.a(x)))), **layers))
 
 
-@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("name", DRAWN_BETWEEN)
 def test_channels_go_where_numbers_are_drawn(name: str) -> None:
-    model = network(DRAWN[name])
+    model = network(DRAWN_BETWEEN[name])
     graph = proven_graph(model, IMAGES)
     assert {group.name: group.frozen for group in graph.groups} == {"a": None, "b": None}
     for seed in range(3):
@@ -99,7 +112,7 @@ def test_what_depends_on_values_is_not_given_again() -> None:
 
 
 def test_the_report_says_so() -> None:
-    pruned = daar.prune(network(DRAWN["dropout"]), IMAGES, method="l1")
+    pruned = daar.prune(network(DRAWN_BETWEEN["dropout"]), IMAGES, method="l1")
     (said,) = (note for note in pruned.report.notes if note.startswith("random: "))
     assert "bernoulli_ (" in said
     assert "test_draws.py:" in said
@@ -136,7 +149,7 @@ def test_seeded_leaves_all_generators_as_they_were() -> None:
 
 
 def test_kept_numbers_come_again() -> None:
-    model = network(DRAWN["noise"])
+    model = network(DRAWN_BETWEEN["noise"])
     kept = Draws(recorded(model, IMAGES))
     with torch.no_grad(), kept.kept(torch.device("cpu")):
         first = model(IMAGES)

@@ -15,10 +15,10 @@ def convolution(run: Run, op: Operation) -> list[Dims]:
     transposed, groups = bool(op.args[6]), int(op.args[8])
     read, shape = run.of(source), run.shape(weight)
     for labels in (*run.of(weight)[2:], *read[2:]):
-        run.keep(labels, op, "is part of a kernel")
+        run.keep(labels, op, "channels are part of a kernel")
     first, second = _sides(run, op, weight)
     if read[1] is None:
-        run.keep(second if not transposed else first, op, "meets what has no channels")
+        run.keep(second if not transposed else first, op, "channels meet what has none")
     out_channels = run.shape(op.result)[1]
     area = math.prod(run.shape(op.result if not transposed else source)[2:]) * math.prod(shape[2:])
     here = read[1] if read[1] is not None else np.full(run.shape(source)[1], BLANK)
@@ -112,7 +112,7 @@ def _note_product(run: Run, op: Operation, factors: tuple[Ref, Ref], made: Dims,
     counted = next((d for d in (-1, -2) if made[d] is not None), -1)
     for d, labels in enumerate(made):
         if d != counted % len(made):
-            run.keep(labels, op, "of a product whose other channels are counted")
+            run.keep(labels, op, "channels are of a product whose other channels are counted")
     rest = math.prod(result) // result[counted]
     inputs, outputs = run.of(one)[-1], made[counted]
     inputs = inputs if inputs is not None and run.of(other)[-2] is not None else np.full(sizes[-1], BLANK)
@@ -146,7 +146,7 @@ def attention(run: Run, op: Operation) -> list[Dims]:
     rest = 2 * math.prod(sizes[:-1]) * keys[-2] // run.program.batch
     run.calls.append(Call(op, "product", -1, blank, blank[:1], rest, 1))
     for labels in (value[-1], query[1], key[1], value[1]):
-        run.keep(labels, op, "of a product whose channels are not counted")
+        run.keep(labels, op, "channels are of a product whose channels are not counted")
     heads = run.agree(run.agree(query[1], key[1], op), value[1], op)
     made: Dims = [None, heads, None, value[-1]]
     return [made, *_rest(run, op)]
@@ -161,7 +161,7 @@ def batch_norm(run: Run, op: Operation) -> list[Dims]:
         run.attribute(op, "num_features", here)
     if op.args[5] is True:
         for other in (labels[0], *labels[2:]):
-            run.keep(other, op, "are taken together by a norm")
+            run.keep(other, op, "channels are taken together by a norm")
     statistics: list[Dims] = [[here if size else None for size in run.shape(ref)] for ref in list(refs(op.result))[1:]]
     return [list(labels), *statistics]
 
@@ -172,7 +172,7 @@ def group_norm(run: Run, op: Operation) -> list[Dims]:
     labels = list(run.of(source))
     here = labels[1]
     for other in labels[2:]:
-        run.keep(other, op, "are taken together by a norm")
+        run.keep(other, op, "channels are taken together by a norm")
     if here is not None:
         run.ids.tie(here.reshape(groups, -1).T, len(here) // groups)
         _with_parameters(run, here, op.args[1:3])
@@ -188,9 +188,9 @@ def layer_norm(run: Run, op: Operation) -> list[Dims]:
     count = len(op.args[1])
     for ref in refs(op.args[2:4]):
         for part in run.of(ref):
-            run.keep(part, op, "are taken together by a norm")
+            run.keep(part, op, "channels are taken together by a norm")
     for d in range(len(labels) - count, len(labels)):
-        run.keep(labels[d], op, "are taken together by a norm")
+        run.keep(labels[d], op, "channels are taken together by a norm")
         labels[d] = None
     return [labels for _ in refs(op.result)]
 
@@ -200,7 +200,7 @@ def weight_norm(run: Run, op: Operation) -> list[Dims]:
     direction, length, dim = run.of(op.args[0]), run.of(op.args[1]), op.argument(2, "dim", 0)
     for d, labels in enumerate(direction):
         if d != dim:
-            run.keep(labels, op, "are taken together by a norm")
+            run.keep(labels, op, "channels are taken together by a norm")
     run.agree(direction[dim], length[dim], op)
     made: Dims = [labels if d == dim else None for d, labels in enumerate(direction)]
     return [made, [labels if d == dim else None for d, labels in enumerate(direction)]]
@@ -212,7 +212,7 @@ def over_space(run: Run, op: Operation) -> list[Dims]:
     spatial = next((int(at) for at in "123" if f"{at}d" in op.name), 2)
     leading = len(labels) - spatial
     for other in labels[leading:]:
-        run.keep(other, op, "are positions of a map")
+        run.keep(other, op, "channels are positions of a map")
     return [[*labels[:leading], *[None] * spatial] for _ in refs(op.result)]
 
 

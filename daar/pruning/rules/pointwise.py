@@ -65,7 +65,7 @@ def _met(run: Run, op: Operation, operands: list[Ref], from_end: int, size: int)
         return None
     if len(known) < len(met):
         for labels in known:
-            run.keep(labels, op, "meets what has no channels")
+            run.keep(labels, op, "channels meet what has none")
         return None
     first = known[0].copy()
     for other in known[1:]:

@@ -142,7 +142,7 @@ class Run:
     def agree(self, one: Labels | None, other: Labels | None, operation: Operation) -> Labels | None:
         """Two dimensions that are met position by position: they can only go together, or stay."""
         if one is None or other is None:
-            self.keep(one if other is None else other, operation, "meets what has no channels")
+            self.keep(one if other is None else other, operation, "channels meet what has none")
             return None
         self.ids.unify(one, other)
         return one

@@ -209,7 +209,7 @@ def _some(run: Run, op: Operation, ref: Ref, dim: int) -> Labels:
     labels = run.of(ref)[dim]
     if labels is None:
         labels = run.ids.fresh(run.shape(ref)[dim])
-        run.keep(labels, op, "has no channels of its own")
+        run.keep(labels, op, "is concatenated, but has no channels of its own")
     return labels
 
 
