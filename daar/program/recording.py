@@ -17,7 +17,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from daar.device.precision import evaluating
-from daar.errors import InputError
+from daar.errors import InputError, said
 from daar.program.inputs import Images, call, count, usable
 from daar.program.outputs import nested, tensors
 from daar.program.program import Operation, Program, Ref, Span, replaced
@@ -67,8 +67,9 @@ def recorded(model: nn.Module, images: Images) -> Program:
     except RunError as failure:
         error = failure.error
         where = failure.inside[-1] if failure.inside else ""
-        what = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{type(model).__name__} fails{f' in {where!r}' if where else ''}: {what[:300]}") from error
+        raise InputError(
+            f"{type(model).__name__} fails{f' in {where!r}' if where else ''}: {said(error, 300)}"
+        ) from error
 
 
 class RunError(Exception):

@@ -18,7 +18,7 @@ from daar.pruned import arguments, own_method
 from daar.pruned import images as forms
 from daar.pruned.arguments import Unsaid
 from daar.pruned.network import in_modes_of, prepared, unwrapped
-from daar.pruned.notes import random_draws, ties, training_fails
+from daar.pruned.notes import never_run, random_draws, ties, training_fails
 from daar.pruned.result import Pruned
 from daar.pruned.timing import batch_of, by_latency
 from daar.pruning.calibration_loss import CalibrationLoss, OwnLoss
@@ -34,6 +34,7 @@ from daar.pruning.rules.run import WRITTEN
 from daar.pruning.scoring import Batch
 from daar.pruning.slim import slim
 from daar.pruning.slim_report import report_on
+from daar.pruning.training_mode import asks_for_mode, failure
 
 _HALF = Unsaid(0.5)
 # numbers in the images of a proof: sixteen of 32 × 32, or one of 224 × 224
@@ -159,8 +160,9 @@ def prune(
             raise InputError(
                 f"{failure} Or fold=True, which makes plain weights of those that are computed ({some})."
             ) from None
-        notes += ties(made.model, dense) + random_draws(task.graph)
-        notes += training_fails(made.model, task.graph, first(batch.images, task.graph.program.batch))
+        few = first(batch.images, task.graph.program.batch)
+        notes += ties(made.model, dense) + random_draws(task.graph) + never_run(dense, task.graph)
+        notes += training_fails(dense, made.model, task.graph, few)
         report = report_on(dense, made.model, task.graph, made.plan, error, notes, latency)
         plan = replace(made.plan, folded=bool(layers))
         return Pruned(in_modes_of(made.model, network), report, plan, forms.form(taken))
@@ -180,8 +182,9 @@ def _exact(
     """A slim network that is proven, and its error.
 
     Most networks are proven as they come. Where the proof fails, or may be read in several ways, or runs more than one
-    network, the groups are searched for what their code means (`repairing.py`), and all is done again. Where it costs
-    more to score twice than to search, as of methods that read images, the search comes first.
+    network, or the slim one does not train, the groups are searched for what their code means (`repairing.py`), and all
+    is done again. Where it costs more to score twice than to search, as of methods that read images, the search comes
+    first.
     """
     if not scores_are_cheap:
         return _made(task_on(_proven(dense, batch, exclude, strict)), target_of, target)
@@ -191,7 +194,9 @@ def _exact(
         graph = channel_graph(dense, fewest(dense, batch.images), exclude)
     if not graph.ambiguous and graph.training is None and target_of != "latency":
         with contextlib.suppress(InexactError):
-            return _made(task_on(graph), target_of, target)
+            result = _made(task_on(graph), target_of, target)
+            if not asks_for_mode(dense) or failure(result[1].model, first(batch.images, 2)) is None:
+                return result
     return _made(task_on(_proven(dense, batch, exclude, strict)), target_of, target)
 
 

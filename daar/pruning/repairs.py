@@ -10,18 +10,20 @@ class Repairs:
 
     Attributes:
         readings: source of an ambiguous operation → which of its readings to take, not the first.
-        kept: source of an operation → why the channels that it reads stay.
+        kept: source of an operation, of all modules or of one → why the channels that it reads stay.
         attributes: class of a module and name of an integer of it that is a number of channels → source of the
             operation that reads them, position of the tensor among what it reads, its dimension.
+        training: whether what runs in training mode counts too.
     """
 
     readings: dict[str, int] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
     attributes: dict[tuple[str, str], tuple[str, int, int]] = field(default_factory=dict)
+    training: bool = False
 
     def __bool__(self) -> bool:
         """Whether anything was found."""
-        return bool(self.readings or self.kept or self.attributes)
+        return bool(self.readings or self.kept or self.attributes or self.training)
 
     def to_json(self) -> dict[str, Any]:
         """The form of `repairs` in workflow/schemas/plan.schema.yaml."""
@@ -29,7 +31,8 @@ class Repairs:
             {"class": owner, "name": name, "source": source, "tensor": tensor, "dim": dim}
             for (owner, name), (source, tensor, dim) in self.attributes.items()
         ]
-        return {"readings": self.readings, "kept": self.kept, "attributes": attributes}
+        content = {"readings": self.readings, "kept": self.kept, "attributes": attributes}
+        return {**content, "training": True} if self.training else content
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Repairs":
@@ -37,7 +40,7 @@ class Repairs:
         attributes = {
             (one["class"], one["name"]): (one["source"], one["tensor"], one["dim"]) for one in content["attributes"]
         }
-        return cls(dict(content["readings"]), dict(content["kept"]), attributes)
+        return cls(dict(content["readings"]), dict(content["kept"]), attributes, content.get("training", False))
 
     def numbers(self) -> tuple[str, ...]:
         """Where the network's code holds a number of channels, a phrase each: class, operation, file and line."""

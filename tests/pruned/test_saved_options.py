@@ -58,7 +58,7 @@ def score(model: nn.Module, batch: Any, layers: Any) -> Mapping[str, Tensor]:
         {"method": functools.partial(score)},
         {"latency_reduction": 0.1},
     ],
-    ids=str,
+    ids=lambda given: " ".join(f"{key}={type(value) if callable(value) else value}" for key, value in given.items()),
 )
 def test_all_options_come_back(given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if "latency_reduction" in given:  # of a network so small nothing can be measured
