@@ -94,7 +94,7 @@ def _altogether(dense: nn.Module, images: Any, made: list[Pruned], tuned: nn.Mod
         plan = _composed(plan, later.plan)
     plan = replace(plan, target=target, macs=made[-1].plan.macs)
     copied = prepared(dense)
-    some = fewest(copied, forms.placed(copied, images, None).images)
+    some = fewest(copied, forms.placed(copied, images).images)
     if plan.folded:
         copied, _ = folded(copied, some)
     graph = plan.graph(copied, some)

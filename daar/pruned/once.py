@@ -17,6 +17,7 @@ from daar.program.outputs import tensors
 from daar.pruned import arguments, own_method
 from daar.pruned import images as forms
 from daar.pruned.arguments import Unsaid
+from daar.pruned.labels import batch_for
 from daar.pruned.network import in_modes_of, prepared, unwrapped
 from daar.pruned.notes import random_draws, ties, training_fails
 from daar.pruned.result import Pruned
@@ -75,7 +76,8 @@ def prune(
         images: calibration images as the model gets them, normalised: a tensor (N, …), a tuple or dict of tensors, or
             batches of them, with or without labels, such as a DataLoader. 64 or more for methods that read images. MACs
             are counted for one of this size.
-        labels: (N,) classes, for methods that read them. Without, the model's own predictions stand in.
+        labels: (N, …), for a function as `method` that reads them; the methods of daar read classes (N,) alone. Without
+            any, the predictions of a model with logits (N, C) stand in, for others zeros; the report says so.
 
     How much goes, by one of four:
         macs_reduction: fraction of the MACs to remove, in [0, 1); None for the policy's own rate.
@@ -134,7 +136,8 @@ def prune(
     taken, given = forms.collected(network, images, labels, int(calibration_images))
     with torch.inference_mode(mode=False):  # in it, copies of weights could never be trained
         dense = prepared(network)
-        batch = forms.placed(dense, taken, given)
+        batch, said = batch_for(forms.placed(dense, taken), given, method, scorer)
+        notes += said
         layers: tuple[str, ...] = ()
         if fold:
             dense, layers = folded(dense, fewest(dense, batch.images))

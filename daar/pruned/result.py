@@ -79,7 +79,7 @@ def slim_by(model: nn.Module, images: Any, plan: Plan) -> nn.Module:
     model, _ = unwrapped(model)
     dense = prepared(model)
     taken, _ = forms.collected(model, images, None, 32)
-    some = fewest(dense, forms.placed(dense, taken, None).images)
+    some = fewest(dense, forms.placed(dense, taken).images)
     return slimmed_by(dense, model, some, plan)
 
 
