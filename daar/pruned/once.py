@@ -16,6 +16,7 @@ from daar.program.inputs import Images, count, fewest, first
 from daar.program.outputs import tensors
 from daar.pruned import arguments, own_method
 from daar.pruned import images as forms
+from daar.pruned import own_loss as own_losses
 from daar.pruned.arguments import Unsaid
 from daar.pruned.labels import batch_for
 from daar.pruned.network import in_modes_of, prepared, unwrapped
@@ -125,13 +126,15 @@ def prune(
     )  # fmt: skip
     arguments.check_method(method)
     arguments.check_scope(scope)
-    arguments.check_loss(loss)
     arguments.check_at_least(1, min_channels=min_channels, round_to=round_to, calibration_images=calibration_images)
     own = arguments.check_ratios(ratios)
     target_of, target = arguments.one_target(macs_reduction, params_reduction, latency_reduction, own)
     folders = arguments.folders(methods_dirs)
     kept = arguments.all_of(exclude, (str,), "exclude")
     scorer = own_method.method_of(method, folders)
+    by = policy or scorer.policy
+    arguments.check_rate(by, target, ratios=own is not None)
+    own_loss = own_losses.checked(loss, by, ratios=own is not None, folders=folders)
     network, notes = unwrapped(model)
     taken, given = forms.collected(network, images, labels, int(calibration_images))
     with torch.inference_mode(mode=False):  # in it, copies of weights could never be trained
@@ -146,8 +149,8 @@ def prune(
         def task_on(graph: ChannelGraph) -> _Task:
             scored = own_method.scores_by(method, scorer, dense, batch, graph, options or {}, int(seed), scope)
             return _Task(
-                dense, graph, batch, scored, scorer, policy or scorer.policy, dict(options or {}),
-                dict(policy_options or {}), scope, int(round_to), int(min_channels), own, folders, loss,
+                dense, graph, batch, scored, scorer, by, dict(options or {}),
+                dict(policy_options or {}), scope, int(round_to), int(min_channels), own, folders, own_loss,
             )  # fmt: skip
 
         try:
@@ -162,6 +165,7 @@ def prune(
             raise InputError(
                 f"{failure} Or fold=True, which makes plain weights of those that are computed ({some})."
             ) from None
+        own_losses.require_called(own_loss, by)
         notes += ties(made.model, dense) + random_draws(task.graph)
         notes += training_fails(made.model, task.graph, first(batch.images, task.graph.program.batch))
         report = report_on(dense, made.model, task.graph, made.plan, error, notes, latency)

@@ -85,7 +85,7 @@ def test_a_loader_and_what_tuning_returns_are_used() -> None:
         ({"params_reduction": 0.5}, "params_reduction is given; rounds remove MACs"),
         ({"tune": None}, "tune is a NoneType; it must be a function"),
         ({"tune": lambda _: made(Line)}, "tune returned a network of another shape"),
-        ({"method": "magnitude"}, "unknown method 'magnitude'"),
+        ({"method": "magnitude"}, "unknown method 'magnitude'; .* Or give a function score"),
     ],
 )
 def test_what_is_wrong_is_said(given: dict[str, Any], said: str) -> None:
