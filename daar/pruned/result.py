@@ -1,5 +1,6 @@
 """What pruning gives: the slim network, what was done to it, and the plan to make it again."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from daar.pruning.plan import Plan
 from daar.pruning.repairing import proven_graph
 from daar.pruning.slim import slim
 from daar.pruning.slim_report import SlimReport
+
+# advice of the command line, which knows no networks of one's own
+_COMMAND = re.compile(r"Make (a|the) plan \S[^.]*: daar plan$")
 
 
 @dataclass(frozen=True)
@@ -67,14 +71,15 @@ def slim_by(model: nn.Module, images: Any, plan: Plan) -> nn.Module:
     Args:
         model: a network of the shape of that which the plan was made for; left as it is.
         images: as it was made for, one is enough; the values do not matter.
-        plan: of a `Pruned`, or read by `daar.pruning.plan.load`. It knows what was excluded and repaired.
+        plan: of a `Pruned`, of a folder of `daar.save` (`daar.load_plan(folder)`), or of a plan.json that a command
+            wrote (`daar.pruning.plan.load(file)`). It knows what was excluded and repaired.
 
     Raises:
         InputError: the plan is not for this network.
     """
     if not isinstance(plan, Plan):
         raise InputError(
-            f"plan is a {type(plan).__name__}; it must be a Plan, of daar.prune or daar.pruning.plan.load."
+            f"plan is a {type(plan).__name__}; it must be a Plan, such as pruned.plan or daar.load_plan(folder)."
         )
     model, _ = unwrapped(model)
     dense = prepared(model)
@@ -97,7 +102,10 @@ def slimmed_by(dense: nn.Module, model: nn.Module, images: Images, plan: Plan) -
     """
     if plan.folded:
         dense, _ = folded(dense, images)
-    graph, removed = _graph_and_removed(dense, images, plan)
+    try:
+        graph, removed = _graph_and_removed(dense, images, plan)
+    except InputError as error:
+        raise InputError(_COMMAND.sub("Give the network that was pruned.", str(error))) from error
     return in_modes_of(slim(dense, graph, removed), model)
 
 
