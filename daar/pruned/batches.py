@@ -145,7 +145,9 @@ def _runs(model: nn.Module, images: Images) -> bool:
     """Whether the network runs on some of these."""
     try:
         weight = next(model.parameters())
-        some = fewest(model, moved(images, weight if weight.is_floating_point() else torch.empty(0)))
+        some = fewest(
+            model, moved(images, weight if weight.is_floating_point() else torch.empty(0, device=weight.device))
+        )
         with evaluating(model):
             call(model, some)
     except Exception:  # whatever the network's own code raises; where no reading runs, the caller says it
