@@ -48,7 +48,6 @@ def generator() -> Iterator[Tensor]:
         (Line, [Sample(X[:9], LABELS[:9]), Sample(X[9:], LABELS[9:])], X, LABELS),
         (Line, [X[:5], X[5:]], X, None),
         (Line, generator(), X, None),
-        (Line, loader(X, DEPTH), X, None),  # dense targets are no classes
         (Two, (X, DEPTH), (X, DEPTH), None),
         (Two, loader(X, DEPTH), (X, DEPTH), None),
         (Two, loader(X, DEPTH, LABELS), (X, DEPTH), LABELS),
@@ -157,6 +156,7 @@ def test_floats_get_the_type_of_the_weights(dtype: torch.dtype) -> None:
         (torch.tensor(1.0), None, r"images are torch.float32 \(\); each tensor must be \(N, …\)"),
         ({"x": X, "depth": DEPTH[:3]}, None, r"images are torch.float32 \(3, 1, 12, 12\); .* the same for all"),
         ([X[:3], torch.randn(3, 3, 9, 9)], None, "the batches of images do not fit together: .* images of one size"),
+        ([X, X[:, :1]], None, "do not fit together: .* give inputs, or images and labels, as a tuple"),
         ([X[:3], X[:2] * torch.nan], None, "images hold NaN or infinity"),
         ((X, LABELS), LABELS, "labels are given twice"),
         (X, LABELS[:3], r"labels are \(3,\); they must be a tensor \(20,\)"),
@@ -168,6 +168,12 @@ def test_what_is_no_image_is_said(given: Any, labels: Any, said: str) -> None:
     with pytest.raises(InputError, match=said) as error:
         daar.prune(made(Line), given, labels, method="l1")
     assert "\n" not in str(error.value)
+
+
+def test_a_list_for_two_inputs_is_told_from_a_tuple() -> None:
+    for images in ([X, DEPTH], [X, X]):
+        with pytest.raises(InputError, match=r"list of batches, but the network takes 2 .* as a tuple: \(x, depth\)"):
+            daar.prune(made(Two), images, method="l1")
 
 
 def test_the_form_of_images_comes_back_without_values() -> None:
