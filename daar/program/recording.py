@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from daar.device.precision import evaluating
 from daar.errors import InputError, said
+from daar.program.draws import seeded
 from daar.program.inputs import Images, call, count, usable
 from daar.program.outputs import nested, tensors
 from daar.program.program import Operation, Program, Ref, Span, replaced
@@ -26,7 +27,7 @@ _NUMBER = "_daar_number"
 
 
 def record(model: nn.Module, images: Images, *, training: bool = False) -> Program:
-    """What a network runs on these images, without gradients.
+    """What a network runs on these images, without gradients and with the same random numbers each time.
 
     Args:
         model: any network; left as it is, but for the statistics that training changes.
@@ -36,7 +37,7 @@ def record(model: nn.Module, images: Images, *, training: bool = False) -> Progr
     Raises:
         RunError: the network's own code raises; with what had run until then.
     """
-    with _mode(model, training), decomposed():
+    with seeded(), _mode(model, training), decomposed():
         images = usable(images)
         recorder = Recorder(model, images)
         with recorder.watching():

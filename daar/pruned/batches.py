@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from daar.device.precision import evaluating
+from daar.program.draws import seeded
 from daar.program.inputs import Images, call, fewest, moved
 
 # keys of a batch, and optional arguments of a network, by which labels are named
@@ -66,7 +67,7 @@ def divided(model: nn.Module, batch: Any) -> tuple[Images, Any]:
     """
     forward = _forward(model)
     if isinstance(batch, Mapping):
-        return _of_mapping(forward, batch)
+        return _of_mapping(model, forward, batch)
     if not isinstance(batch, (list, tuple)):
         return batch, None
     if not batch:
@@ -105,24 +106,26 @@ def _positional(signature: inspect.Signature) -> list[inspect.Parameter]:
     return [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
-def _of_mapping(forward: _Forward, batch: Mapping[str, Any]) -> tuple[Images, Any]:
+def _of_mapping(model: nn.Module, forward: _Forward, batch: Mapping[str, Any]) -> tuple[Images, Any]:
     more = [
         key
         for key in _LABELS
         if key in batch and (not forward.is_argument(key) or (forward.is_optional(key) and key not in _MAYBE_INPUTS))
     ]
-    return {key: value for key, value in batch.items() if key not in more}, _first_tensor([batch[key] for key in more])
+    images: Images = {key: value for key, value in batch.items() if key not in more}
+    if not forward.takes(**images) and _runs(model, (images,)):  # forward(batch)
+        images = (images,)
+    return images, _first_tensor([batch[key] for key in more])
 
 
 def _readings(forward: _Forward, batch: Sequence[Any]) -> list[tuple[Images, Any]]:
     """Every way to tell inputs from labels, the most likely first."""
-    most = int(min(len(batch), forward.most))
+    all_that_fit = most = int(min(len(batch), forward.most))
     while most > forward.least and _is_labelled(batch[:most]):
         most -= 1
     least = min(forward.least, most)
-    readings = [
-        (_inputs(forward, batch[:number]), _first_tensor(batch[number:])) for number in range(most, least - 1, -1)
-    ]
+    numbers = [*range(most, least - 1, -1), *range(most + 1, all_that_fit + 1)]
+    readings = [(_inputs(forward, batch[:number]), _first_tensor(batch[number:])) for number in numbers]
     if least > 1 and isinstance(batch[0], (Mapping, list, tuple)):  # ((image, depth), labels)
         readings.append((_inputs(forward, batch[:1]), _first_tensor(batch[1:])))
     return readings
@@ -148,7 +151,7 @@ def _runs(model: nn.Module, images: Images) -> bool:
         some = fewest(
             model, moved(images, weight if weight.is_floating_point() else torch.empty(0, device=weight.device))
         )
-        with evaluating(model):
+        with seeded(), evaluating(model):
             call(model, some)
     except Exception:  # whatever the network's own code raises; where no reading runs, the caller says it
         return False

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from daar.device.precision import evaluating
 from daar.errors import InputError, in_one_line, is_out_of_memory
 from daar.measure.finite import require_finite
+from daar.program.draws import seeded
 from daar.program.inputs import Images, call, count, each, moved, split
 from daar.program.outputs import tensors
 from daar.pruned import batches
@@ -155,7 +156,7 @@ def placed(dense: nn.Module, images: Images) -> Placed:
     images = each(images, lambda part: part.clone() if part.is_inference() else part)  # else no gradient could be taken
     predicted: list[Tensor | None] = []
     try:
-        with evaluating(dense):
+        with seeded(), evaluating(dense):
             for part in split(images, _AT_ONCE):
                 output = call(dense, part)
                 require_finite(output)
@@ -175,7 +176,13 @@ def placed(dense: nn.Module, images: Images) -> Placed:
 def _classes(output: Any, number: int) -> Tensor | None:
     """(number,) the class that the first output tells for each image, if that is logits (number, C), C at least 2."""
     logits = next(tensors(output), None)
-    if logits is None or logits.dim() != 2 or len(logits) != number or logits.shape[1] < 2:
+    if (
+        logits is None
+        or logits.layout is not torch.strided
+        or logits.dim() != 2
+        or len(logits) != number
+        or logits.shape[1] < 2
+    ):
         return None
     classes: Tensor = logits.argmax(1)
     return classes

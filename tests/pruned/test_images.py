@@ -182,3 +182,37 @@ def test_the_form_of_images_comes_back_without_values() -> None:
         again = forms.blank(form, 3)
         assert forms.form(again) == form
         assert not any(bool(value.any()) for value in tensors(again))
+
+
+class OfBatch(Line):
+    """Takes a batch as its loader gives it."""
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        made: Tensor = super().forward(batch["image"])
+        return made
+
+
+class Free(nn.Module):
+    """Any number of inputs, of which the last is a class for each image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.embed, self.head = nn.Conv2d(3, 16, 3), nn.Embedding(5, 16), nn.Linear(16, 5)
+
+    def forward(self, *args: Tensor) -> Tensor:
+        x, kinds = args
+        return self.head((self.body(x).relu().mean((2, 3)) + self.embed(kinds)).relu())
+
+
+@pytest.mark.parametrize(
+    "images", [{"image": X}, ({"image": X},), {"batch": {"image": X}}, [{"image": X}, {"image": X}]]
+)
+def test_a_network_that_takes_a_dict_is_given_it(images: Any) -> None:
+    pruned = daar.prune(made(OfBatch), images, method="l1")
+    with torch.no_grad():
+        assert pruned.model({"image": X}).shape == (20, 5)
+
+
+def test_classes_that_a_network_reads_are_inputs() -> None:
+    images = X, torch.arange(len(X)) % 5
+    assert daar.prune(made(Free), images, method="l1", macs_reduction=0.3).model(*images).shape == (20, 5)
