@@ -190,7 +190,14 @@ def feature_maps(
             own[layer] = _positions(graph, layer, norm.makes()[0]).to(next(model.parameters()).device)
     for number, maps in replay.stream(images, wanted, batch_size):
         for layer in wanted[number]:
-            yield layer, _two_dimensional(maps[:, own[layer]] if layer in own else maps)
+            yield layer, _two_dimensional(maps[:, own[layer]] if layer in own else _unfolded(maps, graph, layer))
+
+
+def _unfolded(maps: Tensor, graph: ChannelGraph, layer: str) -> Tensor:
+    """Maps of a conv whose code folds images into channels, (1, n·c_out, …), as (n, c_out, …)."""
+    width = len(graph.layers[layer].outputs)
+    is_folded = len(maps) == 1 and maps.shape[1] > width
+    return maps.reshape(-1, width, *maps.shape[2:]) if is_folded else maps
 
 
 def _positions(graph: ChannelGraph, layer: str, number: int) -> Tensor:

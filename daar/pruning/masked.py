@@ -118,6 +118,8 @@ class _Changed(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch giv
             args = list(args)
             for tensor, dim, mask in self._masks[index]:
                 at = self._operations[index].args.index(Ref(tensor))
+                if args[at].shape[dim] != len(mask):  # images are folded into channels, and there are more of them
+                    raise AnotherWayError(index)
                 shape = [1] * args[at].dim()
                 shape[dim] = len(mask)
                 args[at] = args[at] * mask.to(args[at]).view(shape)

@@ -53,7 +53,7 @@ def filters(model: nn.Module, layer: str) -> Tensor:
 
 
 def ran_with(model: nn.Module, graph: ChannelGraph, images: Images, layer: str) -> Tensor:
-    """The filters of a layer as it ran, (c_out, c_in/groups, …); of several calls the first.
+    """The filters of a layer as it ran, (c_out, c_in/groups, …); of several calls or images, the first's.
 
     Args:
         model: the network, or a copy of it with other values.
@@ -61,18 +61,18 @@ def ran_with(model: nn.Module, graph: ChannelGraph, images: Images, layer: str) 
         images: on its device, for weights that depend on them.
         layer: its name in the graph.
     """
-    program = graph.program
+    program, about = graph.program, graph.layers[layer]
     operation = program.operations[graph.calls[layer][0]]
-    kind = graph.layers[layer].kind
-    at = 1 if kind == "conv" or operation.name not in ("addmm", "baddbmm") else 2
+    at = 1 if about.kind == "conv" or operation.name not in ("addmm", "baddbmm") else 2
     number = operation.args[at].number
     if number in program.leaves:
         weight = held_as(model, program.leaves[number])
     else:
         weight = read_by(model, program, operation, number, first(images, program.batch))
-    if kind != "conv":  # (…, c_in, c_out)
+    if about.kind != "conv":  # (…, c_in, c_out)
         return weight.movedim(-1, 0).transpose(1, -1)
-    return _turned(weight, int(operation.args[8])) if operation.args[6] else weight
+    turned = _turned(weight, int(operation.args[8])) if operation.args[6] else weight
+    return turned[: len(about.outputs)]
 
 
 def _turned(weight: Tensor, groups: int) -> Tensor:
