@@ -75,6 +75,6 @@ def in_modes_of(slimmed: nn.Module, model: nn.Module) -> nn.Module:
     """The slim network, every part in the mode in which the model's is."""
     original = dict(model.named_modules())
     for path, part in slimmed.named_modules():
-        if path in original:  # a folded layer has other parts
+        if hasattr(original.get(path), "training"):  # a folded layer has other parts, a frozen one no mode
             part.training = original[path].training
     return slimmed

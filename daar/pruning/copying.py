@@ -1,6 +1,8 @@
 """Copy a network, whatever tensors its modules hold."""
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,30 +14,53 @@ def copied(model: nn.Module) -> nn.Module:
     Tensors that are made of parameters, as torch.nn.utils.prune and weight_norm keep them between calls, cannot be
     copied by torch; the copy has their values, until its own code makes them again.
     """
-    memo: dict[int, object] = {}
+    memo: dict[int, Any] = {}
     for module in model.modules():
         for value in vars(module).values():
             if isinstance(value, Tensor) and not value.is_leaf:
                 memo[id(value)] = value.detach().clone()
-    return copy.deepcopy(model, memo)
+    return _copy(model, memo, _cloned)
 
 
 def doubled(model: nn.Module) -> nn.Module:
     """A copy on the CPU in float64; tensors that modules hold as plain attributes too."""
     # converted while they are copied: to copy a network and then convert it takes twice as long
-    memo: dict[int, object] = {}
+    memo: dict[int, Any] = {}
     for module in model.modules():
         for held in (module._parameters, module._buffers, vars(module)):
             for value in held.values():
                 if isinstance(value, Tensor) and id(value) not in memo:
                     memo[id(value)] = _double(value)
-    double = copy.deepcopy(model, memo)
+    double = _copy(model, memo, _double)
     for module in double.modules():
         for name, value in vars(module).items():
             # such as biases of attention that are kept by device; torch's own dicts begin with an underscore
             if type(value) is dict and not name.startswith("_"):
                 module.__dict__[name] = {key: _double(part) for key, part in value.items()}
     return double
+
+
+def _copy(model: nn.Module, memo: dict[int, Any], of_tensor: Callable[[Any], Any]) -> nn.Module:
+    """A deep copy; `of_tensor` makes the tensors of scripted parts, which torch leaves tied to the model's."""
+    copy_of = copy.deepcopy(model, memo)
+    for old, new in zip(model.modules(), copy_of.modules(), strict=True):
+        if isinstance(old, torch.jit.ScriptModule):
+            for held, own in ((old._parameters, new._parameters), (old._buffers, new._buffers)):
+                for name, value in held.items():
+                    if id(value) not in memo:
+                        memo[id(value)] = of_tensor(value)
+                    own[name] = memo[id(value)]
+    return copy_of
+
+
+def _cloned(value: Tensor) -> Tensor:
+    """Apart from any other; a leaf, as of a parameter that a copy of scripted code has as a plain tensor."""
+    made = value.detach().clone()
+    return (
+        nn.Parameter(made, requires_grad=value.requires_grad)
+        if value.requires_grad or isinstance(value, nn.Parameter)
+        else made
+    )
 
 
 def _double(value: object) -> object:
