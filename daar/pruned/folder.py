@@ -91,8 +91,9 @@ def load(model: nn.Module, folder: str | Path) -> nn.Module:
         )
     state = stored.read(path, "the weights of a slim network", _REMEDY).tensors
     network, _ = unwrapped(model)
-    dense = prepared(network)
-    called = fewest(dense, moved(_blank(described.called_with, folder), next(dense.parameters())))
+    blank = _blank(described.called_with, folder)
+    dense = prepared(network, blank)
+    called = fewest(dense, moved(blank, next(dense.parameters())))
     slimmed = slimmed_by(dense, network, called, described.plan)
     own = slimmed.state_dict()
     if wrong := weights.differences(own, state):

@@ -93,7 +93,7 @@ def _altogether(dense: nn.Module, images: Any, made: list[Pruned], tuned: nn.Mod
     for later in made[1:]:
         plan = _composed(plan, later.plan)
     plan = replace(plan, target=target, macs=made[-1].plan.macs)
-    copied = prepared(dense)
+    copied = prepared(dense, images)
     some = fewest(copied, forms.placed(copied, images, None).images)
     if plan.folded:
         copied, _ = folded(copied, some)

@@ -3,10 +3,14 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from daar.device.precision import evaluating
 from daar.errors import InputError, first_line, is_out_of_memory
 from daar.models.weights import require_sound_module
+from daar.program.draws import seeded
+from daar.program.inputs import Images, first, moved
+from daar.program.recording import RunError, held_as, record
 from daar.pruning.copying import copied
 
 # what holds a network for training or compilation, and the name that it has there
@@ -40,16 +44,21 @@ def unwrapped(model: Any) -> tuple[nn.Module, tuple[str, ...]]:
     return model, tuple(notes)
 
 
-def prepared(model: nn.Module) -> nn.Module:
+def prepared(model: nn.Module, images: Images) -> nn.Module:
     """A copy to work on; what is computed from weights, as torch.nn.utils.prune keeps it, is held as it is now.
 
+    Args:
+        model: left as it is.
+        images: as it is called with; where it fails on them is for others to say.
+
     Raises:
-        InputError: the network has no parameters, they are not sound, or it cannot be copied.
+        InputError: the network has no parameters, they are not sound, it cannot be copied, or its copy would run
+            layers of the network itself.
     """
     require_materialised(model)
     require_sound_module(model)
     try:
-        return copied(model)
+        dense = copied(model)
     except (RuntimeError, TypeError, AttributeError) as error:  # a lock, an open file
         if is_out_of_memory(error):
             raise
@@ -57,6 +66,32 @@ def prepared(model: nn.Module) -> nn.Module:
             f"the model cannot be copied: {first_line(error)[:200]}. Take out of it what is no weight, such as locks "
             "and open files."
         ) from error
+    _require_apart(model, dense, images)
+    return dense
+
+
+def _require_apart(model: nn.Module, dense: nn.Module, images: Images) -> None:
+    """InputError if the copy reads tensors of the model, as code does that holds a module past its parent."""
+    weight = next(dense.parameters())
+    images = moved(images, weight if weight.is_floating_point() else torch.empty(0, device=weight.device))
+    own = {_memory(value): name for name, value in (*model.named_buffers(), *model.named_parameters())}
+    with evaluating(model), seeded():  # statistics of what it reads stay as they are
+        try:
+            program = record(dense, first(images, 2))
+        except RunError as error:
+            program = error.program
+    held = {number: held_as(dense, name) for number, name in program.leaves.items()}
+    for value in {**held, **program.constants}.values():
+        name = own.get(_memory(value)) if value.numel() and value.layout is torch.strided else None
+        if name is not None:
+            raise InputError(
+                f"{name.rpartition('.')[0] or name!r} is reached past the model, as by a closure, a patched forward, "
+                "functools.partial or a weak reference, so a copy of the model would still run it. Reach it by self."
+            )
+
+
+def _memory(value: Tensor) -> tuple[int, torch.device]:
+    return value.data_ptr() if value.layout is torch.strided else id(value), value.device
 
 
 def require_materialised(model: nn.Module) -> None:

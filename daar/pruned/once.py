@@ -133,7 +133,7 @@ def prune(
     network, notes = unwrapped(model)
     taken, given = forms.collected(network, images, labels, int(calibration_images))
     with torch.inference_mode(mode=False):  # in it, copies of weights could never be trained
-        dense = prepared(network)
+        dense = prepared(network, taken)
         batch = forms.placed(dense, taken, given)
         layers: tuple[str, ...] = ()
         if fold:

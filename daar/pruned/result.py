@@ -77,8 +77,8 @@ def slim_by(model: nn.Module, images: Any, plan: Plan) -> nn.Module:
             f"plan is a {type(plan).__name__}; it must be a Plan, of daar.prune or daar.pruning.plan.load."
         )
     model, _ = unwrapped(model)
-    dense = prepared(model)
     taken, _ = forms.collected(model, images, None, 32)
+    dense = prepared(model, taken)
     some = fewest(dense, forms.placed(dense, taken, None).images)
     return slimmed_by(dense, model, some, plan)
 

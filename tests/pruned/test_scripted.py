@@ -72,7 +72,7 @@ def test_a_scripted_part_is_pruned_and_keeps_what_it_had(made: str, tmp_path: Pa
 
 def test_a_frozen_part_stays_whole_and_the_rest_is_pruned() -> None:
     net, x = network("script", training=False)
-    net[1] = torch.jit.freeze(net[1])  # type: ignore[arg-type]  # scripted
+    net[1] = torch.jit.freeze(net[1])
     pruned = daar.prune(net, x, method="l1", macs_reduction=0.1)
     assert pruned.report.slim_error <= 1e-6, "what it froze is float32"
     assert len(pruned.model.get_parameter("2.0.weight")) < C
