@@ -1,6 +1,7 @@
 """`daar.prune`: score, plan, slim and prove, in memory."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -221,10 +222,15 @@ def _written(graph: ChannelGraph) -> list[str]:
 
 @dataclass(frozen=True)
 class _Made:
-    """A plan and its network."""
+    """A plan and its network, which is made when it is asked for."""
 
     plan: Plan
-    model: nn.Module
+    make: Callable[[], nn.Module]
+
+    @functools.cached_property
+    def model(self) -> nn.Module:
+        """The slim network."""
+        return self.make()
 
 
 @dataclass(frozen=True)
@@ -274,7 +280,7 @@ class _Task:
             min_channels=self.min_channels,
             params=[name for name, _ in self.dense.named_parameters()] if params else None,
         )
-        return _Made(plan, slim(self.dense, self.graph, plan.removed(self.graph)))
+        return _Made(plan, lambda: slim(self.dense, self.graph, plan.removed(self.graph)))
 
     def _loss(self) -> CalibrationLoss:
         if "made" not in self.losses:
@@ -283,9 +289,8 @@ class _Task:
 
     def error_of(self, made: _Made) -> float:
         """How far the slim network is from the masked one."""
-        return slim_error(
-            self.dense, made.model, self.graph, made.plan.removed(self.graph), _checked(self.batch.images)
-        )
+        removed, images = made.plan.removed(self.graph), _checked(self.batch.images)
+        return slim_error(self.dense, lambda: made.model, self.graph, removed, images)
 
 
 def _checked(images: Images) -> Images:

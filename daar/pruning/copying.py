@@ -1,23 +1,28 @@
 """Copy a network, whatever tensors its modules hold."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-def copied(model: nn.Module) -> nn.Module:
+def copied(model: nn.Module, instead: Mapping[int, Tensor] = MappingProxyType({})) -> nn.Module:
     """A copy that shares nothing with the model.
 
     Tensors that are made of parameters, as torch.nn.utils.prune and weight_norm keep them between calls, cannot be
     copied by torch; the copy has their values, until its own code makes them again.
+
+    Args:
+        model: left as it is.
+        instead: id of a tensor of the model → what the copy holds in its place.
     """
-    memo: dict[int, Any] = {}
+    memo: dict[int, Any] = dict(instead)
     for module in model.modules():
         for value in vars(module).values():
-            if isinstance(value, Tensor) and not value.is_leaf:
+            if isinstance(value, Tensor) and not value.is_leaf and id(value) not in memo:
                 memo[id(value)] = value.detach().clone()
     return _copy(model, memo, _cloned)
 
