@@ -1,7 +1,8 @@
 """Prove that a slim network computes what the masked one computes, and find where they first differ."""
 
+import contextlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from daar.program.inputs import Images, call, moved
 from daar.program.outputs import tensors
 from daar.program.program import Program, Span, refs
 from daar.program.recording import decomposed, recorded
-from daar.pruning.copying import copied, doubled
+from daar.pruning.copying import copied, doubled, lent
 from daar.pruning.groups import ChannelGraph, Channels
 from daar.pruning.masked import Masked
 from daar.pruning.slim import Removed
@@ -46,6 +47,10 @@ class Precision:
     def of(self, model: nn.Module) -> nn.Module:
         """A copy of a network on the CPU in this type."""
         return doubled(model) if self.dtype is torch.float64 else copied(model).cpu().float()
+
+    def lent(self, model: nn.Module) -> AbstractContextManager[nn.Module]:
+        """The same without room for both, for as long as the network itself is not used."""
+        return lent(model) if self.dtype is torch.float64 else nullcontext(self.of(model))
 
     def images(self, images: Images) -> Images:
         """Images on the CPU in this type."""
@@ -264,8 +269,9 @@ def prove(
     """
     precision, drawn, expected = _masked_output(model, graph, removed, images)
     made = slimmed if isinstance(slimmed, nn.Module) else slimmed()
-    thin, batch = precision.of(made), precision.images(images)
+    batch = precision.images(images)
     if not any(bool(output.any()) for output in tensors(expected)):
+        thin = precision.of(made)
         difference = first_difference(precision.of(model), thin, graph, removed, batch, precision.tolerance)
         if difference is None:
             return Proof(0.0, precision)
@@ -274,7 +280,7 @@ def prove(
             f"{difference.place}. Report this network."
         )
     try:
-        with seeded(), evaluating(thin), drawn:
+        with precision.lent(made) as thin, seeded(), evaluating(thin), drawn:
             got = call(thin, batch)
     except Exception as error:  # whatever the network's own code raises
         said = " ".join(str(error).split())[:200] or type(error).__name__
@@ -295,22 +301,32 @@ def _masked_output(
 ) -> tuple[Precision, AbstractContextManager[None], Any]:
     """The precision to compare in, the masked network's random numbers and its output; nothing of the network."""
     types = set[torch.dtype]()
+    with contextlib.suppress(
+        InputError, RuntimeError, TypeError, ValueError
+    ):  # float64 met what its code makes float32
+        drawn, expected = _run(DOUBLE, model, graph, removed, images, types)
+        if not any(dtype.is_floating_point and dtype is not torch.float64 for dtype in types):
+            return DOUBLE, drawn, expected
     try:
-        with seeded():
-            masked = Masked(DOUBLE.of(model), graph, removed)
-            expected = masked(DOUBLE.images(images), see=lambda _, made: types.update(v.dtype for v in tensors(made)))
-    except (InputError, RuntimeError, TypeError, ValueError):  # weights of float64 met what its code makes float32
-        types = {torch.float32}
-    if not any(dtype.is_floating_point and dtype is not torch.float64 for dtype in types):
-        return DOUBLE, _drawn_by(masked), expected
-    masked = Masked(SINGLE.of(model), graph, removed)
-    try:
-        with seeded():
-            expected = masked(SINGLE.images(images))
+        return SINGLE, *_run(SINGLE, model, graph, removed, images, types)
     except (RuntimeError, TypeError, ValueError) as error:
         said = " ".join(str(error).split())[:200]
         raise InputError(f"the model does not run on the CPU, in float64 nor in float32: {said}.") from error
-    return SINGLE, _drawn_by(masked), expected
+
+
+def _run(
+    precision: Precision,
+    model: nn.Module,
+    graph: ChannelGraph,
+    removed: Removed,
+    images: Images,
+    types: set[torch.dtype],
+) -> tuple[AbstractContextManager[None], Any]:
+    """Random numbers and output of the masked network; `types` gets those of all that it computes."""
+    with precision.lent(model) as dense, seeded():
+        masked = Masked(dense, graph, removed)
+        made = masked(precision.images(images), see=lambda _, made: types.update(v.dtype for v in tensors(made)))
+        return _drawn_by(masked), made
 
 
 def slim_error(
