@@ -30,6 +30,7 @@ from daar.errors import InputError
 from daar.program.inputs import Images, fewest, first, moved
 from daar.program.recording import RunError, record, recorded
 from daar.program.replay import Replay
+from daar.pruning import weights
 from daar.pruning.feature_maps import Users
 from daar.pruning.groups import ChannelGraph, graph_from
 from daar.pruning.importance import ranking
@@ -93,19 +94,19 @@ class MethodInfo:
 def filters(model: nn.Module, layer: str) -> Tensor:
     """The filters of a conv, (c_out, c_in/groups, k, k), detached, float32, on the CPU.
 
-    Those of a transposed conv too have their own dimension first; units of a linear layer are filters of (c_in, 1, 1),
-    those of a conv over sequences (c_in, k, 1), over volumes (c_in, k, k·k).
+    In score() they are what the conv ran with, also where the network computes that from several tensors: a masked
+    kernel, a sum of branches, standardised or normalised weights. Those of a transposed conv too have their own
+    dimension first; units of a linear layer are filters of (c_in, 1, 1), those of a conv over sequences (c_in, k, 1),
+    over volumes (c_in, k, k·k).
 
     Args:
         model: the network.
         layer: name of the conv, as in `layers`.
+
+    Raises:
+        InputError: the layer holds no weight, and no score() runs that daar has called.
     """
-    weight, module = _weight(model, layer)
-    weight = weight.detach().to("cpu", torch.float32)
-    if isinstance(module, nn.modules.conv._ConvTransposeNd):
-        parts = weight.reshape(module.groups, -1, *weight.shape[1:])
-        weight = parts.transpose(1, 2).flatten(0, 1)
-    return _two_dimensional(weight)
+    return _two_dimensional(weights.filters(model, layer).detach().to("cpu", torch.float32))
 
 
 def _two_dimensional(values: Tensor) -> Tensor:
@@ -113,15 +114,6 @@ def _two_dimensional(values: Tensor) -> Tensor:
     if values.dim() > 4:
         return values.flatten(3)
     return values.reshape(*values.shape, *(1 for _ in range(4 - values.dim())))
-
-
-def _weight(model: nn.Module, layer: str) -> tuple[Tensor, nn.Module]:
-    """The weight of a layer, and the module that holds it: a layer is named by its module, or by the weight itself."""
-    path, _, name = layer.rpartition(".")
-    held = getattr(model.get_submodule(path), name) if name else model
-    weight, module = (held, model.get_submodule(path)) if isinstance(held, Tensor) else (held.weight, held)
-    assert isinstance(weight, Tensor)
-    return weight, module
 
 
 def batch_norms(model: nn.Module, images: Images, layers: Sequence[str]) -> dict[str, nn.modules.batchnorm._BatchNorm]:
@@ -198,7 +190,14 @@ def feature_maps(
             own[layer] = _positions(graph, layer, norm.makes()[0]).to(next(model.parameters()).device)
     for number, maps in replay.stream(images, wanted, batch_size):
         for layer in wanted[number]:
-            yield layer, _two_dimensional(maps[:, own[layer]] if layer in own else maps)
+            yield layer, _two_dimensional(maps[:, own[layer]] if layer in own else _unfolded(maps, graph, layer))
+
+
+def _unfolded(maps: Tensor, graph: ChannelGraph, layer: str) -> Tensor:
+    """Maps of a conv whose code folds images into channels, (1, n·c_out, …), as (n, c_out, …)."""
+    width = len(graph.layers[layer].outputs)
+    is_folded = len(maps) == 1 and maps.shape[1] > width
+    return maps.reshape(-1, width, *maps.shape[2:]) if is_folded else maps
 
 
 def _positions(graph: ChannelGraph, layer: str, number: int) -> Tensor:
@@ -223,12 +222,13 @@ def outgoing(model: nn.Module, images: Images, layers: Sequence[str]) -> dict[st
     Returns:
         layer → (c_out,) float32, on the CPU.
     """
+    images = moved(images, next(model.parameters()))
     graph = _graph(model, images)
     norms = torch.zeros(graph.count + 1, dtype=torch.float64)
     for layer in graph.layers.values():
         if layer.kind != "product":
-            weight = filters(model, layer.name).to(torch.float64).abs()
-            read = weight.flatten(2).sum(dim=2)
+            weight = weights.ran_with(model, graph, images, layer.name).detach().to("cpu", torch.float64).abs()
+            read = _two_dimensional(weight).flatten(2).sum(dim=2)
             # in a grouped conv the filters of one part read one part of the channels
             parts = layer.groups or len(layer.inputs)
             norms.index_add_(

@@ -13,7 +13,8 @@ from torch import nn
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Put a model into eval mode, without gradients; then put each module back into its own mode."""
-    modes = [(module, module.training) for module in model.modules()]
+    # torch.jit.freeze leaves none
+    modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
     model.eval()
     try:
         with torch.no_grad():

@@ -111,6 +111,14 @@ class Program:
     spans: list[Span] = field(default_factory=list)
     batch: int = 1
 
+    def of_images(self) -> set[int]:
+        """Numbers of the tensors that depend on the network's inputs."""
+        depend = set(self.inputs)
+        for operation in self.operations:
+            if not depend.isdisjoint(operation.reads()):
+                depend.update(operation.makes())
+        return depend
+
 
 def refs(value: Any) -> Iterator[Ref]:
     """Every `Ref` in a nest of lists, tuples and mappings, in order."""

@@ -1,6 +1,7 @@
 """Run a recorded program again on other images, operation by operation, to look at intermediate tensors."""
 
 from collections.abc import Container, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,17 +9,18 @@ from torch import Tensor, nn
 
 from daar.device.precision import evaluating, strict_float32
 from daar.errors import InputError
-from daar.program.inputs import Images, count, each, first, split, usable
+from daar.program.inputs import Images, count, each, fewest, first, split, usable
 from daar.program.outputs import tensors
 from daar.program.program import Operation, Program, Ref, refs, replaced
-from daar.program.recording import decomposed, held_as, recorded
+from daar.program.recording import RunError, decomposed, held_as, record, recorded
 
 
 class Replay:
     """A network's operations for a batch of any size.
 
     It is recorded for two and for three images: a number among the arguments that is not the same has to be a multiple
-    of the batch's size. Where more than that differs, it is recorded again for each size of a batch.
+    of the batch's size. Where more than that differs, it is recorded again for each size of a batch; where other
+    operations run then, as of code that loops over images, it runs on as many images at once as it was recorded for.
 
     Args:
         model: the network; left as it is.
@@ -32,56 +34,109 @@ class Replay:
                 self.program = recorded(model, first(images, 2))
                 self._larger = recorded(model, first(images, 3))
             except InputError:  # it wants another number of images, such as multiples of a number of views
-                self.program = self._larger = recorded(model, images)
-        self._linear = self._larger is not self.program and _alike(self.program, self._larger)
+                self.program = self._larger = recorded(model, fewest(model, images))
 
     def stream(self, images: Images, wanted: Container[int], batch_size: int) -> Iterator[tuple[int, Tensor]]:
         """Hand out wanted tensors, by their numbers, while the operations run, and free all others at once.
 
-        Strict float32 holds only while operations run: whoever uses what is handed out, or never asks for the rest,
-        finds torch's settings as they were.
+        Operations behind the last wanted one do not run. Strict float32 holds only while operations run: whoever uses
+        what is handed out, or never asks for the rest, finds torch's settings as they were.
 
         Args:
             images: normalised, on the model's device.
             wanted: numbers of tensors.
             batch_size: images per pass.
         """
+        operations = self.program.operations
+        end = 1 + max((op.index for op in operations if any(n in wanted for n in op.makes())), default=-1)
+        linear = self.is_linear(end)
         for batch in split(images, batch_size):
-            program = self._bound(batch)
-            yield from _run(self._model, program, batch, wanted)
+            program = self._bound(batch, end, linear)
+            if program is not None:
+                yield from _run(self._model, program, batch, wanted)
+            else:
+                yield from self._in_parts(batch, end, wanted)
 
-    def _bound(self, batch: Images) -> Program:
+    def is_linear(self, end: int) -> bool:
+        """Whether nothing but multiples of the batch's size differs up to an operation, for two and three images."""
+        return self._larger is not self.program and _alike(_to(self.program, end), _to(self._larger, end))
+
+    def _bound(self, batch: Images, end: int, linear: bool) -> Program | None:
+        """The program up to an operation for a batch; None where others run for it."""
         size = count(batch)
         if size == self.program.batch:
-            return self.program
-        if not self._linear:
-            return self._again(batch)
+            return _to(self.program, end)
+        if not linear:
+            return self._again(batch, end)
         step = size - 2
-        bound = Program(
-            inputs=self.program.inputs,
-            output=self.program.output,
-            leaves=self.program.leaves,
-            constants=self.program.constants,
-            shapes=self.program.shapes,
-            dtypes=self.program.dtypes,
-            batch=size,
-        )
-        for one, other in zip(self.program.operations, self._larger.operations, strict=True):
+        bound = []
+        for one, other in zip(self.program.operations[:end], self._larger.operations[:end], strict=True):
             args, kwargs = _extended((one.args, one.kwargs), (other.args, other.kwargs), step)
-            bound.operations.append(
-                Operation(one.index, one.function, args, kwargs, one.result, one.module, one.line, one.code)
-            )
-        return bound
+            bound.append(replace(one, args=args, kwargs=kwargs))
+        return replace(self.program, operations=bound, batch=size)
 
-    def _again(self, batch: Images) -> Program:
-        program = recorded(self._model, each(batch, Tensor.clone))
-        if _made(program) != _made(self.program):
-            raise InputError(
-                "the network should run the same operations for any number of images, but for "
-                f"{count(batch)} it runs others than for 2, so feature maps cannot be taken. Choose a method that "
-                "reads weights alone."
-            )
-        return program
+    def _again(self, batch: Images, end: int) -> Program | None:
+        try:
+            program = _to(record(self._model, each(batch, Tensor.clone)), end)
+        except RunError:
+            return None
+        return program if _made(program) == _made(_to(self.program, end)) else None
+
+    def _in_parts(self, batch: Images, end: int, wanted: Container[int]) -> Iterator[tuple[int, Tensor]]:
+        """As many images at once as were recorded, the last part filled up by its own."""
+        program, size = _to(self.program, end), self.program.batch
+        of_images = program.of_images()
+        for part in split(batch, size):
+            for number, value in _run(self._model, program, first(part, size), wanted):
+                each_has, rest = divmod(len(value) if value.dim() else 0, size)
+                own = number in of_images and each_has and not rest
+                yield number, value[: each_has * count(part)] if own else value
+
+
+def read_by(model: nn.Module, program: Program, operation: Operation, number: int, images: Images) -> Tensor:
+    """A tensor as an operation reads it, by running only what it is made by.
+
+    Args:
+        model: the network.
+        program: what it ran.
+        operation: that reads the tensor.
+        number: of the tensor.
+        images: as many as the program has, on the network's device.
+    """
+    if number in program.constants:
+        return program.constants[number]
+    if number in program.inputs:
+        return list(tensors(images))[program.inputs.index(number)]
+    behind = replace(program, operations=_behind(program.operations[: operation.index], number))
+    *_, (_, value) = _run(model, behind, images, [number])
+    return value
+
+
+def _behind(operations: list[Operation], number: int) -> list[Operation]:
+    """The operations that a tensor is made by, also those that change its memory through a view."""
+    memory: dict[int, int] = {}  # number → the first number that has its memory
+    for operation in operations:
+        shared = next((n for n, _ in _touched(operation)), None)
+        memory.update((n, n if shared is None else memory.get(shared, shared)) for n in operation.makes())
+    wanted, found = {memory.get(number, number)}, []
+    for operation in reversed(operations):
+        written = [n for n, is_written in _touched(operation) if is_written]
+        if not wanted.isdisjoint(memory.get(n, n) for n in (*operation.makes(), *written)):
+            wanted.update(memory.get(n, n) for n in operation.reads())
+            found.append(operation)
+    return found[::-1]
+
+
+def _touched(operation: Operation) -> Iterator[tuple[int, bool]]:
+    """Arguments whose memory the result shares or that are written to, and whether they are."""
+    for position, argument in enumerate(operation.function._schema.arguments):
+        if argument.alias_info is not None:
+            for ref in refs(operation.argument(position, argument.name)):
+                yield ref.number, argument.alias_info.is_write
+
+
+def _to(program: Program, end: int) -> Program:
+    return replace(program, operations=program.operations[:end])
 
 
 def _made(program: Program) -> list[Any]:
@@ -90,16 +145,16 @@ def _made(program: Program) -> list[Any]:
 
 def _alike(one: Program, other: Program) -> bool:
     """Whether two programs differ in nothing but multiples of their images, two and three."""
-    return (
-        len(one.operations) == len(other.operations)
-        and one.leaves == other.leaves
-        and one.constants.keys() == other.constants.keys()
-        and all(torch.equal(value, other.constants[number]) for number, value in one.constants.items())
-        and all(
-            a.function is b.function and a.result == b.result and _fits((a.args, a.kwargs), (b.args, b.kwargs))
-            for a, b in zip(one.operations, other.operations, strict=True)
-        )
+    if _made(one) != _made(other) or one.leaves != other.leaves:
+        return False
+    read = {number for program in (one, other) for op in program.operations for number in op.reads()}
+    return all(_equal(one.constants.get(n), other.constants.get(n)) for n in read) and all(
+        _fits((a.args, a.kwargs), (b.args, b.kwargs)) for a, b in zip(one.operations, other.operations, strict=True)
     )
+
+
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other or (one is not None and other is not None and torch.equal(one, other))
 
 
 def _fits(one: Any, other: Any) -> bool:

@@ -12,7 +12,7 @@ from daar.errors import InputError, in_one_line
 from daar.models import weights
 from daar.program.inputs import fewest, moved
 from daar.pruned import images as forms
-from daar.pruned.network import prepared, unwrapped
+from daar.pruned.network import apart_from, prepared, unwrapped
 from daar.pruned.result import Pruned, slimmed_by
 from daar.pruning import plan as plans
 from daar.pruning.plan import Plan
@@ -92,8 +92,10 @@ def load(model: nn.Module, folder: str | Path) -> nn.Module:
         )
     state = stored.read(path, "the weights of a slim network", _REMEDY).tensors
     network, _ = unwrapped(model)
+    blank = _blank(described.called_with, folder)
     dense = prepared(network)
-    called = fewest(dense, moved(_blank(described.called_with, folder), next(dense.parameters())))
+    with apart_from(network):
+        called = fewest(dense, moved(blank, next(dense.parameters())))
     try:
         slimmed = slimmed_by(dense, network, called, described.plan)
     except InputError as error:

@@ -1,12 +1,17 @@
 """The network that was given: taken out of its wrappers, looked at, copied."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from daar.device.precision import evaluating
 from daar.errors import InputError, first_line, is_out_of_memory
 from daar.models.weights import require_sound_module
+from daar.program.outputs import tensors
 from daar.pruning.copying import copied
 
 # what holds a network for training or compilation, and the name that it has there
@@ -59,6 +64,42 @@ def prepared(model: nn.Module) -> nn.Module:
         ) from error
 
 
+@contextmanager
+def apart_from(model: nn.Module) -> Iterator[None]:
+    """Refuse a copy that reads tensors of the model as it runs within, as code does that holds a layer past its parent.
+
+    Raises:
+        InputError: it does; names the layer. Statistics of the model stay as they are.
+    """
+    watch = _Reads({_memory(value): name for name, value in (*model.named_buffers(), *model.named_parameters())})
+    with evaluating(model), watch:
+        yield
+    if watch.found:
+        layer = watch.found.rpartition(".")[0] or watch.found
+        raise InputError(
+            f"{layer!r} is reached past the model, as by a closure, a patched forward, functools.partial or a weak "
+            "reference, so a copy of the model would still run it. Reach it by self."
+        )
+
+
+class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
+    """Notes the first tensor of some memory that an operation reads."""
+
+    def __init__(self, own: dict[tuple[int, torch.device], str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._own, self.found = own, ""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for value in tensors([list(args), kwargs or {}]):
+            if value.numel():
+                self.found = self.found or self._own.get(_memory(value), "")
+        return func(*args, **(kwargs or {}))
+
+
+def _memory(value: Tensor) -> tuple[int, torch.device]:
+    return value.data_ptr() if value.layout is torch.strided else id(value), value.device
+
+
 def require_materialised(model: nn.Module) -> None:
     """InputError for a network without parameters, or one whose parameters have no values yet."""
     parameters = list(model.named_parameters())
@@ -75,6 +116,6 @@ def in_modes_of(slimmed: nn.Module, model: nn.Module) -> nn.Module:
     """The slim network, every part in the mode in which the model's is."""
     original = dict(model.named_modules())
     for path, part in slimmed.named_modules():
-        if path in original:  # a folded layer has other parts
+        if hasattr(original.get(path), "training"):  # a folded layer has other parts, a frozen one no mode
             part.training = original[path].training
     return slimmed

@@ -1,6 +1,7 @@
 """`daar.prune`: score, plan, slim and prove, in memory."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from daar.pruned import images as forms
 from daar.pruned import own_loss as own_losses
 from daar.pruned.arguments import Unsaid
 from daar.pruned.labels import batch_for
-from daar.pruned.network import in_modes_of, prepared, unwrapped
+from daar.pruned.network import apart_from, in_modes_of, prepared, unwrapped
 from daar.pruned.notes import never_run, random_draws, ties, training_fails
 from daar.pruned.result import Pruned
 from daar.pruned.timing import batch_of, by_latency
@@ -142,7 +143,9 @@ def prune(
     taken, given = forms.collected(network, images, labels, int(calibration_images))
     with torch.inference_mode(mode=False):  # in it, copies of weights could never be trained
         dense = prepared(network)
-        batch, said = batch_for(forms.placed(dense, taken), given, method, scorer)
+        with apart_from(network):
+            tried = forms.placed(dense, taken)
+        batch, said = batch_for(tried, given, method, scorer)
         notes += said
         layers: tuple[str, ...] = ()
         if fold:
@@ -235,10 +238,15 @@ def _written(graph: ChannelGraph) -> list[str]:
 
 @dataclass(frozen=True)
 class _Made:
-    """A plan and its network."""
+    """A plan and its network, which is made when it is asked for."""
 
     plan: Plan
-    model: nn.Module
+    make: Callable[[], nn.Module]
+
+    @functools.cached_property
+    def model(self) -> nn.Module:
+        """The slim network."""
+        return self.make()
 
 
 @dataclass(frozen=True)
@@ -288,7 +296,7 @@ class _Task:
             min_channels=self.min_channels,
             params=[name for name, _ in self.dense.named_parameters()] if params else None,
         )
-        return _Made(plan, slim(self.dense, self.graph, plan.removed(self.graph)))
+        return _Made(plan, lambda: slim(self.dense, self.graph, plan.removed(self.graph)))
 
     def _loss(self) -> CalibrationLoss:
         if "made" not in self.losses:
@@ -297,9 +305,8 @@ class _Task:
 
     def error_of(self, made: _Made) -> float:
         """How far the slim network is from the masked one."""
-        return slim_error(
-            self.dense, made.model, self.graph, made.plan.removed(self.graph), _checked(self.batch.images)
-        )
+        removed, images = made.plan.removed(self.graph), _checked(self.batch.images)
+        return slim_error(self.dense, lambda: made.model, self.graph, removed, images)
 
 
 def _checked(images: Images) -> Images:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from daar.errors import InputError, unknown
 from daar.methods import discovery
 from daar.methods.discovery import Method
-from daar.pruning import importance, scoring
+from daar.pruning import importance, scoring, weights
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.scoring import Batch
 
@@ -68,7 +68,7 @@ def scores_by(
         ) from error
     except ValueError:  # a builtin has no signature
         pass
-    with torch.inference_mode(mode=False), torch.enable_grad():
+    with torch.inference_mode(mode=False), torch.enable_grad(), weights.known(graph, batch.images):
         scored = given(model.eval(), batch, layers, **chosen)
     model.zero_grad(set_to_none=True)
     if not isinstance(scored, Mapping):

@@ -10,7 +10,7 @@ from daar.errors import InputError
 from daar.measure.timed import Latency
 from daar.program.inputs import Images, fewest
 from daar.pruned import images as forms
-from daar.pruned.network import in_modes_of, prepared, unwrapped
+from daar.pruned.network import apart_from, in_modes_of, prepared, unwrapped
 from daar.pruned.timing import latency
 from daar.pruning.folding import folded
 from daar.pruning.groups import ChannelGraph
@@ -88,9 +88,11 @@ def slim_by(model: nn.Module, images: Any, plan: Plan) -> nn.Module:
             f"plan is a {type(plan).__name__}; it must be a Plan, such as pruned.plan or daar.load_plan(folder)."
         )
     model, _ = unwrapped(model)
-    dense = prepared(model)
     taken, _ = forms.collected(model, images, None, 32)
-    some = fewest(dense, forms.placed(dense, taken).images)
+    dense = prepared(model)
+    with apart_from(model):
+        tried = forms.placed(dense, taken)
+    some = fewest(dense, tried.images)
     return slimmed_by(dense, model, some, plan)
 
 

@@ -84,7 +84,7 @@ def folded(model: nn.Module, images: Images) -> tuple[nn.Module, tuple[str, ...]
 def _computed(program: Program) -> dict[str, Operation]:
     """Module → its conv, whose weight is made of parameters alone; the module does nothing else with its input."""
     makers = {number: op for op in program.operations for number in op.makes()}
-    depend = _of_images(program)
+    depend = program.of_images()
     spans = {span.module: span for span in program.spans}
     found: dict[str, Operation] = {}
     for op in program.operations:
@@ -93,14 +93,6 @@ def _computed(program: Program) -> dict[str, Operation]:
         if op.module and _does_nothing_else(op, spans[op.module], makers):
             found[op.module] = op
     return found
-
-
-def _of_images(program: Program) -> set[int]:
-    depend = set(program.inputs)
-    for op in program.operations:
-        if not depend.isdisjoint(op.reads()):
-            depend.update(op.makes())
-    return depend
 
 
 def _does_nothing_else(op: Operation, span: Span, makers: dict[int, Operation]) -> bool:

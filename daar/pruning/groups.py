@@ -18,6 +18,7 @@ from daar.program.program import Program
 from daar.program.recording import held_as, recorded
 from daar.pruning.labelling import label
 from daar.pruning.patterns import matches, nothing_matches
+from daar.pruning.per_image import per_image
 from daar.pruning.repairs import Repairs
 from daar.pruning.rules.run import Attribute, Call, Dims, Read, Run
 from daar.pruning.training_mode import in_training, unread
@@ -320,16 +321,10 @@ def _named(run: Run, model: nn.Module) -> dict[str, list[Call]]:
 
 def _layer(name: str, calls: list[Call], program: Program, roots: Channels) -> Layer:
     """One layer of all calls; where there are several, they read and make the same channels."""
-    first = calls[0]
-    return Layer(
-        name,
-        first.kind,
-        program.leaves.get(first.weight, ""),
-        roots[first.inputs],
-        roots[first.outputs],
-        sum(call.unit_macs for call in calls),
-        first.groups,
-    )
+    each = [per_image(call, program, roots) for call in calls]
+    macs, first = sum(call.unit_macs for call in each), each[0]
+    weight = program.leaves.get(first.weight, "")
+    return Layer(name, first.kind, weight, first.inputs, first.outputs, macs, first.groups)
 
 
 def _exclude(run: Run, calls: dict[str, list[Call]], exclude: Iterable[str], model: nn.Module) -> None:

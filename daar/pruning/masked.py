@@ -93,10 +93,16 @@ class Masked:
             ) from None
 
     def _run(self, images: Images, see: See | None) -> Any:
+        changed = _Changed(self.graph.program, self._masks, see)
         with evaluating(self._model), decomposed():
             images = usable(images)
-            with self.draws.kept(next(tensors(images)).device), _Changed(self.graph.program, self._masks, see):
-                return call(self._model, images)
+            try:
+                with self.draws.kept(next(tensors(images)).device), changed:
+                    return call(self._model, images)
+            except RuntimeError as error:  # scripted code raises all that is raised in it as one of its own
+                if changed.another is not None:
+                    raise AnotherWayError(changed.another) from error
+                raise
 
 
 def _sizes(graph: ChannelGraph) -> list[tuple[str, int]]:
@@ -108,16 +114,19 @@ class _Changed(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch giv
         super().__init__()  # type: ignore[no-untyped-call]
         self._operations, self._masks, self._see = program.operations, masks, see
         self._index = 0
+        self.another: int | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         index = self._index
         self._index += 1
         if index >= len(self._operations) or self._operations[index].function is not func:
-            raise AnotherWayError(index)
+            raise self._other_way(index)
         if index in self._masks:
             args = list(args)
             for tensor, dim, mask in self._masks[index]:
                 at = self._operations[index].args.index(Ref(tensor))
+                if args[at].shape[dim] != len(mask):  # images are folded into channels, and there are more of them
+                    raise self._other_way(index)
                 shape = [1] * args[at].dim()
                 shape[dim] = len(mask)
                 args[at] = args[at] * mask.to(args[at]).view(shape)
@@ -125,6 +134,10 @@ class _Changed(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch giv
         if self._see is not None:
             self._see(index, written(result, func))
         return result
+
+    def _other_way(self, index: int) -> AnotherWayError:
+        self.another = index
+        return AnotherWayError(index)
 
 
 # what these return is memory that nothing was written to

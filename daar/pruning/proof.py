@@ -1,7 +1,8 @@
 """Prove that a slim network computes what the masked one computes, and find where they first differ."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from daar.program.inputs import Images, call, moved
 from daar.program.outputs import tensors
 from daar.program.program import Program, Span, refs
 from daar.program.recording import decomposed, recorded
-from daar.pruning.copying import copied, doubled
+from daar.pruning.copying import copied, doubled, lent
 from daar.pruning.groups import ChannelGraph, Channels
 from daar.pruning.masked import Masked, written
 from daar.pruning.slim import Removed
@@ -46,6 +47,10 @@ class Precision:
     def of(self, model: nn.Module) -> nn.Module:
         """A copy of a network on the CPU in this type."""
         return doubled(model) if self.dtype is torch.float64 else copied(model).cpu().float()
+
+    def lent(self, model: nn.Module) -> AbstractContextManager[nn.Module]:
+        """The same without room for both, for as long as the network itself is not used."""
+        return lent(model) if self.dtype is torch.float64 else nullcontext(self.of(model))
 
     def images(self, images: Images) -> Images:
         """Images on the CPU in this type."""
@@ -125,9 +130,8 @@ def first_difference(
 
 def _drawn_by(masked: Masked) -> AbstractContextManager[None]:
     """With the random numbers that the masked network drew on the CPU, those of the channels that are left."""
-    return masked.draws.again(
-        torch.device("cpu"), lambda kept, number: _left(kept, masked.graph.tensors[number], masked.alive)
-    )
+    draws, graph, alive = masked.draws, masked.graph, masked.alive  # not the network, which may go
+    return draws.again(torch.device("cpu"), lambda kept, number: _left(kept, graph.tensors[number], alive))
 
 
 def _left(whole: Tensor, dims: tuple[Channels | None, ...], alive: NDArray[np.bool_]) -> Tensor:
@@ -236,20 +240,35 @@ class InexactError(InputError):
     """The slim network does not compute what the masked one does."""
 
 
-def prove(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, removed: Removed, images: Images) -> Proof:
+def prove(
+    model: nn.Module,
+    slimmed: nn.Module | Callable[[], nn.Module],
+    graph: ChannelGraph,
+    removed: Removed,
+    images: Images,
+) -> Proof:
     """Compare the slim network with the masked one on images.
 
     In float64 on the CPU; in float32 where the network's code fixes that inside. Where all outputs are zero, of which a
     wrong network's would be equal too, what every operation returns is compared instead.
 
+    Args:
+        model: the dense network; left as it is.
+        slimmed: the slim one, or what makes it once there is room for it: when the masked network has run.
+        graph: the dense network's channel graph.
+        removed: group name → indices of the channels that go.
+        images: to compare them on.
+
     Raises:
         InexactError: they differ by more than rounding explains, so the slim network is not the pruned one.
         InputError: the masked network does not run on the images.
     """
-    precision, dense, masked, expected = _masked_output(model, graph, removed, images)
-    thin, batch = precision.of(slimmed), precision.images(images)
+    precision, drawn, expected = _masked_output(model, graph, removed, images)
+    made = slimmed if isinstance(slimmed, nn.Module) else slimmed()
+    batch = precision.images(images)
     if not any(bool(output.any()) for output in tensors(expected)):
-        difference = first_difference(dense, thin, graph, removed, batch, precision.tolerance)
+        thin = precision.of(made)
+        difference = first_difference(precision.of(model), thin, graph, removed, batch, precision.tolerance)
         if difference is None:
             return Proof(0.0, precision)
         raise InexactError(
@@ -257,7 +276,7 @@ def prove(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, removed: Re
             f"{difference.place}. Report this network."
         )
     try:
-        with seeded(), evaluating(thin), _drawn_by(masked):
+        with precision.lent(made) as thin, seeded(), evaluating(thin), drawn:
             got = call(thin, batch)
     except Exception as error:  # whatever the network's own code raises
         raise InexactError(f"the slim network does not run: {said(error)}. Report this network.") from error
@@ -274,22 +293,17 @@ def prove(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, removed: Re
 
 def _masked_output(
     model: nn.Module, graph: ChannelGraph, removed: Removed, images: Images
-) -> tuple[Precision, nn.Module, Masked, Any]:
-    """The precision to compare in, the dense network in it, the masked network and its output."""
-    dense, types = DOUBLE.of(model), set[torch.dtype]()
+) -> tuple[Precision, AbstractContextManager[None], Any]:
+    """The precision to compare in, the masked network's random numbers and its output; nothing of the network."""
+    types = set[torch.dtype]()
+    with contextlib.suppress(
+        InputError, RuntimeError, TypeError, ValueError
+    ):  # float64 met what its code makes float32
+        drawn, expected = _run(DOUBLE, model, graph, removed, images, types)
+        if not any(dtype.is_floating_point and dtype is not torch.float64 for dtype in types):
+            return DOUBLE, drawn, expected
     try:
-        with seeded():
-            masked = Masked(dense, graph, removed)
-            expected = masked(DOUBLE.images(images), see=lambda _, made: types.update(v.dtype for v in tensors(made)))
-    except (InputError, RuntimeError, TypeError, ValueError):  # weights of float64 met what its code makes float32
-        types = {torch.float32}
-    if not any(dtype.is_floating_point and dtype is not torch.float64 for dtype in types):
-        return DOUBLE, dense, masked, expected
-    dense = SINGLE.of(model)
-    masked = Masked(dense, graph, removed)
-    try:
-        with seeded():
-            return SINGLE, dense, masked, masked(SINGLE.images(images))
+        return SINGLE, *_run(SINGLE, model, graph, removed, images, types)
     except (RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             "the model should run on the CPU in float64 or in float32, where a slim one is compared with it, but "
@@ -297,7 +311,28 @@ def _masked_output(
         ) from error
 
 
-def slim_error(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, removed: Removed, images: Images) -> float:
+def _run(
+    precision: Precision,
+    model: nn.Module,
+    graph: ChannelGraph,
+    removed: Removed,
+    images: Images,
+    types: set[torch.dtype],
+) -> tuple[AbstractContextManager[None], Any]:
+    """Random numbers and output of the masked network; `types` gets those of all that it computes."""
+    with precision.lent(model) as dense, seeded():
+        masked = Masked(dense, graph, removed)
+        made = masked(precision.images(images), see=lambda _, made: types.update(v.dtype for v in tensors(made)))
+        return _drawn_by(masked), made
+
+
+def slim_error(
+    model: nn.Module,
+    slimmed: nn.Module | Callable[[], nn.Module],
+    graph: ChannelGraph,
+    removed: Removed,
+    images: Images,
+) -> float:
     """The error of `prove`."""
     return prove(model, slimmed, graph, removed, images).error
 

@@ -11,7 +11,7 @@ from daar.errors import InputError
 from daar.methods import discovery
 from daar.methods.discovery import Method
 from daar.program.inputs import Images, count, each
-from daar.pruning import importance
+from daar.pruning import importance, weights
 from daar.pruning.groups import ChannelGraph
 
 
@@ -72,7 +72,8 @@ def score(
     module = discovery.load(method)
     batch = batch.to(next(model.parameters()).device)
     given = arguments(method, module, options, seed)
-    scores: dict[str, Tensor] = module.score(model.eval(), batch, graph.scored_layers(scope), **given)
+    with weights.known(graph, batch.images):
+        scores: dict[str, Tensor] = module.score(model.eval(), batch, graph.scored_layers(scope), **given)
     importance.check(scores, importance.widths(graph, scope), f"method {method.name!r}")
     return scores
 

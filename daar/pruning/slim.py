@@ -26,15 +26,17 @@ def slim(model: nn.Module, graph: ChannelGraph, removed: Removed) -> nn.Module:
         were one stay one.
     """
     alive = graph.alive(removed)
-    slimmed = copied(model)
-    cut: dict[int, Tensor] = {}
+    cut: dict[str, Tensor] = {}
     for name, dims in graph.leaves.items():
-        leaf = held_as(slimmed, name)
+        leaf = held_as(model, name)
         smaller = _cut(leaf, dims, alive)
         if smaller is not leaf:
-            cut[id(leaf)] = smaller
-    for module in slimmed.modules():
-        _replace(module, cut)
+            cut[name] = smaller
+    # what is cut is never copied whole
+    slimmed = copied(model, {id(held_as(model, name)): smaller for name, smaller in cut.items()})
+    left = {id(held): cut[name] for name in cut if (held := held_as(slimmed, name)) is not cut[name]}
+    for module in slimmed.modules() if left else ():  # of modules that copy themselves
+        _replace(module, left)
     for attribute in graph.attributes:
         _renumber(slimmed, attribute.module, attribute.name, attribute.labels, alive)
     for name, channels in graph.values.items():

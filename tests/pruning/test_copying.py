@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from daar.pruning.copying import copied, doubled
+from daar.pruning.copying import copied, doubled, lent
 
 
 class Holder(nn.Module):
@@ -48,3 +48,41 @@ def test_a_doubled_copy_is_in_float64_but_for_counts() -> None:
     assert double.kernel.dtype == double.made.dtype == double.by_device["cpu"].dtype == torch.float64  # type: ignore
     assert double.by_device["count"] == 2  # type: ignore[index]
     assert torch.equal(double.one.weight.float(), model.one.weight)  # type: ignore[union-attr, arg-type]
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_a_lent_network_comes_back_to_the_bit(kind: torch.dtype) -> None:
+    model = Holder().to(kind)
+    model.one.to(memory_format=torch.channels_last)
+    model.get_parameter("one.bias").requires_grad = False
+    model.views = torch.nn.ParameterList([torch.arange(6, dtype=kind)[:3]])  # of a larger one
+    held = dict(model.named_parameters())
+    before = {name: (value.clone(), value.stride(), value.requires_grad) for name, value in held.items()}
+    expected = doubled(model)
+    x = torch.randn(2, 3, 4, 4).double()
+    with lent(model) as double:
+        assert model.one.weight.numel() == 0, "the values lie in the double alone"
+        assert double.get_parameter("two.weight") is double.get_parameter("one.weight")
+        assert {value.dtype for value in double.parameters()} == {torch.float64}
+        assert torch.equal(double(x), expected(x))
+    after = dict(model.named_parameters())
+    assert all(after[name] is value for name, value in held.items())
+    for name, (value, stride, requires_grad) in before.items():
+        assert after[name].dtype == kind
+        assert (after[name].stride(), after[name].requires_grad) == (stride, requires_grad)
+        assert torch.equal(after[name], value)
+
+
+def test_a_lent_network_comes_back_when_what_uses_it_fails() -> None:
+    model = Holder()
+    before = model.one.weight.clone()
+    with pytest.raises(ZeroDivisionError), lent(model):
+        raise ZeroDivisionError
+    assert torch.equal(model.one.weight, before)
+
+
+def test_a_copy_holds_what_is_given_instead() -> None:
+    model = Holder()
+    instead = nn.Parameter(torch.zeros(2, 3, 1, 1))
+    other = copied(model, {id(model.one.weight): instead})
+    assert other.get_parameter("one.weight") is other.get_parameter("two.weight") is instead
