@@ -61,13 +61,17 @@ _SCORING: list[Edit] = [
     ("baselines/bn_scale/method.py", "norm.weight.abs()", "norm.weight", "score/bn_scale"),
     ("daar/method/attention.py", "attention.norm(dim=2)", "attention.norm(dim=1)", DAAR),
     ("daar/method/boundary.py", "area * area >= sizes[0]", "area * area > sizes[0]", DAAR),
-    # filters(): of the methods that read weights, random, which counts them, and DAAR's outgoing()
+    # filters(): of the methods that read weights, and random, which counts them
     (
-        *("daar/api.py", 'weight.detach().to("cpu", torch.float32)', "weight.detach()"),
-        f"{L1} score/fpgm score/random {DAAR}",
+        "daar/api.py",
+        "weights.filters(model, layer).detach()",
+        "weights.filters(model, layer)",
+        f"{L1} score/fpgm score/random",
     ),
-    # gradients(): DAAR's alone
-    ("daar/api.py", "weight.flatten(2).sum(dim=2)", "weight.flatten(2).mean(dim=2)", DAAR),
+    # outgoing(): DAAR's alone
+    ("daar/api.py", "(weight).flatten(2).sum(dim=2)", "(weight).flatten(2).mean(dim=2)", DAAR),
+    # of both
+    ("daar/pruning/weights.py", "turned[: len(about.outputs)]", "turned", f"{L1} score/fpgm score/random {DAAR}"),
     ("daar/pruning/scoring.py", 'chosen["seed"] = seed', 'chosen["seed"] = 0', f"{SCORING} explain stability"),
     (
         *("daar/data/calibration.py", "torch.float32) / 255", "torch.float32) / 256"),
