@@ -180,7 +180,8 @@ def _classes(output: Any, number: int) -> Tensor:
     output = next(tensors(output), None)
     if output is None or output.dim() < 1 or len(output) != number or not output.numel():
         return torch.zeros(number, dtype=torch.int64)
-    classes: Tensor = output.reshape(number, -1).argmax(1)
+    values = output.abs() if output.is_complex() else output
+    classes: Tensor = values.reshape(number, -1).argmax(1)
     return classes
 
 

@@ -21,7 +21,7 @@ from daar.program.program import Program, Span, refs
 from daar.program.recording import decomposed, recorded
 from daar.pruning.copying import copied, doubled
 from daar.pruning.groups import ChannelGraph, Channels
-from daar.pruning.masked import Masked
+from daar.pruning.masked import Masked, cleared
 from daar.pruning.slim import Removed
 
 # images on which slim and masked network are compared
@@ -73,9 +73,19 @@ def precision_of(model: nn.Module, images: Images) -> Precision:
 
 def _is_double(program: Program) -> bool:
     made = [number for operation in program.operations for number in operation.makes()]
-    return not any(
-        program.dtypes[number].is_floating_point and program.dtypes[number] != torch.float64 for number in made
+    return not any(_is_single(program.dtypes[number]) for number in made)
+
+
+def _is_single(dtype: torch.dtype) -> bool:
+    """Whether numbers of a type, real or complex, have fewer digits than those of float64."""
+    return (dtype.is_floating_point and dtype is not torch.float64) or (
+        dtype.is_complex and dtype is not torch.complex128
     )
+
+
+def _is_measured(values: Tensor) -> bool:
+    """Whether a tensor is of numbers that rounding may change; of no view that is only marked as a conjugate."""
+    return (values.is_floating_point() or values.is_complex()) and not (values.is_conj() or values.is_neg())
 
 
 @dataclass(frozen=True)
@@ -180,7 +190,7 @@ class _Compared(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gi
             raise _DiffersError(Difference(min(index, len(self._operations) - 1), "the code takes another way"))
         # rounding is relative to what an operation reads: the mean of a normalised map is next to nothing
         read = max((_largest(value) for value in tensors(list(args))), default=0.0)
-        result = func(*args, **(kwargs or {}))
+        result = cleared(func, func(*args, **(kwargs or {})))
         self._compare(index, result, read)
         self.index += 1
         return result
@@ -196,7 +206,7 @@ class _Compared(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gi
                     continue  # constants of the code, whose size follows from something else
                 what = f"its shape is {tuple(one.shape)}, where {tuple(other.shape)} is left"
                 raise _DiffersError(Difference(index, what))
-            if one.is_floating_point() and not self._equal(one, other, read) and operation.name not in _MEANINGLESS:
+            if _is_measured(one) and not self._equal(one, other, read):
                 raise _DiffersError(Difference(index, "its values differ"))
 
     def _equal(self, one: Tensor, other: Tensor, read: float) -> bool:
@@ -206,13 +216,9 @@ class _Compared(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gi
         return bool(apart.isfinite().all()) and _largest(apart) <= self._tolerance * max(_largest(other), read)
 
 
-# what these return is memory that nothing was written to
-_MEANINGLESS = ("empty", "empty_like", "new_empty", "empty_strided")
-
-
 def _largest(values: Tensor) -> float:
     """The largest finite absolute value; 0 where there is none."""
-    if not values.is_floating_point() or not values.numel():
+    if not _is_measured(values) or not values.numel():
         return 0.0
     return float(values.abs().nan_to_num(0.0, 0.0).max())
 
@@ -288,7 +294,7 @@ def _masked_output(
             expected = masked(DOUBLE.images(images), see=lambda _, made: types.update(v.dtype for v in tensors(made)))
     except (InputError, RuntimeError, TypeError, ValueError):  # weights of float64 met what its code makes float32
         types = {torch.float32}
-    if not any(dtype.is_floating_point and dtype is not torch.float64 for dtype in types):
+    if not any(map(_is_single, types)):
         return DOUBLE, dense, masked, expected
     dense = SINGLE.of(model)
     masked = Masked(dense, graph, removed)
@@ -307,7 +313,8 @@ def slim_error(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, remove
 
 def _relative(one: Tensor, other: Tensor) -> float:
     """Max |difference| / max |other|; 0 where they are equal, infinite where counts or classes differ."""
-    if not one.is_floating_point() or not one.numel():
+    one, other = (value.resolve_conj().resolve_neg() for value in (one, other))
+    if not _is_measured(one) or not one.numel():
         return 0.0 if torch.equal(one, other) else float("inf")
     difference = float((one - other).abs().max())
     return difference / float(other.abs().max()) if difference else 0.0
