@@ -158,7 +158,7 @@ def _plain(program: Program, op: Operation, weight: Tensor, bias: Tensor | None)
     """A layer of torch's own that holds the computed weight."""
     if op.name != "convolution":
         outputs, inputs = weight.shape
-        linear = nn.Linear(inputs, outputs, bias=bias is not None, device=weight.device, dtype=weight.dtype)
+        linear = nn.Linear(inputs, outputs, bias=bias is not None, device="meta", dtype=weight.dtype)
         return _filled(linear, weight, bias)
     stride, padding, dilation, transposed, output_padding, groups = op.args[3:9]
     kind = _CONVS[weight.dim(), transposed]
@@ -176,7 +176,7 @@ def _plain(program: Program, op: Operation, weight: Tensor, bias: Tensor | None)
         dilation=tuple(dilation),
         groups=groups,
         bias=bias is not None,
-        device=weight.device,
+        device="meta",
         dtype=weight.dtype,
         **options,
     )
@@ -184,6 +184,8 @@ def _plain(program: Program, op: Operation, weight: Tensor, bias: Tensor | None)
 
 
 def _filled(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
+    """A layer that was made without memory, so without random numbers, with its weights."""
+    layer.to_empty(device=weight.device)
     with torch.no_grad():
         layer.get_parameter("weight").copy_(weight)
         if bias is not None:

@@ -106,9 +106,11 @@ def test_linear_layers_are_folded_too(last: Callable[[], list[nn.Module]]) -> No
 
 def test_folding_alone_changes_nothing_that_is_computed() -> None:
     model = build().train()
+    before = torch.get_rng_state()
     whole = daar.prune(model, IMAGES, method="l1", macs_reduction=0.0, fold=True)
     assert torch.allclose(whole.model(IMAGES), model(IMAGES), rtol=1e-4, atol=1e-5)
     assert all(part.training for part in whole.model.modules())
+    assert torch.equal(torch.get_rng_state(), before), "random numbers were drawn"
 
 
 def test_a_network_without_such_weights_is_not_folded() -> None:
