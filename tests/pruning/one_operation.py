@@ -48,6 +48,18 @@ class Own(nn.Module):
         return self.run(x, self.kernel)
 
 
+class Lines(nn.Module):
+    """An LSTM over the last dimension of (N, C, T)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(WIDTH, 5, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden: Tensor = self.lstm(x.mT)[0]
+        return hidden.mean(1)
+
+
 def moves(order: Iterable[int], reader: str = "head", times: int = 1) -> Reads:
     return {reader: filters_of("a", list(order), times)}
 
@@ -104,6 +116,7 @@ def network(run: Callable[..., Any]) -> nn.Module:
         "vector": Own(lambda x, w: x @ w, WIDTH),
         "deformed": Own(lambda x, w: deform_conv2d(x, x.new_full((len(x), 18, 6, 6), 0.3), w), 5, WIDTH, 3, 3),
         "apart": Own(lambda x, w: deform_conv2d(x, x.new_full((len(x), 36, 6, 6), 0.3), w), 5, WIDTH, 3, 3),
+        "lines": Lines(),
         **{"table": nn.Embedding(5, WIDTH), "bag": nn.EmbeddingBag(5, WIDTH, mode="max")},
     }
     net = Net(run, **layers)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from daar.pruning.attributes import change, integers, owner_of, value_of
@@ -168,6 +169,28 @@ def test_a_module_that_is_called_twice() -> None:
     graph = proven(model)
     assert whole(graph) == {}
     assert prunes_exactly(model, graph)
+
+
+class Fixed(nn.Module):
+    """A fixed kernel that each channel has a copy of, in a line with convs before and behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.register_buffer("kernel", torch.rand(1, 1, 3, 3).repeat(8, 1, 1, 1))
+        self.ch = 8
+        self.a, self.b, self.head = conv(3, 8), conv(8, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return head(self, self.b(F.conv2d(self.a(x), self.get_buffer("kernel"), groups=self.ch, padding=1)))
+
+
+def test_groups_of_a_conv_by_an_attribute_in_a_line_with_others() -> None:
+    model = enliven(Fixed())
+    graph = proven(model)
+    assert set(graph.repairs.attributes) == {("Fixed", "ch")}
+    assert whole(graph) == {}
+    check(model, graph, {"b": EVERY, **B})
 
 
 def test_what_copies_do_not_copy_is_never_changed() -> None:

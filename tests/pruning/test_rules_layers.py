@@ -10,12 +10,13 @@ from scipy.spatial import distance
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from daar.pruning.groups import channel_graph
 from daar.pruning.proof import slim_error
 from daar.pruning.repairing import proven_graph
 from daar.pruning.slim import slim
 from tests.judge import Reads, apart, filters_of, masked, outputs
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
-from tests.pruning.one_operation import IMAGES, ORDER, SAME, WIDTH, Case, head_of, moves, pruned_exactly
+from tests.pruning.one_operation import IMAGES, ORDER, SAME, WIDTH, Case, head_of, moves, network, pruned_exactly
 from tests.pruning.test_groups import Net, conv, head
 
 
@@ -67,6 +68,7 @@ PRUNED: dict[str, Case] = {
     "gate of one channel expanded": (lambda m, x: head(m, m.a(x) * m.single(x).expand_as(m.a(x))), 12, SAME),
     "deformed": (lambda m, x: mixed(m, "deformed", m.a(x)), 12, mixes("deformed", "deformed.kernel")),
     "deformed by groups of offsets": (lambda m, x: mixed(m, "apart", m.a(x)), 6, mixes("apart", "apart.kernel")),
+    "recurrent": (lambda m, x: m.five(m.lines(m.a(x).mean(2))), 12, {"lines": SAME["head"]}),
     "a product with a vector": (
         lambda m, x: head(m, m.a(x) * m.vector(m.a(x).mean((2, 3)))[:, None, None, None]), 12,
         {**SAME, "vector": SAME["head"]},
@@ -77,6 +79,17 @@ PRUNED: dict[str, Case] = {
 @pytest.mark.parametrize(("run", "size", "reads"), PRUNED.values(), ids=PRUNED)
 def test_what_is_pruned(run: Callable[..., Any], size: int, reads: Reads) -> None:
     pruned_exactly(run, size, reads)
+
+
+def test_an_lstm_in_float32_is_one_operation_and_read_alike() -> None:
+    net, images = network(PRUNED["recurrent"][0]), torch.randn(IMAGES)
+    graph = channel_graph(net, images, repairs=proven_graph(net, images).repairs)
+    assert "mkldnn_rnn_layer" in {operation.name for operation in graph.program.operations}
+    assert {group.name: group.frozen for group in graph.groups if group.name == "a"} == {"a": None}
+    thin = slim(net, graph, {"a": [0, 3, 4, 11]})
+    assert thin.get_submodule("lines").get_submodule("lstm").input_size == 8
+    with torch.no_grad():
+        assert apart([thin(images).double()], masked(net, images, {"a": [0, 3, 4, 11]}, PRUNED["recurrent"][2])) < 1e-5
 
 
 def prototypes(places: int) -> nn.Module:

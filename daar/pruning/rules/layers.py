@@ -172,6 +172,18 @@ def _note_product(run: Run, op: Operation, factors: tuple[Ref, Ref], made: Dims,
         run.attribute(op, "out_features", outputs)
 
 
+def recurrent(run: Run, op: Operation) -> list[Dims]:
+    """An LSTM as one operation of float32 on CPUs, (T, N, channels): its first weight sums over what it reads."""
+    source, weight, *others = op.args[:7]
+    here = run.agree(run.of(source)[-1], run.of(weight)[1], op)
+    if here is not None:
+        run.read(op, source, len(run.shape(source)) - 1)
+        run.attribute(op, "input_size", here)
+    for labels in (*run.of(source)[:-1], run.of(weight)[0], *(part for ref in others for part in run.of(ref))):
+        run.keep(labels, op, "channels are states of a recurrent layer")
+    return [[None for _ in run.shape(ref)] for ref in refs(op.result)]
+
+
 def _rest(run: Run, op: Operation) -> list[Dims]:
     """Statistics and the like that an operation returns after its first result."""
     return [[None for _ in run.shape(ref)] for ref in list(refs(op.result))[1:]]
@@ -289,7 +301,7 @@ _POOLS = (
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("convolution", "_convolution"), convolution),
-    "deform_conv2d": deformed,
+    **{"deform_conv2d": deformed, "mkldnn_rnn_layer": recurrent},
     **dict.fromkeys(("mm", "addmm", "bmm", "baddbmm"), matrix_product),
     **{"mv": vector_product, "_cdist_forward": distance, "_euclidean_dist": distance},
     **dict.fromkeys(("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention"), attention),
