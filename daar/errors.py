@@ -40,6 +40,11 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or ["no memory left"])[0].rstrip(".")
 
 
+def said(error: BaseException, longest: int = 200) -> str:
+    """What an exception says, in one line and without a stop at its end; its type's name where it says nothing."""
+    return " ".join(str(error).split())[:longest].rstrip(".") or type(error).__name__
+
+
 def in_one_line(text: str, longest: int = 200) -> str:
     """Text of any origin as part of a message: what a terminal would obey is escaped, the middle of long text left out.
 

@@ -86,6 +86,11 @@ def describe(folder: Path) -> Description:
 
 def _read_description(path: Path) -> tuple[Description, str | None]:
     """model.json, and the hash of the weights, which format 1 did not have."""
+    if _is_saved_in_python(path.parent):
+        raise InputError(
+            f"{documents.shown(path.parent)} should be a checkpoint of a network of the registry, but is a folder of "
+            "daar.save. Commands cannot build its network: read it in Python, daar.load(model, folder)."
+        )
     content = documents.read_json(path, "the description of a checkpoint")
     if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] > FORMAT:
         raise InputError(f"{path} has format {content['format']}; this version reads up to {FORMAT}. Update daar.")
@@ -100,6 +105,14 @@ def _read_description(path: Path) -> tuple[Description, str | None]:
     normalisation.require(lists["mean"], lists["std"], takes[0], str(path))
     plain = {key: content[key] for key in ("network", "dataset", "num_classes", "provenance")}
     return Description(**plain, **lists, plan=plan), content.get("weights_sha256")
+
+
+def _is_saved_in_python(folder: Path) -> bool:
+    """Whether a folder is one of `daar.save`, for networks that no command can build."""
+    try:
+        return (folder / "slim.json").is_file() and not (folder / "model.json").exists()
+    except (OSError, ValueError):  # a name that is too long
+        return False
 
 
 def build(description: Description) -> nn.Module:

@@ -42,7 +42,7 @@ def require_finite(output: Any) -> None:
 
 def not_finite(values: Tensor) -> Tensor:
     """Which of N images have an output (N, …) with NaN or infinity in it: (N,) bool."""
-    finite = torch.isfinite(values)
+    finite = torch.isfinite(values.to_dense() if values.layout is not torch.strided else values)
     return ~(finite.flatten(1).all(1) if values.dim() > 1 else finite.reshape(-1))
 
 

@@ -112,13 +112,9 @@ def _fault(name: str, value: Tensor, expected: torch.dtype) -> str:
         return ""
     kinds = [("NaN", int(value.isnan().sum())), ("infinite", int(value.isinf().sum()))]
     kinds += [] if may_be_negative else [("negative", int((value.isfinite() & (value < 0)).sum()))]
-    counted = [(kind, count) for kind, count in kinds if count]
-    parts = [f"{count:,} of {value.numel():,} values that {_is(count)} {kind}" for kind, count in counted[:1]]
-    return f"has {' and '.join(parts + [f'{count:,} that {_is(count)} {kind}' for kind, count in counted[1:]])}"
-
-
-def _is(count: int) -> str:
-    return "is" if count == 1 else "are"
+    counted = [f"{count:,} {kind}" for kind, count in kinds if count]
+    values = "value" if sum(count for _, count in kinds) == 1 else "values"
+    return f"has {' and '.join(counted)} {values} of {value.numel():,}"
 
 
 def _is_sound(value: Tensor, may_be_negative: bool) -> bool:

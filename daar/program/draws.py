@@ -43,11 +43,11 @@ def _is_free(function: Any) -> bool:
 
 @contextmanager
 def seeded() -> Iterator[None]:
-    """With the same random numbers each time, torch's, Python's and numpy's; afterwards they go on as before."""
+    """With the same random numbers each time, torch's on the CPU, Python's, numpy's; then they go on as before."""
     before, legacy = random.getstate(), np.random.get_state()  # the network's code may use it
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)
             random.seed(0)
             np.random.seed(0)
             yield

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from daar.device.precision import evaluating
+from daar.program.draws import seeded
 from daar.program.outputs import tensors
 
 # a tensor (N, …), or a tuple, list or dict of them with the same N, nested at will
@@ -61,7 +62,7 @@ def fewest(model: nn.Module, images: Images) -> Images:
         if number >= count(images) > 2:
             break
         try:
-            with evaluating(model):
+            with seeded(), evaluating(model):
                 call(model, some)
         except Exception:  # whatever the network's own code raises; where none runs, the caller says it
             continue

@@ -64,6 +64,11 @@ class Operation:
         """
         return f"{self.name} {self.code or self.module}"
 
+    @property
+    def here(self) -> str:
+        """The source, of this module alone: one line may run several modules, as of a `Sequential`."""
+        return f"{self.source} in {self.module}"
+
     def place(self) -> str:
         """Where it stands in the network's code: operation, module, file and line."""
         return f"{self.name}{f' in {self.module}' if self.module else ''}{f' ({self.line})' if self.line else ''}"

@@ -17,7 +17,8 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from daar.device.precision import evaluating
-from daar.errors import InputError
+from daar.errors import InputError, said
+from daar.program.draws import seeded
 from daar.program.inputs import Images, call, count, usable
 from daar.program.outputs import nested, tensors
 from daar.program.program import Operation, Program, Ref, Span, replaced
@@ -26,7 +27,7 @@ _NUMBER = "_daar_number"
 
 
 def record(model: nn.Module, images: Images, *, training: bool = False) -> Program:
-    """What a network runs on these images, without gradients.
+    """What a network runs on these images, without gradients and with the same random numbers each time.
 
     Args:
         model: any network; left as it is, but for the statistics that training changes.
@@ -36,7 +37,7 @@ def record(model: nn.Module, images: Images, *, training: bool = False) -> Progr
     Raises:
         RunError: the network's own code raises; with what had run until then.
     """
-    with _mode(model, training), decomposed():
+    with seeded(), _mode(model, training), decomposed():
         images = usable(images)
         recorder = Recorder(model, images)
         with recorder.watching():
@@ -67,8 +68,9 @@ def recorded(model: nn.Module, images: Images) -> Program:
     except RunError as failure:
         error = failure.error
         where = failure.inside[-1] if failure.inside else ""
-        what = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{type(model).__name__} fails{f' in {where!r}' if where else ''}: {what[:300]}") from error
+        raise InputError(
+            f"{type(model).__name__} fails{f' in {where!r}' if where else ''}: {said(error, 300)}"
+        ) from error
 
 
 class RunError(Exception):

@@ -7,7 +7,7 @@ from types import NoneType
 from typing import Any
 
 from daar.errors import InputError, in_one_line
-from daar.pruning import own_ratios
+from daar.pruning import own_ratios, policies
 from daar.pruning.plan import SCOPES
 
 
@@ -57,10 +57,12 @@ def check_method(method: Any) -> None:
         )
 
 
-def check_loss(loss: Any) -> None:
-    """InputError unless it is a function, or None."""
-    if loss is not None and not callable(loss):
-        raise InputError(f"loss is {_shown(loss)}; it must be a function loss(output, dense output), or None.")
+def check_rate(policy: str, target: float | None, *, ratios: bool) -> None:
+    """InputError if neither a target nor the policy says how much goes."""
+    if target is None and not ratios and policy in policies.OWN:
+        raise InputError(
+            f"policy {policy!r} has no rate of its own. Give a macs_reduction in [0, 1), not None, or another target."
+        )
 
 
 def check_scope(scope: Any) -> None:

@@ -27,6 +27,7 @@ _REMEDY = "Copy both files of the folder again, or save the network again: daar.
 
 @dataclass(frozen=True)
 class _Described:
+    network: str
     plan: Plan
     called_with: Any
     sha256: str
@@ -58,7 +59,7 @@ def save(pruned: Pruned, folder: str | Path) -> None:
         digest = files.sha256(temporary)
     content = {
         "format": FORMAT,
-        "network": f"{type(pruned.model).__module__}.{type(pruned.model).__qualname__}",
+        "network": _named(pruned.model),
         "called_with": pruned.called_with,
         "plan": plans.to_json(pruned.plan),
         "report": pruned.report.to_json(),
@@ -93,15 +94,40 @@ def load(model: nn.Module, folder: str | Path) -> nn.Module:
     network, _ = unwrapped(model)
     dense = prepared(network)
     called = fewest(dense, moved(_blank(described.called_with, folder), next(dense.parameters())))
-    slimmed = slimmed_by(dense, network, called, described.plan)
-    own = slimmed.state_dict()
-    if wrong := weights.differences(own, state):
+    try:
+        slimmed = slimmed_by(dense, network, called, described.plan)
+    except InputError as error:
+        raise InputError(f"{_whose(described, folder, network)}: {error}") from error
+    if wrong := weights.differences(slimmed.state_dict(), state):
         raise InputError(
-            f"{documents.shown(path)} does not fit the slim {type(network).__name__}: {wrong}. Give the network that "
-            "was pruned, or copy both files again."
+            f"{_whose(described, folder, network)}: {_WEIGHTS} does not fit the slim network: {wrong}. Give the "
+            "network that was pruned, or copy both files again."
         )
     _take(slimmed, state)
     return slimmed
+
+
+def load_plan(folder: str | Path) -> Plan:
+    """The plan of a slim network that was saved: which channels stay, what was excluded and repaired.
+
+    Args:
+        folder: that `daar.save` wrote.
+
+    Raises:
+        InputError: `slim.json` is absent, damaged or of a newer format.
+    """
+    return _read(_folder(folder) / _SLIM).plan
+
+
+def _named(network: nn.Module) -> str:
+    return f"{type(network).__module__}.{type(network).__qualname__}"
+
+
+def _whose(described: _Described, folder: Path, network: nn.Module) -> str:
+    """Of which class the saved network is and of which the given one, a phrase."""
+    was, given = in_one_line(described.network, 100), in_one_line(_named(network), 100)
+    other = "one too" if was == given else f"a {given}"
+    return f"{documents.shown(folder)} was saved from a {was}; the network given is {other}"
 
 
 def _take(slimmed: nn.Module, state: dict[str, Tensor]) -> None:
@@ -125,7 +151,7 @@ def _read(path: Path) -> _Described:
         raise InputError(f"{path} has format {content['format']}; this version reads up to {FORMAT}. Update daar.")
     validate(content, "slim", documents.shown(path), _REMEDY)
     plan = plans.from_json(content["plan"], f"{documents.shown(path)}: plan")
-    return _Described(plan, content["called_with"], content["weights_sha256"])
+    return _Described(content["network"], plan, content["called_with"], content["weights_sha256"])
 
 
 def _blank(called_with: Any, folder: Path) -> Any:

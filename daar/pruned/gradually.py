@@ -11,12 +11,15 @@ from daar.errors import InputError
 from daar.program.inputs import fewest
 from daar.pruned import arguments
 from daar.pruned import images as forms
+from daar.pruned.arguments import Unsaid
 from daar.pruned.network import prepared, unwrapped
 from daar.pruned.once import prune
 from daar.pruned.result import Pruned
 from daar.pruning.folding import folded
 from daar.pruning.plan import Plan, PlannedGroup
 from daar.pruning.slim_report import report_on
+
+_HALF = Unsaid(0.5)
 
 
 def prune_gradually(
@@ -25,11 +28,12 @@ def prune_gradually(
     tune: Callable[[nn.Module], Any],
     labels: Tensor | None = None,
     *,
-    macs_reduction: float = 0.5,
+    macs_reduction: float = _HALF,
+    params_reduction: float | None = None,
     rounds: int = 3,
     **how: Any,
 ) -> Pruned:
-    """Prune in rounds: score, remove an equal part of the MACs, tune, and again on what is left.
+    """Prune in rounds: score, remove an equal part of the MACs or parameters, tune, and again on what is left.
 
     Args:
         model: any CNN that runs in eval mode; left as it is.
@@ -38,6 +42,7 @@ def prune_gradually(
             network of the same shape, such as an average of weights.
         labels: as of `daar.prune`.
         macs_reduction: fraction of the dense network's MACs to remove altogether.
+        params_reduction: fraction of its parameters instead.
         rounds: how many.
         how: further arguments of `daar.prune`, for every round: method, scope, exclude, round_to and more.
 
@@ -48,32 +53,36 @@ def prune_gradually(
     Raises:
         InputError: as of `daar.prune`; or another target is among the arguments.
     """
-    arguments.check_types(macs_reduction=macs_reduction, rounds=rounds)
+    arguments.check_types(macs_reduction=macs_reduction, params_reduction=params_reduction, rounds=rounds)
     arguments.check_at_least(1, rounds=rounds)
-    if macs_reduction is None or not 0 <= macs_reduction < 1:
-        raise InputError(f"macs_reduction is {macs_reduction}; it must lie in [0, 1), as the fraction of MACs removed.")
     if not callable(tune):
         raise InputError(f"tune is a {type(tune).__name__}; it must be a function that trains the network it gets.")
-    if odd := [key for key in ("params_reduction", "latency_reduction", "ratios") if how.get(key) is not None]:
-        raise InputError(f"{odd[0]} is given; rounds remove MACs. Leave it out, or call daar.prune in a loop.")
+    if odd := [key for key in ("latency_reduction", "ratios") if how.get(key) is not None]:
+        raise InputError(
+            f"{odd[0]} is given; rounds remove MACs or parameters. Give macs_reduction or params_reduction."
+        )
+    of, target = arguments.one_target(macs_reduction, params_reduction, None, None)
+    if target is None:
+        raise InputError("macs_reduction is None; it must lie in [0, 1), as the fraction of MACs removed.")
     how = {key: tuple(value) if isinstance(value, Iterator) else value for key, value in how.items()}  # for all rounds
     network, _ = unwrapped(model)
     taken, given = forms.collected(network, images, labels, int(how.get("calibration_images", 256)))
     current: nn.Module = network
     made: list[Pruned] = []
     for number in range(1, rounds + 1):
-        target = _part(float(macs_reduction) * number / rounds, made)
-        pruned = prune(current, taken, given, macs_reduction=target, **how)
+        part: dict[str, Any] = {f"{of}_reduction": _part(target * number / rounds, made, of)}
+        pruned = prune(current, taken, given, **part, **how)
         made.append(pruned)
         current = _tuned(pruned.model, tune)
-    return _altogether(network, taken, made, current, float(macs_reduction))
+    return _altogether(network, taken, made, current, target)
 
 
-def _part(altogether: float, made: list[Pruned]) -> float:
-    """The fraction of what is left that has to go, for a fraction of the dense MACs to be gone."""
-    left = 1.0
-    if made:
-        left = made[-1].plan.macs / made[0].plan.macs_dense
+def _part(altogether: float, made: list[Pruned], of: str) -> float:
+    """The fraction of what is left that has to go, for a fraction of the dense MACs or parameters to be gone."""
+    if not made:
+        return altogether
+    first, last = made[0].report, made[-1].report
+    left = last.macs / first.macs_dense if of == "macs" else last.params / first.params_dense
     return max(0.0, 1 - (1 - altogether) / left)
 
 
@@ -94,7 +103,7 @@ def _altogether(dense: nn.Module, images: Any, made: list[Pruned], tuned: nn.Mod
         plan = _composed(plan, later.plan)
     plan = replace(plan, target=target, macs=made[-1].plan.macs)
     copied = prepared(dense)
-    some = fewest(copied, forms.placed(copied, images, None).images)
+    some = fewest(copied, forms.placed(copied, images).images)
     if plan.folded:
         copied, _ = folded(copied, some)
     graph = plan.graph(copied, some)

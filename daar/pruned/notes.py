@@ -2,11 +2,14 @@
 
 from torch import nn
 
-from daar.program.draws import draws, seeded
+from daar.errors import said
+from daar.program.draws import draws
 from daar.program.inputs import Images
-from daar.program.recording import RunError, record
-from daar.pruning.copying import copied
 from daar.pruning.groups import ChannelGraph
+from daar.pruning.training_mode import asks_for_mode, failure, in_training, unread
+
+# parts that a sentence names
+_NAMED = 3
 
 
 def ties(slimmed: nn.Module, model: nn.Module) -> tuple[str, ...]:
@@ -35,17 +38,29 @@ def random_draws(graph: ChannelGraph) -> tuple[str, ...]:
     )
 
 
-def training_fails(slimmed: nn.Module, graph: ChannelGraph, images: Images) -> tuple[str, ...]:
-    """A sentence if the dense network runs heads in training mode that the slim one cannot run."""
-    if graph.training is None:
+def training_fails(dense: nn.Module, slimmed: nn.Module, graph: ChannelGraph, images: Images) -> tuple[str, ...]:
+    """A sentence if code of training mode alone runs in the dense network and fails in the slim one."""
+    if graph.training is None and not asks_for_mode(dense):
         return ()
-    try:
-        with seeded():
-            record(copied(slimmed), images, training=True)
-    except RunError as failure:
-        where = f" in {failure.inside[-1]!r}" if failure.inside and failure.inside[-1] else ""
-        return (
-            f"training: the slim network runs in eval mode only, in training mode it fails{where}: "
-            f"{' '.join(str(failure.error).split())[:200]}. Exclude what that reads, or change it by hand.",
-        )
-    return ()
+    failed = failure(slimmed, images)
+    if failed is None or (graph.training is None and in_training(dense, images) is None):
+        return ()
+    where = f" in {failed.inside[-1]!r}" if failed.inside and failed.inside[-1] else ""
+    return (
+        f"training: the slim network runs in eval mode only; in training mode it fails{where}: {said(failed.error)}. "
+        "Exclude what that reads, or change the code.",
+    )
+
+
+def never_run(dense: nn.Module, graph: ChannelGraph) -> tuple[str, ...]:
+    """A sentence if parts of the network ran neither on these images nor in training mode."""
+    parts = list(
+        dict.fromkeys(name.rpartition(".")[0] or name for name in unread(dense, graph.program, graph.training))
+    )
+    if not parts:
+        return ()
+    more = f" and {len(parts) - _NAMED} more" if len(parts) > _NAMED else ""
+    return (
+        f"not run: {', '.join(parts[:_NAMED])}{more}, neither on these images nor in training mode. These parts are as "
+        "they were, and may not fit what feeds them now: exclude what they read, or remove them.",
+    )

@@ -16,9 +16,11 @@ from daar.program.inputs import Images, count, fewest, first
 from daar.program.outputs import tensors
 from daar.pruned import arguments, own_method
 from daar.pruned import images as forms
+from daar.pruned import own_loss as own_losses
 from daar.pruned.arguments import Unsaid
+from daar.pruned.labels import batch_for
 from daar.pruned.network import in_modes_of, prepared, unwrapped
-from daar.pruned.notes import random_draws, ties, training_fails
+from daar.pruned.notes import never_run, random_draws, ties, training_fails
 from daar.pruned.result import Pruned
 from daar.pruned.timing import batch_of, by_latency
 from daar.pruning.calibration_loss import CalibrationLoss, OwnLoss
@@ -34,6 +36,7 @@ from daar.pruning.rules.run import WRITTEN
 from daar.pruning.scoring import Batch
 from daar.pruning.slim import slim
 from daar.pruning.slim_report import report_on
+from daar.pruning.training_mode import asks_for_mode, failure
 
 _HALF = Unsaid(0.5)
 # numbers in the images of a proof: sixteen of 32 × 32, or one of 224 × 224
@@ -73,28 +76,31 @@ def prune(
     Args:
         model: any CNN that runs in eval mode; left as it is. It is taken out of `DataParallel`, DDP, `torch.compile`.
         images: calibration images as the model gets them, normalised: a tensor (N, …), a tuple or dict of tensors, or
-            batches of them, with or without labels, such as a DataLoader. 64 or more for methods that read images. MACs
-            are counted for one of this size.
-        labels: (N,) classes, for methods that read them. Without, the model's own predictions stand in.
+            batches of them, with or without labels, such as a DataLoader. Give 64 or more for a method that reads
+            images, such as `daar` and `hrank`. MACs are counted for one of this size.
+        labels: (N, …), for a function as `method` that reads them; the methods of daar read classes (N,) alone. Without
+            any, the predictions of a model with logits (N, C) stand in, for others zeros; the report says so.
 
     How much goes, by one of four:
         macs_reduction: fraction of the MACs to remove, in [0, 1); None for the policy's own rate.
         params_reduction: fraction of the parameters to remove.
-        latency_reduction: fraction of a batch's time to save on this machine, by torch's threads as they are: MACs are
-            bisected, and each network timed in turn with the dense one, for 16 images or as many as there are.
+        latency_reduction: fraction of a batch's time to save on this machine, by torch's threads as they are. Up to
+            eight networks of different MACs are made, and each is timed in turn with the dense one, for 16 images or as
+            many as there are: some 20 s, and the pruning.
         ratios: glob pattern → fraction of the filters to remove of each group that it names: `{"layer3.*": 0.5}`; the
-            rest stays whole. Or a fraction for each conv in a paper's notation: "[0.]+[0.5]*12".
+            rest stays whole. A group is the layers whose channels can only go together. Or a fraction for each conv, as
+            papers write it: "[0.]+[0.5]*12" for the 13 of a VGG-16.
 
     Whose filters:
         method: whose importance, see `daar list methods`; or a function score(model, batch, layers, **options) that
             returns layer → (c_out,), higher = keep. `batch` has images and labels.
         options: keyword options of the method, and of a policy that it brings.
         policy: what turns importance into widths (`daar list policies`); None for the method's own. Policy `adaptive`
-            runs the network once per group of channels: give it few images or `uniform` where that takes too long.
+            runs the network some five times for each group: give few images, or `uniform`, where that takes too long.
         policy_options: keyword options of the policy.
-        loss: for a policy that measures what pruning does, such as `adaptive`: loss(pruned network's output, dense
-            network's output) → a number, the mean over the images. Without, cross-entropy to the dense network's
-            predictions for logits, and the squared distance of all other outputs.
+        loss: for a policy that measures what pruning does, as `adaptive` does: loss(pruned network's output, dense
+            network's output) → one finite number, the mean over the images. Without, cross-entropy to the dense
+            network's predictions for logits, and the squared distance of all other outputs.
 
     What stays:
         scope: `all`; `inner`: only channels that reach no addition and no concatenation; `units`: as `all`, and hidden
@@ -123,18 +129,21 @@ def prune(
     )  # fmt: skip
     arguments.check_method(method)
     arguments.check_scope(scope)
-    arguments.check_loss(loss)
     arguments.check_at_least(1, min_channels=min_channels, round_to=round_to, calibration_images=calibration_images)
     own = arguments.check_ratios(ratios)
     target_of, target = arguments.one_target(macs_reduction, params_reduction, latency_reduction, own)
     folders = arguments.folders(methods_dirs)
     kept = arguments.all_of(exclude, (str,), "exclude")
     scorer = own_method.method_of(method, folders)
+    by = policy or scorer.policy
+    arguments.check_rate(by, target, ratios=own is not None)
+    own_loss = own_losses.checked(loss, by, ratios=own is not None, folders=folders)
     network, notes = unwrapped(model)
     taken, given = forms.collected(network, images, labels, int(calibration_images))
     with torch.inference_mode(mode=False):  # in it, copies of weights could never be trained
         dense = prepared(network)
-        batch = forms.placed(dense, taken, given)
+        batch, said = batch_for(forms.placed(dense, taken), given, method, scorer)
+        notes += said
         layers: tuple[str, ...] = ()
         if fold:
             dense, layers = folded(dense, fewest(dense, batch.images))
@@ -143,8 +152,8 @@ def prune(
         def task_on(graph: ChannelGraph) -> _Task:
             scored = own_method.scores_by(method, scorer, dense, batch, graph, options or {}, int(seed), scope)
             return _Task(
-                dense, graph, batch, scored, scorer, policy or scorer.policy, dict(options or {}),
-                dict(policy_options or {}), scope, int(round_to), int(min_channels), own, folders, loss,
+                dense, graph, batch, scored, scorer, by, dict(options or {}),
+                dict(policy_options or {}), scope, int(round_to), int(min_channels), own, folders, own_loss,
             )  # fmt: skip
 
         try:
@@ -159,8 +168,10 @@ def prune(
             raise InputError(
                 f"{failure} Or fold=True, which makes plain weights of those that are computed ({some})."
             ) from None
-        notes += ties(made.model, dense) + random_draws(task.graph)
-        notes += training_fails(made.model, task.graph, first(batch.images, task.graph.program.batch))
+        own_losses.require_called(own_loss, by)
+        few = first(batch.images, task.graph.program.batch)
+        notes += ties(made.model, dense) + random_draws(task.graph) + never_run(dense, task.graph)
+        notes += training_fails(dense, made.model, task.graph, few)
         report = report_on(dense, made.model, task.graph, made.plan, error, notes, latency)
         plan = replace(made.plan, folded=bool(layers))
         return Pruned(in_modes_of(made.model, network), report, plan, forms.form(taken))
@@ -180,8 +191,9 @@ def _exact(
     """A slim network that is proven, and its error.
 
     Most networks are proven as they come. Where the proof fails, or may be read in several ways, or runs more than one
-    network, the groups are searched for what their code means (`repairing.py`), and all is done again. Where it costs
-    more to score twice than to search, as of methods that read images, the search comes first.
+    network, or the slim one does not train, the groups are searched for what their code means (`repairing.py`), and all
+    is done again. Where it costs more to score twice than to search, as of methods that read images, the search comes
+    first.
     """
     if not scores_are_cheap:
         return _made(task_on(_proven(dense, batch, exclude, strict)), target_of, target)
@@ -191,7 +203,9 @@ def _exact(
         graph = channel_graph(dense, fewest(dense, batch.images), exclude)
     if not graph.ambiguous and graph.training is None and target_of != "latency":
         with contextlib.suppress(InexactError):
-            return _made(task_on(graph), target_of, target)
+            result = _made(task_on(graph), target_of, target)
+            if not asks_for_mode(dense) or failure(result[1].model, first(batch.images, 2)) is None:
+                return result
     return _made(task_on(_proven(dense, batch, exclude, strict)), target_of, target)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from daar.errors import InputError
+from daar.errors import InputError, unknown
 from daar.methods import discovery
 from daar.methods.discovery import Method
 from daar.pruning import importance, scoring
@@ -20,9 +20,17 @@ _LONGEST = 100
 
 
 def method_of(given: "str | Callable[..., Any]", folders: tuple[Path, ...]) -> Method:
-    """The method of that name, or one that stands for a function; its policy is `uniform`."""
+    """The method of that name, or one that stands for a function; its policy is `uniform`.
+
+    Raises:
+        InputError: there is no method of that name.
+    """
     if isinstance(given, str):
-        return discovery.get(given, folders)
+        methods = discovery.find(folders)
+        if given not in methods:
+            hint = "Or give a function score(model, batch, layers), or a folder of methods in methods_dirs=[…]."
+            raise unknown("method", given, list(methods), hint)
+        return methods[given]
     name = "".join(c for c in getattr(given, "__name__", type(given).__name__) if c.isalnum() or c in "_<>")[:_LONGEST]
     return Method(name or "function", Path(), Path(), {"policy": "uniform"}, {}, None, {})
 

@@ -1,22 +1,26 @@
 """What pruning gives: the slim network, what was done to it, and the plan to make it again."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from daar.errors import InputError
-from daar.measure import timed
 from daar.measure.timed import Latency
-from daar.program.inputs import Images, fewest, moved
+from daar.program.inputs import Images, fewest
 from daar.pruned import images as forms
 from daar.pruned.network import in_modes_of, prepared, unwrapped
+from daar.pruned.timing import latency
 from daar.pruning.folding import folded
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.plan import Plan
 from daar.pruning.repairing import proven_graph
 from daar.pruning.slim import slim
 from daar.pruning.slim_report import SlimReport
+
+# advice of the command line, which knows no networks of one's own
+_COMMAND = re.compile(r"Make (a|the) plan \S[^.]*: daar plan$")
 
 
 @dataclass(frozen=True)
@@ -38,27 +42,33 @@ class Pruned:
 
     def latency(
         self,
+        images: Any = None,
         against: nn.Module | None = None,
         *,
-        batch_size: int = 1,
+        batch_size: int | None = None,
         rounds: int = 9,
         threads: int | None = None,
     ) -> Latency:
-        """How long the slim network takes for a batch of zeros; `daar.latency` takes any module and images.
+        """How long the slim network takes for a batch: `pruned.latency(against=model, batch_size=16)`.
 
         Args:
+            images: the batch, as of `daar.latency`; None for one of zeros, of the size that was pruned with.
             against: the dense network, on the same device, to run in turn with it.
-            batch_size: images in the batch.
-            rounds: windows of 0.2 s, at least 2.
+            batch_size: images in the batch of zeros; None for 1.
+            rounds: windows of 0.2 s of each network, at least 2.
             threads: CPU threads; None for torch's number.
 
         Raises:
-            InputError: an argument is wrong.
+            InputError: an argument is wrong, or both images and batch_size are given.
         """
-        if batch_size < 1:
+        if isinstance(images, nn.Module):
+            raise InputError(f"images are a {type(images).__name__}; a network to compare with is given as against=….")
+        if images is not None and batch_size is not None:
+            raise InputError("images and batch_size are given; batch_size is for a batch of zeros. Give one of them.")
+        if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be 1 or more.")
-        images = moved(forms.blank(self.called_with, batch_size), next(self.model.parameters()))
-        return timed.timed(self.model, images, against, rounds=rounds, threads=threads)
+        batch = forms.blank(self.called_with, batch_size or 1) if images is None else images
+        return latency(self.model, batch, against, rounds=rounds, threads=threads)
 
 
 def slim_by(model: nn.Module, images: Any, plan: Plan) -> nn.Module:
@@ -67,19 +77,20 @@ def slim_by(model: nn.Module, images: Any, plan: Plan) -> nn.Module:
     Args:
         model: a network of the shape of that which the plan was made for; left as it is.
         images: as it was made for, one is enough; the values do not matter.
-        plan: of a `Pruned`, or read by `daar.pruning.plan.load`. It knows what was excluded and repaired.
+        plan: of a `Pruned`, of a folder of `daar.save` (`daar.load_plan(folder)`), or of a plan.json that a command
+            wrote (`daar.pruning.plan.load(file)`). It knows what was excluded and repaired.
 
     Raises:
         InputError: the plan is not for this network.
     """
     if not isinstance(plan, Plan):
         raise InputError(
-            f"plan is a {type(plan).__name__}; it must be a Plan, of daar.prune or daar.pruning.plan.load."
+            f"plan is a {type(plan).__name__}; it must be a Plan, such as pruned.plan or daar.load_plan(folder)."
         )
     model, _ = unwrapped(model)
     dense = prepared(model)
     taken, _ = forms.collected(model, images, None, 32)
-    some = fewest(dense, forms.placed(dense, taken, None).images)
+    some = fewest(dense, forms.placed(dense, taken).images)
     return slimmed_by(dense, model, some, plan)
 
 
@@ -97,7 +108,10 @@ def slimmed_by(dense: nn.Module, model: nn.Module, images: Images, plan: Plan) -
     """
     if plan.folded:
         dense, _ = folded(dense, images)
-    graph, removed = _graph_and_removed(dense, images, plan)
+    try:
+        graph, removed = _graph_and_removed(dense, images, plan)
+    except InputError as error:
+        raise InputError(_COMMAND.sub("Give the network that was pruned.", str(error))) from error
     return in_modes_of(slim(dense, graph, removed), model)
 
 

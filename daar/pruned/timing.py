@@ -50,7 +50,7 @@ def latency(
     batch = taken
     for network in networks:
         weight = next(network.parameters(), None)
-        batch = taken if weight is None else forms.placed(network, taken, None).images
+        batch = taken if weight is None else forms.placed(network, taken).images
     return timed.timed(model, batch, against, rounds=rounds, threads=threads)
 
 

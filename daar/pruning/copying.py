@@ -44,4 +44,5 @@ def _double(value: object) -> object:
         return value
     kind = torch.float64 if value.is_floating_point() else torch.complex128 if value.is_complex() else value.dtype
     made = value.detach().to("cpu", kind, copy=True)
-    return nn.Parameter(made, requires_grad=False) if isinstance(value, nn.Parameter) else made
+    # torch runs other operations for what needs gradients, also where none are taken
+    return nn.Parameter(made, requires_grad=value.requires_grad) if isinstance(value, nn.Parameter) else made

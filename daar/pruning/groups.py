@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from daar.program.inputs import Images
 from daar.program.program import Program
-from daar.program.recording import RunError, held_as, record, recorded
-from daar.pruning.copying import copied
+from daar.program.recording import held_as, recorded
 from daar.pruning.labelling import label
 from daar.pruning.patterns import matches, nothing_matches
 from daar.pruning.repairs import Repairs
 from daar.pruning.rules.run import Attribute, Call, Dims, Read, Run
+from daar.pruning.training_mode import in_training, unread
 
 Channels = NDArray[np.int64]
 # the fewest filters that a layer keeps where nothing else is asked for
@@ -215,21 +215,8 @@ def channel_graph(
         InputError: the network fails on the images, or has no module of a pattern in `exclude`.
     """
     program = recorded(model, images)
-    return graph_from(program, model, exclude, repairs, in_training(model, images, program))
-
-
-def in_training(model: nn.Module, images: Images, program: Program) -> Program | None:
-    """What a network runs in training mode, if it reads parameters there that it does not read in eval mode.
-
-    None also where it cannot be run in training mode by images alone, as detectors, which want boxes.
-    """
-    read = {program.leaves[n] for operation in program.operations for n in operation.reads() if n in program.leaves}
-    if all(name in read for name, _ in model.named_parameters()):
-        return None
-    try:
-        return record(copied(model), images, training=True)
-    except RunError:
-        return None
+    wanted = unread(model, program) or (repairs is not None and repairs.training)
+    return graph_from(program, model, exclude, repairs, in_training(model, images) if wanted else None)
 
 
 def graph_from(
@@ -246,7 +233,7 @@ def graph_from(
         model: the network.
         exclude: paths of modules whose convs keep all their filters.
         repairs: what a proof found that no rule can see.
-        training: what it ran in training mode, if that reads more parameters.
+        training: what it ran in training mode, if that is more.
     """
     exclude, repairs = tuple(exclude), repairs or Repairs()
     run = label(program, model, repairs, training)

@@ -1,6 +1,6 @@
 """Follow channels through what a network ran: labels for every dimension of every tensor."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from torch import nn
 
@@ -75,10 +75,9 @@ def _follow(run: Run, op: Operation, modules: Mapping[str, nn.Module]) -> None:
     made = None if rule is None else rule(run, op)
     if made is None:
         made = _unknown(run, op)
-    if op.source in run.repairs.kept:
-        for number in op.reads():
-            for labels in run.labels[number]:
-                run.keep(labels, op, run.repairs.kept[op.source])
+    for number, why in _kept(run, op):
+        for labels in run.labels[number]:
+            run.keep(labels, op, why)
     for ref, dims in zip(refs(op.result), made, strict=True):
         shape = run.shape(ref)
         assert len(dims) == len(shape), (op.place(), dims, shape)
@@ -87,6 +86,16 @@ def _follow(run: Run, op: Operation, modules: Mapping[str, nn.Module]) -> None:
         for source, position, dim in places:
             if source == op.source:
                 _note_attribute(run, op, modules, kind, name, (position, dim))
+
+
+def _kept(run: Run, op: Operation) -> Iterator[tuple[int, str]]:
+    """Numbers of the tensors whose channels stay for an operation's sake: its inputs here, and its weights by line."""
+    kept = run.repairs.kept
+    for number in op.reads():
+        if op.source in kept:
+            yield number, kept[op.source]
+        elif op.here in kept and (number in run.activations or run.activations.isdisjoint(op.reads())):
+            yield number, kept[op.here]
 
 
 def _note_attribute(

@@ -121,16 +121,16 @@ class _Changed(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch giv
                 shape = [1] * args[at].dim()
                 shape[dim] = len(mask)
                 args[at] = args[at] * mask.to(args[at]).view(shape)
-        result = cleared(func, func(*args, **(kwargs or {})))
+        result = func(*args, **(kwargs or {}))
         if self._see is not None:
-            self._see(index, result)
+            self._see(index, written(result, func))
         return result
 
 
 # what these return is memory that nothing was written to
-_MEMORY = ("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided")
+_EMPTY = ("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided")
 
 
-def cleared(function: Any, result: Any) -> Any:
-    """What an operation returned; zeros where it is memory that nothing was written to, so that two runs are equal."""
-    return result.zero_() if function.overloadpacket.__name__ in _MEMORY else result
+def written(result: Any, function: Any) -> Any:
+    """A result to compare: zeros where an operation leaves its memory as it is."""
+    return result.zero_() if function.overloadpacket.__name__ in _EMPTY and result.numel() else result

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from daar.device.precision import evaluating
-from daar.errors import InputError
+from daar.errors import InputError, said
 from daar.models.shortcut import PaddedShortcut
 from daar.program.draws import seeded
 from daar.program.inputs import Images, call, moved
@@ -21,7 +21,7 @@ from daar.program.program import Program, Span, refs
 from daar.program.recording import decomposed, recorded
 from daar.pruning.copying import copied, doubled
 from daar.pruning.groups import ChannelGraph, Channels
-from daar.pruning.masked import Masked, cleared
+from daar.pruning.masked import Masked, written
 from daar.pruning.slim import Removed
 
 # images on which slim and masked network are compared
@@ -127,7 +127,7 @@ def first_difference(
     except _DiffersError as found:
         difference = found.difference
     except Exception as error:  # whatever the network's own code raises
-        difference = Difference(min(watch.index, len(seen) - 1), " ".join(str(error).split())[:200])
+        difference = Difference(min(watch.index, len(seen) - 1), said(error))
     else:
         return None
     return replace(difference, place=masked.graph.program.operations[difference.index].place())
@@ -190,7 +190,7 @@ class _Compared(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gi
             raise _DiffersError(Difference(min(index, len(self._operations) - 1), "the code takes another way"))
         # rounding is relative to what an operation reads: the mean of a normalised map is next to nothing
         read = max((_largest(value) for value in tensors(list(args))), default=0.0)
-        result = cleared(func, func(*args, **(kwargs or {})))
+        result = written(func(*args, **(kwargs or {})), func)
         self._compare(index, result, read)
         self.index += 1
         return result
@@ -270,8 +270,7 @@ def prove(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, removed: Re
         with seeded(), evaluating(thin), _drawn_by(masked):
             got = call(thin, batch)
     except Exception as error:  # whatever the network's own code raises
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InexactError(f"the slim network does not run: {said}. Report this network.") from error
+        raise InexactError(f"the slim network does not run: {said(error)}. Report this network.") from error
     pairs = zip(tensors(got), tensors(expected), strict=True)
     # of numpy's maximum, unlike Python's, NaN is the result wherever there is one
     worst = float(np.max([_relative(one, other) for one, other in pairs]))
@@ -302,8 +301,10 @@ def _masked_output(
         with seeded():
             return SINGLE, dense, masked, masked(SINGLE.images(images))
     except (RuntimeError, TypeError, ValueError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise InputError(f"the model does not run on the CPU, in float64 nor in float32: {said}.") from error
+        raise InputError(
+            "the model should run on the CPU in float64 or in float32, where a slim one is compared with it, but "
+            f"fails: {said(error)}. Give it in float32, with no part in another type."
+        ) from error
 
 
 def slim_error(model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, removed: Removed, images: Images) -> float:

@@ -20,12 +20,13 @@ from daar.program.draws import seeded
 from daar.program.inputs import Images, call
 from daar.program.outputs import tensors
 from daar.program.program import Operation
-from daar.program.recording import RunError, record, recorded
+from daar.program.recording import recorded
 from daar.pruning.attributes import integers
-from daar.pruning.groups import ChannelGraph, Group, graph_from, in_training
+from daar.pruning.groups import ChannelGraph, Group, graph_from
 from daar.pruning.proof import Difference, Precision, first_difference, precision_of
 from daar.pruning.repairs import Repairs, Where
 from daar.pruning.slim import Removed, slim
+from daar.pruning.training_mode import asks_for_mode, failure, in_training, unread
 
 _MOST_REPAIRS = 60
 # removals that groups are proven by where something is meant that code alone says: one may agree by chance, as where it
@@ -33,6 +34,8 @@ _MOST_REPAIRS = 60
 _TRIALS = 2
 # attributes of one class that are tried one by one, for one operation
 _MOST_SINGLES = 24
+# modules of one line whose channels stay before those of all do
+_OFTEN = 2
 # multiples of it are spread evenly in [0, 1)
 _GOLDEN = 0.618034
 
@@ -52,7 +55,7 @@ def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) 
     dense, batch = precision.of(model), precision.images(images)
     with seeded():
         program = recorded(dense, batch)
-        training = in_training(dense, batch, program)
+    training = in_training(dense, batch) if unread(dense, program) else None
     graph = graph_from(program, dense, names, training=training)
     difference = _try(dense, graph, batch, precision)
     for _ in range(_MOST_REPAIRS):
@@ -67,7 +70,7 @@ def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) 
         else:
             break
     if difference is None:
-        return _that_trains(dense, graph, batch)
+        return _that_trains(dense, graph, batch, precision)
     _require_repeatable(dense, batch)
     raise InputError(
         f"the slim network differs from the masked one at {program.operations[difference.index].place()}: "
@@ -99,31 +102,28 @@ def _try(model: nn.Module, graph: ChannelGraph, images: Images, precision: Preci
     return None
 
 
-def _that_trains(model: nn.Module, graph: ChannelGraph, images: Images) -> ChannelGraph:
-    """The groups with what heads that only train rely on kept; the same groups where no keeping makes them run."""
+def _that_trains(model: nn.Module, graph: ChannelGraph, images: Images, precision: Precision) -> ChannelGraph:
+    """The groups with which the slim network runs in training mode too; the same groups where none are such.
+
+    What runs in training mode is followed where it reads more parameters, or where the slim network fails in it.
+    """
     kept = graph
-    while (source := _fails_to_train(model, kept, images)) is not None:
-        if source in kept.repairs.kept:
-            return graph
-        repairs = replace(
-            kept.repairs, kept={**kept.repairs.kept, source: "relies on a number of channels in training mode"}
-        )
-        kept = graph_from(graph.program, model, graph.exclude, repairs, graph.training)
-    return kept
-
-
-def _fails_to_train(model: nn.Module, graph: ChannelGraph, images: Images) -> str | None:
-    """The source of the operation at which the slim network fails in training mode, if it has heads that only train."""
     if graph.training is None:
-        return None
-    slimmed = slim(model, graph, some_removed(graph))
-    try:
-        with seeded():
-            record(slimmed, images, training=True)
-    except RunError as error:
-        at = min(len(error.program.operations), len(graph.training.operations) - 1)
-        return graph.training.operations[at].source
-    return None
+        if not asks_for_mode(model) or failure(slim(model, graph, some_removed(graph)), images) is None:
+            return graph
+        if (training := in_training(model, images)) is None:
+            return graph
+        repairs = replace(graph.repairs, training=True)
+        kept = graph_from(graph.program, model, graph.exclude, repairs, training)
+    assert kept.training is not None
+    while (failed := failure(slim(model, kept, some_removed(kept)), images)) is not None:
+        operations = kept.training.operations
+        at = operations[min(len(failed.program.operations), len(operations) - 1)]
+        repairs = next(_keeping(kept.repairs, at, "relies on a number of channels in training mode"), kept.repairs)
+        if repairs is kept.repairs:
+            return graph
+        kept = graph_from(kept.program, model, kept.exclude, repairs, kept.training)
+    return kept if kept is graph or _try(model, kept, images, precision) is None else graph
 
 
 def some_removed(graph: ChannelGraph, seed: int = 0) -> Removed:
@@ -171,15 +171,20 @@ def _candidates(model: nn.Module, graph: ChannelGraph, difference: Difference) -
         source = graph.program.operations[index].source
         for reading in range(repairs.readings.get(source, 0) + 1, graph.ambiguous[index] + 1):
             yield replace(repairs, readings={**repairs.readings, source: reading})
-    yield replace(
-        repairs, kept={**repairs.kept, operation.source: f"relies on a number of channels ({difference.what})"}
-    )
+    yield from _keeping(repairs, operation, f"relies on a number of channels ({difference.what})")
     # where all that it reads stays already, what comes before it is meant
     upstream = [graph.program.operations[index] for index in range(operation.index - 1, -1, -1)]
     for other in upstream[:8]:
-        if other.source not in repairs.kept:
-            why = f"leads to {operation.place()}, which differs"
-            yield replace(repairs, kept={**repairs.kept, other.source: why})
+        yield from _keeping(repairs, other, f"leads to {operation.place()}, which differs")
+
+
+def _keeping(repairs: Repairs, operation: Operation, why: str) -> Iterator[Repairs]:
+    """What the operation reads stays: here, then wherever its line runs; the other way round if that was met often."""
+    met = sum(source.startswith(f"{operation.source} in ") for source in repairs.kept)
+    sources = [operation.source, operation.here] if met >= _OFTEN else [operation.here, operation.source]
+    for source in sources:
+        if source not in repairs.kept:
+            yield replace(repairs, kept={**repairs.kept, source: why})
 
 
 # class of a module and name of an integer of it → the places where it may be the number of channels

@@ -15,18 +15,20 @@ class Repairs:
 
     Attributes:
         readings: source of an ambiguous operation → which of its readings to take, not the first.
-        kept: source of an operation → why the channels that it reads stay.
+        kept: source of an operation, of all modules or of one → why the channels that it reads stay.
         attributes: integers of modules that are numbers of channels, where they are; of several places, the channels
             go only together.
+        training: whether what runs in training mode counts too.
     """
 
     readings: dict[str, int] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
     attributes: Attributes = field(default_factory=dict)
+    training: bool = False
 
     def __bool__(self) -> bool:
         """Whether anything was found."""
-        return bool(self.readings or self.kept or self.attributes)
+        return bool(self.readings or self.kept or self.attributes or self.training)
 
     def to_json(self) -> dict[str, Any]:
         """The form of `repairs` in workflow/schemas/plan.schema.yaml."""
@@ -35,7 +37,8 @@ class Repairs:
             for (owner, name), places in self.attributes.items()
             for source, tensor, dim in places
         ]
-        return {"readings": self.readings, "kept": self.kept, "attributes": attributes}
+        content = {"readings": self.readings, "kept": self.kept, "attributes": attributes}
+        return {**content, "training": True} if self.training else content
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Repairs":
@@ -44,7 +47,7 @@ class Repairs:
         for one in content["attributes"]:
             key = one["class"], one["name"]
             attributes[key] = (*attributes.get(key, ()), (one["source"], one["tensor"], one["dim"]))
-        return cls(dict(content["readings"]), dict(content["kept"]), attributes)
+        return cls(dict(content["readings"]), dict(content["kept"]), attributes, content.get("training", False))
 
     def numbers(self) -> tuple[str, ...]:
         """Where the network's code holds a number of channels, a phrase each: class, operation, file and line."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from daar.measure.macs import count_params
 from daar.measure.timed import Latency
+from daar.pruning import own_ratios
 from daar.pruning.groups import ChannelGraph, Group
 from daar.pruning.plan import Plan
 from daar.pruning.reach import whole_because
@@ -54,7 +55,7 @@ class SlimReport:
         macs: those that are left.
         params_dense: learnable parameters, before.
         params: those that are left.
-        slim_error: max |slim − masked| / max |logit|, in float64 over some of the images.
+        slim_error: max |slim − masked| / max |output|, in float64 over some of the images.
         layers: every conv, linear layer and product of activations, in the order of execution.
         frozen: group → why all of it stays.
         fixed: group → how many of its channels must stay, and why.
@@ -112,10 +113,11 @@ class SlimReport:
         return [*rows, _row("total", None, (self.macs_dense, self.macs), (self.params_dense, self.params))]
 
     def __str__(self) -> str:
+        widths = "own ratios" if own_ratios.is_own(self.policy) else f"policy {self.policy}"
         head = (
-            f"{self.method}, policy {self.policy}, scope {self.scope}: MACs {self.macs_dense:,} → {self.macs:,} "
+            f"{self.method}, {widths}, scope {self.scope}: MACs {self.macs_dense:,} → {self.macs:,} "
             f"({-100 * self.macs_reduction:+.1f} %), parameters {self.params_dense:,} → {self.params:,} "
-            f"({-100 * self.params_reduction:+.1f} %); max |slim − masked| {self.slim_error:.1e} of the largest logit "
+            f"({-100 * self.params_reduction:+.1f} %); max |slim − masked| {self.slim_error:.1e} of the largest output "
             "(float64)"
         )
         stays = [f"{name} stays whole: {reason}" for name, reason in self.frozen.items()]

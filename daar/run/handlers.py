@@ -68,11 +68,16 @@ def check(dag: Dag, *, on_cluster: bool) -> None:
         InputError: data, weights or a device are missing.
     """
     preflight.require_runnable(dag.suite, Path(paths.PACKS), elsewhere=on_cluster)
+    kept = reuse.REFERENCE / dag.suite.name
     if dag.reused:
-        kept = reuse.REFERENCE / dag.suite.name
         _say(
             f"{len(dag.reused)} of {len(dag.settings)} settings have a record in {kept}, made from the same code and "
             "settings; it stands for them. --config reuse=false runs all here"
+        )
+    elif dag.suite.reuse and any(kept.rglob("record.json")):
+        _say(
+            f"0 of {len(dag.settings)} settings have a record in {kept} that was made from the same code and settings; "
+            "all run here"
         )
     _leave_signals_to_snakemake()
 

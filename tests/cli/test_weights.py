@@ -100,7 +100,7 @@ def test_every_command_refuses_nan(
     bad, out = damaged(dense, tmp_path / "bad", put(float("nan"), 3)), tmp_path / "out"
     for command, arguments in commands(bad, digits, plan, out).items():
         said = one_line(run(capsys, command, *arguments, code=2))
-        assert f"model.safetensors: {NAME} has 3 of 2,304 values that are NaN." in said, command
+        assert f"model.safetensors: {NAME} has 3 NaN values of 2,304." in said, command
         assert not out.exists(), command
 
 
@@ -118,10 +118,10 @@ def test_networks_that_overflow_are_told_as_that_before_anything_is_blamed(
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (put(float("inf")), f"{NAME} has 1 of 2,304 values that is infinite."),
-        (put(-1.0, name="bn1.running_var"), "bn1.running_var has 1 of 16 values that is negative."),
-        (put(float("nan"), name="linear.bias"), "linear.bias has 1 of 10 values that is NaN."),
-        (lambda state: state["bn1.num_batches_tracked"].fill_(-1), "bn1.num_batches_tracked has 1 of 1 values that is"),
+        (put(float("inf")), f"{NAME} has 1 infinite value of 2,304."),
+        (put(-1.0, name="bn1.running_var"), "bn1.running_var has 1 negative value of 16."),
+        (put(float("nan"), name="linear.bias"), "linear.bias has 1 NaN value of 10."),
+        (lambda state: state["bn1.num_batches_tracked"].fill_(-1), "bn1.num_batches_tracked has 1 negative value of 1"),
         (cast(torch.int64), f"{NAME} is of torch.int64, expected torch.float32. Give weights of this type"),
         (cast(torch.int8), "is of torch.int8"),
         (cast(torch.bool), "is of torch.bool"),

@@ -14,6 +14,7 @@ import torchvision
 from torch import nn
 
 import daar
+from daar.checkpoint import checkpoint
 from daar.errors import InputError
 from daar.pruned import Pruned
 from daar.storage import schemas
@@ -129,13 +130,16 @@ def other_weights(folder: Path) -> None:
         (rewrite(lambda content: content["plan"].update(scope="outer")), r"slim.json: plan.*scope"),
         (rewrite(lambda content: content["plan"]["groups"][0].update(kept=[99])), "below 16"),
         (rewrite(lambda content: content["plan"].update(exclude=["nowhere"])), "exclude names 'nowhere'"),
-        (rewrite(lambda content: content["plan"]["groups"][0]["kept"].pop()), "does not fit the slim Line: .* shape"),
+        (
+            rewrite(lambda content: content["plan"]["groups"][0]["kept"].pop()),
+            "does not fit the slim network: .* shape",
+        ),
         (rewrite(lambda content: content.update(called_with={"shape": [3]})), "slim.json.*called_with"),
         (rewrite(lambda content: content.update(called_with={"shape": [3, -1], "dtype": "float32"})), "called_with"),
         (rewrite(lambda content: content.update(called_with={"shape": [3, 9], "dtype": "qint8"})), "called_with"),
         (rewrite(lambda content: content.update(called_with={"shape": [1, 9, 9], "dtype": "float32"})), "Line fails"),
         (rewrite(lambda content: content.update(called_with={"value": 3})), "called_with should be shapes and types"),
-        (other_weights, "does not fit the slim Line: unknown 'body.bias'"),
+        (other_weights, "does not fit the slim network: unknown 'body.bias'"),
     ],
 )
 def test_damage_is_said_in_one_line(damage: Callable[[Path], Any], said: str, tmp_path: Path) -> None:
@@ -149,8 +153,15 @@ def test_damage_is_said_in_one_line(damage: Callable[[Path], Any], said: str, tm
 def test_other_networks_and_other_things_are_refused(tmp_path: Path) -> None:
     pruned = daar.prune(made(Line), X, method="l1")
     daar.save(pruned, tmp_path / "slim")
-    with pytest.raises(InputError, match=r"in this network it is|the plan"):
+    with pytest.raises(
+        InputError, match=r"slim was saved from a .*\.Line; .* given is one too: .* in this network it is"
+    ) as error:
         daar.load(Line(24), tmp_path / "slim")
+    assert str(error.value).endswith(". Give the network that was pruned.")
+    with pytest.raises(
+        InputError, match=r"slim was saved from a .*\.Line; the network given is a torchvision.*\.ResNet: "
+    ):
+        daar.load(torchvision.models.resnet18(), tmp_path / "slim")
     with pytest.raises(InputError, match=r"pruned is a Line; it must be what daar\.prune returns"):
         daar.save(pruned.model, tmp_path / "slim")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="folder is 3; it must be a path"):
@@ -162,6 +173,30 @@ def test_other_networks_and_other_things_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
         daar.save(pruned, tmp_path / "file")
+
+
+def test_the_plan_can_be_read_again(tmp_path: Path) -> None:
+    pruned = daar.prune(made(Line), X, method="l1", exclude=["3"], macs_reduction=0.2)
+    daar.save(pruned, tmp_path / "slim")
+    plan = daar.load_plan(tmp_path / "slim")
+    assert plan == pruned.plan
+    again = daar.slim_by(made(Line), X, plan)
+    assert [value.shape for value in again.parameters()] == [value.shape for value in pruned.model.parameters()]
+    with pytest.raises(InputError, match=r"slim\.json should be the description .* no such file"):
+        daar.load_plan(tmp_path)
+    with pytest.raises(InputError, match=r"plan is a str; .* such as pruned.plan or daar.load_plan\(folder\)"):
+        daar.slim_by(made(Line), X, str(tmp_path))  # type: ignore[arg-type]
+
+
+def test_commands_say_that_such_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
+    daar.save(daar.prune(made(Line), X, method="l1"), tmp_path / "slim")
+    for read in (checkpoint.load, checkpoint.describe):
+        with pytest.raises(
+            InputError, match=r"slim should be a checkpoint .* is a folder of daar\.save\. .* daar\.load"
+        ):
+            read(tmp_path / "slim")
+    with pytest.raises(InputError, match=r"model\.json should be"):
+        checkpoint.load(tmp_path)
 
 
 def test_every_key_of_slim_json_is_described() -> None:

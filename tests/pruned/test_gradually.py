@@ -53,6 +53,25 @@ def test_rounds_remove_equal_parts_and_the_network_is_tuned_after_each(tmp_path:
     assert torch.equal(daar.load(torchvision.models.resnet18().eval(), tmp_path)(x), pruned.model(x))
 
 
+def test_rounds_of_parameters(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, x = enliven(torchvision.models.resnet18()), torch.randn(2, 3, 64, 64)
+    left: list[int] = []
+
+    def tune(network: nn.Module) -> None:
+        left.append(sum(value.numel() for value in network.parameters()))
+        shift(network)
+
+    pruned = daar.prune_gradually(model, x, tune, params_reduction=0.6, rounds=3, method="l1")
+    dense = sum(value.numel() for value in model.parameters())
+    assert [1 - count / dense for count in left] == pytest.approx([0.2, 0.4, 0.6], abs=0.01)
+    assert (pruned.plan.target, pruned.plan.target_of) == (0.6, "params")
+    assert pruned.report.params == left[-1]
+    daar.save(pruned, tmp_path)
+    again = daar.load(torchvision.models.resnet18().eval(), tmp_path)
+    assert torch.equal(again(x), pruned.model.eval()(x))
+
+
 def test_one_round_without_tuning_is_one_pruning() -> None:
     once = daar.prune(made(Line), X, method="hrank", macs_reduction=0.4)
     rounds = daar.prune_gradually(made(Line), X, lambda _: None, macs_reduction=0.4, rounds=1, method="hrank")
@@ -82,10 +101,13 @@ def test_a_loader_and_what_tuning_returns_are_used() -> None:
         ({"rounds": 1.5}, "rounds is 1.5; it must be an integer"),
         ({"macs_reduction": 1.0}, r"macs_reduction is 1.0; it must lie in \[0, 1\)"),
         ({"macs_reduction": None}, r"macs_reduction is None; it must lie in \[0, 1\)"),
-        ({"params_reduction": 0.5}, "params_reduction is given; rounds remove MACs"),
+        ({"macs_reduction": 0.5, "params_reduction": 0.5}, "macs_reduction and params_reduction are given"),
+        ({"params_reduction": -0.5}, r"params_reduction is -0.5; it must lie in \[0, 1\)"),
+        ({"latency_reduction": 0.5}, "latency_reduction is given; rounds remove MACs or parameters. Give macs_red"),
+        ({"ratios": {"0": 0.5}}, "ratios is given; rounds remove MACs or parameters"),
         ({"tune": None}, "tune is a NoneType; it must be a function"),
         ({"tune": lambda _: made(Line)}, "tune returned a network of another shape"),
-        ({"method": "magnitude"}, "unknown method 'magnitude'"),
+        ({"method": "magnitude"}, "unknown method 'magnitude'; .* Or give a function score"),
     ],
 )
 def test_what_is_wrong_is_said(given: dict[str, Any], said: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -48,7 +49,6 @@ def generator() -> Iterator[Tensor]:
         (Line, [Sample(X[:9], LABELS[:9]), Sample(X[9:], LABELS[9:])], X, LABELS),
         (Line, [X[:5], X[5:]], X, None),
         (Line, generator(), X, None),
-        (Line, loader(X, DEPTH), X, None),  # dense targets are no classes
         (Two, (X, DEPTH), (X, DEPTH), None),
         (Two, loader(X, DEPTH), (X, DEPTH), None),
         (Two, loader(X, DEPTH, LABELS), (X, DEPTH), LABELS),
@@ -157,6 +157,7 @@ def test_floats_get_the_type_of_the_weights(dtype: torch.dtype) -> None:
         (torch.tensor(1.0), None, r"images are torch.float32 \(\); each tensor must be \(N, …\)"),
         ({"x": X, "depth": DEPTH[:3]}, None, r"images are torch.float32 \(3, 1, 12, 12\); .* the same for all"),
         ([X[:3], torch.randn(3, 3, 9, 9)], None, "the batches of images do not fit together: .* images of one size"),
+        ([X, X[:, :1]], None, "do not fit together: .* give inputs, or images and labels, as a tuple"),
         ([X[:3], X[:2] * torch.nan], None, "images hold NaN or infinity"),
         ((X, LABELS), LABELS, "labels are given twice"),
         (X, LABELS[:3], r"labels are \(3,\); they must be a tensor \(20,\)"),
@@ -170,9 +171,49 @@ def test_what_is_no_image_is_said(given: Any, labels: Any, said: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_list_for_two_inputs_is_told_from_a_tuple() -> None:
+    for images in ([X, DEPTH], [X, X]):
+        with pytest.raises(InputError, match=r"list of batches, but the network takes 2 .* as a tuple: \(x, depth\)"):
+            daar.prune(made(Two), images, method="l1")
+
+
 def test_the_form_of_images_comes_back_without_values() -> None:
     for given in (X, (X, IDS), {"x": X, "scale": 0.5, "more": (IDS, None)}):
         form = forms.form(given)
         again = forms.blank(form, 3)
         assert forms.form(again) == form
         assert not any(bool(value.any()) for value in tensors(again))
+
+
+class OfBatch(Line):
+    """Takes a batch as its loader gives it."""
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        made: Tensor = super().forward(batch["image"])
+        return made
+
+
+class Free(nn.Module):
+    """Any number of inputs, of which the last is a class for each image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 16, 3), nn.Linear(16, 5)
+
+    def forward(self, *args: Tensor) -> Tensor:
+        x, kinds = args
+        return self.head(self.body(x).relu().mean((2, 3))) + F.one_hot(kinds, 5)
+
+
+@pytest.mark.parametrize(
+    "images", [{"image": X}, ({"image": X},), {"batch": {"image": X}}, [{"image": X}, {"image": X}]]
+)
+def test_a_network_that_takes_a_dict_is_given_it(images: Any) -> None:
+    pruned = daar.prune(made(OfBatch), images, method="l1")
+    with torch.no_grad():
+        assert pruned.model({"image": X}).shape == (20, 5)
+
+
+def test_classes_that_a_network_reads_are_inputs() -> None:
+    images = X, torch.arange(len(X)) % 5
+    assert daar.prune(made(Free), images, method="l1", macs_reduction=0.3).model(*images).shape == (20, 5)

@@ -61,7 +61,7 @@ def test_tied_parameters_count_once() -> None:
             r"latency_reduction is -0.1; it must lie in \[0, 1\), as the fraction of the time",
         ),
         ({"params_reduction": float("nan")}, "params_reduction is nan; it must lie in"),
-        ({"macs_reduction": None}, "policy 'uniform' has no rate of its own"),
+        ({"macs_reduction": None}, "policy 'uniform' has no rate of its own. .* not None, or another"),
     ],
 )
 def test_there_is_one_target(given: dict[str, Any], said: str) -> None:
@@ -121,7 +121,10 @@ def test_time_is_really_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     pruned = daar.prune(model, x, method="l1", latency_reduction=0.2)
     assert pruned.report.latency is not None
     assert pruned.report.latency.threads == torch.get_num_threads()
-    for measured in (daar.latency(pruned.model, x, model, rounds=2), pruned.latency(model, batch_size=3, rounds=2)):
+    for measured in (
+        daar.latency(pruned.model, x, model, rounds=2),
+        pruned.latency(against=model, batch_size=3, rounds=2),
+    ):
         assert measured.median_ms > 0
         assert measured.reduction is not None
     alone = daar.latency(nn.DataParallel(model), x, rounds=3, threads=1)
@@ -136,8 +139,16 @@ def test_time_is_really_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     for arguments, said in wrong:
         with pytest.raises(InputError, match=said):
             daar.latency(model, x, **arguments)
-    with pytest.raises(InputError, match="batch_size is 0"):
-        pruned.latency(batch_size=0)
+    assert pruned.latency(x, against=model, rounds=2).batch_size == 4
+    assert pruned.latency(x, model, rounds=2).reduction is not None
+    assert pruned.latency(rounds=2).batch_size == 1
+    for arguments, said in (
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"images": x, "batch_size": 2}, "images and batch_size are given"),
+        ({"images": model}, "images are a Line; a network to compare with is given as against="),
+    ):
+        with pytest.raises(InputError, match=said):
+            pruned.latency(**arguments)
 
 
 def test_ratios_remove_a_fraction_of_each_group_that_they_name() -> None:
@@ -149,6 +160,7 @@ def test_ratios_remove_a_fraction_of_each_group_that_they_name() -> None:
     expected |= {"layer3.0.conv1": 192, "layer4.0.conv1": 153, "layer4.1.conv1": 153}  # 0.3 · 512 = 153.6
     assert widths == expected
     assert pruned.plan.policy.startswith("ratios-")
+    assert str(pruned.report).startswith("l1, own ratios, scope all: MACs ")
     assert pruned.plan.target is None
 
 

@@ -157,3 +157,20 @@ def test_kept_numbers_come_again() -> None:
         assert torch.equal(model(IMAGES), first)
     with torch.no_grad(), kept.again(torch.device("cpu"), lambda value, _: value * 2):
         assert not torch.equal(model(IMAGES), first)
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_the_caller_s_random_numbers_go_on_as_if_nothing_was_drawn(fold: bool) -> None:
+    model = network(DRAWN_BETWEEN["dropout"])
+    nn.utils.parametrizations.weight_norm(model.get_submodule("b"))
+    torch.manual_seed(7)
+    random.seed(7)
+    np.random.seed(7)
+    expected = torch.rand(3), random.random(), np.random.rand()
+    torch.manual_seed(7)
+    random.seed(7)
+    np.random.seed(7)
+    pruned = daar.prune(model, IMAGES, method="l1", macs_reduction=0.2, fold=fold)
+    assert torch.equal(torch.rand(3), expected[0])
+    assert (random.random(), np.random.rand()) == expected[1:]
+    assert isinstance(pruned.model.get_submodule("b"), nn.Conv2d)

@@ -76,7 +76,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "not a number": (put("target", "half"), r"target: .*expected: fraction of the dense MACs"),
     "not a finite number": (put("target", float("nan")), "is not JSON: it has NaN"),
     "target of one": (put("target", 1.0), "target: "),
-    "unknown scope": (put("scope", "some"), r"scope: 'some' is not one of \['inner', 'all'\]"),
+    "unknown scope": (put("scope", "some"), r"scope: 'some' is not one of \['inner', 'all', 'units'\]"),
     "other format": (put("format", 2), "format: "),
     "kept is a number": (put("groups.1.kept", 3), r"groups\[1\]\.kept: "),
     "kept is empty": (put("groups.1.kept", []), r"groups\[1\]\.kept: "),

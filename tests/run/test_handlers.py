@@ -116,6 +116,10 @@ def test_a_run_that_cannot_succeed_stops_and_kept_records_are_counted(
     said = capsys.readouterr().err
     assert said.startswith("daar: 1 of 2 settings have a record in results/reference/small,")
     assert said.endswith("--config reuse=false runs all here\n")
+    other = reading.from_config({**SMALL, "seeds": [0, 1], "finetune": {**SMALL["finetune"], "lr": 0.001}}, "here")
+    handlers.check(Dag(other), on_cluster=on_cluster)
+    said = capsys.readouterr().err
+    assert said.startswith("daar: 0 of 2 settings have a record in results/reference/small that was made")
     gpu_only = Dag(reading.from_config({**SMALL, "allow_cpu": False}, "here"))
     if on_cluster:  # its nodes are unknown here
         handlers.check(gpu_only, on_cluster=True)

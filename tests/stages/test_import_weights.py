@@ -172,7 +172,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path, state: 
     broken[3, 2, 1, 1] = value
     file = written(tmp_path, {**state, "layer2.0.conv1.weight": broken})
     kind = "NaN" if math.isnan(value) else "infinite"
-    expected = f"layer2.0.conv1.weight has 1 of 4,608 values that is {kind}. The training failed or the file is damaged"
+    expected = f"layer2.0.conv1.weight has 1 {kind} value of 4,608. The training failed or the file is damaged"
     assert expected in refusal(file, tmp_path / "out")
 
 

@@ -42,7 +42,7 @@ def saved(tmp_path: Path) -> tuple[resume.Run, nn.Module, torch.optim.SGD]:
         (lambda t, _: t.update({"momentum.x": torch.zeros(1)}), "momentum.x has another shape or type"),
         (lambda t, _: t.update({"momentum.0.weight": torch.zeros(3)}), "momentum.0.weight has another shape"),
         (lambda t, _: t.update({"model.0.weight": torch.zeros(2, 2).double()}), "model.0.weight has another"),
-        (lambda t, _: t["model.0.weight"].fill_(float("nan")), "0.weight has 4 of 4 values that are NaN"),
+        (lambda t, _: t["model.0.weight"].fill_(float("nan")), "0.weight has 4 NaN values of 4"),
         (lambda _, a: a.update(best_epoch=7), "a curve of epochs from 1 on"),
         (lambda _, a: a["curve"].append(a["curve"][0]), "a curve of epochs from 1 on"),
         (lambda _, a: a["curve"][0].update(loss="1"), "loss"),
