@@ -77,5 +77,6 @@ def split(images: Images, size: int) -> Iterator[Images]:
 
 
 def moved(images: Images, like: Tensor) -> Images:
-    """On the device of a tensor; those that are floating-point numbers of its type too."""
-    return each(images, lambda part: part.to(like.device, like.dtype if part.is_floating_point() else part.dtype))
+    """On the device of a tensor; those that are floating-point numbers of its type too, of a complex one's parts."""
+    kind = like.dtype.to_real() if like.is_complex() else like.dtype
+    return each(images, lambda part: part.to(like.device, kind if part.is_floating_point() else part.dtype))

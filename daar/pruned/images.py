@@ -184,7 +184,7 @@ def _classes(output: Any, number: int) -> Tensor | None:
         or logits.shape[1] < 2
     ):
         return None
-    classes: Tensor = logits.argmax(1)
+    classes: Tensor = (logits.abs() if logits.is_complex() else logits).argmax(1)
     return classes
 
 

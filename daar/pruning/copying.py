@@ -78,7 +78,7 @@ def doubled(model: nn.Module, instead: Mapping[int, Any] = MappingProxyType({}))
         for name, value in vars(module).items():
             # such as biases of attention that are kept by device; torch's own dicts begin with an underscore
             if type(value) is dict and not name.startswith("_"):
-                module.__dict__[name] = {key: _double(part) for key, part in value.items()}
+                value.update({key: _double(part) for key, part in value.items()})
     return double
 
 
@@ -106,10 +106,10 @@ def _cloned(value: Tensor) -> Tensor:
 
 
 def _double(value: object) -> object:
-    """A tensor on the CPU, in float64 if it is of real numbers; anything else as it is."""
+    """A tensor on the CPU, in float64 or of complex numbers of two of them; anything else as it is."""
     if not isinstance(value, Tensor):
         return value
-    kind = torch.float64 if value.is_floating_point() else value.dtype
+    kind = torch.float64 if value.is_floating_point() else torch.complex128 if value.is_complex() else value.dtype
     made = value.detach().to("cpu", kind, copy=True)
     # torch runs other operations for what needs gradients, also where none are taken
     return nn.Parameter(made, requires_grad=value.requires_grad) if isinstance(value, nn.Parameter) else made

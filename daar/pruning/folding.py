@@ -5,6 +5,7 @@ the rest would change: all channels that such a layer reads stay. Once what it c
 pruned like any other. That ends the reparametrisation: tuning goes on with plain weights.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,13 +17,15 @@ from daar.errors import InputError
 from daar.program.draws import seeded
 from daar.program.inputs import Images, call, count, first
 from daar.program.outputs import tensors
-from daar.program.program import Operation, Program, Ref, Span
+from daar.program.program import Operation, Program, Ref
 from daar.program.recording import held_as, recorded
 from daar.program.replay import Replay
 from daar.pruning.copying import copied
 
 # largest relative change of the output that rounding of the folded weights explains
 TOLERANCE = 1e-4
+# around the product of a linear layer
+_SHAPES = ("view", "_unsafe_view", "expand")
 _CONVS: dict[tuple[int, bool], type[Any]] = {
     (3, False): nn.Conv1d,
     (4, False): nn.Conv2d,
@@ -52,7 +55,7 @@ def computed_layers(model: nn.Module, images: Images) -> tuple[str, ...]:
 
 @seeded()  # new layers draw weights, which are replaced
 def folded(model: nn.Module, images: Images) -> tuple[nn.Module, tuple[str, ...]]:
-    """A copy whose convs with computed weights are plain ones, and their paths; the model itself where there are none.
+    """A copy whose layers with computed weights are plain ones, and their paths; the model itself where there are none.
 
     Padding that a layer computes from the size of the images becomes that of these images.
 
@@ -68,43 +71,89 @@ def folded(model: nn.Module, images: Images) -> tuple[nn.Module, tuple[str, ...]
     found = _computed(program)
     if not found:
         return model, ()
-    wanted = {ref.number for op in found.values() for ref in op.args[1:3] if isinstance(ref, Ref)}
+    wanted = {ref.number for layer in found.values() for ref in (layer.weight, layer.bias) if ref is not None}
     made = {n: value.detach().clone() for n, value in Replay(model, images).stream(first(images, 2), wanted, 2)}
     plain = copied(model)
     leaves = {number: held_as(plain, name) for number, name in program.leaves.items() if number in wanted}
-    for path, op in found.items():
-        held = {**leaves, **made}
-        bias = None if op.args[2] is None else held[op.args[2].number].detach()
-        layer = _plain(program, op, held[op.args[1].number].detach(), bias)
-        _put(plain, path, layer.train(plain.get_submodule(path).training))
+    held = {**leaves, **made}
+    for path, layer in found.items():
+        bias = None if layer.bias is None else held[layer.bias.number].detach()
+        new = _plain(program, layer.operation, held[layer.weight.number].detach(), bias)
+        _put(plain, path, new.train(plain.get_submodule(path).training))
     _require_equal(model, plain, images)
     return plain, tuple(found)
 
 
-def _computed(program: Program) -> dict[str, Operation]:
-    """Module → its conv, whose weight is made of parameters alone; the module does nothing else with its input."""
+@dataclass(frozen=True)
+class _Layer:
+    """A conv or a linear layer as it ran: numbers of what it may read, before and behind a pad or a view; and make."""
+
+    operation: Operation
+    weight: Ref
+    bias: Ref | None
+    sources: frozenset[int]
+    results: frozenset[int]
+
+
+def _computed(program: Program) -> dict[str, _Layer]:
+    """Module → its layer, whose weight is made of parameters alone; the module does nothing else with its input."""
     makers = {number: op for op in program.operations for number in op.makes()}
     depend = program.of_images()
     spans = {span.module: span for span in program.spans}
-    found: dict[str, Operation] = {}
+    found: dict[str, _Layer] = {}
     for op in program.operations:
-        if op.name != "convolution" or op.args[1].number not in makers or op.args[1].number in depend:
+        if not op.module or op.name not in ("convolution", "mm", "addmm", "bmm"):
             continue
-        if op.module and _does_nothing_else(op, spans[op.module], makers):
-            found[op.module] = op
+        layer = _conv(op, makers) if op.name == "convolution" else _linear(program, op, makers)
+        if layer is None or layer.weight.number not in makers or layer.weight.number in depend:
+            continue
+        read, made = set(spans[op.module].read), set(spans[op.module].made)
+        if not read.isdisjoint(layer.sources) and not made.isdisjoint(layer.results):
+            found[op.module] = layer
     return found
 
 
-def _does_nothing_else(op: Operation, span: Span, makers: dict[int, Operation]) -> bool:
-    source = op.args[0].number
-    pad = makers.get(source)
-    if source not in span.read and pad is not None and pad.name == "constant_pad_nd":
-        source = pad.args[0].number
-    return source in span.read and op.makes()[0] in span.made
+def _conv(op: Operation, makers: dict[int, Operation]) -> _Layer:
+    source, weight, bias = op.args[:3]
+    pad = makers.get(source.number)
+    padded = {pad.args[0].number} if pad is not None and pad.name == "constant_pad_nd" else set()
+    return _Layer(op, weight, bias, frozenset({source.number, *padded}), frozenset(op.makes()))
+
+
+def _linear(program: Program, op: Operation, makers: dict[int, Operation]) -> _Layer | None:
+    """A product with a transposed weight; of more than two dimensions, all but the last are taken together."""
+    bias, source, turned = op.args if op.name == "addmm" else (None, *op.args)
+    turn = makers.get(_behind(turned.number, makers)[-1])
+    if turn is None or turn.name != "t":
+        return None
+    results = op.makes()
+    for after in program.operations[op.index + 1 :]:
+        if results[-1] in after.reads() and after.name in _SHAPES:
+            results.extend(after.makes())
+        elif after.name == "add" and after.args[0] == Ref(results[-1]) and bias is None and _is_leaf(program, after):
+            bias = after.args[1]
+            results = after.makes()
+    return _Layer(op, turn.args[0], bias, frozenset(_behind(source.number, makers)), frozenset(results))
+
+
+def _is_leaf(program: Program, add: Operation) -> bool:
+    return isinstance(add.args[1], Ref) and add.args[1].number in program.leaves
+
+
+def _behind(number: int, makers: dict[int, Operation]) -> list[int]:
+    """A tensor, and those of other shapes that it was."""
+    numbers = [number]
+    while (op := makers.get(numbers[-1])) is not None and op.name in _SHAPES:
+        numbers.append(op.args[0].number)
+    return numbers
 
 
 def _plain(program: Program, op: Operation, weight: Tensor, bias: Tensor | None) -> nn.Module:
-    """A conv of torch's own that holds the computed weight."""
+    """A layer of torch's own that holds the computed weight."""
+    if op.name != "convolution":
+        outputs, inputs = weight.shape
+        linear = nn.Linear(inputs, outputs, bias=bias is not None, device="meta", dtype=weight.dtype)
+        return _filled(linear, weight, bias)
     stride, padding, dilation, transposed, output_padding, groups = op.args[3:9]
     kind = _CONVS[weight.dim(), transposed]
     ins, outs = (len(weight), weight.shape[1] * groups) if transposed else (weight.shape[1] * groups, len(weight))
@@ -121,10 +170,16 @@ def _plain(program: Program, op: Operation, weight: Tensor, bias: Tensor | None)
         dilation=tuple(dilation),
         groups=groups,
         bias=bias is not None,
-        device=weight.device,
+        device="meta",
         dtype=weight.dtype,
         **options,
     )
+    return _filled(layer, weight, bias)
+
+
+def _filled(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> nn.Module:
+    """A layer that was made without memory, so without random numbers, with its weights."""
+    layer.to_empty(device=weight.device)
     with torch.no_grad():
         layer.get_parameter("weight").copy_(weight)
         if bias is not None:

@@ -43,10 +43,11 @@ class Identities:
         first: Labels = rows[0]
         return first
 
-    def freeze(self, labels: Labels | None, reason: str) -> None:
-        """Positions that must stay."""
+    def freeze(self, labels: Labels | None, reason: str, *, foremost: bool = False) -> None:
+        """Positions that must stay; of several reasons the first is told, or one that is foremost."""
         if labels is not None and len(labels):
-            self._frozen.append((np.unique(labels[labels != BLANK]), reason))
+            one = np.unique(labels[labels != BLANK]), reason
+            self._frozen.insert(0 if foremost else len(self._frozen), one)
 
     def settled(self) -> tuple[Labels, dict[int, str]]:
         """(count,) for each identity the lowest of those unified with it; and of such, why they must stay."""

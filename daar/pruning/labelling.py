@@ -6,6 +6,7 @@ from torch import nn
 
 from daar.models.shortcut import PaddedShortcut
 from daar.program.program import Operation, Program, Ref, Span, refs
+from daar.pruning.attributes import owner_of, value_of
 from daar.pruning.repairs import Repairs
 from daar.pruning.rules import RULES
 from daar.pruning.rules.pointwise import MADE_BY_CODE, is_pointwise, pointwise
@@ -24,7 +25,7 @@ def label(program: Program, model: nn.Module, repairs: Repairs, training: Progra
     run = Run(program, repairs)
     _label_all(run, model, {})
     if training is not None:
-        heads = Run(training, repairs, ids=run.ids)
+        heads = Run(training, repairs, ids=run.ids, numbers=run.numbers)
         _label_all(heads, model, {name: run.labels[number] for number, name in program.leaves.items()})
         run.attributes += heads.attributes
     return run
@@ -48,7 +49,7 @@ def _label_all(run: Run, model: nn.Module, leaves: Mapping[str, Dims]) -> None:
             _follow(run, operation, modules)
     for ref in refs(program.output):
         for labels in run.of(ref):
-            run.ids.freeze(labels, "network output")
+            run.ids.freeze(labels, "network output", foremost=True)
 
 
 def _label_source(run: Run, number: int) -> None:
@@ -81,9 +82,10 @@ def _follow(run: Run, op: Operation, modules: Mapping[str, nn.Module]) -> None:
         shape = run.shape(ref)
         assert len(dims) == len(shape), (op.place(), dims, shape)
         run.labels[ref.number] = [None if size == 1 else part for part, size in zip(dims, shape, strict=True)]
-    for (kind, name), (source, position, dim) in run.repairs.attributes.items():
-        if source == op.source:
-            _note_attribute(run, op, modules, kind, name, (position, dim))
+    for (kind, name), places in run.repairs.attributes.items():
+        for source, position, dim in places:
+            if source == op.source:
+                _note_attribute(run, op, modules, kind, name, (position, dim))
 
 
 def _kept(run: Run, op: Operation) -> Iterator[tuple[int, str]]:
@@ -99,7 +101,10 @@ def _kept(run: Run, op: Operation) -> Iterator[tuple[int, str]]:
 def _note_attribute(
     run: Run, op: Operation, modules: Mapping[str, nn.Module], kind: str, name: str, at: tuple[int, int]
 ) -> None:
-    """A module's integer is the number of channels along a dimension of a tensor of this operation."""
+    """A module's integer is the number of channels along a dimension of a tensor of this operation.
+
+    What it is the number of in several places, or for several modules that share what holds it, goes only together.
+    """
     position, dim = at
     numbers = [*op.reads(), *op.makes()]
     dims = run.labels[numbers[position]] if position < len(numbers) else []
@@ -107,7 +112,12 @@ def _note_attribute(
     path = op.module
     while path and type(modules[path]).__qualname__ != kind:
         path = path.rpartition(".")[0]
-    if labels is not None and type(modules[path]).__qualname__ == kind:
+    module = modules[path]
+    if labels is None or type(module).__qualname__ != kind or value_of(module, name) != len(labels):
+        return
+    owner = owner_of(module, name)
+    run.ids.unify(run.numbers.setdefault(owner, labels), labels)
+    if (path, name) not in ((noted.module, noted.name) for noted in run.attributes):
         run.attributes.append(Attribute(path, name, labels))
 
 

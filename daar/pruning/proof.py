@@ -78,9 +78,19 @@ def precision_of(model: nn.Module, images: Images) -> Precision:
 
 def _is_double(program: Program) -> bool:
     made = [number for operation in program.operations for number in operation.makes()]
-    return not any(
-        program.dtypes[number].is_floating_point and program.dtypes[number] != torch.float64 for number in made
+    return not any(_is_single(program.dtypes[number]) for number in made)
+
+
+def _is_single(dtype: torch.dtype) -> bool:
+    """Whether numbers of a type, real or complex, have fewer digits than those of float64."""
+    return (dtype.is_floating_point and dtype is not torch.float64) or (
+        dtype.is_complex and dtype is not torch.complex128
     )
+
+
+def _is_measured(values: Tensor) -> bool:
+    """Whether a tensor is of numbers that rounding may change; of no view that is only marked as a conjugate."""
+    return (values.is_floating_point() or values.is_complex()) and not (values.is_conj() or values.is_neg())
 
 
 @dataclass(frozen=True)
@@ -200,7 +210,7 @@ class _Compared(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gi
                     continue  # constants of the code, whose size follows from something else
                 what = f"its shape is {tuple(one.shape)}, where {tuple(other.shape)} is left"
                 raise _DiffersError(Difference(index, what))
-            if one.is_floating_point() and not self._equal(one, other, read):
+            if _is_measured(one) and not self._equal(one, other, read):
                 raise _DiffersError(Difference(index, "its values differ"))
 
     def _equal(self, one: Tensor, other: Tensor, read: float) -> bool:
@@ -212,7 +222,7 @@ class _Compared(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gi
 
 def _largest(values: Tensor) -> float:
     """The largest finite absolute value; 0 where there is none."""
-    if not values.is_floating_point() or not values.numel():
+    if not _is_measured(values) or not values.numel():
         return 0.0
     return float(values.abs().nan_to_num(0.0, 0.0).max())
 
@@ -300,7 +310,7 @@ def _masked_output(
         InputError, RuntimeError, TypeError, ValueError
     ):  # float64 met what its code makes float32
         drawn, expected = _run(DOUBLE, model, graph, removed, images, types)
-        if not any(dtype.is_floating_point and dtype is not torch.float64 for dtype in types):
+        if not any(map(_is_single, types)):
             return DOUBLE, drawn, expected
     try:
         return SINGLE, *_run(SINGLE, model, graph, removed, images, types)
@@ -339,7 +349,8 @@ def slim_error(
 
 def _relative(one: Tensor, other: Tensor) -> float:
     """Max |difference| / max |other|; 0 where they are equal, infinite where counts or classes differ."""
-    if not one.is_floating_point() or not one.numel():
+    one, other = (value.resolve_conj().resolve_neg() for value in (one, other))
+    if not _is_measured(one) or not one.numel():
         return 0.0 if torch.equal(one, other) else float("inf")
     difference = float((one - other).abs().max())
     return difference / float(other.abs().max()) if difference else 0.0

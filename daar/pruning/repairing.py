@@ -6,6 +6,7 @@ ambiguous operation its other reading, or the channels that the operation reads 
 and holds only if the first difference moves on.
 """
 
+import itertools
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -20,9 +21,10 @@ from daar.program.inputs import Images, call
 from daar.program.outputs import tensors
 from daar.program.program import Operation
 from daar.program.recording import recorded
+from daar.pruning.attributes import integers
 from daar.pruning.groups import ChannelGraph, Group, graph_from
 from daar.pruning.proof import Difference, Precision, first_difference, precision_of
-from daar.pruning.repairs import Repairs
+from daar.pruning.repairs import Repairs, Where
 from daar.pruning.slim import Removed, slim
 from daar.pruning.training_mode import asks_for_mode, failure, in_training, unread
 
@@ -30,6 +32,8 @@ _MOST_REPAIRS = 60
 # removals that groups are proven by where something is meant that code alone says: one may agree by chance, as where it
 # takes the last channels by their number
 _TRIALS = 2
+# attributes of one class that are tried one by one, for one operation
+_MOST_SINGLES = 24
 # modules of one line whose channels stay before those of all do
 _OFTEN = 2
 # multiples of it are spread evenly in [0, 1)
@@ -160,9 +164,9 @@ def _spared(group: Group, order: list[int], most: int) -> list[int]:
 def _candidates(model: nn.Module, graph: ChannelGraph, difference: Difference) -> Iterator[Repairs]:
     """What may be meant, the likeliest first."""
     operation, repairs = graph.program.operations[difference.index], graph.repairs
-    found = {k: where for k, where in _attributes(model, graph, operation) if k not in repairs.attributes}
-    for some in _together(found):
-        yield replace(repairs, attributes={**repairs.attributes, **some})
+    for some in _together(_attributes(model, graph, operation)):
+        more = {key: (*repairs.attributes.get(key, ()), where) for key, where in some.items()}
+        yield replace(repairs, attributes={**repairs.attributes, **more})
     for index in _ambiguous_before(graph, operation):
         source = graph.program.operations[index].source
         for reading in range(repairs.readings.get(source, 0) + 1, graph.ambiguous[index] + 1):
@@ -183,34 +187,59 @@ def _keeping(repairs: Repairs, operation: Operation, why: str) -> Iterator[Repai
             yield replace(repairs, kept={**repairs.kept, source: why})
 
 
-Attributes = dict[tuple[str, str], tuple[str, int, int]]
+# class of a module and name of an integer of it → the places where it may be the number of channels
+_Found = dict[tuple[str, str], list[Where]]
 
 
-def _together(found: Attributes) -> Iterator[Attributes]:
-    """Attributes that one class alone holds first, each by itself, then all of it, such as the widths of one split."""
+def _together(found: _Found) -> Iterator[dict[tuple[str, str], Where]]:
+    """Attributes that one class alone holds first, each by itself, then those that one list holds, then all of it."""
     kinds = dict.fromkeys(kind for kind, _ in found)
     for kind in kinds:
-        own = {key: where for key, where in found.items() if key[0] == kind}
-        yield from ({key: where} for key, where in own.items())
+        own = {key: places for key, places in found.items() if key[0] == kind}
+        singles = ({key: where} for key, places in own.items() for where in reversed(places))
+        yield from itertools.islice(singles, _MOST_SINGLES)
+        lists = dict.fromkeys(name.rpartition(".")[0] for _, name in own if "." in name)
+        for one in lists:
+            entries = {key: places for key, places in own.items() if key[1].rpartition(".")[0] == one}
+            if 1 < len(entries) < len(own):
+                yield _in_order(entries)
         if len(own) > 1:
-            yield own
+            yield _in_order(own)
     if len(kinds) > 1:
-        yield found
+        yield _in_order(found)
 
 
-def _attributes(
-    model: nn.Module, graph: ChannelGraph, operation: Operation
-) -> Iterator[tuple[tuple[str, str], tuple[str, int, int]]]:
+def _in_order(found: _Found) -> dict[tuple[str, str], Where]:
+    """Of several integers that are equal the first is meant at the first place, as the widths of one split are."""
+    alike: dict[tuple[Where, ...], list[tuple[str, str]]] = {}
+    for key, places in found.items():
+        alike.setdefault(tuple(places), []).append(key)
+    return {
+        key: places[min(index, len(places) - 1) if len(keys) > 1 else -1]
+        for places, keys in alike.items()
+        for index, key in enumerate(keys)
+    }
+
+
+def _attributes(model: nn.Module, graph: ChannelGraph, operation: Operation) -> _Found:
     """Integers of the modules that were running that equal a number of channels of the operation's tensors.
 
-    Those of the innermost module first.
+    Those of the innermost module first. Places of the same channels are one, the last of them.
     """
+    places: dict[int, dict[bytes, Where]] = {}
+    for position, number in enumerate([*operation.reads(), *operation.makes()]):
+        for dim, labels in enumerate(graph.tensors[number]):
+            if labels is not None:
+                places.setdefault(len(labels), {})[labels.tobytes()] = (operation.source, position, dim)
+    found: _Found = {}
     for path in _upwards(operation.module):
         module = model.get_submodule(path)
-        for position, number in enumerate([*operation.reads(), *operation.makes()]):
-            for dim, labels in enumerate(graph.tensors[number]):
-                for name in _holding(module, len(labels)) if labels is not None else ():
-                    yield (type(module).__qualname__, name), (operation.source, position, dim)
+        for name, value in integers(module):
+            key = type(module).__qualname__, name
+            already = graph.repairs.attributes.get(key, ())
+            if value in places and (new := [where for where in places[value].values() if where not in already]):
+                found.setdefault(key, new)
+    return found
 
 
 def _upwards(path: str) -> Iterator[str]:
@@ -218,14 +247,6 @@ def _upwards(path: str) -> Iterator[str]:
         yield path
         path = path.rpartition(".")[0]
     yield ""
-
-
-def _holding(module: nn.Module, size: int) -> Iterator[str]:
-    for name, value in vars(module).items():
-        if type(value) is int and value == size:
-            yield name
-        elif isinstance(value, (list, tuple)):
-            yield from (f"{name}.{index}" for index, entry in enumerate(value) if type(entry) is int and entry == size)
 
 
 def _ambiguous_before(graph: ChannelGraph, operation: Operation) -> list[int]:

@@ -3,6 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+# source of an operation, position of the tensor among what it reads and makes, its dimension
+Where = tuple[str, int, int]
+# class of a module and name of an integer of it, as in attributes.py → where it is the number of channels
+Attributes = dict[tuple[str, str], tuple[Where, ...]]
+
 
 @dataclass(frozen=True)
 class Repairs:
@@ -11,14 +16,14 @@ class Repairs:
     Attributes:
         readings: source of an ambiguous operation → which of its readings to take, not the first.
         kept: source of an operation, of all modules or of one → why the channels that it reads stay.
-        attributes: class of a module and name of an integer of it that is a number of channels → source of the
-            operation that reads them, position of the tensor among what it reads, its dimension.
+        attributes: integers of modules that are numbers of channels, where they are; of several places, the channels
+            go only together.
         training: whether what runs in training mode counts too.
     """
 
     readings: dict[str, int] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
-    attributes: dict[tuple[str, str], tuple[str, int, int]] = field(default_factory=dict)
+    attributes: Attributes = field(default_factory=dict)
     training: bool = False
 
     def __bool__(self) -> bool:
@@ -29,7 +34,8 @@ class Repairs:
         """The form of `repairs` in workflow/schemas/plan.schema.yaml."""
         attributes = [
             {"class": owner, "name": name, "source": source, "tensor": tensor, "dim": dim}
-            for (owner, name), (source, tensor, dim) in self.attributes.items()
+            for (owner, name), places in self.attributes.items()
+            for source, tensor, dim in places
         ]
         content = {"readings": self.readings, "kept": self.kept, "attributes": attributes}
         return {**content, "training": True} if self.training else content
@@ -37,16 +43,17 @@ class Repairs:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Repairs":
         """From that form."""
-        attributes = {
-            (one["class"], one["name"]): (one["source"], one["tensor"], one["dim"]) for one in content["attributes"]
-        }
+        attributes: Attributes = {}
+        for one in content["attributes"]:
+            key = one["class"], one["name"]
+            attributes[key] = (*attributes.get(key, ()), (one["source"], one["tensor"], one["dim"]))
         return cls(dict(content["readings"]), dict(content["kept"]), attributes, content.get("training", False))
 
     def numbers(self) -> tuple[str, ...]:
         """Where the network's code holds a number of channels, a phrase each: class, operation, file and line."""
         changed = [
-            f"{owner}.{name} is the number of channels of {source}"
-            for (owner, name), (source, _, _) in self.attributes.items()
+            f"{owner}.{name} is the number of channels of {places[0][0]}"
+            for (owner, name), places in self.attributes.items()
         ]
         return (*changed, *self.stays())
 

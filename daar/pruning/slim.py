@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from daar.models.shortcut import PaddedShortcut
 from daar.program.recording import held_as
+from daar.pruning.attributes import change
 from daar.pruning.copying import copied
 from daar.pruning.groups import ChannelGraph
 
@@ -38,7 +39,8 @@ def slim(model: nn.Module, graph: ChannelGraph, removed: Removed) -> nn.Module:
     for module in slimmed.modules() if left else ():  # of modules that copy themselves
         _replace(module, left)
     for attribute in graph.attributes:
-        _renumber(slimmed, attribute.module, attribute.name, attribute.labels, alive)
+        left = int(alive[attribute.labels].sum())
+        change(slimmed.get_submodule(attribute.module), attribute.name, len(attribute.labels), left)
     for name, channels in graph.values.items():
         shortcut = slimmed.get_submodule(name.rpartition(".")[0])
         assert isinstance(shortcut, PaddedShortcut)
@@ -68,19 +70,6 @@ def _replace(module: nn.Module, cut: dict[int, Tensor]) -> None:
         for name, value in list(held.items()):
             if isinstance(value, Tensor) and id(value) in cut:
                 held[name] = cut[id(value)]  # type: ignore[assignment]  # a Parameter for a Parameter
-
-
-def _renumber(slimmed: nn.Module, path: str, name: str, labels: NDArray[np.int64], alive: NDArray[np.bool_]) -> None:
-    """Give an attribute, or an entry of a list (`sizes.0`), its new value where it holds the old one."""
-    module, left = slimmed.get_submodule(path), int(alive[labels].sum())
-    name, _, index = name.partition(".")
-    held = module.__dict__.get(name)
-    if index and isinstance(held, (list, tuple)):
-        entries = list(held)
-        entries[int(index)] = left
-        setattr(module, name, type(held)(entries))
-    elif held == len(labels) != left:
-        setattr(module, name, left)
 
 
 def _renumber_source(shortcut: PaddedShortcut, inputs: Tensor) -> None:

@@ -220,7 +220,7 @@ def _repairs(dense: nn.Module, graph: ChannelGraph, alive: NDArray[np.bool_]) ->
         if read_by is not None:
             path = f"{attribute.module}.{attribute.name}".lstrip(".")
             before, after = len(attribute.labels), _width(attribute.labels, alive)
-            changed.append(f"{path} ({owner}) {_change(before, after)}, the number of channels of {read_by[0]}")
+            changed.append(f"{path} ({owner}) {_change(before, after)}, the number of channels of {read_by[0][0]}")
     return (*changed, *graph.repairs.stays(), *graph.repairs.choices())
 
 

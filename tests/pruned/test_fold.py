@@ -1,5 +1,6 @@
 """Weights that a network computes from its parameters: kept as they are, or folded into plain ones first."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,11 +47,70 @@ def test_what_a_computed_weight_reads_stays_unless_it_is_folded() -> None:
     assert isinstance(model[4], Standardised), "the model itself is left as it is"
 
 
+class Cosine(nn.Module):
+    """Weights of length 1, of a product written as a function."""
+
+    def __init__(self, read: int, made: int) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.randn(made, read))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.rows / self.rows.abs().amax(1, keepdim=True))
+
+
+class Tokens(nn.Module):
+    """Channels last, in rows of which no memory is shared with the maps, or is."""
+
+    def __init__(self, *, copied: bool) -> None:
+        super().__init__()
+        self.copied = copied
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.flatten(2).mT
+        return rows.contiguous() if self.copied else rows
+
+
+def normed(read: int, made: int, *, bias: bool = True) -> nn.Module:
+    return nn.utils.parametrizations.weight_norm(nn.Linear(read, made, bias=bias))
+
+
+LINEAR: dict[str, Callable[[], list[nn.Module]]] = {
+    "head": lambda: [nn.AdaptiveAvgPool2d(1), nn.Flatten(), normed(24, 5)],
+    "head without bias": lambda: [nn.AdaptiveAvgPool2d(1), nn.Flatten(), normed(24, 5, bias=False)],
+    "function": lambda: [nn.AdaptiveAvgPool2d(1), nn.Flatten(), Cosine(24, 5)],
+    "rows": lambda: [Tokens(copied=True), normed(24, 5)],
+    "rows of maps": lambda: [Tokens(copied=False), normed(24, 5)],
+    "rows of maps without bias": lambda: [Tokens(copied=False), normed(24, 5, bias=False)],
+}
+
+
+@pytest.mark.parametrize("last", LINEAR.values(), ids=LINEAR)
+def test_linear_layers_are_folded_too(last: Callable[[], list[nn.Module]]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 24, 3), nn.ReLU(), *last()).eval()
+    kept = daar.prune(model, IMAGES, method="l1", macs_reduction=0.3)
+    assert kept.report.frozen["2"].startswith(
+        (
+            "read by a weight that is computed of all of them, as by weight_norm (fold=True",
+            "channels are taken together",
+        )
+    )
+    whole = daar.prune(model, IMAGES, method="l1", macs_reduction=0.0, fold=True)
+    assert isinstance(whole.model, nn.Sequential)
+    assert type(whole.model[-1]) is nn.Linear
+    assert torch.allclose(whole.model(IMAGES), model(IMAGES), rtol=1e-4, atol=1e-5)
+    folded = daar.prune(model, IMAGES, method="l1", macs_reduction=0.6, fold=True)
+    assert "2" not in folded.report.frozen
+    assert folded.report.slim_error <= 1e-10
+
+
 def test_folding_alone_changes_nothing_that_is_computed() -> None:
     model = build().train()
+    before = torch.get_rng_state()
     whole = daar.prune(model, IMAGES, method="l1", macs_reduction=0.0, fold=True)
     assert torch.allclose(whole.model(IMAGES), model(IMAGES), rtol=1e-4, atol=1e-5)
     assert all(part.training for part in whole.model.modules())
+    assert torch.equal(torch.get_rng_state(), before), "random numbers were drawn"
 
 
 def test_a_network_without_such_weights_is_not_folded() -> None:

@@ -131,6 +131,9 @@ def test_input_and_logits_stay_whole() -> None:
     _, graph = small(lambda m, x: m.b(m.a(x) + x).mean((2, 3)), a=conv(3, 3), b=conv(3, 4))
     assert {group.name: group.frozen for group in graph.groups} == {"a": "network input", "b": "network output"}
     assert graph.in_scope("all") == ()
+    # added to images, and returned
+    _, graph = small(lambda m, x: x + m.b(m.a(x)), a=conv(3, 6), b=conv(6, 3))
+    assert {group.name: group.frozen for group in graph.groups} == {"a": None, "b": "network output"}
 
 
 def head(m: nn.Module, x: Tensor) -> Tensor:

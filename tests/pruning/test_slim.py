@@ -362,7 +362,7 @@ def test_no_output_of_a_padded_shortcut_is_lost_or_moved() -> None:
 STAYS = {
     "pad": ("padded by a written number of channels", "a number of channels is written in the code"),
     "weight norm": ("are taken together by a norm", "read by a weight that is computed"),
-    "spectral norm": ("read by an unknown operation: mv", "two dimensions of channels become one: view"),
+    "spectral norm": ("read by an unknown operation: vdot", "two dimensions of channels become one: view"),
 }
 
 

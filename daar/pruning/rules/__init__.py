@@ -5,7 +5,14 @@ where a number came from that stands in the code, such as a width in a `view`: a
 proven against the masked network, and repaired (daar/pruning/proof.py). What no rule follows keeps its channels.
 """
 
-from daar.pruning.rules import layers, pointwise, reductions, views
+from daar.pruning.rules import images, indexing, layers, pointwise, reductions, views
 from daar.pruning.rules.run import Rule
 
-RULES: dict[str, Rule] = {**pointwise.RULES, **views.RULES, **reductions.RULES, **layers.RULES}
+RULES: dict[str, Rule] = {
+    **pointwise.RULES,
+    **views.RULES,
+    **images.RULES,
+    **indexing.RULES,
+    **reductions.RULES,
+    **layers.RULES,
+}

@@ -6,13 +6,35 @@ import numpy as np
 
 from daar.program.program import Operation, Ref, refs
 from daar.pruning.identities import BLANK, Labels
+from daar.pruning.rules.pointwise import fill_blanks
 from daar.pruning.rules.run import Call, Dims, Rule, Run
 
 
 def convolution(run: Run, op: Operation) -> list[Dims]:
-    """Filters read channels and make new ones; the parts of a grouped one stay equally wide."""
+    """A conv of any number of dimensions, transposed or not."""
     source, weight, bias = op.args[:3]
-    transposed, groups = bool(op.args[6]), int(op.args[8])
+    return _convolved(run, op, (source, weight, bias), transposed=bool(op.args[6]), groups=int(op.args[8]))
+
+
+def deformed(run: Run, op: Operation) -> list[Dims]:
+    """A conv that reads each channel at places of its group of offsets (torchvision's deform_conv2d)."""
+    source, weight, offset, mask, bias = op.args[:5]
+    groups, offset_groups = op.args[11:13]
+    for labels in (*run.of(offset)[1:], *run.of(mask)[1:]):
+        run.keep(labels, op, "channels are offsets of a kernel")
+    here = run.of(source)[1]
+    if here is not None and 1 < offset_groups < len(here):
+        run.ids.tie(here, offset_groups)
+    elif offset_groups > 1:
+        run.keep(here, op, "channels have offsets of their own")
+    return _convolved(run, op, (source, weight, bias), transposed=False, groups=groups)
+
+
+def _convolved(
+    run: Run, op: Operation, operands: tuple[Ref, Ref, Ref | None], *, transposed: bool, groups: int
+) -> list[Dims]:
+    """Filters read channels and make new ones; the parts of a grouped one stay equally wide."""
+    source, weight, bias = operands
     read, shape = run.of(source), run.shape(weight)
     for labels in (*run.of(weight)[2:], *read[2:]):
         run.keep(labels, op, "channels are part of a kernel")
@@ -53,11 +75,15 @@ def _sides(run: Run, op: Operation, weight: Ref) -> tuple[Labels, Labels]:
         labels = run.of(weight)[d]
         if labels is None:
             labels = run.ids.fresh(run.shape(weight)[d])
-            why = "a layer's only channel" if len(labels) == 1 else "read by a weight that is computed of all of them"
-            run.keep(labels, op, why)
+            run.keep(labels, op, "a layer's only channel" if len(labels) == 1 else _computed(run, weight))
             run.of(weight)[d] = labels
         sides.append(labels)
     return sides[0], sides[1]
+
+
+def _computed(run: Run, weight: Ref) -> str:
+    plain = "" if weight.number in run.activations else ", as by weight_norm (fold=True makes a plain one)"
+    return f"read by a weight that is computed of all of them{plain}"
 
 
 def _depthwise(run: Run, op: Operation, here: Labels, first: Labels, second: Labels, transposed: bool) -> Labels:
@@ -91,6 +117,8 @@ def matrix_product(run: Run, op: Operation) -> list[Dims]:
     if left[-1] is not None and right[-2] is not None:
         run.ids.unify(left[-1], right[-2])
         run.read(op, one, len(left) - 1)
+    elif right[-2] is None and other.number not in run.activations:
+        run.keep(left[-1], op, _computed(run, other))
     else:
         run.agree(left[-1], right[-2], op)
     batch = run.agree(left[0], right[0], op) if len(left) == 3 else None
@@ -103,6 +131,26 @@ def matrix_product(run: Run, op: Operation) -> list[Dims]:
     kind = "linear" if of_weight and all(part is None for part in made[:-1]) else "product"
     _note_product(run, op, (one, other), made, kind)
     return [made]
+
+
+def vector_product(run: Run, op: Operation) -> list[Dims]:
+    """(n, k) by (k,): a sum over k."""
+    (rows, left), (right,) = run.of(op.args[0]), run.of(op.args[1])
+    if run.agree(left, right, op) is not None:
+        run.read(op, op.args[0], 1)
+    return [[rows]]
+
+
+def distance(run: Run, op: Operation) -> list[Dims]:
+    """(…, n, k) from (…, m, k): a sum over k of what differs, which is nothing where both are zero."""
+    one, other = run.of(op.args[0]), run.of(op.args[1])
+    rank = len(run.shape(op.result))
+    if run.agree(one[-1], other[-1], op) is not None:
+        run.read(op, op.args[0], len(one) - 1)
+        run.read(op, op.args[1], len(other) - 1)
+    for labels in (*one[:-2], *other[:-2]):
+        run.keep(labels, op, "channels are of a product whose channels are not counted")
+    return [[*[None] * (rank - 2), one[-2], other[-2]]]
 
 
 def _note_product(run: Run, op: Operation, factors: tuple[Ref, Ref], made: Dims, kind: str) -> None:
@@ -122,6 +170,18 @@ def _note_product(run: Run, op: Operation, factors: tuple[Ref, Ref], made: Dims,
     if kind == "linear":
         run.attribute(op, "in_features", inputs)
         run.attribute(op, "out_features", outputs)
+
+
+def recurrent(run: Run, op: Operation) -> list[Dims]:
+    """An LSTM as one operation of float32 on CPUs, (T, N, channels): its first weight sums over what it reads."""
+    source, weight, *others = op.args[:7]
+    here = run.agree(run.of(source)[-1], run.of(weight)[1], op)
+    if here is not None:
+        run.read(op, source, len(run.shape(source)) - 1)
+        run.attribute(op, "input_size", here)
+    for labels in (*run.of(source)[:-1], run.of(weight)[0], *(part for ref in others for part in run.of(ref))):
+        run.keep(labels, op, "channels are states of a recurrent layer")
+    return [[None for _ in run.shape(ref)] for ref in refs(op.result)]
 
 
 def _rest(run: Run, op: Operation) -> list[Dims]:
@@ -216,6 +276,14 @@ def over_space(run: Run, op: Operation) -> list[Dims]:
     return [[*labels[:leading], *[None] * spatial] for _ in refs(op.result)]
 
 
+def fractional(run: Run, op: Operation) -> list[Dims]:
+    """Pools of random sizes: each channel by itself, with random numbers of its own."""
+    made = over_space(run, op)
+    leading = len(made[0]) - len(op.args[1])
+    fill_blanks(run.of(op.args[3])[:2], made[0][leading - 2 : leading])
+    return made
+
+
 def regions(run: Run, op: Operation) -> list[Dims]:
     """Regions of maps (torchvision's roi_align and roi_pool): channels as they are."""
     return [[None, run.of(op.args[0])[1], None, None] for _ in refs(op.result)]
@@ -226,16 +294,20 @@ _POOLS = (
     *("max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool2d", "adaptive_max_pool3d"),
     *(f"{kind}_pad{n}d" for kind in ("reflection", "replication") for n in (1, 2, 3)),
     *("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d", "upsample_bilinear2d"),
-    *("upsample_bicubic2d", "upsample_trilinear3d", "_upsample_nearest_exact2d", "_upsample_bilinear2d_aa"),
+    *("upsample_bicubic2d", "upsample_trilinear3d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"),
+    *("_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d"),
     *("grid_sampler_2d", "grid_sampler_3d"),
 )
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("convolution", "_convolution"), convolution),
+    **{"deform_conv2d": deformed, "mkldnn_rnn_layer": recurrent},
     **dict.fromkeys(("mm", "addmm", "bmm", "baddbmm"), matrix_product),
+    **{"mv": vector_product, "_cdist_forward": distance, "_euclidean_dist": distance},
     **dict.fromkeys(("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention"), attention),
     **dict.fromkeys(("native_batch_norm", "cudnn_batch_norm", "_batch_norm_no_update"), batch_norm),
     **{"native_group_norm": group_norm, "native_layer_norm": layer_norm, "_weight_norm_interface": weight_norm},
     **dict.fromkeys(_POOLS, over_space),
+    **{"fractional_max_pool2d": fractional, "fractional_max_pool3d": fractional},
     **dict.fromkeys(("roi_align", "roi_pool"), regions),
 }

@@ -1,5 +1,7 @@
 """Operations on one position at a time: they pass channels on, and tie those of several operands."""
 
+import functools
+
 import numpy as np
 import torch
 
@@ -13,7 +15,8 @@ _UNTAGGED = (
     *("lift_fresh", "_to_copy", "clone", "zero", "native_dropout", "where"),
     *("zeros_like", "ones_like", "full_like", "empty_like"),
     *("bernoulli", "normal", "uniform", "exponential", "log_normal", "cauchy", "geometric", "random"),
-    *("rand_like", "randn_like", "randint_like", "rrelu_with_noise"),
+    *("rand_like", "randn_like", "randint_like", "rrelu_with_noise", "rsub", "floor_divide", "log_sigmoid_forward"),
+    *("complex", "polar", "_conj", "_neg_view"),
 )
 # of what they read they take the type and the device, no values
 MADE_BY_CODE = (
@@ -33,8 +36,16 @@ _JOINS = ("add", "sub", "rsub", "maximum", "minimum")
 
 
 def is_pointwise(operation: Operation) -> bool:
-    """Whether torch tags an operation as pointwise."""
-    return torch.Tag.pointwise in operation.function.tags
+    """Whether torch tags an operation as pointwise; forms in place have the tag of the others."""
+    return torch.Tag.pointwise in operation.function.tags or (
+        operation.name.endswith("_") and _is_tagged(operation.name[:-1])
+    )
+
+
+@functools.cache
+def _is_tagged(name: str) -> bool:
+    packet = getattr(torch.ops.aten, name, None)
+    return packet is not None and torch.Tag.pointwise in getattr(packet, packet.overloads()[0]).tags
 
 
 def pointwise(run: Run, op: Operation) -> list[Dims]:
@@ -47,7 +58,7 @@ def pointwise(run: Run, op: Operation) -> list[Dims]:
     if op.name == "_prelu_kernel" and made[0][1] is not None:
         run.attribute(op, "num_parameters", made[0][1])
     if op.name.endswith("_") and operands:
-        _fill_blanks(run.of(operands[0]), made[0])
+        fill_blanks(run.of(operands[0]), made[0])
     return made
 
 
@@ -76,12 +87,30 @@ def _met(run: Run, op: Operation, operands: list[Ref], from_end: int, size: int)
     return first
 
 
-def _fill_blanks(changed: Dims, made: Dims) -> None:
+def fill_blanks(changed: Dims, made: Dims) -> None:
     """What is written into a constant gives it its channels; slices share the memory of their labels."""
     for labels, result in zip(changed, made, strict=True):
         if labels is not None and result is not None:
             blank = labels == BLANK
             labels[blank] = result[blank]
+
+
+def of_first(run: Run, op: Operation) -> list[Dims]:
+    """One position at a time, by what stands in other tensors, whatever their shapes."""
+    source, *others = refs(op.args)
+    for ref in others:
+        for labels in run.of(ref):
+            run.keep(labels, op, "channels are looked up")
+    return [run.of(source)]
+
+
+def complex_parts(run: Run, op: Operation) -> list[Dims]:
+    """Complex numbers as pairs of real ones, in a dimension behind all others, and back."""
+    labels = run.of(op.args[0])
+    if op.name == "view_as_real":
+        return [[*labels, None]]
+    run.keep(labels[-1], op, "channels are parts of a complex number")
+    return [labels[:-1]]
 
 
 def made_by_code(run: Run, op: Operation) -> list[Dims]:
@@ -95,4 +124,8 @@ def made_by_code(run: Run, op: Operation) -> list[Dims]:
     return [made]
 
 
-RULES: dict[str, Rule] = {**dict.fromkeys(_UNTAGGED, pointwise), **dict.fromkeys(MADE_BY_CODE, made_by_code)}
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(_UNTAGGED, pointwise),
+    **dict.fromkeys(MADE_BY_CODE, made_by_code),
+    **{"bucketize": of_first, "isin": of_first, "view_as_real": complex_parts, "view_as_complex": complex_parts},
+}

@@ -8,16 +8,18 @@ from daar.pruning.rules.run import Dims, Rule, Run
 # name → position of the argument that says along which dimensions
 ALONG = {
     **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "argmax", "argmin", "prod", "any", "all"), 1),
-    **dict.fromkeys(("var", "std", "var_mean", "std_mean", "logsumexp", "median"), 1),
-    "linalg_vector_norm": 2,
-    "norm": 2,
+    **dict.fromkeys(("var", "std", "var_mean", "std_mean", "logsumexp", "median", "nanmedian", "mode"), 1),
+    **dict.fromkeys(("nansum", "count_nonzero", "aminmax"), 1),
+    **{"linalg_vector_norm": 2, "norm": 2, "kthvalue": 2},
 }
-_SUMS = ("sum", "linalg_vector_norm")
+_SUMS = ("sum", "nansum", "linalg_vector_norm")
+# where no dimension is given, along the last
+_LAST = ("mode", "kthvalue")
 # along a dimension, of the shape of what they read
 _SCANS = {
-    **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax", "cumsum", "cumprod", "logcumsumexp", "glu"), 1),
-    "sort": 1,
-    "roll": 2,
+    **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax", "cumsum", "cumprod", "logcumsumexp"), 1),
+    **dict.fromkeys(("sort", "cummax", "cummin", "_fft_r2c", "_fft_c2r", "_fft_c2c"), 1),
+    **{"roll": 2, "topk": 2},
 }
 
 
@@ -41,7 +43,8 @@ def reduce(run: Run, op: Operation) -> list[Dims]:
 def along(run: Run, op: Operation) -> set[int]:
     """The dimensions that a reduction takes together."""
     rank = len(run.shape(next(refs(op.args))))
-    return {d % max(rank, 1) for d in _listed(op.argument(ALONG[op.name], "dim"), rank)}
+    given = op.argument(ALONG[op.name], "dim", -1 if op.name in _LAST else None)
+    return {d % max(rank, 1) for d in _listed(given, rank)}
 
 
 def _listed(given: Any, rank: int) -> list[int]:
@@ -60,4 +63,26 @@ def scan(run: Run, op: Operation) -> list[Dims]:
     return [list(labels) for _ in refs(op.result)]
 
 
-RULES: dict[str, Rule] = {**dict.fromkeys(ALONG, reduce), **dict.fromkeys(_SCANS, scan)}
+def glu(run: Run, op: Operation) -> list[Dims]:
+    """Gates and what they are for, a half each, meet position by position."""
+    labels = list(run.of(op.args[0]))
+    d = op.argument(1, "dim", -1)
+    here = labels[d]
+    labels[d] = None if here is None else run.ids.tie(here, 2)
+    return [labels]
+
+
+def renorm(run: Run, op: Operation) -> list[Dims]:
+    """Every position of a dimension is shortened by its length over all others."""
+    labels, dim = list(run.of(op.args[0])), op.args[2]
+    for d, other in enumerate(labels):
+        if d != dim % len(labels):
+            run.keep(other, op, "channels are taken together by a norm")
+    return [labels]
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(ALONG, reduce),
+    **dict.fromkeys(_SCANS, scan),
+    **{"glu": glu, "renorm": renorm},
+}

@@ -87,6 +87,7 @@ class Run:
         values: number of an index map → labels of the channels that it gives the numbers of.
         transposed: number of a tensor → number of the leaf that it is the transpose of.
         attributes: what modules hold numbers of channels as.
+        numbers: what holds an integer that is a number of channels, and its name there → their labels.
         ambiguous: index of an operation that may be read in several ways → how many.
     """
 
@@ -101,6 +102,7 @@ class Run:
     values: dict[int, Labels] = field(default_factory=dict)
     transposed: dict[int, int] = field(default_factory=dict)
     attributes: list[Attribute] = field(default_factory=list)
+    numbers: dict[tuple[int, str], Labels] = field(default_factory=dict)
     ambiguous: dict[int, int] = field(default_factory=dict)
 
     @functools.cached_property

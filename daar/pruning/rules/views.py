@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -275,52 +274,6 @@ def _cut(run: Run, op: Operation, here: Labels, taken: Labels, start: int) -> No
         run.keep(here, op, WRITTEN)
 
 
-def select(run: Run, op: Operation) -> list[Dims]:
-    """One position of a dimension, by a number: all of them stay."""
-    labels = list(run.of(op.args[0]))
-    dim = op.argument(1, "dim", 0) % len(labels)
-    run.keep(labels.pop(dim), op, "a channel is taken by its number")
-    return [labels]
-
-
-def unbind(run: Run, op: Operation) -> list[Dims]:
-    """Every position of a dimension on its own: all of them stay."""
-    labels = list(run.of(op.args[0]))
-    dim = op.argument(1, "dim", 0) % len(labels)
-    run.keep(labels.pop(dim), op, "channels are taken one by one")
-    return [list(labels) for _ in refs(op.result)]
-
-
-def index(run: Run, op: Operation) -> list[Dims] | None:
-    """Positions of one dimension by a tensor of numbers: all of that dimension stay."""
-    labels, indices = run.of(op.args[0]), list(op.args[1])
-    given = [d for d, one in enumerate(indices) if one is not None]
-    rank = len(run.shape(indices[given[0]])) if len(given) == 1 else 0
-    if len(given) != 1 or len(run.shape(op.result)) != len(labels) - 1 + rank:
-        return None
-    (dim,) = given
-    run.keep(labels[dim], op, "channels are taken by their numbers")
-    return [[*labels[:dim], *[None] * rank, *labels[dim + 1 :]]]
-
-
-def index_select(run: Run, op: Operation) -> list[Dims]:
-    """As `index`."""
-    labels = list(run.of(op.args[0]))
-    dim = op.args[1] % len(labels)
-    run.keep(labels[dim], op, "channels are taken by their numbers")
-    labels[dim] = None
-    return [labels]
-
-
-def flip(run: Run, op: Operation) -> list[Dims]:
-    """Positions in reverse order."""
-    labels = list(run.of(op.args[0]))
-    for d in op.args[1]:
-        here = labels[d]
-        labels[d] = None if here is None else here[::-1]
-    return [labels]
-
-
 def constant_pad(run: Run, op: Operation) -> list[Dims]:
     """Constants before and after, from the last dimension on; negative widths cut.
 
@@ -345,45 +298,10 @@ def _padding(run: Run, op: Operation, count: int) -> Labels:
     return written
 
 
-def pixel_shuffle(run: Run, op: Operation) -> list[Dims]:
-    """r² channels become one of r × r the size: they go together."""
-    labels, square = list(run.of(op.args[0])), op.args[1] ** 2
-    here = labels[-3]
-    labels[-3] = None if here is None else run.ids.tie(here.reshape(-1, square).T, square)
-    return [[*labels[:-2], None, None]]
-
-
-def pixel_unshuffle(run: Run, op: Operation) -> list[Dims]:
-    """One channel becomes r² of its pixels."""
-    labels = list(run.of(op.args[0]))
-    here = labels[-3]
-    labels[-3] = None if here is None else np.repeat(here, op.args[1] ** 2)
-    return [[*labels[:-2], None, None]]
-
-
-def channel_shuffle(run: Run, op: Operation) -> list[Dims]:
-    """Groups of channels are interleaved, so all stay equally wide."""
-    labels, groups = list(run.of(op.args[0])), op.args[1]
-    here = labels[1]
-    if here is not None:
-        run.ids.tie(here, groups)
-        labels[1] = here.reshape(groups, -1).T.ravel()
-    return [labels]
-
-
-def im2col(run: Run, op: Operation) -> list[Dims]:
-    """Every channel repeats for each place of the kernel (unfold)."""
-    here: Any = run.of(op.args[0])[1]
-    kernel = math.prod(op.args[1])
-    return [[None, None if here is None else np.repeat(here, kernel), None]]
-
-
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("view", "_unsafe_view", "_reshape_alias"), view),
     **dict.fromkeys(("transpose", "t"), transpose),
-    **dict.fromkeys(("split", "split_with_sizes"), split),
+    **dict.fromkeys(("split", "split_with_sizes", "unsafe_split"), split),
     **{"as_strided": as_strided, "permute": permute, "expand": expand, "repeat": repeat, "unsqueeze": unsqueeze},
-    **{"squeeze": squeeze, "cat": cat, "stack": stack, "slice": slice_, "select": select, "unbind": unbind},
-    **{"index": index, "index_select": index_select, "flip": flip, "constant_pad_nd": constant_pad, "im2col": im2col},
-    **{"pixel_shuffle": pixel_shuffle, "pixel_unshuffle": pixel_unshuffle, "channel_shuffle": channel_shuffle},
+    **{"squeeze": squeeze, "cat": cat, "stack": stack, "slice": slice_, "constant_pad_nd": constant_pad},
 }
