@@ -57,9 +57,22 @@ class Replay:
             else:
                 yield from self._in_parts(batch, end, wanted)
 
-    def is_linear(self, end: int) -> bool:
+    def is_linear(self, end: int | None = None) -> bool:
         """Whether nothing but multiples of the batch's size differs up to an operation, for two and three images."""
         return self._larger is not self.program and _alike(_to(self.program, end), _to(self._larger, end))
+
+    def is_fixed(self, number: int, dim: int) -> bool:
+        """Whether a dimension of a tensor is equally long for any number of images."""
+        return self.program.shapes[number][dim] == self._larger.shapes[number][dim]
+
+    def is_per_image(self, number: int) -> bool:
+        """Whether a tensor has an entry for each image."""
+        two, three = self.program.shapes[number][:1], self._larger.shapes[number][:1]
+        return (two, three) == ((2,), (3,))
+
+    def bound(self, size: int) -> Program:
+        """The program for a number of images; where it `is_linear`."""
+        return self.program if size == self.program.batch else self._extended(size, None)
 
     def _bound(self, batch: Images, end: int, linear: bool) -> Program | None:
         """The program up to an operation for a batch; None where others run for it."""
@@ -68,8 +81,10 @@ class Replay:
             return _to(self.program, end)
         if not linear:
             return self._again(batch, end)
-        step = size - 2
-        bound = []
+        return self._extended(size, end)
+
+    def _extended(self, size: int, end: int | None) -> Program:
+        step, bound = size - 2, []
         for one, other in zip(self.program.operations[:end], self._larger.operations[:end], strict=True):
             args, kwargs = _extended((one.args, one.kwargs), (other.args, other.kwargs), step)
             bound.append(replace(one, args=args, kwargs=kwargs))
@@ -80,7 +95,7 @@ class Replay:
             program = _to(record(self._model, each(batch, Tensor.clone)), end)
         except RunError:
             return None
-        return program if _made(program) == _made(_to(self.program, end)) else None
+        return program if made_by(program) == made_by(_to(self.program, end)) else None
 
     def _in_parts(self, batch: Images, end: int, wanted: Container[int]) -> Iterator[tuple[int, Tensor]]:
         """As many images at once as were recorded, the last part filled up by its own."""
@@ -135,17 +150,18 @@ def _touched(operation: Operation) -> Iterator[tuple[int, bool]]:
                 yield ref.number, argument.alias_info.is_write
 
 
-def _to(program: Program, end: int) -> Program:
+def _to(program: Program, end: int | None) -> Program:
     return replace(program, operations=program.operations[:end])
 
 
-def _made(program: Program) -> list[Any]:
+def made_by(program: Program) -> list[Any]:
+    """What a program does, but for its arguments."""
     return [(operation.function, operation.result) for operation in program.operations]
 
 
 def _alike(one: Program, other: Program) -> bool:
     """Whether two programs differ in nothing but multiples of their images, two and three."""
-    if _made(one) != _made(other) or one.leaves != other.leaves:
+    if made_by(one) != made_by(other) or one.leaves != other.leaves:
         return False
     read = {number for program in (one, other) for op in program.operations for number in op.reads()}
     return all(_equal(one.constants.get(n), other.constants.get(n)) for n in read) and all(
@@ -181,7 +197,7 @@ def _run(model: nn.Module, program: Program, batch: Images, wanted: Container[in
     held.update(program.constants)
     with decomposed():
         held.update(zip(program.inputs, tensors(usable(batch)), strict=True))
-        for number in _changed(program):
+        for number in changed(program):
             held[number] = held[number].clone()  # what is changed in place must be as before for the next batch
     last = {number: operation.index for operation in program.operations for number in operation.reads()}
     left = iter(program.operations)
@@ -210,7 +226,7 @@ def _until(
     return None
 
 
-def _changed(program: Program) -> set[int]:
+def changed(program: Program) -> set[int]:
     """Inputs, leaves and constants that an operation in place is run on."""
     held = {*program.inputs, *program.leaves, *program.constants}
     firsts = (next(refs(op.args), None) for op in program.operations if op.name.endswith("_"))

@@ -29,6 +29,26 @@ class AnotherWayError(Exception):
         self.index = index
 
 
+# operation → what it reads: number of the tensor, dimension, which of its positions are left
+Masks = dict[int, list[tuple[int, int, Tensor]]]
+
+
+def masks_of(graph: ChannelGraph, removed: Removed) -> Masks:
+    """What is zeroed where channels are gone."""
+    alive, masks = graph.alive(removed), Masks()
+    for read in graph.reads:
+        if not (left := alive[read.labels]).all():
+            masks.setdefault(read.operation, []).append((read.tensor, read.dim, torch.from_numpy(left)))
+    return masks
+
+
+def zeroed(value: Tensor, dim: int, left: Tensor) -> Tensor:
+    """A tensor with zeros at the positions of a dimension that are not left."""
+    shape = [1] * value.dim()
+    shape[dim] = len(left)
+    return value * left.to(value).view(shape)
+
+
 class Masked:
     """Runs the dense network's own code on its untouched weights, with removed channels zeroed where they are read.
 
@@ -51,14 +71,8 @@ class Masked:
         self._take(graph)
 
     def _take(self, graph: ChannelGraph) -> None:
-        self.graph, self.draws = graph, Draws(graph.program)
-        self.alive = alive = graph.alive(self._removed)
-        self._masks: dict[int, list[tuple[int, int, Tensor]]] = {}
-        for read in graph.reads:
-            left = alive[read.labels]
-            if not left.all():
-                mask = torch.from_numpy(left)
-                self._masks.setdefault(read.operation, []).append((read.tensor, read.dim, mask))
+        self.graph, self.draws, self.alive = graph, Draws(graph.program), graph.alive(self._removed)
+        self._masks = masks_of(graph, self._removed)
 
     def __call__(self, images: Images, see: See | None = None) -> Any:
         """What the network returns in eval mode; `see` gets what each operation returned.
@@ -110,7 +124,7 @@ def _sizes(graph: ChannelGraph) -> list[tuple[str, int]]:
 
 
 class _Changed(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
-    def __init__(self, program: Program, masks: dict[int, list[tuple[int, int, Tensor]]], see: See | None) -> None:
+    def __init__(self, program: Program, masks: Masks, see: See | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._operations, self._masks, self._see = program.operations, masks, see
         self._index = 0
@@ -123,13 +137,11 @@ class _Changed(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch giv
             raise self._other_way(index)
         if index in self._masks:
             args = list(args)
-            for tensor, dim, mask in self._masks[index]:
+            for tensor, dim, left in self._masks[index]:
                 at = self._operations[index].args.index(Ref(tensor))
-                if args[at].shape[dim] != len(mask):  # images are folded into channels, and there are more of them
+                if args[at].shape[dim] != len(left):  # images are folded into channels, and there are more of them
                     raise self._other_way(index)
-                shape = [1] * args[at].dim()
-                shape[dim] = len(mask)
-                args[at] = args[at] * mask.to(args[at]).view(shape)
+                args[at] = zeroed(args[at], dim, left)
         result = func(*args, **(kwargs or {}))
         if self._see is not None:
             self._see(index, written(result, func))

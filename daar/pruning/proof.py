@@ -69,7 +69,8 @@ def precision_of(model: nn.Module, images: Images) -> Precision:
         InputError: the network fails on the images in both.
     """
     try:
-        program = recorded(DOUBLE.of(model), DOUBLE.images(images))
+        with DOUBLE.lent(model) as dense:
+            program = recorded(dense, DOUBLE.images(images))
     except InputError:
         recorded(SINGLE.of(model), SINGLE.images(images))
         return SINGLE
@@ -246,6 +247,10 @@ class Proof:
     precision: Precision
 
 
+# of a proof that fails
+REMEDY = "Exclude the modules there, and report this network: its channels are coupled in a way that the groups miss."
+
+
 class InexactError(InputError):
     """The slim network does not compute what the masked one does."""
 
@@ -276,27 +281,27 @@ def prove(
     precision, drawn, expected = _masked_output(model, graph, removed, images)
     made = slimmed if isinstance(slimmed, nn.Module) else slimmed()
     batch = precision.images(images)
+
+    def place() -> str:
+        found = first_difference(precision.of(model), precision.of(made), graph, removed, batch, precision.tolerance)
+        return "" if found is None else f" From {found.place} on {found.what}."
+
     if not any(bool(output.any()) for output in tensors(expected)):
-        thin = precision.of(made)
-        difference = first_difference(precision.of(model), thin, graph, removed, batch, precision.tolerance)
-        if difference is None:
+        if not (differs := place()):
             return Proof(0.0, precision)
-        raise InexactError(
-            f"the slim network should compute what the masked one does, but {difference.what}: "
-            f"{difference.place}. Report this network."
-        )
+        raise InexactError(f"the slim network should compute what the masked one does, but does not.{differs} {REMEDY}")
     try:
         with precision.lent(made) as thin, seeded(), evaluating(thin), drawn:
             got = call(thin, batch)
     except Exception as error:  # whatever the network's own code raises
-        raise InexactError(f"the slim network does not run: {said(error)}. Report this network.") from error
+        raise InexactError(f"the slim network does not run: {said(error)}.{place()} {REMEDY}") from error
     pairs = zip(tensors(got), tensors(expected), strict=True)
     # of numpy's maximum, unlike Python's, NaN is the result wherever there is one
     worst = float(np.max([_relative(one, other) for one, other in pairs]))
     if not worst <= precision.tolerance:
         raise InexactError(
-            f"the slim network differs from the masked one by {worst:.1e} of the largest logit; rounding explains "
-            f"{precision.tolerance:.0e}. Report this network: its channels are coupled in a way that the groups miss."
+            f"the slim network differs from the masked one by {worst:.1e} of the largest output; rounding explains "
+            f"{precision.tolerance:.0e}.{place()} {REMEDY}"
         )
     return Proof(worst, precision)
 

@@ -23,7 +23,7 @@ from daar.program.program import Operation
 from daar.program.recording import recorded
 from daar.pruning.attributes import integers
 from daar.pruning.groups import ChannelGraph, Group, graph_from
-from daar.pruning.proof import Difference, Precision, first_difference, precision_of
+from daar.pruning.proof import REMEDY, Difference, Precision, first_difference, precision_of
 from daar.pruning.repairs import Repairs, Where
 from daar.pruning.slim import Removed, slim
 from daar.pruning.training_mode import asks_for_mode, failure, in_training, unread
@@ -51,10 +51,13 @@ def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) 
     Raises:
         InputError: the network fails on the images, or differs however much is kept.
     """
-    names, precision = tuple(exclude), precision_of(model, images)
-    dense, batch = precision.of(model), precision.images(images)
-    with seeded():
-        program = recorded(dense, batch)
+    precision = precision_of(model, images)
+    with precision.lent(model) as dense:
+        return _searched(dense, precision.images(images), tuple(exclude), precision)
+
+
+def _searched(dense: nn.Module, batch: Images, names: tuple[str, ...], precision: Precision) -> ChannelGraph:
+    program = recorded(dense, batch)
     training = in_training(dense, batch) if unread(dense, program) else None
     graph = graph_from(program, dense, names, training=training)
     difference = _try(dense, graph, batch, precision)
@@ -74,7 +77,7 @@ def proven_graph(model: nn.Module, images: Images, exclude: Iterable[str] = ()) 
     _require_repeatable(dense, batch)
     raise InputError(
         f"the slim network differs from the masked one at {program.operations[difference.index].place()}: "
-        f"{difference.what}. Report this network: its channels are coupled in a way that the groups miss."
+        f"{difference.what}. {REMEDY}"
     )
 
 

@@ -35,9 +35,9 @@ def slim(model: nn.Module, graph: ChannelGraph, removed: Removed) -> nn.Module:
             cut[name] = smaller
     # what is cut is never copied whole
     slimmed = copied(model, {id(held_as(model, name)): smaller for name, smaller in cut.items()})
-    left = {id(held): cut[name] for name in cut if (held := held_as(slimmed, name)) is not cut[name]}
-    for module in slimmed.modules() if left else ():  # of modules that copy themselves
-        _replace(module, left)
+    whole = {id(held): cut[name] for name in cut if (held := held_as(slimmed, name)) is not cut[name]}
+    for module in slimmed.modules() if whole else ():  # of modules that copy themselves
+        _replace(module, whole)
     for attribute in graph.attributes:
         left = int(alive[attribute.labels].sum())
         change(slimmed.get_submodule(attribute.module), attribute.name, len(attribute.labels), left)

@@ -298,7 +298,7 @@ def test_the_error_is_the_largest_difference_by_the_largest_logit_of_its_head() 
         return thin
 
     assert slim_error(model, moved(9e-11), graph, removed, images) == pytest.approx(9e-11, rel=1e-3)
-    with pytest.raises(InputError, match=r"differs from the masked one by 1\.1e-10 of the largest logit"):
+    with pytest.raises(InputError, match=r"differs from the masked one by 1\.1e-10 of the largest output"):
         slim_error(model, moved(1.1e-10), graph, removed, images)
 
 

@@ -1,0 +1,106 @@
+"""The masked network from its first masked layer on: to the bit what the whole one returns."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from daar import models
+from daar.program.inputs import split
+from daar.program.outputs import tensors
+from daar.program.replay import Replay
+from daar.pruning.calibration_loss import CalibrationLoss
+from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning.masked import Masked
+from daar.pruning.masked_suffix import BUDGET, MaskedSuffix, can_start_within
+from tests.judge import drawn
+from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
+from tests.pruning.test_groups import Net, conv, head
+
+IMAGES = torch.randn(7, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def registry(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    model: nn.Module = enliven(models.get(name).build(10)).eval()
+    return model
+
+
+def single(graph: ChannelGraph, seed: int) -> list[dict[str, list[int]]]:
+    """Nothing, channels of one group at a time, as policies ask, and of all."""
+    removed = drawn(graph, seed)
+    return [{}, *({name: gone} for name, gone in removed.items()), removed]
+
+
+def suffix_of(model: nn.Module, graph: ChannelGraph, batches: list[Tensor], budget: int = BUDGET) -> MaskedSuffix:
+    replay = Replay(model, batches[0])
+    assert can_start_within(replay, graph)
+    return MaskedSuffix(model, graph, batches, replay, budget)
+
+
+def equal(one: Any, other: Any) -> bool:
+    pairs = list(zip(tensors(one), tensors(other), strict=True))
+    return bool(pairs) and all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("budget", [0, 3_000_000, 1 << 30])
+@pytest.mark.parametrize("name", ["resnet20", "densenet40", "mobilenetv2", "vgg16_bn"])
+def test_it_is_the_masked_network_to_the_bit(name: str, budget: int) -> None:
+    model = registry(name)
+    images = IMAGES[:3] if name == "densenet40" else IMAGES
+    graph, batches = channel_graph(model, images[:2]), list(split(images, 4))
+    suffix = suffix_of(model, graph, batches, budget)
+    for removed in single(graph, 0)[:: 6 if name == "densenet40" else 1]:
+        for index, batch in enumerate(batches):
+            assert equal(suffix(index, removed), Masked(model, graph, removed)(batch))
+
+
+def test_what_is_kept_stays_within_the_budget() -> None:
+    model = registry("resnet20")
+    graph, batches = channel_graph(model, IMAGES[:2]), [IMAGES]
+    whole = suffix_of(model, graph, batches, 1 << 30)
+    for budget in (whole.kept_bytes, whole.kept_bytes - 1, whole.kept_bytes // 3, 0):
+        suffix = suffix_of(model, graph, batches, budget)
+        assert suffix.kept_bytes <= budget
+    assert whole.kept_bytes > 0
+
+
+NETS: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    # what a later operation changes in place was read before a masked layer
+    "in place on what is kept": lambda m, x: head(m, m.b(y := m.a(x)) + m.c(y.add_(1))),
+    "in place through a view": lambda m, x: head(m, m.b(y := m.a(x)) + m.c((y[:, :, 1:].mul_(2), y)[1])),
+    "in place on what is new": lambda m, x: head(m, m.b(F.relu_(m.a(x))) + m.c(x)[:, :6]),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_memory_that_is_changed_later_is_not_kept(name: str) -> None:
+    torch.manual_seed(0)
+    ins = 3 if "new" in name else 8
+    model = enliven(Net(NETS[name], a=conv(3, 8), b=conv(8, 6), c=conv(ins, 6), head=nn.Linear(6, 4))).eval()
+    graph, batches = channel_graph(model, IMAGES[:2]), list(split(IMAGES, 4))
+    suffix = suffix_of(model, graph, batches)
+    for removed in (*single(graph, 0), *single(graph, 1)):
+        for index, batch in enumerate(batches):
+            assert equal(suffix(index, removed), Masked(model, graph, removed)(batch))
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda m, x: head(m, m.b(m.a(x) + torch.randn_like(m.a(x)))),
+        lambda m, x: head(m, m.b(torch.cat([m.a(image[None]) for image in x]))),
+        lambda m, x: head(m, m.b(m.a(x).mul(len(x)))),
+    ],
+)
+def test_what_is_not_alike_for_any_number_of_images_runs_as_a_whole(run: Callable[[Any, Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    model = enliven(Net(run, a=conv(3, 8), b=conv(8, 6), head=nn.Linear(6, 4))).eval()
+    graph = channel_graph(model, IMAGES[:2])
+    if can_start_within(Replay(model, IMAGES), graph):  # it multiplies by the number of images, as it should
+        suffix = suffix_of(model, graph, [IMAGES])
+        assert equal(suffix(0, {"a": [0, 3]}), Masked(model, graph, {"a": [0, 3]})(IMAGES))
+    assert CalibrationLoss(model, graph, IMAGES)({"a": [0, 3]}) > 0
