@@ -1,28 +1,26 @@
 """Prove that a slim network computes what the masked one computes, and find where they first differ."""
 
 import contextlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from daar.device.precision import evaluating
 from daar.errors import InputError, said
-from daar.models.shortcut import PaddedShortcut
 from daar.program.draws import seeded
 from daar.program.inputs import Images, call, moved
 from daar.program.outputs import tensors
-from daar.program.program import Program, Span, refs
-from daar.program.recording import decomposed, recorded
+from daar.program.program import Program
+from daar.program.recording import recorded
 from daar.pruning.copying import copied, doubled, lent
-from daar.pruning.groups import ChannelGraph, Channels
-from daar.pruning.masked import Masked, written
+from daar.pruning.groups import ChannelGraph
+from daar.pruning.lockstep import Comparison, compared, drawn_by, is_measured
+from daar.pruning.masked import Masked
 from daar.pruning.slim import Removed
 
 # images on which slim and masked network are compared
@@ -89,157 +87,13 @@ def _is_single(dtype: torch.dtype) -> bool:
     )
 
 
-def _is_measured(values: Tensor) -> bool:
-    """Whether a tensor is of numbers that rounding may change; of no view that is only marked as a conjugate."""
-    return (values.is_floating_point() or values.is_complex()) and not (values.is_conj() or values.is_neg())
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Where the slim network first does something else than the masked one.
-
-    Attributes:
-        index: of the operation.
-        what: what it does, a phrase.
-        place: where the operation stands in the network's code.
-        trial: which of the removals that are tried shows it.
-    """
-
-    index: int
-    what: str
-    place: str = ""
-    trial: int = 0
-
-    def is_before(self, other: "Difference") -> bool:
-        """Whether it shows earlier."""
-        return (self.trial, self.index) < (other.trial, other.index)
-
-
-def first_difference(
-    model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, removed: Removed, images: Images, tolerance: float
-) -> Difference | None:
-    """Where the slim network first differs from the masked one by more than rounding; None where it does not.
-
-    Operation by operation: another one, another shape, or other values where channels are left.
-    """
-    seen: dict[int, Any] = {}
-    masked = Masked(model, graph, removed)
-    with seeded():
-        masked(images, see=lambda index, result: seen.__setitem__(index, _copied(result)))
-    watch = _Compared(masked.graph, masked.alive, seen, tolerance)
-    try:
-        with seeded(), evaluating(slimmed), decomposed(), watch.over_shortcuts(slimmed), _drawn_by(masked), watch:
-            call(slimmed, images)
-    except _DiffersError as found:
-        difference = found.difference
-    except Exception as error:  # whatever the network's own code raises
-        difference = Difference(min(watch.index, len(seen) - 1), said(error))
-    else:
-        return None
-    return replace(difference, place=masked.graph.program.operations[difference.index].place())
-
-
-def _drawn_by(masked: Masked) -> AbstractContextManager[None]:
-    """With the random numbers that the masked network drew on the CPU, those of the channels that are left."""
-    draws, graph, alive = masked.draws, masked.graph, masked.alive  # not the network, which may go
-    return draws.again(torch.device("cpu"), lambda kept, number: _left(kept, graph.tensors[number], alive))
-
-
-def _left(whole: Tensor, dims: tuple[Channels | None, ...], alive: NDArray[np.bool_]) -> Tensor:
-    """What is left of a tensor of the masked network in the slim one."""
-    for dim, labels in enumerate(dims):
-        if labels is not None and not (left := alive[labels]).all():
-            whole = whole.index_select(dim, torch.from_numpy(np.flatnonzero(left)))
-    return whole
-
-
-class _DiffersError(Exception):
-    def __init__(self, difference: Difference) -> None:
-        super().__init__(difference.what)
-        self.difference = difference
-
-
-class _Compared(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
-    def __init__(self, graph: ChannelGraph, alive: NDArray[np.bool_], seen: dict[int, Any], tolerance: float) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._operations, self._tensors, self._alive, self._seen = graph.program.operations, graph.tensors, alive, seen
-        self.index, self._tolerance = 0, tolerance
-        self._spans = sorted(graph.program.spans, key=lambda span: span.first)
-        self._within = False
-
-    @contextmanager
-    def over_shortcuts(self, slimmed: nn.Module) -> Iterator[None]:
-        """Compare only what a padded shortcut returns: which way it takes depends on what is left of its channels."""
-        paths = {module: path for path, module in slimmed.named_modules() if isinstance(module, PaddedShortcut)}
-        spans = iter([span for span in self._spans if span.module in paths.values()])
-        hooks = [module.register_forward_pre_hook(self._enter) for module in paths]
-        hooks += [module.register_forward_hook(lambda *call: self._leave(next(spans), call[2])) for module in paths]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _enter(self, _module: nn.Module, _args: Any) -> None:
-        self._within = True
-
-    def _leave(self, span: Span, result: Any) -> None:
-        self._compare(span.last - 1, result, 0.0)
-        self._within, self.index = False, span.last
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if self._within:
-            return func(*args, **(kwargs or {}))
-        index = self.index
-        if index >= len(self._operations) or self._operations[index].function is not func:
-            raise _DiffersError(Difference(min(index, len(self._operations) - 1), "the code takes another way"))
-        # rounding is relative to what an operation reads: the mean of a normalised map is next to nothing
-        read = max((_largest(value) for value in tensors(list(args))), default=0.0)
-        result = written(func(*args, **(kwargs or {})), func)
-        self._compare(index, result, read)
-        self.index += 1
-        return result
-
-    def _compare(self, index: int, result: Any, read: float) -> None:
-        operation = self._operations[index]
-        expected = list(tensors(self._seen[index]))
-        for ref, one, whole in zip(refs(operation.result), tensors(result), expected, strict=True):
-            dims = self._tensors[ref.number]
-            other = _left(whole, dims, self._alive)
-            if one.shape != other.shape:
-                if any(labels is not None and (labels == -1).any() for labels in dims):
-                    continue  # constants of the code, whose size follows from something else
-                what = f"its shape is {tuple(one.shape)}, where {tuple(other.shape)} is left"
-                raise _DiffersError(Difference(index, what))
-            if _is_measured(one) and not self._equal(one, other, read):
-                raise _DiffersError(Difference(index, "its values differ"))
-
-    def _equal(self, one: Tensor, other: Tensor, read: float) -> bool:
-        if torch.equal(one, other):
-            return True
-        apart = torch.where(one == other, 0, one - other)  # padding with -inf, as masks and pools do, is equal
-        return bool(apart.isfinite().all()) and _largest(apart) <= self._tolerance * max(_largest(other), read)
-
-
-def _largest(values: Tensor) -> float:
-    """The largest finite absolute value; 0 where there is none."""
-    if not _is_measured(values) or not values.numel():
-        return 0.0
-    return float(values.abs().nan_to_num(0.0, 0.0).max())
-
-
-def _copied(result: Any) -> Any:
-    if isinstance(result, Tensor):
-        return result.detach().clone()
-    return [_copied(part) for part in result] if isinstance(result, (list, tuple)) else result
-
-
 @dataclass(frozen=True)
 class Proof:
     """That a slim network computes what the masked one computes.
 
     Attributes:
-        error: max |slim − masked| / max |masked| over all outputs; of several, the worst.
+        error: max |slim − masked| / max |masked| over all outputs; of several, the worst. 0 where every operation was
+            compared instead, and each returned the same but for rounding.
         precision: what they were compared in.
     """
 
@@ -265,7 +119,8 @@ def prove(
     """Compare the slim network with the masked one on images.
 
     In float64 on the CPU; in float32 where the network's code fixes that inside. Where all outputs are zero, of which a
-    wrong network's would be equal too, what every operation returns is compared instead.
+    wrong network's would be equal too, or rounding turns what is decided by values, what every operation returns is
+    compared instead.
 
     Args:
         model: the dense network; left as it is.
@@ -282,28 +137,34 @@ def prove(
     made = slimmed if isinstance(slimmed, nn.Module) else slimmed()
     batch = precision.images(images)
 
-    def place() -> str:
-        found = first_difference(precision.of(model), precision.of(made), graph, removed, batch, precision.tolerance)
-        return "" if found is None else f" From {found.place} on {found.what}."
+    def by_operations() -> Comparison:
+        return compared(precision.of(model), precision.of(made), graph, removed, batch, precision.tolerance)
 
     if not any(bool(output.any()) for output in tensors(expected)):
-        if not (differs := place()):
+        found = by_operations()
+        if found.difference is None:
             return Proof(0.0, precision)
-        raise InexactError(f"the slim network should compute what the masked one does, but does not.{differs} {REMEDY}")
+        raise _inexact("should compute what the masked one does, but does not", found)
     try:
         with precision.lent(made) as thin, seeded(), evaluating(thin), drawn:
-            got = call(thin, batch)
+            worst = _worst(call(thin, batch), expected)
     except Exception as error:  # whatever the network's own code raises
-        raise InexactError(f"the slim network does not run: {said(error)}.{place()} {REMEDY}") from error
-    pairs = zip(tensors(got), tensors(expected), strict=True)
-    # of numpy's maximum, unlike Python's, NaN is the result wherever there is one
-    worst = float(np.max([_relative(one, other) for one, other in pairs]))
-    if not worst <= precision.tolerance:
-        raise InexactError(
-            f"the slim network differs from the masked one by {worst:.1e} of the largest output; rounding explains "
-            f"{precision.tolerance:.0e}.{place()} {REMEDY}"
-        )
-    return Proof(worst, precision)
+        raise _inexact(f"does not run: {said(error)}", by_operations()) from error
+    if worst <= precision.tolerance:
+        return Proof(worst, precision)
+    found = by_operations()
+    if found.is_decided and found.difference is None:
+        return Proof(0.0, precision)
+    raise _inexact(
+        f"differs from the masked one by {worst:.1e} of the largest output; rounding explains "
+        f"{precision.tolerance:.0e}",
+        found,
+    )
+
+
+def _inexact(fault: str, found: Comparison) -> InexactError:
+    place = "" if found.difference is None else f" From {found.difference.place} on {found.difference.what}."
+    return InexactError(f"the slim network {fault}.{place} {REMEDY}")
 
 
 def _masked_output(
@@ -338,7 +199,7 @@ def _run(
     with precision.lent(model) as dense, seeded():
         masked = Masked(dense, graph, removed)
         made = masked(precision.images(images), see=lambda _, made: types.update(v.dtype for v in tensors(made)))
-        return _drawn_by(masked), made
+        return drawn_by(masked), made
 
 
 def slim_error(
@@ -352,10 +213,19 @@ def slim_error(
     return prove(model, slimmed, graph, removed, images).error
 
 
+def _worst(got: Any, expected: Any) -> float:
+    """The largest error of all outputs; infinite where they are others, as where other boxes were chosen."""
+    ones, others = list(tensors(got)), list(tensors(expected))
+    if [one.shape for one in ones] != [other.shape for other in others]:
+        return float("inf")
+    # of numpy's maximum, unlike Python's, NaN is the result wherever there is one
+    return float(np.max([_relative(one, other) for one, other in zip(ones, others, strict=True)]))
+
+
 def _relative(one: Tensor, other: Tensor) -> float:
     """Max |difference| / max |other|; 0 where they are equal, infinite where counts or classes differ."""
     one, other = (value.resolve_conj().resolve_neg() for value in (one, other))
-    if not _is_measured(one) or not one.numel():
+    if not is_measured(one) or not one.numel():
         return 0.0 if torch.equal(one, other) else float("inf")
     difference = float((one - other).abs().max())
     return difference / float(other.abs().max()) if difference else 0.0

@@ -23,7 +23,8 @@ from daar.program.program import Operation
 from daar.program.recording import recorded
 from daar.pruning.attributes import integers
 from daar.pruning.groups import ChannelGraph, Group, graph_from
-from daar.pruning.proof import REMEDY, Difference, Precision, first_difference, precision_of
+from daar.pruning.lockstep import Difference, first_difference
+from daar.pruning.proof import REMEDY, Precision, precision_of
 from daar.pruning.repairs import Repairs, Where
 from daar.pruning.slim import Removed, slim
 from daar.pruning.training_mode import asks_for_mode, failure, in_training, unread

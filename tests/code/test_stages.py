@@ -105,12 +105,14 @@ _PLANNING: list[Edit] = [
         f"{PLANNING} finetune measure random_at record scratch stability",
     ),
     # plans mask channels for the calibration loss
+    ("daar/pruning/masked_suffix.py", "min(masks)", "max(masks)", PLANNING),
     ("daar/pruning/masked.py", "value * left.to(value)", "value + left.to(value)", f"{PLANNING} finetune scratch"),
     ("daar/pruning/rules/images.py", "np.repeat(here, math.prod", "np.tile(here, math.prod", GRAPH),
     ("daar/program/recording.py", "tuple(value.shape), tuple", "tuple(value.size()), tuple", GRAPH),
     ("daar/pruning/rules/layers.py", "* math.prod(shape[2:])", "* sum(shape[2:])", GRAPH),
 ]
 _MEASURING: list[Edit] = [
+    ("daar/pruning/lockstep.py", "<= self._tolerance *", "<= 2 * self._tolerance *", "finetune scratch"),
     ("daar/pruning/proof.py", "torch.float64, 1e-10", "torch.float64, 1e-9", "finetune scratch"),
     ("daar/pruning/attributes.py", "== old != new", "== old", SLIMMING),
     ("daar/measure/accuracy.py", "batch_size: int = 500", "batch_size: int = 250", f"{TRAINING} measure record"),
