@@ -16,7 +16,7 @@ from daar.program.draws import seeded
 from daar.program.inputs import Images, call, moved
 from daar.program.outputs import tensors
 from daar.program.program import Program
-from daar.program.recording import recorded
+from daar.program.recording import decomposed, recorded
 from daar.pruning.copying import copied, doubled, lent
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.lockstep import Comparison, compared, drawn_by, is_measured
@@ -160,6 +160,22 @@ def prove(
         f"{precision.tolerance:.0e}",
         found,
     )
+
+
+def same_outputs(
+    model: nn.Module, slimmed: nn.Module, graph: ChannelGraph, removed: Removed, images: Images, tolerance: float
+) -> bool:
+    """Whether a slim network returns what the masked one does, as they are, and not zeros alone."""
+    masked = Masked(model, graph, removed)
+    with seeded():
+        expected = masked(images)
+    if not any(bool(output.any()) for output in tensors(expected)):
+        return False
+    try:
+        with seeded(), evaluating(slimmed), decomposed(), drawn_by(masked):
+            return _worst(call(slimmed, images), expected) <= tolerance
+    except Exception:  # whatever the network's own code raises
+        return False
 
 
 def _inexact(fault: str, found: Comparison) -> InexactError:

@@ -24,7 +24,7 @@ from daar.program.recording import recorded
 from daar.pruning.attributes import integers
 from daar.pruning.groups import ChannelGraph, Group, graph_from
 from daar.pruning.lockstep import Difference, first_difference
-from daar.pruning.proof import REMEDY, Precision, precision_of
+from daar.pruning.proof import REMEDY, Precision, precision_of, same_outputs
 from daar.pruning.repairs import Repairs, Where
 from daar.pruning.slim import Removed, slim
 from daar.pruning.training_mode import asks_for_mode, failure, in_training, unread
@@ -61,7 +61,7 @@ def _searched(dense: nn.Module, batch: Images, names: tuple[str, ...], precision
     program = recorded(dense, batch)
     training = in_training(dense, batch) if unread(dense, program) else None
     graph = graph_from(program, dense, names, training=training)
-    difference = _try(dense, graph, batch, precision)
+    difference = None if _agrees(dense, graph, batch, precision) else _try(dense, graph, batch, precision)
     for _ in range(_MOST_REPAIRS):
         if difference is None:
             break
@@ -95,10 +95,22 @@ def _require_repeatable(model: nn.Module, images: Images) -> None:
         )
 
 
-def _try(model: nn.Module, graph: ChannelGraph, images: Images, precision: Precision) -> Difference | None:
+def _agrees(model: nn.Module, graph: ChannelGraph, images: Images, precision: Precision) -> bool:
+    """Whether the outputs agree in all trials: most networks need no more, which would keep all that they compute."""
+    for trial in range(_trials(graph)):
+        removed = some_removed(graph, trial)
+        if not same_outputs(model, slim(model, graph, removed), graph, removed, images, precision.tolerance):
+            return False
+    return True
+
+
+def _trials(graph: ChannelGraph) -> int:
     repairs = graph.repairs
-    relies_on_code = bool(graph.ambiguous or repairs.readings or repairs.kept or repairs.attributes)
-    for trial in range(_TRIALS if relies_on_code else 1):
+    return _TRIALS if graph.ambiguous or repairs.readings or repairs.kept or repairs.attributes else 1
+
+
+def _try(model: nn.Module, graph: ChannelGraph, images: Images, precision: Precision) -> Difference | None:
+    for trial in range(_trials(graph)):
         removed = some_removed(graph, trial)
         found = first_difference(model, slim(model, graph, removed), graph, removed, images, precision.tolerance)
         if found is not None:

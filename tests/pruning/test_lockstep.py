@@ -11,7 +11,8 @@ from torchvision.models import detection
 
 import daar
 from daar.errors import InputError
-from daar.pruning.proof import slim_error
+from daar.pruning.lockstep import Comparison, compared
+from daar.pruning.proof import DOUBLE, slim_error
 from daar.pruning.repairing import proven_graph
 from daar.pruning.slim import slim
 from tests.judge import drawn
@@ -89,3 +90,12 @@ def test_detectors_that_choose_boxes_are_pruned_as_a_whole(name: str) -> None:
     model = getattr(detection, name)(weights=None, weights_backbone=None).eval()
     pruned = daar.prune(model, torch.rand(2, 3, 320, 320), method="l1")
     assert pruned.report.macs_reduction >= 0.5
+
+
+def test_a_conjugate_that_is_only_marked_is_no_decision() -> None:
+    model = network(lambda m, x: m.head(m.b(torch.fft.fft2(m.a(x)).conj().imag).mean((2, 3))))
+    graph = proven_graph(model, IMAGES)
+    dense, images = DOUBLE.of(model), DOUBLE.images(IMAGES)
+    removed = drawn(graph, 0)
+    found = compared(dense, slim(dense, graph, removed), graph, removed, images, 1e-10)
+    assert found == Comparison(None, is_decided=False)
