@@ -345,8 +345,11 @@ def test_a_dead_process_is_one_line(index: Path, monkeypatch: pytest.MonkeyPatch
 
     def kill_it() -> None:
         for _ in decoder(works):
-            worker = decoder._loader._iterator._workers[0]  # type: ignore[union-attr]
-            os.kill(worker.pid, signal.SIGKILL)
+            loading: Any = decoder._loader._iterator
+            with (
+                loading._workers_done_event._cond
+            ):  # killed while it holds this lock, it would have torch wait for ever
+                os.kill(loading._workers[0].pid, signal.SIGKILL)
             time.sleep(0.2)
 
     with pytest.raises(InputError, match=r"a process that decodes images has died.*DAAR_WORKERS=1"):
