@@ -111,7 +111,7 @@ class _Drawing(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch giv
         noted = Operation(0, func, args, kwargs, None, "", "", "")
         if not draws(noted):
             return func(*args, **kwargs)
-        # what depends on more than a shape is drawn anew, from a seed of its own
+        # numbers that depend on more than a shape are drawn again, from a seed of this operation alone
         torch.manual_seed(self._index)
         result = func(*args, **kwargs)
         drawn = next(tensors(result))

@@ -81,7 +81,7 @@ class MaskedSuffix:
 
     @property
     def kept_bytes(self) -> int:
-        """What is kept beside the images."""
+        """Bytes of the tensors that are kept, without the images."""
         kept = {_memory(value): value for several in self._kept for one in several for value in one.held.values()}
         images = {_memory(value) for several in self._kept for value in several[0].held.values()}
         return sum(value.untyped_storage().nbytes() for memory, value in kept.items() if memory not in images)

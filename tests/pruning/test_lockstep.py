@@ -17,6 +17,7 @@ from daar.pruning.repairing import proven_graph
 from daar.pruning.slim import slim
 from tests.judge import drawn
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
+from tests.pruning.test_draws import both_are_pruned
 from tests.pruning.test_groups import Net, conv
 
 IMAGES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -53,13 +54,7 @@ def network(run: Callable[[Any, Tensor], Tensor]) -> nn.Module:
 
 @pytest.mark.parametrize("run", [ordered, suppressed, above])
 def test_an_order_that_rounding_turns_is_no_difference(run: Callable[[Any, Tensor], Tensor]) -> None:
-    model = network(run)
-    graph = proven_graph(model, IMAGES)
-    assert {group.name: group.frozen for group in graph.groups} == {"a": None, "b": None}
-    for seed in range(4):
-        removed = drawn(graph, seed)
-        assert removed["a"]
-        assert slim_error(model, slim(model, graph, removed), graph, removed, IMAGES) <= 1e-10
+    both_are_pruned(network(run), IMAGES, tolerance=1e-10)
 
 
 @pytest.mark.parametrize("run", [ordered, suppressed, above])

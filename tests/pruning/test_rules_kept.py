@@ -189,7 +189,7 @@ def test_a_plan_keeps_what_is_fixed() -> None:
 
 
 class Written(nn.Module):
-    """akamaster's option A: pads by so many channels as an attribute says."""
+    """akamaster's option A: pads by a number of channels that an attribute holds."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
