@@ -34,6 +34,7 @@ def _add_stability(subparsers: Any) -> None:
     command.add_argument("--scope", choices=["inner", "all"], default="all", help="default: all")
     options.add_out(command, "the JSON file")
     options.add_run(command, seed=False)
+    options.add_benchmark(command)
 
 
 def _add_explain(subparsers: Any) -> None:

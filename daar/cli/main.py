@@ -13,6 +13,7 @@ from daar.cli import analysis, data, deployment, measuring, pruning, reporting, 
 from daar.cli.arguments import silence
 from daar.device import distributed
 from daar.errors import InputError, first_line, in_one_line, is_out_of_memory
+from daar.measure import usage
 from daar.run import locks
 from daar.storage import files
 from daar.training.interrupts import Interrupted
@@ -44,6 +45,8 @@ def execute(parsed: argparse.Namespace) -> None:
             files.require_place(parsed.out, folder=parsed.out_is_folder)
         locks.follow()
         parsed.run(parsed)
+        if getattr(parsed, "benchmark", None):
+            usage.write(parsed.benchmark)
         distributed.leave()
     except InputError as error:
         sys.exit(_complain(str(error)))

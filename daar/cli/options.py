@@ -130,6 +130,12 @@ def add_run(command: Any, *, seed: bool = True, shares: bool = True) -> None:
         command.add_argument("--label", default="", help="prefix of every line of output")
 
 
+def add_benchmark(command: Any) -> None:
+    """What the command costs."""
+    words = "write seconds, CPU seconds and memory, as Snakemake's benchmark files have them"
+    command.add_argument("--benchmark", type=Path, metavar="FILE", help=words)
+
+
 def add_recipe(command: Any) -> None:
     """A recipe, and an option for each of its settings."""
     words = "a published recipe (see daar list recipes), settings as JSON, or a YAML or JSON file of them"

@@ -22,6 +22,7 @@ def add_commands(subparsers: Any) -> None:
     options.add_out(command, "importance.safetensors")
     options.add_images(command, calibration=True)
     options.add_run(command)
+    options.add_benchmark(command)
 
     command = options.command(subparsers, "plan", plan, "choose the channels that stay")
     options.add_checkpoint(command)
@@ -32,6 +33,7 @@ def add_commands(subparsers: Any) -> None:
     options.add_out(command, "plan.json")
     options.add_images(command, calibration=True)
     options.add_run(command)
+    options.add_benchmark(command)
 
     command = options.command(subparsers, "prune", prune, "score, plan and slim in one go")
     options.add_checkpoint(command)
@@ -47,6 +49,7 @@ def add_commands(subparsers: Any) -> None:
     command.add_argument("--plan", required=True, type=Path, help="plan.json that gives the widths")
     options.add_out(command, "plan.json")
     command.add_argument("--seed", type=int, default=0, help="default: 0")
+    options.add_benchmark(command)
 
 
 def score(a: Namespace) -> None:

@@ -31,6 +31,7 @@ def _add_train(subparsers: Any) -> None:
     options.add_images(command)
     options.add_recipe(command)
     options.add_run(command)
+    options.add_benchmark(command)
 
 
 def _add_finetune(subparsers: Any) -> None:
@@ -43,6 +44,7 @@ def _add_finetune(subparsers: Any) -> None:
     options.add_images(command, calibration=True)
     options.add_recipe(command)
     options.add_run(command)
+    options.add_benchmark(command)
 
 
 def _add_import(subparsers: Any) -> None:
@@ -78,6 +80,7 @@ def _add_scratch(subparsers: Any) -> None:
     options.add_images(command, calibration=True)
     options.add_recipe(command)
     options.add_run(command)
+    options.add_benchmark(command)
 
 
 def train(a: Namespace) -> None:

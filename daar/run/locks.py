@@ -29,6 +29,8 @@ _EVERY_SECONDS = 1.0
 _CLOCK_SECONDS = 2.0
 # file descriptors whose locks are held to the end of the process
 _held: list[int] = []
+# processes other than the run that this one ends with
+_needed: list[int] = []
 
 
 def claim(folder: Path, say: Callable[[str], None]) -> None:
@@ -75,6 +77,11 @@ def disclaim() -> None:
     os.environ.pop(_VARIABLE, None)
 
 
+def depend_on(parent: int) -> None:
+    """Have `follow` end this process also when its parent was killed, which tells a run how its jobs ended."""
+    _needed.append(parent)
+
+
 def follow() -> None:
     """If this process is a job of a run: hold the jobs' lock, and end as by SIGTERM when the run was killed.
 
@@ -105,7 +112,7 @@ def _wait_for_jobs(folder: Path, say: Callable[[str], None]) -> None:
 
 def _end_with(run: psutil.Process) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
-        while run.is_running() and run.status() != psutil.STATUS_ZOMBIE:
+        while run.is_running() and run.status() != psutil.STATUS_ZOMBIE and _needed in ([], [os.getppid()]):
             time.sleep(_EVERY_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
 

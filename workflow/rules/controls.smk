@@ -7,8 +7,6 @@ rule random_at:
         f"{SETTING}/plan.json",
     log:
         f"{SETTING}/plan.log",
-    benchmark:
-        f"{SETTING}/plan.benchmark.tsv"
     wildcard_constraints:
         variant=dag.variants_of("random_at"),
     group:
@@ -20,10 +18,11 @@ rule random_at:
         mem_mb=jobs.memory,
         runtime=jobs.minutes("random_at"),
     params:
+        benchmark=f"{SETTING}/plan.benchmark.tsv",
         base=dag.dense,
         code=dag.code("random_at"),
     shell:
-        "python -P -m daar random-at {params.base:q} --plan {input.plan:q} --seed {wildcards.seed:q} --out {output:q}"
+        "python -P -m daar random-at {params.base:q} --plan {input.plan:q} --seed {wildcards.seed:q} --benchmark {params.benchmark:q} --out {output:q}"
         " 2>&1 | tee -i {log:q}"
 
 
@@ -37,8 +36,6 @@ rule scratch:
         f"{SETTING}/model.json",
     log:
         f"{SETTING}/scratch.log",
-    benchmark:
-        f"{SETTING}/finetune.benchmark.tsv"
     wildcard_constraints:
         variant=dag.variants_of("scratch_of"),
     retries: 2
@@ -53,6 +50,7 @@ rule scratch:
         mem_mb=jobs.memory,
         runtime=jobs.minutes("scratch"),
     params:
+        benchmark=f"{SETTING}/finetune.benchmark.tsv",
         base=dag.dense,
         folder=subpath(output[0], parent=True),
         recipe=json.dumps(SUITE.train.to_json()),
@@ -65,7 +63,7 @@ rule scratch:
     shell:
         "{resources.launch} scratch {params.base:q} --plan {input.plan:q} --dataset {wildcards.dataset:q}"
         " --images {params.images:q} --seed {wildcards.seed:q} --recipe {params.recipe:q} --budget {params.budget:q}"
-        " --tuning-epochs {params.tuning_epochs:q} --out {params.folder:q} --threads {resources.threads_each}"
+        " --tuning-epochs {params.tuning_epochs:q} --out {params.folder:q} --benchmark {params.benchmark:q} --threads {resources.threads_each}"
         " --label {params.label:q}"
         " 2>&1 | tee -i {log:q}"
 

@@ -7,8 +7,6 @@ rule train:
         f"{DENSE}/model.json",
     log:
         f"{DENSE}/train.log",
-    benchmark:
-        f"{DENSE}/train.benchmark.tsv"
     wildcard_constraints:
         recipe=paths.TRAINED,
     # a job that was killed alone goes on from its resume file, which stays, being no output
@@ -24,6 +22,7 @@ rule train:
         mem_mb=jobs.memory,
         runtime=jobs.minutes("train"),
     params:
+        benchmark=f"{DENSE}/train.benchmark.tsv",
         folder=subpath(output[0], parent=True),
         recipe=json.dumps(SUITE.train.to_json()),
         label="{network} seed {seed} dense",
@@ -31,7 +30,7 @@ rule train:
         code=dag.code("train"),
     shell:
         "{resources.launch} train --network {wildcards.network:q} --dataset {wildcards.dataset:q} --seed {wildcards.seed:q}"
-        " --recipe {params.recipe:q} --out {params.folder:q} --threads {resources.threads_each}"
+        " --recipe {params.recipe:q} --out {params.folder:q} --benchmark {params.benchmark:q} --threads {resources.threads_each}"
         " --label {params.label:q} 2>&1 | tee -i {log:q}"
 
 

@@ -8,8 +8,6 @@ rule score:
         f"{VARIANT}/importance.safetensors",
     log:
         f"{VARIANT}/score.log",
-    benchmark:
-        f"{VARIANT}/score.benchmark.tsv"
     wildcard_constraints:
         variant="(?!)",
     # a score on several cores would otherwise wait behind all tunings of one, and its method's settings come last
@@ -24,6 +22,7 @@ rule score:
         mem_mb=jobs.memory,
         runtime=jobs.minutes("score"),
     params:
+        benchmark=f"{VARIANT}/score.benchmark.tsv",
         base=dag.dense,
         method=dag.method_options,
         images=SUITE.calibration_images,
@@ -31,7 +30,7 @@ rule score:
         code=dag.code("score"),
     shell:
         "python -P -m daar score {params.base:q} {params.method:q} --dataset {wildcards.dataset:q} --images {params.images:q}"
-        " --seed {wildcards.seed:q} --out {output:q} --threads {threads} 2>&1 | tee -i {log:q}"
+        " --seed {wildcards.seed:q} --benchmark {params.benchmark:q} --out {output:q} --threads {threads} 2>&1 | tee -i {log:q}"
 
 
 rule plan:
@@ -43,8 +42,6 @@ rule plan:
         f"{SETTING}/plan.json",
     log:
         f"{SETTING}/plan.log",
-    benchmark:
-        f"{SETTING}/plan.benchmark.tsv"
     wildcard_constraints:
         variant=dag.variants_but(*CONTROLS),
     group:
@@ -58,6 +55,7 @@ rule plan:
         mem_mb=jobs.memory,
         runtime=jobs.minutes("plan"),
     params:
+        benchmark=f"{SETTING}/plan.benchmark.tsv",
         base=dag.dense,
         method=dag.method_options,
         target=dag.target_options,
@@ -68,7 +66,7 @@ rule plan:
         "python -P -m daar plan {params.base:q} --importance {input.importance:q} {params.method:q}"
         " --policy {wildcards.policy:q} --scope {wildcards.scope:q} {params.target:q}"
         " --dataset {wildcards.dataset:q} --images {params.images:q} --seed {wildcards.seed:q}"
-        " --out {output:q} --threads {threads} 2>&1 | tee -i {log:q}"
+        " --benchmark {params.benchmark:q} --out {output:q} --threads {threads} 2>&1 | tee -i {log:q}"
 
 
 rule finetune:
@@ -83,8 +81,6 @@ rule finetune:
         f"{SETTING}/recalibrated/model.json",
     log:
         f"{SETTING}/finetune.log",
-    benchmark:
-        f"{SETTING}/finetune.benchmark.tsv"
     wildcard_constraints:
         variant=dag.variants_but("scratch_of"),
     retries: 2
@@ -99,6 +95,7 @@ rule finetune:
         mem_mb=jobs.memory,
         runtime=jobs.minutes("finetune"),
     params:
+        benchmark=f"{SETTING}/finetune.benchmark.tsv",
         base=dag.dense,
         folder=subpath(output[0], parent=True),
         recipe=json.dumps(SUITE.finetune.to_json()),
@@ -108,7 +105,7 @@ rule finetune:
         code=dag.code("finetune"),
     shell:
         "{resources.launch} finetune {params.base:q} --plan {input.plan:q} --dataset {wildcards.dataset:q}"
-        " --images {params.images:q} --seed {wildcards.seed:q} --recipe {params.recipe:q} --out {params.folder:q}"
+        " --images {params.images:q} --seed {wildcards.seed:q} --recipe {params.recipe:q} --out {params.folder:q} --benchmark {params.benchmark:q}"
         " --threads {resources.threads_each}"
         " --label {params.label:q}"
         " 2>&1 | tee -i {log:q}"

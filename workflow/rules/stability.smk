@@ -7,8 +7,6 @@ rule stability:
         f"{dag.stability}.json",
     log:
         f"{dag.stability}.log",
-    benchmark:
-        f"{dag.stability}.benchmark.tsv"
     conda:
         ENV
     threads: jobs.threads_of_dense
@@ -20,6 +18,7 @@ rule stability:
             times=SUITE.stability.scored_images / SUITE.calibration_images,
         ),
     params:
+        benchmark=f"{dag.stability}.benchmark.tsv",
         base=subpath(input[0], parent=True),
         method=dag.method_options,
         images=SUITE.stability.images,
@@ -31,7 +30,7 @@ rule stability:
     shell:
         "python -P -m daar stability {params.base:q} {params.method:q} --dataset {wildcards.dataset:q}"
         " --images {params.images:q} --seeds {params.seeds:q} --macs-reduction {params.target:q} --scope {params.scope:q}"
-        " --out {output:q} --threads {threads} 2>&1 | tee -i {log:q}"
+        " --benchmark {params.benchmark:q} --out {output:q} --threads {threads} 2>&1 | tee -i {log:q}"
 
 
 rule stability_report:
