@@ -90,6 +90,21 @@ class TestAJob:
         assert code == 1
         assert "ZeroDivisionError" in err
 
+    @pytest.mark.parametrize(
+        ("end", "code", "said"),
+        [("sys.exit()", 0, ""), ("sys.exit('no')", 1, "no\n"), ("sys.exit(300)", 300 % 256, ""), ("pass", 0, "")],
+    )
+    def test_ends_as_python_ends(self, end: str, code: int, said: str) -> None:
+        """By the code that it gives, after what waits for its end: threads, and functions that are called then."""
+        job = (
+            "import atexit, sys, threading, time\n"
+            "atexit.register(print, 'at the end')\n"
+            "threading.Thread(target=lambda: (time.sleep(0.3), print('from a thread'))).start()\n" + end
+        )
+        plain = subprocess.run([sys.executable, "-P", "-c", job], capture_output=True, text=True, check=False)
+        assert (plain.returncode, plain.stdout, plain.stderr) == (code, "from a thread\nat the end\n", said)
+        assert _run(job) == (code, plain.stdout, plain.stderr)
+
     def test_that_is_killed_kills_its_client_by_the_same_signal(self) -> None:
         assert _run("import os; os.kill(os.getpid(), 9)")[0] == -signal.SIGKILL
 

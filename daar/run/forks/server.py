@@ -1,5 +1,6 @@
 """The loaded process of a run: forks itself for each job, and tells its client how the job ended."""
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -9,9 +10,10 @@ import selectors
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from daar.run import locks
 from daar.run.forks import messages
@@ -112,7 +114,7 @@ class _Server:
             messages.send(connection, os.waitstatus_to_exitcode(status))
         connection.close()
 
-    def _become(self, job: dict[str, Any], streams: list[int], connection: socket.socket) -> None:
+    def _become(self, job: dict[str, Any], streams: list[int], connection: socket.socket) -> NoReturn:
         """In the fork: be the job, and end with it."""
         os.setpgid(0, 0)
         self._selector.close()
@@ -135,8 +137,25 @@ class _Server:
         locks.depend_on(self._process)
         sys.argv[1:] = job["arguments"]
         _set_threads()
-        self._run()
-        sys.exit(0)
+        _end(self._run)
+
+
+def _end(run: Callable[[], None]) -> NoReturn:
+    """Run the job and end as Python does, but leave modules as they are: taking them apart would copy all memory."""
+    code = 0
+    try:
+        run()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if code and not isinstance(end.code, int):
+            print(end.code, file=sys.stderr)
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        code = 1
+    for finish in (threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush, sys.stderr.flush):
+        with contextlib.suppress(Exception):  # a reader that has closed its pipe
+            finish()
+    os._exit(code & 0xFF)
 
 
 def _load(arguments: list[str]) -> None:
