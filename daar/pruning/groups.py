@@ -6,7 +6,7 @@ that share an identity, directly or through others, go together: they are cut wh
 
 import functools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -83,6 +83,7 @@ class Group:
         frozen: why they must stay whole, or None.
         fixed: index → why that one channel must stay, where others may go.
         least: how many filters each member keeps at least, and 5 % of them.
+        parts: sets of indices that are all that a layer reads or a parameter holds, where that is not the whole group.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Group:
     frozen: str | None
     fixed: dict[int, str] = field(default_factory=dict)
     least: int = MIN_CHANNELS
+    parts: tuple[frozenset[int], ...] = ()
 
     @property
     def size(self) -> int:
@@ -103,11 +105,12 @@ class Group:
     def reserves(self) -> tuple[tuple[frozenset[int], int], ...]:
         """Sets of indices, smaller ones first, and how many of each must stay, those of earlier sets not counted.
 
-        So that each member keeps at least max(`least`, 5 %) of its filters, rounded up. Members of a stream make all
-        of its channels and there is one set; those of a concatenation that something is added to make a part each.
-        Channels that are fixed come first, each a set of its own.
+        So that each member keeps at least max(`least`, 5 %) of its filters, rounded up, and each part as many. Members
+        of a stream make all of its channels and there is one set; those of a concatenation that something is added to
+        make a part each. Channels that are fixed come first, each a set of its own.
         """
-        parts = sorted({frozenset(p.tolist()) for p in self.positions.values()}, key=lambda s: (len(s), sorted(s)))
+        made = {frozenset(positions.tolist()) for positions in self.positions.values()}
+        parts = sorted({*made, *self.parts}, key=lambda s: (len(s), sorted(s)))
         sets = [(frozenset([index]), 1) for index in sorted(self.fixed)]
         for part in parts:
             already = sum(more for smaller, more in sets if smaller <= part)
@@ -117,7 +120,7 @@ class Group:
     @property
     def min_kept(self) -> int:
         """The fewest channels that may stay, so that every member keeps max(`least`, 5 %)."""
-        return sum(more for _, more in self.reserves)
+        return min(self.size, sum(more for _, more in self.reserves))  # parts may overlap
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,15 +248,17 @@ def graph_from(
     layers = {name: _layer(name, several, program, roots) for name, several in calls.items()}
     joined = {channel for labels in run.joined for channel in roots[labels].tolist()}
     frozen |= _selected(run, layers, roots, frozen)
+    leaves = {name: _rooted(run.labels[number], roots) for number, name in program.leaves.items()}
     groups, others = (
-        tuple(_group([layers[name] for name in names], joined, frozen) for names in _families(layers, producers))
+        [_group([layers[name] for name in names], joined, frozen) for names in _families(layers, producers)]
         for producers in _producers(layers)
     )
+    parts = _parts([*groups, *others], layers, leaves)
     return ChannelGraph(
-        groups=groups,
-        units=others,
+        groups=tuple(replace(group, parts=parts[group.name]) for group in groups),
+        units=tuple(replace(group, parts=parts[group.name]) for group in others),
         layers=layers,
-        leaves={name: _rooted(run.labels[number], roots) for number, name in program.leaves.items()},
+        leaves=leaves,
         values={program.leaves[number]: roots[labels] for number, labels in run.values.items()},
         attributes=tuple(Attribute(a.module, a.name, roots[a.labels]) for a in run.attributes),
         reads=tuple(Read(r.operation, r.tensor, r.dim, roots[r.labels]) for r in run.reads),
@@ -266,6 +271,35 @@ def graph_from(
         repairs=repairs,
         count=len(roots) - 1,
     )
+
+
+def _parts(
+    groups: list[Group], layers: dict[str, Layer], leaves: dict[str, tuple[Channels | None, ...]]
+) -> dict[str, tuple[frozenset[int], ...]]:
+    """Of each group: what of it a layer reads or a parameter holds, where that is neither all nor what a member makes.
+
+    Such as the part of a split that a depthwise conv reads, of which something must stay.
+    """
+    place = {channel: (group, at) for group in groups for at, channel in enumerate(group.channels.tolist())}
+    found: dict[str, set[frozenset[int]]] = {group.name: set() for group in groups}
+    held = {labels.tobytes(): labels for dims in leaves.values() for labels in dims if labels is not None}
+    held |= {layer.inputs.tobytes(): layer.inputs for layer in layers.values()}
+    for labels in held.values():
+        of: dict[str, set[int]] = {}
+        for group, at in (place[channel] for channel in np.unique(labels).tolist() if channel in place):
+            of.setdefault(group.name, set()).add(at)
+        for name, indices in of.items():
+            found[name].add(frozenset(indices))
+    return {
+        group.name: tuple(
+            sorted(
+                {part for part in found[group.name] if len(part) < group.size}
+                - {frozenset(positions.tolist()) for positions in group.positions.values()},
+                key=lambda part: (len(part), sorted(part)),
+            )
+        )
+        for group in groups
+    }
 
 
 def _producers(layers: dict[str, Layer]) -> tuple[list[str], list[str]]:

@@ -103,6 +103,12 @@ class Plan:
             for member, positions in groups[planned.name].positions.items():
                 if set(planned.kept).isdisjoint(positions.tolist()):
                     raise InputError(f"the plan leaves no filter of {member!r}. Keep some of those it makes.")
+            for part in groups[planned.name].parts:
+                if part.isdisjoint(planned.kept):
+                    raise InputError(
+                        f"the plan leaves none of the channels {min(part)} to {max(part)} of {planned.name!r}, which a "
+                        "layer reads apart from the others. Keep some of them."
+                    )
         wanted = [group.name for group in graph.in_scope(self.scope)]
         if odd := sorted({name for name in {*listed, *wanted} if listed.count(name) != wanted.count(name)}):
             raise InputError(

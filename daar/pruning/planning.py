@@ -167,7 +167,7 @@ def make_plan(
     cost: Macs = macs if params is None else ParamsForm(graph, params, orders)
     budget = None if target is None else int((1 - target) * cost({}))
     if params is None and budget is not None and budget < macs({group.name: group.min_kept for group in groups}):
-        raise OutOfReachError(_too_much(budget, scope, graph, min_channels))
+        raise OutOfReachError(_too_much(budget, scope, graph, min_channels, orders))
     if params is not None and budget is not None:
         _require_params(cost, groups, budget)
     counts = policy(groups, importance, budget, macs=cost, loss=loss, **options)
@@ -220,8 +220,8 @@ def _check(counts: Counts, groups: Sequence[Group], policy: str) -> None:
             )
 
 
-def _too_much(budget: int, scope: str, graph: ChannelGraph, least: int) -> str:
-    most = reachable(graph, scope, least)
+def _too_much(budget: int, scope: str, graph: ChannelGraph, least: int, orders: dict[str, list[int]]) -> str:
+    most = reachable(graph, scope, least, orders)
     closest = math.floor(1000 * most) / 1000  # rounded so that it can be reached
     return (
         f"a target of {budget:,} MACs cannot be reached: the closest macs_reduction is {closest:.3f} in scope "

@@ -11,9 +11,18 @@ _NAMED = 3
 _TOLD = 0.01
 
 
-def reachable(graph: ChannelGraph, scope: str, min_channels: int = MIN_CHANNELS) -> float:
-    """The largest fraction of the dense MACs that can go: every group of the scope at the least that stays."""
-    macs = ClosedForm(graph)
+def reachable(
+    graph: ChannelGraph, scope: str, min_channels: int = MIN_CHANNELS, orders: dict[str, list[int]] | None = None
+) -> float:
+    """The largest fraction of the dense MACs that can go: every group of the scope at the least that stays.
+
+    Args:
+        graph: the dense network's groups.
+        scope: of which groups channels go.
+        min_channels: the fewest filters that a layer keeps.
+        orders: as of `ClosedForm`, where they are known.
+    """
+    macs = ClosedForm(graph, orders)
     groups = [replace(group, least=min_channels) for group in graph.in_scope(scope)]
     return 1 - macs({group.name: group.min_kept for group in groups}) / macs({})
 

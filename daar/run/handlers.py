@@ -16,7 +16,6 @@ from daar.cluster import slurm, watching
 from daar.errors import InputError
 from daar.run import locks, metadata, preflight, reuse
 from daar.run.dag import Dag
-from daar.run.forks import starting
 from daar.suite import paths
 
 _SNAKEMAKE = Path(".snakemake")
@@ -63,7 +62,7 @@ def fail(error: InputError) -> NoReturn:
 
 
 def check(dag: Dag, *, on_cluster: bool) -> None:
-    """Stop a run that cannot succeed, say how many settings have a kept record, and start the process that jobs share.
+    """Stop a run that cannot succeed, and say how many settings have a kept record.
 
     Raises:
         InputError: data, weights or a device are missing.
@@ -80,8 +79,6 @@ def check(dag: Dag, *, on_cluster: bool) -> None:
             f"0 of {len(dag.settings)} settings have a record in {kept} that was made from the same code and settings; "
             "all run here"
         )
-    if not on_cluster:
-        starting.start()
     _leave_signals_to_snakemake()
 
 

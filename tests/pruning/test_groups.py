@@ -1,5 +1,6 @@
 """Which channels go together, in the networks we ship and in small ones with one construct each."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +12,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from daar import models
 from daar.errors import InputError
+from daar.methods import discovery
 from daar.models.shortcut import PaddedShortcut
 from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph, channel_graph
+from daar.pruning.plan import Plan, PlannedGroup
+from daar.pruning.planning import uniform_plan
 from daar.pruning.proof import slim_error
+from daar.pruning.repairing import proven_graph
+from daar.pruning.scoring import Batch, score
 from daar.pruning.slim import slim
 from tests.judge import apart, drawn, outputs
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
@@ -226,6 +232,60 @@ def test_groups_that_a_later_conv_joins_become_one() -> None:
     thin = slim(model, graph, removed)
     assert [thin.get_submodule(name).out_channels for name in widths] == [2, 2, 3, 5, 4, 3]
     assert slim_error(model, thin, graph, removed, torch.randn(2, 3, 8, 8)) <= 1e-10
+
+
+class Parts(nn.Module):
+    """Of one conv's channels a depthwise conv reads some, another conv others; the sizes are in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes = [12, 8, 4]
+        self.all = nn.Conv2d(3, 24, 3)
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.own, self.other = nn.Conv2d(12, 6, 1), nn.Conv2d(8, 6, 1)
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        one, two, three = torch.split(self.all(images), self.sizes, 1)
+        gate = three.sigmoid().flatten(2).mean(2)
+        out = self.own(one.relu()) + self.other(self.depthwise(two.relu()))
+        return self.head(out.relu().mean((2, 3))) * gate[:, :1]
+
+
+@pytest.mark.parametrize("weak", [slice(0, 12), slice(12, 20), slice(20, 24)])
+def test_of_each_part_that_is_read_apart_some_channels_stay(weak: slice) -> None:
+    """However little a part's filters are worth: a conv of no channels cannot run."""
+    torch.manual_seed(0)
+    model, images = enliven(Parts()), torch.randn(4, 3, 12, 12)
+    with torch.no_grad():
+        model.all.weight[weak] *= 1e-6
+    graph = proven_graph(model, images)
+    method = discovery.get("l1")
+    scores = score(model, Batch(images, torch.zeros(4, dtype=torch.int64)), graph, method, {}, 0)
+    with pytest.raises(InputError, match="closest") as refused:
+        uniform_plan(graph, scores, "all", 0.99)
+    said = re.search(r"closest macs_reduction is (0\.\d+)", str(refused.value))
+    assert said is not None
+    plan = uniform_plan(graph, scores, "all", float(said[1]))
+    removed = plan.removed(graph)
+    slimmed = slim(model, graph, removed)
+    assert slimmed.depthwise.weight.shape[0] >= 2
+    assert slimmed.own.weight.shape[1] >= 2
+    assert slim_error(model, slimmed, graph, removed, images) < 1e-12
+    assert sum(len(indices) for indices in removed.values()) > 10
+
+
+def test_a_plan_of_others_that_leaves_nothing_of_a_part_is_refused() -> None:
+    torch.manual_seed(0)
+    model, images = enliven(Parts()), torch.randn(4, 3, 12, 12)
+    graph = proven_graph(model, images)
+    (group,) = [group for group in graph.groups if group.name == "all"]
+    kept = tuple(index for index in range(24) if not 12 <= index < 20)
+    others = tuple(PlannedGroup(g.name, g.size, tuple(range(g.size))) for g in graph.in_scope("all") if g != group)
+    planned = (PlannedGroup("all", 24, kept), *others)
+    plan = Plan("l1", "uniform", "all", None, 1, 1, planned, {}, repairs=graph.repairs)
+    with pytest.raises(InputError, match=r"none of the channels 12 to 19 of 'all'"):
+        plan.removed(graph)
 
 
 def test_flatten_repeats_a_channel_for_each_pixel() -> None:

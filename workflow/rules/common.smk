@@ -7,6 +7,7 @@ from daar.data.pack_files import SOURCE, SPLITS, split_file
 from daar.errors import InputError
 from daar.run import handlers
 from daar.run.dag import Dag
+from daar.run.forks import starting
 from daar.run.jobs import Jobs, Where, export_environment, gpu_limit
 from daar.suite import figures, paths, reading
 from daar.suite.definition import CONTROLS
@@ -104,6 +105,8 @@ onstart:
         handlers.check(dag, on_cluster=ON_CLUSTER)
         if ON_CLUSTER:
             handlers.check_cluster(dag, workflow, jobs.unmeasured)
+        else:
+            starting.start()
     except InputError as error:
         handlers.fail(error)
 
