@@ -152,7 +152,8 @@ def _end(run: Callable[[], None]) -> NoReturn:
     except BaseException as error:
         sys.excepthook(type(error), error, error.__traceback__)
         code = 1
-    for finish in (threading._shutdown, atexit._run_exitfuncs, sys.stdout.flush, sys.stderr.flush):
+    shutdown = threading._shutdown  # type: ignore[attr-defined]  # as Python calls it: it waits for threads
+    for finish in (shutdown, atexit._run_exitfuncs, sys.stdout.flush, sys.stderr.flush):
         with contextlib.suppress(Exception):  # a reader that has closed its pipe
             finish()
     os._exit(code & 0xFF)
