@@ -161,12 +161,13 @@ def some_removed(graph: ChannelGraph, seed: int = 0) -> Removed:
 
 
 def _spared(group: Group, order: list[int], most: int) -> list[int]:
-    """At most `most` channels that can go, in this order, so that every member and part keeps its least.
+    """At most `most` channels that can go, in this order, so that every member keeps its least, every part one.
 
     Not by `reserves`, which of members that overlap may leave none to go: a proof has to see every group cut.
     """
-    parts = [*(set(positions.tolist()) for positions in group.positions.values()), *group.parts]
+    parts = [set(positions.tolist()) for positions in group.positions.values()]
     spare = [len(part) - min(len(part), max(2, -(-len(part) // 20))) for part in parts]
+    parts, spare = [*parts, *map(set, group.parts)], [*spare, *(len(part) - 1 for part in group.parts)]
     gone: list[int] = []
     for channel in order:
         of = [index for index, part in enumerate(parts) if channel in part]
