@@ -20,8 +20,9 @@ def count_macs(model: nn.Module, image: Tensor) -> int:
     """MACs for one image (1, C, H, W), counted while the network runs; torch counts 2 FLOPs for one."""
     with evaluating(model), _Counting() as counting:
         model(image)
-    assert counting.flops % 2 == 0, counting.flops
-    return counting.flops // 2
+    flops: int = counting.flops
+    assert flops % 2 == 0, flops
+    return flops // 2
 
 
 class _Counting(DispatchMode):
@@ -29,7 +30,7 @@ class _Counting(DispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.flops: int = 0
+        self.flops = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
