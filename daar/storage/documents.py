@@ -138,7 +138,7 @@ def parse_json(text: str, where: str, remedy: str) -> Any:
 def _is_deep(document: Any) -> bool:
     """Whether lists and mappings are nested more than _DEEPEST deep."""
     level = [document]
-    for _ in range(_DEEPEST + 1):
+    for _ in range(_DEEPEST):
         level = [
             part
             for one in level
