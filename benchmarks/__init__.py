@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import output, pruning, scores, slim_networks, startup, training
+from benchmarks import output, pruning, reports, scores, slim_networks, startup, training
 from benchmarks.harness import Benchmark, Options, measure
 from benchmarks.quiet import Quiet
 from daar.errors import InputError, unknown
@@ -21,7 +21,7 @@ from daar.storage import provenance
 
 def catalogue() -> dict[str, Benchmark]:
     """Every benchmark by name, in the order in which they run."""
-    modules = (training, startup, pruning, slim_networks, scores)
+    modules = (training, startup, reports, pruning, slim_networks, scores)
     listed = [benchmark for module in modules for benchmark in module.benchmarks()]
     by_name: dict[str, Benchmark] = {}
     for benchmark in listed:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from daar.program.dispatch import DispatchMode
 from daar.program.outputs import tensors
 from daar.program.program import Operation, Program, refs
 
@@ -101,9 +101,9 @@ class Draws:
             yield
 
 
-class _Drawing(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
+class _Drawing(DispatchMode):
     def __init__(self, again: Again) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._again, self._index = again, 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

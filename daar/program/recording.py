@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from daar.device.precision import evaluating
 from daar.errors import InputError, said
+from daar.program.dispatch import DispatchMode
 from daar.program.draws import seeded
 from daar.program.inputs import Images, call, count, usable
 from daar.program.outputs import nested, tensors
@@ -102,7 +102,7 @@ def decomposed() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
+class Recorder(DispatchMode):
     """Numbers the tensors of a run and notes its operations.
 
     The number of a tensor that an operation made is kept on it, since Python ids are reused and weak references to
@@ -114,7 +114,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch giv
     """
 
     def __init__(self, model: nn.Module, images: Images) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.program = Program()
         self.inside: list[str] = []
         self._key = object()

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from daar.device.precision import evaluating
 from daar.errors import InputError, first_line, is_out_of_memory
 from daar.models.weights import require_sound_module
+from daar.program.dispatch import DispatchMode
 from daar.program.outputs import tensors
 from daar.pruning.copying import copied
 
@@ -82,11 +82,11 @@ def apart_from(model: nn.Module) -> Iterator[None]:
         )
 
 
-class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
+class _Reads(DispatchMode):
     """Notes the first tensor of some memory that an operation reads."""
 
     def __init__(self, own: dict[tuple[int, torch.device], str]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._own, self.found = own, ""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

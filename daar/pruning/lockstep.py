@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from daar.device.precision import evaluating
 from daar.errors import said
 from daar.models.shortcut import PaddedShortcut
+from daar.program.dispatch import DispatchMode
 from daar.program.draws import seeded
 from daar.program.inputs import Images, call
 from daar.program.outputs import tensors
@@ -113,9 +113,9 @@ class _DiffersError(Exception):
         self.difference = difference
 
 
-class _Compared(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
+class _Compared(DispatchMode):
     def __init__(self, graph: ChannelGraph, alive: NDArray[np.bool_], seen: dict[int, Any], tolerance: float) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._operations, self._tensors, self._alive, self._seen = graph.program.operations, graph.tensors, alive, seen
         self.index, self.is_decided, self._tolerance = 0, False, tolerance
         self._spans = sorted(graph.program.spans, key=lambda span: span.first)

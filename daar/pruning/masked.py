@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from daar.device.precision import evaluating
 from daar.errors import InputError
+from daar.program.dispatch import DispatchMode
 from daar.program.draws import Draws
 from daar.program.inputs import Images, call, usable
 from daar.program.outputs import tensors
@@ -123,9 +123,9 @@ def _sizes(graph: ChannelGraph) -> list[tuple[str, int]]:
     return [(group.name, group.size) for group in (*graph.groups, *graph.units)]
 
 
-class _Changed(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives it no types
+class _Changed(DispatchMode):
     def __init__(self, program: Program, masks: Masks, see: See | None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._operations, self._masks, self._see = program.operations, masks, see
         self._index = 0
         self.another: int | None = None

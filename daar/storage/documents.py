@@ -24,10 +24,12 @@ LARGEST_BYTES = 64 << 20
 _DEEPEST = 64
 # of YAML, which people write
 _MOST_NODES = 50_000
+# decimal digits
+_SURELY_64_BITS = 18
 # Python's own limit for decimal integers; PyYAML takes quadratic time for 1:1:1:…, a number to the base of 60
 _LONGEST_NUMBER = 4300
 # libyaml where PyYAML was built with it: ten times as fast
-_Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
@@ -108,11 +110,45 @@ def parse_json(text: str, where: str, remedy: str) -> Any:
     Raises:
         InputError: it is not such a document.
     """
+    odd: list[str] = []
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not -math.inf < value < math.inf:
+            odd.append(text)
+        return value
+
+    def integer(text: str) -> int:
+        if len(text) > _SURELY_64_BITS:
+            odd.append(text)
+        return int(text)
+
     try:
-        document = json.loads(text, object_pairs_hook=_mapping, parse_constant=_not_json)
+        document = json.loads(
+            text, object_pairs_hook=_mapping, parse_constant=_not_json, parse_float=number, parse_int=integer
+        )
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is not JSON: {_reason(error)}. {remedy}") from error
-    return require_json(document, where, remedy)
+    # most documents need no look at every value
+    if odd or not text.isascii() or "\\u" in text or _is_deep(document):
+        require_json(document, where, remedy)
+    return document
+
+
+def _is_deep(document: Any) -> bool:
+    """Whether lists and mappings are nested more than _DEEPEST deep."""
+    level = [document]
+    for _ in range(_DEEPEST):
+        level = [
+            part
+            for one in level
+            if isinstance(one, dict | list)
+            for part in (one.values() if isinstance(one, dict) else one)
+            if isinstance(part, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def read_yaml(path: Path, what: str, remedy: str = "Correct it.") -> Any:
@@ -162,7 +198,7 @@ def parse_yaml(text: str, where: str, remedy: str = "Correct it.") -> Any:
     return require_json(document, where, remedy)
 
 
-class _Loader(_Base):  # type: ignore[misc, valid-type]  # one of two classes
+class _Loader(SafeLoader):  # type: ignore[misc, valid-type]  # one of two classes
     """PyYAML's, with errors for dates, for keys that come twice or are no text, and for endless numbers."""
 
     def get_single_node(self) -> Any:
@@ -201,7 +237,7 @@ for _tag, _constructor in (
 def _require_small(text: str) -> None:
     """Look at size and nesting before anything recurses: libyaml's composer would overflow the stack."""
     depth = 0
-    for count, event in enumerate(yaml.parse(text, Loader=_Base)):
+    for count, event in enumerate(yaml.parse(text, Loader=SafeLoader)):
         if count > 2 * _MOST_NODES:
             raise ValueError(f"it has more than {_MOST_NODES:,} values")
         if isinstance(event, yaml.CollectionStartEvent):

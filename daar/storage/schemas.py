@@ -6,14 +6,16 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import yaml
-from jsonschema.exceptions import best_match
 
 from daar.errors import InputError, in_one_line
+from daar.storage import documents, quick_check
 from daar.storage.bundled import SCHEMAS
+
+if TYPE_CHECKING:  # for what is wrong alone: it takes as long to import as all else here
+    import jsonschema
 
 RESULT_NEUTRAL = "refuses documents, changes none"
 
@@ -24,19 +26,32 @@ _MOST_ERRORS = 100
 @functools.cache
 def schema(name: str) -> dict[str, Any]:
     """The schema `workflow/schemas/<name>.schema.yaml`."""
-    content: dict[str, Any] = yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+    text = (SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8")
+    content: dict[str, Any] = yaml.load(text, Loader=documents.SafeLoader)
     return content
+
+
+def _part(name: str, part: str | None) -> dict[str, Any]:
+    whole = schema(name)
+    return whole if part is None else {"$ref": f"#/$defs/{part}", "$defs": whole["$defs"]}
+
+
+@functools.cache
+def _quick(name: str, part: str | None) -> quick_check.Check:
+    """Whether a document is surely valid."""
+    content = _part(name, part)
+    return quick_check.compiled(content, content.get("$defs", {}))
 
 
 @functools.cache
 def _validator(name: str, part: str | None) -> Any:
     """The validator of a schema; unlike plain JSON Schema it rejects NaN, infinities, and 1.0 as an integer."""
+    import jsonschema
+
     base = jsonschema.Draft202012Validator
     kinds = base.TYPE_CHECKER.redefine_many({"number": _is_number, "integer": _is_integer})
     own = {"uniqueItems": _distinct}
-    whole = schema(name)
-    content = whole if part is None else {"$ref": f"#/$defs/{part}", "$defs": whole["$defs"]}
-    return jsonschema.validators.extend(base, own, type_checker=kinds)(content)  # type: ignore[no-untyped-call]  # its stubs do not type it
+    return jsonschema.validators.extend(base, own, type_checker=kinds)(_part(name, part))  # type: ignore[no-untyped-call]  # its stubs do not type it
 
 
 def _is_number(_: Any, value: Any) -> bool:
@@ -48,8 +63,10 @@ def _is_integer(_: Any, value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _distinct(_: Any, wanted: bool, values: Any, __: Any) -> Iterator[jsonschema.ValidationError]:
+def _distinct(_: Any, wanted: bool, values: Any, __: Any) -> Iterator["jsonschema.ValidationError"]:
     """`uniqueItems`, in linear time: jsonschema's own compares every two where types are mixed."""
+    import jsonschema
+
     if not wanted or not isinstance(values, list):
         return
     texts = Counter(json.dumps(value, sort_keys=True) for value in values)
@@ -70,6 +87,10 @@ def validate(content: Any, name: str, where: str, remedy: str, *, part: str | No
     Raises:
         InputError: it is not valid; names the key, the value and what is allowed.
     """
+    if _quick(name, part)(content):
+        return
+    from jsonschema.exceptions import best_match
+
     error = best_match(itertools.islice(_validator(name, part).iter_errors(content), _MOST_ERRORS))
     if error is None:
         return
@@ -78,7 +99,7 @@ def validate(content: Any, name: str, where: str, remedy: str, *, part: str | No
     raise InputError(f"{where}: {_short(key)}: {message}. {remedy}")
 
 
-def _worded(error: jsonschema.ValidationError) -> str:
+def _worded(error: "jsonschema.ValidationError") -> str:
     """The validator's message in one short line."""
     counted = {"maxItems": "entries", "maxProperties": "entries", "maxLength": "characters"}
     if error.validator in counted:
@@ -91,7 +112,7 @@ def _short(text: str) -> str:
     return in_one_line(" ".join(text.split()))
 
 
-def _hint(error: jsonschema.ValidationError) -> str:
+def _hint(error: "jsonschema.ValidationError") -> str:
     """Known keys, or the description of a value: what the validator's message leaves out."""
     assert isinstance(error.schema, dict)
     if error.validator == "additionalProperties":

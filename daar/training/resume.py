@@ -21,6 +21,7 @@ from daar.models import weights
 from daar.storage import files, tensors
 from daar.storage.schemas import validate
 from daar.training.progress import Epoch, Partial, Progress
+from daar.training.sgd import Sgd
 
 RESULT_NEUTRAL = "stores and restores the state of a training"
 _HEADER = "run"
@@ -39,7 +40,7 @@ class Run:
     def __init__(self, identity: dict[str, Any], path: Path | None, say: Callable[[str], None]) -> None:
         self.identity, self.path, self.say = json.loads(json.dumps(identity)), path, say
 
-    def save(self, model: nn.Module, optimizer: torch.optim.SGD, progress: Progress) -> None:
+    def save(self, model: nn.Module, optimizer: Sgd, progress: Progress) -> None:
         """Replace the resume file by the present state: rank 0 writes, the other ranks wait."""
         if self.path is None:
             return
@@ -47,7 +48,7 @@ class Run:
             self._write(self.path, model, optimizer, progress)
         distributed.all_reduce_max(0)  # a barrier
 
-    def _write(self, path: Path, model: nn.Module, optimizer: torch.optim.SGD, progress: Progress) -> None:
+    def _write(self, path: Path, model: nn.Module, optimizer: Sgd, progress: Progress) -> None:
         stored = {f"model.{name}": value for name, value in _contiguous(model.state_dict()).items()}
         stored |= {f"best.{name}": value for name, value in progress.best.items()}
         for name, parameter in model.named_parameters():
@@ -64,7 +65,7 @@ class Run:
         with files.atomic(path) as temporary:
             safetensors.torch.save_file(stored, temporary, metadata={_HEADER: json.dumps(about)})
 
-    def load(self, model: nn.Module, optimizer: torch.optim.SGD, device: torch.device) -> Progress:
+    def load(self, model: nn.Module, optimizer: Sgd, device: torch.device) -> Progress:
         """Restore model and optimizer from the resume file; without one they stay as they are.
 
         Raises:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from daar.device import distributed
 from daar.training.losses import loss as loss_of
 from daar.training.recipe import Recipe
+from daar.training.sgd import Sgd
 
 # steps run before a capture: cuDNN chooses its kernels, the allocator grows
 _WARM_UP = 3
@@ -39,7 +40,7 @@ class Steps:
             model, recipe, precision, device, teacher,
         )  # fmt: skip
         on_gpu = device.type == "cuda"
-        self.optimizer = torch.optim.SGD(
+        self.optimizer = Sgd(
             model.parameters(),
             # a tensor: a replayed graph reads its present value
             lr=torch.tensor(recipe.lr, device=device) if on_gpu else recipe.lr,
@@ -64,22 +65,15 @@ class Steps:
         Returns:
             This process's part of the loss and of the number classified correctly, both () on the device.
         """
-        self._set(lr)
+        self.optimizer.set_lr(lr)
         if self._may_capture and self._graph is None and len(images) == self._recipe.batch_size:
             self._capture(images, labels)
         if self._graph is not None and self._graph.fits(images):
             return self._graph.replay(images, labels)
         return self._step(images, labels, share)
 
-    def _set(self, lr: float) -> None:
-        for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(lr)
-            else:
-                group["lr"] = lr
-
     def _step(self, images: Tensor, labels: Tensor, share: float = 1.0) -> tuple[Tensor, Tensor]:
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss, right = self._backward(images, labels, share) if share else _nothing(self._device)
         distributed.sum_gradients(self._model)
         self.optimizer.step()
@@ -113,7 +107,7 @@ def _nothing(device: torch.device) -> tuple[Tensor, Tensor]:
 class _Graph:
     """A captured step. Warm-up and capture leave weights, BN statistics and momenta unchanged."""
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.SGD, step: Any, images: Tensor, labels: Tensor) -> None:
+    def __init__(self, model: nn.Module, optimizer: Sgd, step: Any, images: Tensor, labels: Tensor) -> None:
         self._images, self._labels = images.clone(), labels.clone()
         before = _snapshot(model, optimizer)
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's
@@ -122,7 +116,7 @@ class _Graph:
             for _ in range(_WARM_UP):
                 step(self._images, self._labels)
         torch.cuda.current_stream().wait_stream(stream)
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
             self._loss, self._right = step(self._images, self._labels)
@@ -140,15 +134,13 @@ class _Graph:
         return self._loss.clone(), self._right.clone()
 
 
-def _snapshot(model: nn.Module, optimizer: torch.optim.SGD) -> tuple[dict[str, Tensor], list[Tensor | None]]:
+def _snapshot(model: nn.Module, optimizer: Sgd) -> tuple[dict[str, Tensor], list[Tensor | None]]:
     state = {name: value.detach().clone() for name, value in model.state_dict().items()}
     momenta = [optimizer.state[p].get("momentum_buffer") for p in model.parameters()]
     return state, [None if momentum is None else momentum.clone() for momentum in momenta]
 
 
-def _restore(
-    model: nn.Module, optimizer: torch.optim.SGD, before: tuple[dict[str, Tensor], list[Tensor | None]]
-) -> None:
+def _restore(model: nn.Module, optimizer: Sgd, before: tuple[dict[str, Tensor], list[Tensor | None]]) -> None:
     """Copy values back into the very tensors that the graph has captured."""
     state, momenta = before
     with torch.no_grad():
