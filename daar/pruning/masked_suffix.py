@@ -203,9 +203,7 @@ def _unread_behind(operation: Operation, last: dict[int, int], leaves: dict[int,
     return [number for number in numbers if number not in leaves and last.get(number, -1) <= operation.index]
 
 
-def _within(
-    wanted: list[int], program: Program, last: dict[int, int], images: int, budget: int
-) -> frozenset[int]:
+def _within(wanted: list[int], program: Program, last: dict[int, int], images: int, budget: int) -> frozenset[int]:
     """As many of the wanted places as the budget allows, evenly spread; memory of several places counts once."""
     memory = memories(program.operations)
     live = {place: _live(program, last, memory, place) for place in wanted}
