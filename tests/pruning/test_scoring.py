@@ -152,19 +152,20 @@ def test_what_a_loss_frees_is_there_for_the_next_until_the_plan_is_made(tmp_path
     extra, mebibytes, faults = [folder(tmp_path)], 200, list[int]()
     pages = mebibytes * 2**20 // resource.getpagesize()
 
-    def loss(_: Any) -> float:
+    def loss(removed: Any) -> float:  # noqa: ARG001
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        torch.ones(mebibytes * 2**20, dtype=torch.uint8)
+        for _ in range(5):
+            torch.ones(mebibytes * 2**20, dtype=torch.uint8)
         faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         return 0.0
 
     ones = {name: torch.ones(width) for name, width in importance.widths(graph()).items()}
     plan_by_policy(
-        graph(), ones, discovery.get("telling", extra), "telling", options={"asks": 4}, make_loss=lambda: loss,
+        graph(), ones, discovery.get("telling", extra), "telling", options={"asks": 2}, make_loss=lambda: loss,
         scope="all", target=None, methods_dirs=extra,
     )  # fmt: skip
-    assert len(faults) == 4
+    assert len(faults) == 2
     # the second block may not lie quite where the first did
     assert sum(faults) < 3 * pages
     loss({})
-    assert faults[-1] > pages / 2  # the system has it back
+    assert faults[-1] > 4 * pages  # the system has it back, and gets each
