@@ -152,7 +152,7 @@ def test_what_a_loss_frees_is_there_for_the_next_until_the_plan_is_made(tmp_path
     extra, mebibytes, faults = [folder(tmp_path)], 200, list[int]()
     pages = mebibytes * 2**20 // resource.getpagesize()
 
-    def loss(removed: Any) -> float:  # noqa: ARG001
+    def loss(removed: Any) -> float:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         for _ in range(5):
             torch.ones(mebibytes * 2**20, dtype=torch.uint8)
