@@ -1,4 +1,4 @@
-"""Seconds that pruning takes: from a network to a slim one, and each policy's plan."""
+"""Seconds that pruning takes: from a network to a slim one, each policy's plan, and the loss that plans ask for."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -7,11 +7,15 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from benchmarks.harness import Benchmark, Options, Side, Sides, under
+from benchmarks.harness import Benchmark, Options, Side, Sides, at_least, under
 from daar import models
+from daar.device.malloc import retain_freed_memory
+from daar.device.precision import strict_float32
 from daar.methods import discovery
 from daar.pruning import importance, policies
+from daar.pruning.calibration_loss import CalibrationLoss
 from daar.pruning.groups import ChannelGraph, graph_of
+from daar.pruning.masked import Masked
 from daar.pruning.plan import Plan
 from daar.pruning.planning import make_plan
 from daar.pruning.slim import slim
@@ -20,6 +24,8 @@ NETWORK = "resnet110"
 # the most seconds from a network to its slim one
 LIMITS = {"resnet110": 5, "densenet40": 5, "googlenet": 15}
 TARGET = 0.5
+# networks whose calibration loss is timed, the images, and for how many groups
+LOSSES, IMAGES, GROUPS = ("resnet20", "resnet56"), 256, 6
 WORDS = f"random importance, {TARGET:.0%} of the MACs removed"
 
 
@@ -44,7 +50,17 @@ def benchmarks() -> list[Benchmark]:
         )
         for policy in _policies()
     ]
-    return [*pruned, *plans]
+    losses = [
+        Benchmark(
+            f"loss-{name}",
+            f"Calibration loss of {models.get(name).title}, {IMAGES} images, channels of one group masked",
+            functools.partial(_loss, name),
+            at_least(3),
+            most=9,
+        )
+        for name in LOSSES
+    ]
+    return [*pruned, *plans, *losses]
 
 
 def _policies() -> list[str]:
@@ -74,6 +90,32 @@ def _plan(policy: str, _: Options) -> Iterator[Sides]:
 
     about = "the calibration loss, where a policy asks for it, is the square of how many channels go and takes no time"
     yield Sides(Side(f"{WORDS}; {about}", plan))
+
+
+@contextmanager
+def _loss(network: str, options: Options) -> Iterator[Sides]:
+    model, input_shape = _built(network)
+    graph = graph_of(model.eval(), input_shape)
+    images = torch.randn(IMAGES, *input_shape, generator=torch.Generator().manual_seed(0)).to(options.device)
+    model = model.to(options.device)
+    loss = CalibrationLoss(model, graph, images)
+    groups = graph.in_scope("all")
+    removed = [{group.name: [0]} for group in groups[:: -(-len(groups) // GROUPS)]]
+
+    def ours() -> None:
+        with retain_freed_memory(options.device):  # as a plan does
+            for gone in removed:
+                loss(gone)
+
+    def whole() -> None:
+        with strict_float32():
+            for gone in removed:
+                float(Masked(model, graph, gone)(images).sum())
+
+    yield Sides(
+        Side("from the first masked layer on, in passes of 32 images", ours, times=len(removed)),
+        Side("the whole masked network, all images at once", whole, times=len(removed)),
+    )
 
 
 def _built(network: str) -> tuple[nn.Module, Sequence[int]]:

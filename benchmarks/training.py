@@ -15,9 +15,9 @@ from torchvision import transforms
 from benchmarks.harness import Benchmark, Options, Side, Sides, at_least
 from daar import models
 from daar.data.packed import Pack
+from daar.device import malloc
 from daar.device.precision import flushing_denormals
 from daar.measure.accuracy import evaluate
-from daar.training import malloc
 from daar.training.batches import Data
 from daar.training.engine import Loop
 from daar.training.recipe import Recipe

@@ -100,6 +100,25 @@ def test_mode_dtype_and_device_are_kept() -> None:
     pruned.model.train()(images().double()).sum().backward()
 
 
+class Counting(nn.Identity):
+    """Counts the images that it sees, whichever copy of it does."""
+
+    seen = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        Counting.seen += len(x)
+        return x
+
+
+@pytest.mark.parametrize(("method", "policy", "all_are_run"), [
+    ("l1", "uniform", False), ("fpgm", "global", False), ("l1", "adaptive", True), ("hrank", "uniform", True),
+])  # fmt: skip
+def test_images_that_neither_method_nor_policy_reads_are_not_run(method: str, policy: str, all_are_run: bool) -> None:
+    Counting.seen = 0
+    daar.prune(small(Counting()), images(300), method=method, policy=policy, macs_reduction=0.3)
+    assert (Counting.seen >= 300) == all_are_run
+
+
 def test_labels_are_the_predictions_where_there_are_none() -> None:
     model = small()
     with torch.no_grad():

@@ -1,6 +1,6 @@
 """Run a recorded program again on other images, operation by operation, to look at intermediate tensors."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -129,10 +129,7 @@ def read_by(model: nn.Module, program: Program, operation: Operation, number: in
 
 def _behind(operations: list[Operation], number: int) -> list[Operation]:
     """The operations that a tensor is made by, also those that change its memory through a view."""
-    memory: dict[int, int] = {}  # number → the first number that has its memory
-    for operation in operations:
-        shared = next((n for n, _ in _touched(operation)), None)
-        memory.update((n, n if shared is None else memory.get(shared, shared)) for n in operation.makes())
+    memory = memories(operations)
     wanted, found = {memory.get(number, number)}, []
     for operation in reversed(operations):
         written = [n for n, is_written in _touched(operation) if is_written]
@@ -140,6 +137,15 @@ def _behind(operations: list[Operation], number: int) -> list[Operation]:
             wanted.update(memory.get(n, n) for n in operation.reads())
             found.append(operation)
     return found[::-1]
+
+
+def memories(operations: Iterable[Operation]) -> dict[int, int]:
+    """Number of what an operation made → the first number that has its memory, its own where that is new."""
+    memory: dict[int, int] = {}
+    for operation in operations:
+        shared = next((n for n, _ in _touched(operation)), None)
+        memory.update((n, n if shared is None else memory.get(shared, shared)) for n in operation.makes())
+    return memory
 
 
 def _touched(operation: Operation) -> Iterator[tuple[int, bool]]:

@@ -11,7 +11,7 @@ from daar.device.precision import evaluating
 from daar.errors import InputError, in_one_line, is_out_of_memory
 from daar.measure.finite import require_finite
 from daar.program.draws import seeded
-from daar.program.inputs import Images, call, count, each, moved, split
+from daar.program.inputs import Images, call, count, each, fewest, moved, split
 from daar.program.outputs import tensors
 from daar.pruned import batches
 
@@ -143,10 +143,15 @@ def require(images: Images) -> None:
             raise InputError("images hold NaN or infinity; give finite ones, normalised as the model wants them.")
 
 
-def placed(dense: nn.Module, images: Images) -> Placed:
+def placed(dense: nn.Module, images: Images, *, are_read: bool = True) -> Placed:
     """The images where the network is, with the network's predictions; tries all in a forward pass.
 
     Floating-point numbers get the type of the network's weights; integers, such as tokens, stay what they are.
+
+    Args:
+        dense: the network.
+        images: as it is called with.
+        are_read: whether a method or a policy looks at them; if not, a few are tried, and there are no predictions.
 
     Raises:
         InputError: the network fails on them, or its output is not finite.
@@ -157,10 +162,10 @@ def placed(dense: nn.Module, images: Images) -> Placed:
     predicted: list[Tensor | None] = []
     try:
         with seeded(), evaluating(dense):
-            for part in split(images, _AT_ONCE):
+            for part in split(images if are_read else fewest(dense, images), _AT_ONCE):
                 output = call(dense, part)
                 require_finite(output)
-                predicted.append(_classes(output, count(part)))
+                predicted.append(_classes(output, count(part)) if are_read else None)
     except InputError:
         raise
     except Exception as error:  # whatever the network's own code raises

@@ -24,6 +24,7 @@ from daar.pruned.network import apart_from, in_modes_of, prepared, unwrapped
 from daar.pruned.notes import never_run, random_draws, ties, training_fails
 from daar.pruned.result import Pruned
 from daar.pruned.timing import batch_of, by_latency
+from daar.pruning import policies
 from daar.pruning.calibration_loss import CalibrationLoss, OwnLoss
 from daar.pruning.folding import computed_layers, folded
 from daar.pruning.groups import MIN_CHANNELS, ChannelGraph, channel_graph
@@ -144,7 +145,9 @@ def prune(
     with torch.inference_mode(mode=False):  # in it, copies of weights could never be trained
         dense = prepared(network)
         with apart_from(network):
-            tried = forms.placed(dense, taken)
+            cheap = set(scorer.info.get("uses", ["images"])) <= {"weights"}
+            measures = own is None and by in policies.measuring(folders)
+            tried = forms.placed(dense, taken, are_read=measures or not cheap)
         batch, said = batch_for(tried, given, method, scorer)
         notes += said
         layers: tuple[str, ...] = ()
@@ -160,7 +163,6 @@ def prune(
             )  # fmt: skip
 
         try:
-            cheap = set(scorer.info.get("uses", ["images"])) <= {"weights"}
             task, made, latency, error = _exact(
                 task_on, dense, batch, kept, target_of, target, strict=strict, scores_are_cheap=cheap
             )

@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor
 
 from daar.errors import InputError, in_one_line
-from daar.methods import discovery
 from daar.pruning import policies
 from daar.pruning.calibration_loss import OwnLoss
 
@@ -65,7 +64,7 @@ def checked(loss: Any, policy: str, *, ratios: bool, folders: Sequence[Path]) ->
         ) from error
     except ValueError:  # a builtin has no signature
         pass
-    measuring = sorted(m.policy for m in discovery.find(folders).values() if m.plans is not None)
+    measuring = policies.measuring(folders)
     if ratios or (policy not in measuring and policy in policies.names(folders)):
         raise InputError(
             f"loss is given, but {'own ratios measure' if ratios else f'policy {policy!r} measures'} nothing: loss is "

@@ -75,10 +75,9 @@ class CalibrationLoss:
     def _masked(self, removed: Removed) -> Iterator[Any]:
         """What the masked network returns for each batch."""
         if self._suffix is not None:
-            passes = itertools.count()
+            outputs = self._suffix(removed)
             for part in self._parts:
-                numbers = itertools.islice(passes, -(-count(part) // _AT_ONCE))
-                yield _joined([self._suffix(number, removed) for number in numbers])
+                yield _joined(list(itertools.islice(outputs, -(-count(part) // _AT_ONCE))))
             return
         masked = Masked(self._model, self._graph, removed)
         for part in self._parts:

@@ -1,7 +1,7 @@
 """The masked network from the first masked layer on: what comes before it is the dense one's, and is kept."""
 
 import bisect
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from daar.device.precision import evaluating, strict_float32
+from daar.device.precision import strict_float32
 from daar.program.draws import Draws
 from daar.program.inputs import Images, count
 from daar.program.outputs import tensors
-from daar.program.program import Program, Ref, refs, replaced
+from daar.program.program import Operation, Program, Ref, refs, replaced
 from daar.program.recording import decomposed, held_as
-from daar.program.replay import Replay, changed, made_by
+from daar.program.replay import Replay, changed, made_by, memories
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.masked import Masks, masks_of, zeroed
 from daar.pruning.slim import Removed
@@ -45,6 +45,44 @@ def can_start_within(replay: Replay, graph: ChannelGraph) -> bool:
     )
 
 
+class _Step:
+    """An operation that runs many times: the network's own tensors are in place, only those of the run are looked up.
+
+    Args:
+        operation: of the program.
+        leaves: number → a tensor that is the same in each run.
+        frees: numbers that nothing reads behind it.
+    """
+
+    def __init__(self, operation: Operation, leaves: dict[int, Tensor], frees: list[int]) -> None:
+        self.frees, self._function, self._makes = frees, operation.function, operation.makes()
+        self._is_one = isinstance(operation.result, Ref)
+        args, kwargs = replaced((list(operation.args), operation.kwargs), Ref, lambda ref: leaves.get(ref.number, ref))
+        self._args, self._kwargs = args, kwargs
+        self._plain = [(at, value.number) for at, value in enumerate(args) if isinstance(value, Ref)]
+        self._nested = [at for at, value in enumerate(args) if not isinstance(value, Ref) and any(refs(value))]
+        self._is_named = any(refs(kwargs))
+
+    def __call__(self, held: dict[int, Tensor], masks: Sequence[tuple[int, int, Tensor]] = ()) -> None:
+        """Run it on the tensors held; masks: position of the argument, its dimension, which entries are left."""
+        args, kwargs = self._args.copy(), self._kwargs
+        for at, number in self._plain:
+            args[at] = held[number]
+        for at in self._nested:
+            args[at] = replaced(args[at], Ref, lambda ref: held[ref.number])
+        if self._is_named:
+            kwargs = replaced(kwargs, Ref, lambda ref: held[ref.number])
+        for at, dim, left in masks:
+            args[at] = zeroed(args[at], dim, left)
+        result = self._function(*args, **kwargs)
+        if self._is_one:
+            held[self._makes[0]] = result
+        else:
+            held.update(zip(self._makes, tensors(result), strict=True))
+        for number in self.frees:
+            held.pop(number, None)
+
+
 class MaskedSuffix:
     """Runs a masked network from the last place before its first masked layer at which the dense run was kept.
 
@@ -61,23 +99,26 @@ class MaskedSuffix:
     def __init__(
         self, model: nn.Module, graph: ChannelGraph, batches: list[Images], replay: Replay, budget: int = BUDGET
     ) -> None:
-        self._model, self._graph = model, graph
-        self._programs = {size: replay.bound(size) for size in {count(batch) for batch in batches}}
+        self._graph = graph
         self._sizes = [count(batch) for batch in batches]
-        self._leaves = {number: held_as(model, name) for number, name in graph.program.leaves.items()}
-        self._leaves.update(graph.program.constants)
-        self._last = _last_reads(graph.program)
-        self._free = [
-            [number for number in (*op.reads(), *op.makes()) if self._last.get(number, -1) <= op.index]
-            for op in graph.program.operations
-        ]
+        self._device = next(tensors(batches[0])).device
+        program = graph.program
+        leaves = {number: held_as(model, name) for number, name in program.leaves.items()} | program.constants
+        last = _last_reads(program)
+        self._programs = {size: replay.bound(size) for size in set(self._sizes)}
+        self._steps = {
+            size: [_Step(op, leaves, _unread_behind(op, last, leaves)) for op in bound.operations]
+            for size, bound in self._programs.items()
+        }
+        self._leaves = leaves
         self._kept: list[list[_Kept]] = []
         self.dense: list[Any] = []
-        places = self._places(sum(self._sizes), budget)
-        for batch in batches:
-            kept, output = self._run_dense(batch, places)
-            self._kept.append(kept)
-            self.dense.append(output)
+        places = _within(self._places(), program, last, sum(self._sizes), budget)
+        with strict_float32(), decomposed():
+            for batch in batches:
+                kept, output = self._run_dense(batch, places)
+                self._kept.append(kept)
+                self.dense.append(output)
 
     @property
     def kept_bytes(self) -> int:
@@ -86,68 +127,64 @@ class MaskedSuffix:
         images = {_memory(value) for several in self._kept for value in several[0].held.values()}
         return sum(value.untyped_storage().nbytes() for memory, value in kept.items() if memory not in images)
 
-    def __call__(self, index: int, removed: Removed) -> Any:
-        """What the masked network returns for a batch: tensors in lists and dicts."""
+    def __call__(self, removed: Removed) -> Iterator[Any]:
+        """What the masked network returns for each batch: tensors in lists and dicts."""
         masks = masks_of(self._graph, removed)
         if not masks:
-            return self.dense[index]
-        kept = self._kept[index]
-        at = bisect.bisect_right(kept, min(masks), key=lambda one: one.operation) - 1
-        program = self._programs[self._sizes[index]]
-        return self._run(program, dict(kept[at].held), kept[at].operation, masks)
+            yield from self.dense
+            return
+        placed = self._placed(masks)
+        for index in range(len(self._sizes)):
+            with strict_float32(), decomposed():
+                output = self._run(index, min(masks), placed)
+            yield output
 
-    def _run(self, program: Program, held: dict[int, Tensor], first: int, masks: Masks) -> Any:
-        with strict_float32(), evaluating(self._model), decomposed():
-            for operation in program.operations[first:]:
-                self._step(program, operation.index, held, masks)
-            return replaced(program.output, Ref, lambda ref: held[ref.number])
+    def _placed(self, masks: Masks) -> dict[int, list[tuple[int, int, Tensor]]]:
+        """The masks on the device, each with the position of the argument in place of the tensor's number."""
+        operations = self._graph.program.operations
+        return {
+            index: [(operations[index].args.index(Ref(n)), dim, left.to(self._device)) for n, dim, left in several]
+            for index, several in masks.items()
+        }
 
-    def _step(self, program: Program, index: int, held: dict[int, Tensor], masks: Masks) -> None:
-        operation = program.operations[index]
-        args, kwargs = replaced((list(operation.args), operation.kwargs), Ref, lambda ref: self._value(held, ref))
-        for tensor, dim, left in masks.get(index, ()):
-            at = operation.args.index(Ref(tensor))
-            args[at] = zeroed(args[at], dim, left)
-        held.update(zip(operation.makes(), tensors(operation.function(*args, **kwargs)), strict=True))
-        for number in self._free[index]:
-            held.pop(number, None)
+    def _run(self, index: int, first: int, masks: Any) -> Any:
+        kept, size = self._kept[index], self._sizes[index]
+        at = kept[bisect.bisect_right(kept, first, key=lambda one: one.operation) - 1]
+        held = dict(at.held)
+        for number, step in enumerate(self._steps[size][at.operation :], at.operation):
+            step(held, masks.get(number, ()))
+        return replaced(self._programs[size].output, Ref, lambda ref: self._value(held, ref))
 
     def _value(self, held: dict[int, Tensor], ref: Ref) -> Tensor:
         return held[ref.number] if ref.number in held else self._leaves[ref.number]
 
     def _run_dense(self, batch: Images, places: frozenset[int]) -> tuple[list[_Kept], Any]:
-        program = self._programs[count(batch)]
+        size = count(batch)
+        program, steps = self._programs[size], self._steps[size]
         held = dict(zip(program.inputs, tensors(batch), strict=True))
         kept = [_Kept(0, dict(held))]
         written: dict[int, int] = {}  # memory → the last operation in place on it
-        with strict_float32(), evaluating(self._model), decomposed():
-            for operation in program.operations:
-                if operation.index in places:
-                    kept.append(_Kept(operation.index, dict(held)))
-                if operation.name.endswith("_"):
-                    written[_memory(self._value(held, next(refs(operation.args))))] = operation.index
-                self._step(program, operation.index, held, {})
-            output = replaced(program.output, Ref, lambda ref: held[ref.number])
+        for operation, step in zip(program.operations, steps, strict=True):
+            if operation.index in places:
+                kept.append(_Kept(operation.index, dict(held)))
+            if operation.name.endswith("_"):
+                written[_memory(self._value(held, next(refs(operation.args))))] = operation.index
+            step(held)
+        output = replaced(program.output, Ref, lambda ref: self._value(held, ref))
         # what a later operation has changed in place is no longer what it was
         sound = [
             one for one in kept if all(written.get(_memory(value), -1) < one.operation for value in one.held.values())
         ]
         return sound, output
 
-    def _places(self, images: int, budget: int) -> frozenset[int]:
-        """Operations that read what a group makes, as evenly spread as the budget allows."""
-        program = self._graph.program
+    def _places(self) -> list[int]:
+        """Operations that are the first to read what a group makes."""
         first: dict[int, int] = {}
         for read in self._graph.reads:
             for channel in np.unique(read.labels).tolist():
                 first[channel] = min(read.operation, first.get(channel, read.operation))
         groups = (*self._graph.groups, *self._graph.units)
-        wanted = sorted({first[c] for group in groups for c in group.channels.tolist() if c in first} - {0})
-        bytes_at = [_bytes(program, self._last, place) * images // program.batch for place in wanted]
-        step = 1
-        while step <= len(wanted) and sum(bytes_at[step - 1 :: step]) > budget:
-            step += 1
-        return frozenset(wanted[step - 1 :: step])
+        return sorted({first[c] for group in groups for c in group.channels.tolist() if c in first} - {0})
 
 
 def _memory(value: Tensor) -> int:
@@ -160,12 +197,33 @@ def _last_reads(program: Program) -> dict[int, int]:
     return last | {ref.number: len(program.operations) for ref in refs(program.output)}
 
 
-def _bytes(program: Program, last: dict[int, int], place: int) -> int:
-    """What a run holds before an operation, without leaves."""
-    made = _numbers(program.inputs, (op.makes() for op in program.operations[:place]))
-    live = [number for number in made if last.get(number, -1) >= place]
-    return sum(int(np.prod(program.shapes[n])) * torch.empty(0, dtype=program.dtypes[n]).element_size() for n in live)
+def _unread_behind(operation: Operation, last: dict[int, int], leaves: dict[int, Tensor]) -> list[int]:
+    """What an operation reads or makes and no later one reads, leaves apart."""
+    numbers = dict.fromkeys([*operation.reads(), *operation.makes()])
+    return [number for number in numbers if number not in leaves and last.get(number, -1) <= operation.index]
 
 
-def _numbers(inputs: list[int], made: Iterable[list[int]]) -> list[int]:
-    return [*inputs, *(number for several in made for number in several)]
+def _within(wanted: list[int], program: Program, last: dict[int, int], images: int, budget: int) -> frozenset[int]:
+    """As many of the wanted places as the budget allows, evenly spread; memory of several places counts once."""
+    memory = memories(program.operations)
+    live = {place: _live(program, last, memory, place) for place in wanted}
+
+    def some(number: int) -> list[int]:
+        return [wanted[(index + 1) * len(wanted) // number - 1] for index in range(number)]
+
+    def size(number: int) -> int:
+        kept = frozenset[int]().union(*(live[place] for place in some(number)))
+        return sum(_bytes(program, tensor) for tensor in kept) * images // program.batch
+
+    return frozenset(some(bisect.bisect_right(range(1, len(wanted) + 1), budget, key=size)))
+
+
+def _live(program: Program, last: dict[int, int], memory: dict[int, int], place: int) -> frozenset[int]:
+    """The memory that a run holds before an operation, by the first number that has it; leaves and images apart."""
+    made = (number for operation in program.operations[:place] for number in operation.makes())
+    held = {memory[number] for number in made if last.get(number, -1) >= place}
+    return frozenset(number for number in held if number in memory)
+
+
+def _bytes(program: Program, number: int) -> int:
+    return int(np.prod(program.shapes[number])) * torch.empty(0, dtype=program.dtypes[number]).element_size()

@@ -1,5 +1,6 @@
 """Make a plan: counts by a policy, then the most important channels of each group."""
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from daar.device.malloc import retain_freed_memory
 from daar.errors import InputError
 from daar.methods import discovery
 from daar.methods.discovery import Method
@@ -67,7 +70,12 @@ def plan_by_policy(
         InputError: no such policy, an option is unknown, or the target is out of range or out of reach.
     """
     own = method.plans is not None and method.policy == policy
-    made_loss = functools.cache(make_loss)
+    memory = contextlib.ExitStack()
+
+    @functools.cache
+    def made_loss() -> Loss:
+        memory.enter_context(retain_freed_memory(torch.device("cpu")))  # each loss needs the same
+        return make_loss()
 
     def loss(removed: dict[str, list[int]]) -> float:
         return made_loss()(removed)  # no image is read and no network runs for a policy that does not ask
@@ -78,20 +86,21 @@ def plan_by_policy(
         rule = policies.get(policy, methods_dirs, network=network)
     else:
         rule = _of_ratios(ratios, graph, scope)
-    return make_plan(
-        graph,
-        scores,
-        rule,
-        loss=loss,
-        options={**chosen, **(policy_options or {})} if ratios is None else {},
-        method=method.name,
-        policy_name=policy if ratios is None else own_ratios.name(ratios),
-        scope=scope,
-        target=target,
-        round_to=round_to,
-        min_channels=min_channels,
-        params=params,
-    )
+    with memory:
+        return make_plan(
+            graph,
+            scores,
+            rule,
+            loss=loss,
+            options={**chosen, **(policy_options or {})} if ratios is None else {},
+            method=method.name,
+            policy_name=policy if ratios is None else own_ratios.name(ratios),
+            scope=scope,
+            target=target,
+            round_to=round_to,
+            min_channels=min_channels,
+            params=params,
+        )
 
 
 def _of_ratios(ratios: own_ratios.Spec, graph: ChannelGraph, scope: str) -> Policy:

@@ -177,6 +177,11 @@ def names(extra: Sequence[Path] = ()) -> dict[str, str]:
     return {**ours, **{name: ratios.summary for name, ratios in published_ratios.find().items()}, **brought}
 
 
+def measuring(extra: Sequence[Path] = ()) -> list[str]:
+    """Those that may ask for the loss: the policies that methods bring."""
+    return sorted(m.policy for m in discovery.find(extra).values() if m.plans is not None)
+
+
 def get(name: str, extra: Sequence[Path] = (), *, network: str | None = None) -> Policy:
     """Look a policy up; a method's `plan` goes by the method's policy name.
 

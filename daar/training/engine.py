@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from daar.device import distributed
+from daar.device import distributed, malloc
 from daar.device.precision import flushing_denormals, resolve, strict_float32
 from daar.errors import InputError, first_line, is_out_of_memory
-from daar.training import capacity, interrupts, malloc, resume
+from daar.training import capacity, interrupts, resume
 from daar.training.batches import TrainingData
 from daar.training.progress import Epoch, Partial, Progress, duration
 from daar.training.recipe import Recipe

@@ -424,6 +424,7 @@ def test_everything_runs_for_real(tmp_path: Path, capsys: pytest.CaptureFixture[
         "import",
         "prune-resnet110",
         "plan-resnet110-uniform",
+        "loss-resnet20",
         "score-random",
     ]
     printed = benchmarks.run(tmp_path, 1, only, OPTIONS, as_json=True)

@@ -6,18 +6,21 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from daar import models
-from daar.program.inputs import split
+from daar.program.inputs import first, split
 from daar.program.outputs import tensors
 from daar.program.replay import Replay
+from daar.pruning import calibration_loss
 from daar.pruning.calibration_loss import CalibrationLoss
 from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.masked import Masked
 from daar.pruning.masked_suffix import BUDGET, MaskedSuffix, can_start_within
 from tests.judge import drawn
-from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
+from tests.networks import Cnn, cnns, enliven, one_thread  # noqa: F401  # one_thread acts on this module
 from tests.pruning.test_groups import Net, conv, head
 
 IMAGES = torch.randn(7, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -29,7 +32,7 @@ def registry(name: str) -> nn.Module:
     return model
 
 
-def single(graph: ChannelGraph, seed: int) -> list[dict[str, list[int]]]:
+def each_alone_and_all(graph: ChannelGraph, seed: int) -> list[dict[str, list[int]]]:
     """Nothing, channels of one group at a time, as policies ask, and of all."""
     removed = drawn(graph, seed)
     return [{}, *({name: gone} for name, gone in removed.items()), removed]
@@ -46,6 +49,13 @@ def equal(one: Any, other: Any) -> bool:
     return bool(pairs) and all(torch.equal(a, b) for a, b in pairs)
 
 
+def is_masked_to_the_bit(
+    suffix: MaskedSuffix, model: nn.Module, graph: ChannelGraph, removed: dict[str, list[int]], batches: list[Any]
+) -> bool:
+    masked = Masked(model, graph, removed)
+    return all(equal(found, masked(batch)) for found, batch in zip(suffix(removed), batches, strict=True))
+
+
 @pytest.mark.parametrize("budget", [0, 3_000_000, 1 << 30])
 @pytest.mark.parametrize("name", ["resnet20", "densenet40", "mobilenetv2", "vgg16_bn"])
 def test_it_is_the_masked_network_to_the_bit(name: str, budget: int) -> None:
@@ -53,9 +63,8 @@ def test_it_is_the_masked_network_to_the_bit(name: str, budget: int) -> None:
     images = IMAGES[:3] if name == "densenet40" else IMAGES
     graph, batches = channel_graph(model, images[:2]), list(split(images, 4))
     suffix = suffix_of(model, graph, batches, budget)
-    for removed in single(graph, 0)[:: 6 if name == "densenet40" else 1]:
-        for index, batch in enumerate(batches):
-            assert equal(suffix(index, removed), Masked(model, graph, removed)(batch))
+    for removed in each_alone_and_all(graph, 0)[:: 6 if name == "densenet40" else 1]:
+        assert is_masked_to_the_bit(suffix, model, graph, removed, batches)
 
 
 def test_what_is_kept_stays_within_the_budget() -> None:
@@ -66,6 +75,31 @@ def test_what_is_kept_stays_within_the_budget() -> None:
         suffix = suffix_of(model, graph, batches, budget)
         assert suffix.kept_bytes <= budget
     assert whole.kept_bytes > 0
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+@given(model=cnns(), seed=st.integers(0, 2**16), budget=st.sampled_from([0, 20_000, BUDGET]), single=st.booleans())
+def test_random_networks_lose_what_they_lose_without_anything_kept(
+    model: Cnn, seed: int, budget: int, single: bool
+) -> None:
+    """In float32 and float64, outputs and losses to the bit, and memory within the budget; batches of 2, 2 and 1."""
+    dice = torch.Generator().manual_seed(seed)
+    inputs = [torch.randn(5, 3, model.size, model.size, generator=dice) for _ in range(2)]
+    model = model.float() if single else model.double()
+    inputs = [part.to(torch.float32 if single else torch.float64) for part in inputs]
+    images = tuple(inputs) if any(step.kind == "other" for step in model.steps) else inputs[0]
+    graph, batches = channel_graph(model, first(images, 2)), list(split(images, 2))
+    replay = Replay(model, batches[0])
+    assert can_start_within(replay, graph)
+    suffix = MaskedSuffix(model, graph, batches, replay, budget)
+    assert suffix.kept_bytes <= budget
+    kept = CalibrationLoss(model, graph, images, batch_size=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration_loss, "can_start_within", lambda *_: False)
+        whole = CalibrationLoss(model, graph, images, batch_size=2)
+    for removed in each_alone_and_all(graph, seed):
+        assert is_masked_to_the_bit(suffix, model, graph, removed, batches)
+        assert kept(removed) == whole(removed)
 
 
 NETS: dict[str, Callable[[Any, Tensor], Tensor]] = {
@@ -83,9 +117,8 @@ def test_memory_that_is_changed_later_is_not_kept(name: str) -> None:
     model = enliven(Net(NETS[name], a=conv(3, 8), b=conv(8, 6), c=conv(ins, 6), head=nn.Linear(6, 4))).eval()
     graph, batches = channel_graph(model, IMAGES[:2]), list(split(IMAGES, 4))
     suffix = suffix_of(model, graph, batches)
-    for removed in (*single(graph, 0), *single(graph, 1)):
-        for index, batch in enumerate(batches):
-            assert equal(suffix(index, removed), Masked(model, graph, removed)(batch))
+    for removed in (*each_alone_and_all(graph, 0), *each_alone_and_all(graph, 1)):
+        assert is_masked_to_the_bit(suffix, model, graph, removed, batches)
 
 
 @pytest.mark.parametrize(
@@ -102,5 +135,5 @@ def test_what_is_not_alike_for_any_number_of_images_runs_as_a_whole(run: Callabl
     graph = channel_graph(model, IMAGES[:2])
     if can_start_within(Replay(model, IMAGES), graph):  # it multiplies by the number of images, as it should
         suffix = suffix_of(model, graph, [IMAGES])
-        assert equal(suffix(0, {"a": [0, 3]}), Masked(model, graph, {"a": [0, 3]})(IMAGES))
+        assert is_masked_to_the_bit(suffix, model, graph, {"a": [0, 3]}, [IMAGES])
     assert CalibrationLoss(model, graph, IMAGES)({"a": [0, 3]}) > 0

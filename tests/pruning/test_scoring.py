@@ -1,5 +1,7 @@
 """Scores and plans as daar.prune and the stages ask for them: what a method and a policy are given."""
 
+import platform
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +145,27 @@ def test_options_of_a_plan_go_to_the_method_s_own_policy_and_the_loss_is_made_on
     uniform = uniform_plan(graph(), ones, "all", 0.5)
     assert kept(telling, "uniform", 2, 0.5) == [len(group.kept) for group in uniform.groups]
     assert (uniform.policy, uniform.target, uniform.macs <= 0.5 * uniform.macs_dense) == ("uniform", 0.5, True)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs the GNU C library")
+def test_what_a_loss_frees_is_there_for_the_next_until_the_plan_is_made(tmp_path: Path) -> None:
+    extra, mebibytes, faults = [folder(tmp_path)], 200, list[int]()
+    pages = mebibytes * 2**20 // resource.getpagesize()
+
+    def loss(removed: Any) -> float:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(5):
+            torch.ones(mebibytes * 2**20, dtype=torch.uint8)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+        return 0.0
+
+    ones = {name: torch.ones(width) for name, width in importance.widths(graph()).items()}
+    plan_by_policy(
+        graph(), ones, discovery.get("telling", extra), "telling", options={"asks": 2}, make_loss=lambda: loss,
+        scope="all", target=None, methods_dirs=extra,
+    )  # fmt: skip
+    assert len(faults) == 2
+    # the second block may not lie quite where the first did
+    assert sum(faults) < 3 * pages
+    loss({})
+    assert faults[-1] > 4 * pages  # the system has it back, and gets each

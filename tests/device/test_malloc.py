@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from daar.training import malloc
+from daar.device import malloc
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs the GNU C library")
 
