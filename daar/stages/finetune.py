@@ -11,7 +11,7 @@ from torch import nn
 from daar.checkpoint import checkpoint
 from daar.checkpoint.checkpoint import Description
 from daar.data import datasets, loading
-from daar.device import distributed, precision
+from daar.device import distributed
 from daar.pruning import plan as plans
 from daar.pruning.proof import CHECKED_IMAGES
 from daar.stages.prune import slim_by_plan
@@ -94,7 +94,7 @@ def tune(
     progress = fit(
         model, data, recipe, seed, device, teacher=teacher, resume_file=resume_file, identity=identity, say=say
     )
-    tuned = replace(about, provenance={**about.provenance, "tuned": _record(progress, recipe, seed, device)})
+    tuned = replace(about, provenance={**about.provenance, "tuned": _record(progress, recipe, seed)})
     if distributed.is_first():
         if progress.best_epoch:
             checkpoint.save_state(Path(out) / "best", progress.best, tuned)
@@ -103,10 +103,10 @@ def tune(
     distributed.all_reduce_max(0)  # a barrier: no process may end the run before all is written
 
 
-def _record(progress: Progress, recipe: Recipe, seed: int, device: torch.device) -> dict[str, Any]:
+def _record(progress: Progress, recipe: Recipe, seed: int) -> dict[str, Any]:
     return {
         "seed": seed,
-        "precision": precision.resolve(recipe.precision, device),
+        "precision": progress.precision,
         "recipe": recipe.to_json(),
         "recipe_hash": recipe.hash,
         "best_epoch": progress.best_epoch,

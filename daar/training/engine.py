@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from daar.device import distributed
-from daar.device.precision import flushing_denormals, resolve, strict_float32
+from daar.device.precision import flushing_denormals, strict_float32
 from daar.errors import InputError, first_line, is_out_of_memory
-from daar.training import capacity, interrupts, malloc, resume
+from daar.training import capacity, interrupts, malloc, precision, resume
 from daar.training.batches import TrainingData
 from daar.training.progress import Epoch, Partial, Progress, duration
 from daar.training.recipe import Recipe
@@ -59,12 +59,13 @@ def fit(
         InputError: the loss is not finite, the resume file is another run's, or a batch does not fit into memory.
         Interrupted: by a signal, after saving.
     """
-    loop = Loop(model, data, recipe, seed, device, teacher)
-    say(loop.describe())
-    settings = {"seed": seed, "precision": loop.precision, **recipe.to_json(), **(identity or {})}
+    settings = {"seed": seed, **recipe.to_json(), **(identity or {})}
     settings["processes"] = distributed.processes()  # each has batch norm statistics of its own
     run = resume.Run(settings, resume_file, say)
+    loop = Loop(model, data, recipe, seed, device, teacher, run.precision())
+    say(loop.describe())
     progress = run.load(model, loop.optimizer, device)
+    progress.precision = loop.precision
     arithmetic = strict_float32() if loop.precision == "float32" else contextlib.nullcontext()
     with (
         flushing_denormals(device),
@@ -113,7 +114,7 @@ class _Watch:
 
 
 class Loop:
-    """Epochs of `fit`, and the steps within them; takes the same arguments.
+    """Epochs of `fit`, and the steps within them; takes the same arguments, and the precision of one that goes on.
 
     Attributes:
         optimizer: of the model's parameters.
@@ -129,9 +130,11 @@ class Loop:
         seed: int,
         device: torch.device,
         teacher: nn.Module | None = None,
+        saved_precision: str | None = None,
     ) -> None:
         self.model, self.data, self.recipe, self.device = model, data, recipe, device
-        self.precision = resolve(recipe.precision, device)
+        self._choice = precision.choose(recipe, device, saved_precision)
+        self.precision = self._choice.precision
         distributed.broadcast_state(model.to(device))
         model.to(memory_format=torch.channels_last)
         if teacher is not None:
@@ -146,7 +149,7 @@ class Loop:
         size = min(self.recipe.batch_size, self.batches.count)
         several = f"{distributed.processes()} processes, " if distributed.processes() > 1 else ""
         return (
-            f"{several}{self.device.type}, {self.precision}, {self.steps} steps of {size} images an epoch, "
+            f"{several}{self.device.type}, {self._choice}, {self.steps} steps of {size} images an epoch, "
             f"{self._steps.path}"
         )
 

@@ -154,7 +154,7 @@ def test_training_learns_and_says_so(data: Data) -> None:
     progress = fit(fresh(), data, Recipe(epochs=3, lr=0.05, batch_size=64), 0, CPU, say=said.append)
     assert progress.curve[-1].train_top1 > 80
     assert progress.curve[-1].loss < progress.curve[0].loss / 3
-    assert re.fullmatch(r"cpu, \w+, 20 steps of 64 images an epoch, steps run kernel by kernel", said[0])
+    assert re.fullmatch(r"cpu, \w+ \(.+\), 20 steps of 64 images an epoch, steps run kernel by kernel", said[0])
     assert len(said) == 4
     assert said[1].startswith("epoch 1/3  lr 0.0")
     assert "ETA" in said[1]
