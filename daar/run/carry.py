@@ -174,7 +174,9 @@ def _was_in(precision: str, setting: Setting, record: Path) -> bool:
 def _carried(setting: Setting, record: Path, suite: Suite) -> dict[str, Any]:
     """A record with the hash of today's recipe, in which the precision may be fixed."""
     content = dict(records.read(record, "a kept record"))
-    return content if is_scratch(setting) else {**content, "recipe": suite.finetune.hash}
+    if is_scratch(setting) or suite.finetune.precision == "auto":
+        return content
+    return {**content, "recipe": suite.finetune.hash}
 
 
 def _differing(followed: Mapping[str, Any], suite: Suite, setting: Setting, record: Path) -> str:

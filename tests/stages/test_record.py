@@ -22,10 +22,11 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def plan_file(dense: Path, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out, method = tmp_path_factory.mktemp("plan"), discovery.find()["l1"]
-    given: dict[str, Any] = {"base": dense, "packs": digits, "method": method, "options": {}, "seed": 0, "images": 64}
+    out = tmp_path_factory.mktemp("plan")
+    given: dict[str, Any] = {"base": dense, "packs": digits, "method": discovery.get("l1"), "options": {}, "seed": 0}
+    given |= {"images": 64, "device": CPU}
     score(out=out / "importance.safetensors", **given)
-    how = {"policy": "uniform", "scope": "all", "target": 0.5}
+    how: dict[str, Any] = {"policy": "uniform", "scope": "all", "target": 0.5}
     plan(scores=out / "importance.safetensors", out=out / "plan.json", **how, **given)
     return out / "plan.json"
 
