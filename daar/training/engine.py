@@ -23,6 +23,9 @@ from daar.training.steps import Steps
 
 # a killed run loses at most this much, however long its epochs are
 SAVE_SECONDS = 600
+# after an epoch it saves unless that would take more than this share of the time since it saved last: a GPU does an
+# epoch of small images in the time of a few saves
+SAVE_SHARE = 0.02
 
 
 def fit(
@@ -51,7 +54,7 @@ def fit(
         seed: fixes order and augmentation.
         device: that it trains on.
         teacher: the dense network, if the recipe distils from it; left in eval mode on `device`.
-        resume_file: written after each epoch and within long ones; continued from if it exists. The caller removes it
+        resume_file: written after epochs and within long ones; continued from if it exists. The caller removes it
             in the end.
         identity: what else defines this run (network, base, …); the resume file of another run is refused.
         say: gets a line per epoch.
@@ -76,36 +79,40 @@ def fit(
         distributed.ignore_second_signal(),
         interrupts.watching() as stop,
     ):
+        watch = _Watch(stop, lambda: run.save(model, loop.optimizer, progress))
         for epoch in range(len(progress.curve), recipe.epochs):
-            watch = _Watch(stop, lambda: run.save(model, loop.optimizer, progress))
             progress.add(loop.run_epoch(epoch, progress, watch), model)
             say(_line(progress.curve, recipe.epochs))
-            run.save(model, loop.optimizer, progress)
-            if epoch + 1 < recipe.epochs:
-                watch.end_if_asked(f"epoch {epoch + 1} of {recipe.epochs}")
+            if epoch + 1 == recipe.epochs:
+                run.save(model, loop.optimizer, progress)
+            elif watch.is_due_after_epoch():
+                watch.save(f"epoch {epoch + 1} of {recipe.epochs}")
     return progress
 
 
 class _Watch:
-    """Saves within an epoch: every SAVE_SECONDS, and after a signal; all processes at the same step."""
+    """Saves after epochs, within long ones, and after a signal; all processes at the same step."""
 
     _TIME = 1  # stands for "time to save": lower than the number of any signal watched
 
     def __init__(self, stop: interrupts.Stop, save: Callable[[], None]) -> None:
         self._stop, self._save, self._saved = stop, save, time.perf_counter()
+        self._takes = 0.0  # seconds of a save
 
     def is_due(self) -> bool:
         """Whether to save before the next step; every process must ask after every step."""
         return self._agreed(time.perf_counter() - self._saved > SAVE_SECONDS) > 0
 
+    def is_due_after_epoch(self) -> bool:
+        """Whether to save between epochs; every process must ask."""
+        return self._agreed(self._takes <= SAVE_SHARE * (time.perf_counter() - self._saved)) > 0
+
     def save(self, where: str) -> None:
-        """Save; end the run if a signal came."""
+        """Save; end the run if a signal came to any process."""
+        start = time.perf_counter()
         self._save()
         self._saved = time.perf_counter()
-        self.end_if_asked(where)
-
-    def end_if_asked(self, where: str) -> None:
-        """End the run, which has just been saved, if a signal came to any process."""
+        self._takes = self._saved - start
         if (number := self._agreed(False)) > self._TIME:
             raise interrupts.Interrupted(signal.Signals(number).name, where)
 

@@ -1,7 +1,7 @@
 """The resume file: the full state of a training, from which a killed run continues as if nothing had happened.
 
 One safetensors file holds the model, the momenta, the best state so far and the curve. It is replaced atomically after
-each epoch, and within long or interrupted ones. It also holds the identity of the run, so that another run's file is
+epochs, and within long or interrupted ones. It also holds the identity of the run, so that another run's file is
 refused, and the message names what differs.
 """
 
