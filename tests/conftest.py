@@ -1,5 +1,6 @@
 """What several test modules share: real packed digits, a small trained network, and the real CIFAR-10 where it is."""
 
+import math
 import os
 import signal
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import settings
 
 from daar.data import datasets, packed
 from daar.stages.train import train
+from daar.training import engine
 from daar.training.recipe import Recipe
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -29,6 +31,12 @@ def _threads() -> None:
     """Two threads for a process alone, one each for pytest-xdist's processes side by side."""
     side_by_side = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1
     torch.set_num_threads(1 if side_by_side else 2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _saved_after_each_epoch() -> None:
+    """Epochs of tests are as short as a save, after which a training would not save each time."""
+    engine.SAVE_SHARE = math.inf
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,10 +1,7 @@
-"""Ways to run a network: eval mode, strict float32 for reported figures, bfloat16 where it speeds up training."""
+"""Ways to run a network: eval mode, strict float32 for reported figures."""
 
 import contextlib
-import functools
-import platform
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -45,23 +42,3 @@ def flushing_denormals(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
-
-
-def resolve(precision: str, device: torch.device) -> str:
-    """The precision that `auto` means on this device: bf16 if the hardware multiplies bfloat16, else float32."""
-    if precision != "auto":
-        return precision
-    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and _cpu_has_bf16()
-    return "bf16" if fast else "float32"
-
-
-@functools.cache
-def _cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16; without that, autocast on a CPU only adds conversions."""
-    if platform.system() != "Linux":
-        return False
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -11,6 +11,9 @@ from daar.device import distributed
 from daar.device.precision import evaluating, strict_float32
 from daar.measure.finite import error, not_finite
 
+# images per forward pass on a CPU, whose caches then hold a layer's output, and elsewhere; the count is the same
+CPU_BATCH, BATCH = 100, 500
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -26,7 +29,7 @@ def evaluate(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     device: torch.device,
-    batch_size: int = 500,
+    batch_size: int | None = None,
 ) -> Accuracy:
     """Classify every image of a split exactly once; several processes share the images.
 
@@ -36,11 +39,12 @@ def evaluate(
         mean: the network's own mean per channel, of pixels in 0..1.
         std: the network's own standard deviation per channel, of pixels in 0..1.
         device: of the model.
-        batch_size: images per forward pass; the last may be shorter.
+        batch_size: images per forward pass; the last may be shorter. None for what is fast on the device.
 
     Raises:
         InputError: a logit is NaN or infinite, for which there would be a class all the same.
     """
+    batch_size = batch_size or (CPU_BATCH if device.type == "cpu" else BATCH)
     scale = 1 / (255 * torch.tensor(std, device=device))
     shift = torch.tensor(mean, device=device) * 255 * scale
     ranks = 5 if len(pack.classes) >= 100 else 1

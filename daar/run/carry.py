@@ -7,6 +7,9 @@ A record is carried over if the earlier code gives it the hash that it bears, an
 - both score the filters the same here, to the bit, and today's plan is the kept one. Where it is not, since another CPU
   made that one, the earlier code must make today's plan here.
 
+A suite may fix the precision that `auto` took when its records were made: a record is carried over if it says that it
+was tuned in that one, or was not tuned at all.
+
 carried.json, next to the records, says what was compared. A record that bears today's hash is left alone, so that an
 interrupted command goes on where it stopped; and what carried.json has of the same code is not compared again.
 """
@@ -72,7 +75,7 @@ def carry(
     waiting = {s: record for s, record in kept.items() if _bears(record) != reuse.made_from(suite, s)}
     if not waiting:
         return Outcome(0, len(kept), {})
-    followed = earlier.follow(file)
+    followed = _follow(suite, file, earlier)
     with tempfile.TemporaryDirectory() as scratch:
         both = BothCodes(suite, earlier, results, reference, Path(scratch))
         log = Log(reference / suite.name / FILE, earlier, compare_code(suite, earlier))
@@ -81,14 +84,14 @@ def carry(
         refused: dict[str, str] = {}
         for setting, record in waiting.items():
             try:
-                evidence = _compare(setting, record, followed.get(setting.path), both, log)
+                evidence = _compare(setting, record, followed, both, log)
             except InputError as error:
                 refused[setting.path] = str(error)
                 say(f"{setting.path} stays as it is: {error}")
                 continue
             now = reuse.made_from(suite, setting)
             log.write_record(setting, {"before": _bears(record), "now": now, **evidence})
-            files.write_json(record, {**records.read(record, "a kept record"), "made_from": now})
+            files.write_json(record, {**_carried(setting, record, suite), "made_from": now})
             say(f"{setting.path}: scores {evidence['scores']}, plan {evidence['plan']}")
     return Outcome(len(waiting) - len(refused), len(kept) - len(waiting), refused)
 
@@ -125,16 +128,17 @@ def _bears(record: Path) -> str:
 
 
 def _compare(
-    setting: Setting, record: Path, followed: Mapping[str, Any] | None, both: BothCodes, log: "Log"
+    setting: Setting, record: Path, follows: list[Mapping[str, Any]], both: BothCodes, log: "Log"
 ) -> dict[str, str]:
     """What was compared for one record, in words; InputError says what differs."""
     bears, sha256 = _bears(record), records.read(record, "a kept record")["base"]["sha256"]
-    if followed is None or followed["made_from"] != bears:
-        gives = followed and followed["made_from"]
+    given = {path[setting.path]["made_from"]: path[setting.path] for path in follows if setting.path in path}
+    if bears not in given:
         raise InputError(
-            f"it bears {bears}, but the code of {both.earlier.root} gives {gives}: give the checkout that made it"
+            f"it bears {bears}, but the code of {both.earlier.root} gives {' or '.join(given) or None}: give the "
+            "checkout that made it"
         )
-    if other := _differing(followed, both.suite, setting):
+    if other := _differing(given[bears], both.suite, setting, record):
         raise InputError(f"it follows from another {other} than today: run the setting again")
     if sha256 != (here := both.dense_sha256(setting)):
         raise InputError(f"it is of the dense network {sha256[:12]}…, but here that is {here[:12]}…")
@@ -148,12 +152,42 @@ def _compare(
     return {**compared, "plan_sha256": files.sha256(plan)}
 
 
-def _differing(followed: Mapping[str, Any], suite: Suite, setting: Setting) -> str:
+def _follow(suite: Suite, file: Path, earlier: Checkout) -> list[Mapping[str, Any]]:
+    """What the records follow from by the earlier code, also had the suite said `auto` for the precision."""
+    follows = [earlier.follow(file)]
+    if suite.finetune.precision != "auto":
+        content = documents.read_yaml(file, "a suite")
+        content["finetune"] = {**content["finetune"], "precision": "auto"}
+        with tempfile.TemporaryDirectory() as folder:
+            before = Path(folder, file.name)
+            files.write_json(before, content)
+            follows.append(earlier.follow(before))
+    return follows
+
+
+def _was_in(precision: str, setting: Setting, record: Path) -> bool:
+    """Whether a record that follows from `auto` is of a tuning in this precision, as it says, or of none."""
+    content = records.read(record, "a kept record")
+    return not is_scratch(setting) and (not content["curve"] or content.get("precision") == precision)
+
+
+def _carried(setting: Setting, record: Path, suite: Suite) -> dict[str, Any]:
+    """A record with the hash of today's recipe, in which the precision may be fixed."""
+    content = dict(records.read(record, "a kept record"))
+    if is_scratch(setting) or suite.finetune.precision == "auto":
+        return content
+    return {**content, "recipe": suite.finetune.hash}
+
+
+def _differing(followed: Mapping[str, Any], suite: Suite, setting: Setting, record: Path) -> str:
     """What a record follows from, other than code, and is not the same today; empty where all is."""
     now = json.loads(json.dumps({**reuse.parts(suite, setting), "dataset": code.facts(setting.dataset)}))
     before = {**followed["parts"], "dataset": followed["dataset"]}
     # at first the hash of the code that makes the dense network stood behind what it is made of
     before["dense"] = before["dense"][: len(now["dense"])]
+    fixed = now["finetune"]["precision"]
+    if before["finetune"]["precision"] == "auto" and _was_in(fixed, setting, record):
+        before["finetune"] = {**before["finetune"], "precision": fixed}
     return ", ".join(name for name in now if name != "code" and now[name] != before.get(name))
 
 

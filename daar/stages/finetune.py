@@ -1,5 +1,6 @@
 """Slim a dense network by a plan, check it against the masked one, recalibrate its BN, and tune it."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,12 @@ from torch import nn
 from daar.checkpoint import checkpoint
 from daar.checkpoint.checkpoint import Description
 from daar.data import datasets, loading
-from daar.device import distributed, precision
+from daar.device import distributed
 from daar.pruning import plan as plans
 from daar.pruning.proof import CHECKED_IMAGES
 from daar.stages.prune import slim_by_plan
 from daar.storage import files, provenance
+from daar.training import threads
 from daar.training.batches import Data
 from daar.training.engine import fit
 from daar.training.progress import Progress, curve_to_json
@@ -91,10 +93,15 @@ def tune(
 ) -> None:
     """Train a slim network, or continue from a resume file; write its checkpoint and that of its best epoch."""
     resume_file = Path(out) / "resume.safetensors"
-    progress = fit(
-        model, data, recipe, seed, device, teacher=teacher, resume_file=resume_file, identity=identity, say=say
-    )
-    tuned = replace(about, provenance={**about.provenance, "tuned": _record(progress, recipe, seed, device)})
+    # a teacher is wide, and most of the work
+    fitting = threads.suiting(model, about.input_shape, device) if teacher is None else contextlib.nullcontext(False)
+    with fitting as one_is_faster:
+        if one_is_faster:
+            say("trains on one CPU thread, on which so narrow a network is faster than on several")
+        progress = fit(
+            model, data, recipe, seed, device, teacher=teacher, resume_file=resume_file, identity=identity, say=say
+        )
+        tuned = replace(about, provenance={**about.provenance, "tuned": _record(progress, recipe, seed)})
     if distributed.is_first():
         if progress.best_epoch:
             checkpoint.save_state(Path(out) / "best", progress.best, tuned)
@@ -103,10 +110,10 @@ def tune(
     distributed.all_reduce_max(0)  # a barrier: no process may end the run before all is written
 
 
-def _record(progress: Progress, recipe: Recipe, seed: int, device: torch.device) -> dict[str, Any]:
+def _record(progress: Progress, recipe: Recipe, seed: int) -> dict[str, Any]:
     return {
         "seed": seed,
-        "precision": precision.resolve(recipe.precision, device),
+        "precision": progress.precision,
         "recipe": recipe.to_json(),
         "recipe_hash": recipe.hash,
         "best_epoch": progress.best_epoch,

@@ -1,5 +1,6 @@
 """Measure any checkpoint: accuracy on val and test, MACs, parameters. The only stage that reads the test part."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import nn
 from daar.checkpoint import checkpoint
 from daar.checkpoint.checkpoint import Description
 from daar.data import loading
+from daar.data.loading import Split
 from daar.errors import InputError
 from daar.measure import accuracy, macs
 from daar.pruning.closed_form import ClosedForm
@@ -37,25 +39,35 @@ def measure(*, folder: Path, packs: Path, device: torch.device) -> dict[str, Any
         raise InputError(
             f"{folder} knows {about.num_classes} classes, {packs} has {len(test_pack.classes)}. Choose its dataset."
         )
-    scores = accuracies(model, about, packs, device)
+    val_seen = "val" in about.trained_on
+    scores = accuracies(model, about, load_splits(packs, with_val=not val_seen), device)
+    val = scores.get("val")
     return {
         "network": about.network,
         "dataset": test_pack.dataset,
         "top1": scores["test"].top1,
         "top5": scores["test"].top5,
-        "val_top1": None if "val" in about.trained_on else scores["val"].top1,
-        "val_top5": None if "val" in about.trained_on else scores["val"].top5,
-        "val_seen": "val" in about.trained_on,
+        "val_top1": val and val.top1,
+        "val_top5": val and val.top5,
+        "val_seen": val_seen,
         "images": len(test_pack.labels),
         **sizes(model.cpu(), about),
     }
 
 
-def accuracies(model: nn.Module, about: Description, packs: Path, device: torch.device) -> dict[str, accuracy.Accuracy]:
-    """Accuracy on val and test, in strict float32, with the network's own mean and std."""
+def load_splits(packs: Path, *, with_val: bool) -> dict[str, Split]:
+    """The test part, and val unless its accuracy means nothing, since training has seen it."""
+    return {
+        split: loading.load(Path(packs) / f"{split}.safetensors") for split in (*(["val"] if with_val else []), "test")
+    }
+
+
+def accuracies(
+    model: nn.Module, about: Description, splits: Mapping[str, Split], device: torch.device
+) -> dict[str, accuracy.Accuracy]:
+    """Accuracy on each split, in strict float32, with the network's own mean and std."""
     model.to(device).to(memory_format=torch.channels_last)
-    loaded = {split: loading.load(Path(packs) / f"{split}.safetensors") for split in ("val", "test")}
-    return {split: accuracy.evaluate(model, pack, about.mean, about.std, device) for split, pack in loaded.items()}
+    return {name: accuracy.evaluate(model, split, about.mean, about.std, device) for name, split in splits.items()}
 
 
 def sizes(model: nn.Module, about: Description) -> dict[str, int | None]:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import torch
 
 from daar.checkpoint import checkpoint
 from daar.checkpoint.checkpoint import Description
+from daar.data.loading import Split
 from daar.errors import InputError
+from daar.measure.accuracy import Accuracy
 from daar.pruning.groups import graph_of
 from daar.pruning.proof import CHECKED_IMAGES
 from daar.pruning.slim import slim
-from daar.stages.measure import accuracies, sizes
+from daar.stages.measure import accuracies, load_splits, sizes
 from daar.stages.scratch import is_from_scratch
 from daar.storage import documents, files, provenance
 from daar.storage.schemas import validate
@@ -71,8 +74,8 @@ def record(
         raise InputError(f"{run} should be a network that `daar finetune` wrote, but is another. Give its folder.")
     # also for a network trained from scratch: its row is in one table with rows of a base that has seen val
     saw_val = "val" in checkpoint.describe(base).trained_on
-    points = _points(base, run, about, packs, device)
     slim_sizes = sizes(tuned, about)
+    points = _points(base, run, about, load_splits(packs, with_val=not saw_val), device)
     # a method's own rule may have no benchmark
     measured = {stage: _benchmark(path) for stage, path in benchmarks.items() if path.exists()}
     base_about = about.provenance["base"]
@@ -90,8 +93,8 @@ def record(
         "train_recipe": base_about.get("recipe_hash"),
         "made_from": made_from,
         "calibration_images": images,
-        "top1": _table(dense, points, "top1", saw_val),
-        "top5": _table(dense, points, "top5", saw_val) if dense["top5"] is not None else None,
+        "top1": _table(dense, points, "top1"),
+        "top5": _table(dense, points, "top5") if dense["top5"] is not None else None,
         "macs": {
             "dense": dense["macs"],
             "slim": slim_sizes["macs"],
@@ -115,32 +118,44 @@ def record(
     return content
 
 
-def _points(base: Path, run: Path, about: Description, packs: Path, device: torch.device) -> dict[str, dict[str, Any]]:
-    """Accuracies of the slim network: untuned, recalibrated, tuned, and at its best epoch on val if there is one."""
+def _points(
+    base: Path, run: Path, about: Description, splits: Mapping[str, Split], device: torch.device
+) -> dict[str, dict[str, Accuracy]]:
+    """Accuracies of the slim network: untuned, recalibrated, tuned, and at its best epoch on val if there is one.
+
+    Networks with the same weights, as without tuning or where the last epoch is the best, are measured once. Without
+    val there is no best epoch.
+    """
     points = {}
     if not is_from_scratch(about):  # a network from scratch was never pruned
         dense, dense_about = checkpoint.load(base)
         graph = graph_of(dense, about.input_shape)
         assert about.plan is not None
         untuned = slim(dense, graph, about.plan.removed(graph))
-        points["pruned"] = accuracies(untuned, dense_about, packs, device)
-    for name, folder in (("recalibrated", run / "recalibrated"), ("tuned", run), ("best_val", run / "best")):
+        points["pruned"] = accuracies(untuned, dense_about, splits, device)
+    folders = {
+        "recalibrated": run / "recalibrated",
+        "tuned": run,
+        **({"best_val": run / "best"} if "val" in splits else {}),
+    }
+    measured: dict[str, dict[str, Accuracy]] = {}
+    for name, folder in folders.items():
         if (folder / "model.json").exists():
             model, described = checkpoint.load(folder)
-            points[name] = accuracies(model, described, packs, device)
+            weights = files.sha256(folder / "model.safetensors")
+            if weights not in measured:
+                measured[weights] = accuracies(model, described, splits, device)
+            points[name] = measured[weights]
     return points
 
 
-def _table(dense: dict[str, Any], points: dict[str, Any], which: str, saw_val: bool) -> dict[str, dict[str, Any]]:
-    """Split → point → percent. If training has seen val, accuracy on val and the best epoch on it mean nothing."""
+def _table(dense: dict[str, Any], points: dict[str, Any], which: str) -> dict[str, dict[str, Any]]:
+    """Split → point → percent; None where it was not measured."""
     names = ("pruned", "recalibrated", "tuned", "best_val")
     by_split = {
-        split: {name: getattr(points[name][split], which) if name in points else None for name in names}
+        split: {name: getattr(points[name][split], which) if split in points.get(name, {}) else None for name in names}
         for split in ("test", "val")
     }
-    if saw_val:
-        by_split["val"] = dict.fromkeys(names)
-        by_split["test"]["best_val"] = None
     by_split["test"] = {"dense": dense[which], **by_split["test"]}
     by_split["val"] = {"dense": dense[f"val_{which}"], **by_split["val"]}
     return by_split

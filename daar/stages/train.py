@@ -9,7 +9,7 @@ from daar import models
 from daar.checkpoint import checkpoint
 from daar.checkpoint.checkpoint import Description
 from daar.data import datasets, loading
-from daar.device import distributed, precision
+from daar.device import distributed
 from daar.device.randomness import derive
 from daar.errors import InputError
 from daar.storage import provenance
@@ -75,7 +75,7 @@ def train(
             "recipe_hash": recipe.hash,
             "curve": curve_to_json(progress.curve),
             "processes": distributed.processes(),
-            "precision": precision.resolve(recipe.precision, device),
+            "precision": progress.precision,
             **provenance.environment(),
         },
     )

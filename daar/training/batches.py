@@ -1,7 +1,7 @@
 """The data of a training: batches of an epoch, and the val images for its accuracy."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -68,6 +68,7 @@ class Data(Generic[Images]):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     flip: bool
+    _moved: dict[torch.device, Split] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def batches(self, recipe: Recipe, seed: int, device: torch.device) -> Batches:
         """Batches of the train part: packed images live on the device as uint8, others are decoded when needed."""
@@ -77,7 +78,16 @@ class Data(Generic[Images]):
 
     def watch(self, model: nn.Module, device: torch.device) -> Accuracy:
         """Accuracy on val."""
-        return evaluate(model, self.val, self.mean, self.std, device)
+        return evaluate(model, self._val_on(device), self.mean, self.std, device)
+
+    def _val_on(self, device: torch.device) -> Split:
+        """The val part, moved to the device once, not at every epoch; images in a folder stay there."""
+        if device not in self._moved:
+            val = self.val
+            if isinstance(val, Pack):
+                val = replace(val, images=val.images.to(device), labels=val.labels.to(device))
+            self._moved[device] = val
+        return self._moved[device]
 
 
 class PackedBatches(BatchSizes):

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from daar.device import distributed, malloc
-from daar.device.precision import flushing_denormals, resolve, strict_float32
+from daar.device.precision import flushing_denormals, strict_float32
 from daar.errors import InputError, first_line, is_out_of_memory
-from daar.training import capacity, interrupts, resume
+from daar.training import capacity, interrupts, precision, resume
 from daar.training.batches import TrainingData
 from daar.training.progress import Epoch, Partial, Progress, duration
 from daar.training.recipe import Recipe
@@ -22,6 +22,9 @@ from daar.training.steps import Steps
 
 # a killed run loses at most this much, however long its epochs are
 SAVE_SECONDS = 600
+# after an epoch it saves unless that would take more than this share of the time since it saved last: a GPU does an
+# epoch of small images in the time of a few saves
+SAVE_SHARE = 0.02
 
 
 def fit(
@@ -50,7 +53,7 @@ def fit(
         seed: fixes order and augmentation.
         device: that it trains on.
         teacher: the dense network, if the recipe distils from it; left in eval mode on `device`.
-        resume_file: written after each epoch and within long ones; continued from if it exists. The caller removes it
+        resume_file: written after epochs and within long ones; continued from if it exists. The caller removes it
             in the end.
         identity: what else defines this run (network, base, …); the resume file of another run is refused.
         say: gets a line per epoch.
@@ -59,12 +62,13 @@ def fit(
         InputError: the loss is not finite, the resume file is another run's, or a batch does not fit into memory.
         Interrupted: by a signal, after saving.
     """
-    loop = Loop(model, data, recipe, seed, device, teacher)
-    say(loop.describe())
-    settings = {"seed": seed, "precision": loop.precision, **recipe.to_json(), **(identity or {})}
+    settings = {"seed": seed, **recipe.to_json(), **(identity or {})}
     settings["processes"] = distributed.processes()  # each has batch norm statistics of its own
     run = resume.Run(settings, resume_file, say)
+    loop = Loop(model, data, recipe, seed, device, teacher, run.precision())
+    say(loop.describe())
     progress = run.load(model, loop.optimizer, device)
+    progress.precision = loop.precision
     arithmetic = strict_float32() if loop.precision == "float32" else contextlib.nullcontext()
     with (
         flushing_denormals(device),
@@ -74,36 +78,40 @@ def fit(
         distributed.ignore_second_signal(),
         interrupts.watching() as stop,
     ):
+        watch = _Watch(stop, lambda: run.save(model, loop.optimizer, progress))
         for epoch in range(len(progress.curve), recipe.epochs):
-            watch = _Watch(stop, lambda: run.save(model, loop.optimizer, progress))
             progress.add(loop.run_epoch(epoch, progress, watch), model)
             say(_line(progress.curve, recipe.epochs))
-            run.save(model, loop.optimizer, progress)
-            if epoch + 1 < recipe.epochs:
-                watch.end_if_asked(f"epoch {epoch + 1} of {recipe.epochs}")
+            if epoch + 1 == recipe.epochs:
+                run.save(model, loop.optimizer, progress)
+            elif watch.is_due_after_epoch():
+                watch.save(f"epoch {epoch + 1} of {recipe.epochs}")
     return progress
 
 
 class _Watch:
-    """Saves within an epoch: every SAVE_SECONDS, and after a signal; all processes at the same step."""
+    """Saves after epochs, within long ones, and after a signal; all processes at the same step."""
 
     _TIME = 1  # stands for "time to save": lower than the number of any signal watched
 
     def __init__(self, stop: interrupts.Stop, save: Callable[[], None]) -> None:
         self._stop, self._save, self._saved = stop, save, time.perf_counter()
+        self._takes = 0.0  # seconds of a save
 
     def is_due(self) -> bool:
         """Whether to save before the next step; every process must ask after every step."""
         return self._agreed(time.perf_counter() - self._saved > SAVE_SECONDS) > 0
 
+    def is_due_after_epoch(self) -> bool:
+        """Whether to save between epochs; every process must ask."""
+        return self._agreed(self._takes <= SAVE_SHARE * (time.perf_counter() - self._saved)) > 0
+
     def save(self, where: str) -> None:
-        """Save; end the run if a signal came."""
+        """Save; end the run if a signal came to any process."""
+        start = time.perf_counter()
         self._save()
         self._saved = time.perf_counter()
-        self.end_if_asked(where)
-
-    def end_if_asked(self, where: str) -> None:
-        """End the run, which has just been saved, if a signal came to any process."""
+        self._takes = self._saved - start
         if (number := self._agreed(False)) > self._TIME:
             raise interrupts.Interrupted(signal.Signals(number).name, where)
 
@@ -113,7 +121,7 @@ class _Watch:
 
 
 class Loop:
-    """Epochs of `fit`, and the steps within them; takes the same arguments.
+    """Epochs of `fit`, and the steps within them; takes the same arguments, and the precision of one that goes on.
 
     Attributes:
         optimizer: of the model's parameters.
@@ -129,13 +137,19 @@ class Loop:
         seed: int,
         device: torch.device,
         teacher: nn.Module | None = None,
+        saved_precision: str | None = None,
     ) -> None:
         self.model, self.data, self.recipe, self.device = model, data, recipe, device
-        self.precision = resolve(recipe.precision, device)
+        self._choice = precision.choose(recipe, device, saved_precision)
+        self.precision = self._choice.precision
         distributed.broadcast_state(model.to(device))
         model.to(memory_format=torch.channels_last)
         if teacher is not None:
-            teacher.to(device).to(memory_format=torch.channels_last).eval()
+            # takes as long to import as torch itself
+            from torch.fx.experimental.optimization import fuse
+
+            # a copy without batch norm: as exact, and one operation a layer
+            teacher = fuse(teacher.to(device).eval()).to(memory_format=torch.channels_last)
         self._steps = Steps(model, recipe, self.precision, device, teacher)
         self.optimizer = self._steps.optimizer
         self.batches = data.batches(recipe, seed, device)
@@ -146,7 +160,7 @@ class Loop:
         size = min(self.recipe.batch_size, self.batches.count)
         several = f"{distributed.processes()} processes, " if distributed.processes() > 1 else ""
         return (
-            f"{several}{self.device.type}, {self.precision}, {self.steps} steps of {size} images an epoch, "
+            f"{several}{self.device.type}, {self._choice}, {self.steps} steps of {size} images an epoch, "
             f"{self._steps.path}"
         )
 

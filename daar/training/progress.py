@@ -49,12 +49,14 @@ class Progress:
         partial: the part of the next epoch that is done, or None.
         best: state after the epoch with the highest val accuracy (the first of equals), on the CPU.
         best_epoch: number of that epoch, from 1; 0 before the first.
+        precision: bf16 or float32; empty until it is chosen.
     """
 
     curve: list[Epoch] = field(default_factory=list)
     partial: Partial | None = None
     best: State = field(default_factory=dict)
     best_epoch: int = 0
+    precision: str = ""
 
     def add(self, epoch: Epoch, model: nn.Module) -> None:
         """Append an epoch; keep the model's state if it is the best on val so far."""

@@ -32,7 +32,8 @@ class Recipe:
         temperature: T of both softmaxes in that term.
         padding: pixels of zero padding on each side for the random crop; 0 for none.
         flip: whether to mirror at random, where the dataset allows it.
-        precision: auto (bf16 where the hardware has it), bf16, or strict float32 (no TF32).
+        precision: auto (what trains faster here, daar/training/precision.py), bf16, or strict float32
+            (no TF32).
     """
 
     epochs: int = 200

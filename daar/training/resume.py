@@ -1,7 +1,7 @@
 """The resume file: the full state of a training, from which a killed run continues as if nothing had happened.
 
 One safetensors file holds the model, the momenta, the best state so far and the curve. It is replaced atomically after
-each epoch, and within long or interrupted ones. It also holds the identity of the run, so that another run's file is
+epochs, and within long or interrupted ones. It also holds the identity of the run, so that another run's file is
 refused, and the message names what differs.
 """
 
@@ -39,6 +39,23 @@ class Run:
 
     def __init__(self, identity: dict[str, Any], path: Path | None, say: Callable[[str], None]) -> None:
         self.identity, self.path, self.say = json.loads(json.dumps(identity)), path, say
+        self._content: tensors.Contents | None = None
+
+    def precision(self) -> str | None:
+        """What the training was begun in, if there is a resume file that says so; raises as `load` does."""
+        content = self._read()
+        return content and content[1].get("precision")
+
+    def _read(self) -> tensors.Contents | None:
+        """The resume file, checked as far as it goes without the network; None if there is none. Read once."""
+        if self.path is None or not self.path.exists():
+            return None
+        if self._content is None:
+            stored, about = tensors.read(self.path, "the state of a training", _AGAIN, header=_HEADER)
+            validate(about, "resume", str(self.path), _AGAIN)
+            self._require_same(about["identity"])
+            self._content = tensors.Contents(stored, about)
+        return self._content
 
     def save(self, model: nn.Module, optimizer: Sgd, progress: Progress) -> None:
         """Replace the resume file by the present state: rank 0 writes, the other ranks wait."""
@@ -58,6 +75,7 @@ class Run:
         about = {
             "identity": self.identity,
             "threads": torch.get_num_threads(),
+            "precision": progress.precision or None,
             "curve": [asdict(epoch) for epoch in progress.curve],
             "best_epoch": progress.best_epoch,
             "partial": progress.partial and asdict(progress.partial),
@@ -71,11 +89,10 @@ class Run:
         Raises:
             InputError: the file is damaged or another run's.
         """
-        if self.path is None or not self.path.exists():
+        content, self._content = self._read(), None
+        if self.path is None or content is None:
             return Progress()
-        stored, about = tensors.read(self.path, "the state of a training", _AGAIN, header=_HEADER)
-        validate(about, "resume", str(self.path), _AGAIN)
-        self._require_same(about["identity"])
+        stored, about = content
         parts = {kind: _part(stored, kind) for kind in ("model", "best", "momentum")}
         _require_fitting(self.path, about, parts, model)
         model.load_state_dict(parts["model"])

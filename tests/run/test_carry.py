@@ -229,6 +229,32 @@ def test_a_record_is_refused_where_a_fact_of_its_dataset_has_changed(kept: Kept)
     assert kept.path("l1").read_text() == before
 
 
+@pytest.mark.parametrize(
+    ("said", "carried"),
+    [
+        ({"precision": "bf16"}, True),
+        ({"precision": "float32"}, False),
+        ({"precision": None}, False),
+        ({"precision": "float32", "curve": []}, True),  # nothing was trained in it
+    ],
+)
+def test_a_suite_may_fix_the_precision_that_its_records_say(kept: Kept, said: dict[str, Any], carried: bool) -> None:
+    kept.keep("l1", **said)
+    before, auto = kept.path("l1").read_text(), kept.suite
+    kept.file.write_text(yaml.safe_dump({**SUITE, "finetune": {**SUITE["finetune"], "precision": "bf16"}}))
+    outcome = kept.carry()
+    record = json.loads(kept.path("l1").read_text())
+    if carried:
+        assert outcome == Outcome(carried=1, current=0, refused={})
+        assert record["made_from"] == reuse.made_from(kept.suite, kept.suite.settings[0])
+        assert record["recipe"] == kept.suite.finetune.hash != auto.finetune.hash
+        assert {**record, "made_from": "", "recipe": ""} == {**json.loads(before), "made_from": "", "recipe": ""}
+        assert kept.carry() == Outcome(carried=0, current=1, refused={})
+    else:
+        assert "another finetune than today" in outcome.refused[kept.setting("l1")]
+        assert kept.path("l1").read_text() == before
+
+
 def test_a_checkout_has_no_changes_and_is_one_of_git_s(kept: Kept, tmp_path: Path) -> None:
     with edited(kept.root / L1, *SQUARED[1:]), pytest.raises(InputError, match="has changes that no commit holds"):
         assert Checkout(kept.root).commit

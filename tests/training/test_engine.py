@@ -154,7 +154,7 @@ def test_training_learns_and_says_so(data: Data) -> None:
     progress = fit(fresh(), data, Recipe(epochs=3, lr=0.05, batch_size=64), 0, CPU, say=said.append)
     assert progress.curve[-1].train_top1 > 80
     assert progress.curve[-1].loss < progress.curve[0].loss / 3
-    assert re.fullmatch(r"cpu, \w+, 20 steps of 64 images an epoch, steps run kernel by kernel", said[0])
+    assert re.fullmatch(r"cpu, \w+ \(.+\), 20 steps of 64 images an epoch, steps run kernel by kernel", said[0])
     assert len(said) == 4
     assert said[1].startswith("epoch 1/3  lr 0.0")
     assert "ETA" in said[1]
@@ -349,3 +349,15 @@ def test_the_curve_is_plain_json(data: Data) -> None:
 
     progress = fit(fresh(), data, Recipe(epochs=1, lr=0.01), 0, CPU, say=quiet)
     assert json.loads(json.dumps(curve_to_json(progress.curve)))[0]["epoch"] == 1
+
+
+def test_val_is_moved_to_the_device_once(data: Data) -> None:
+    model, fresh_data = fresh(), Data(data.train, data.val, data.mean, data.std, flip=False)
+    expected = evaluate(model, data.val, data.mean, data.std, CPU)
+    assert fresh_data.watch(model, CPU) == expected
+    there = fresh_data._val_on(CPU)
+    assert fresh_data.watch(model, CPU) == expected
+    assert fresh_data._val_on(CPU) is there
+    moved = fresh_data._val_on(torch.device("meta"))
+    assert {moved.images.device.type, moved.labels.device.type} == {"meta"}
+    assert fresh_data._val_on(CPU) is there

@@ -18,6 +18,7 @@ from daar.data import packed
 from daar.training import engine
 from daar.training.batches import Data
 from daar.training.interrupts import Interrupted
+from daar.training.progress import Epoch
 from daar.training.recipe import Recipe
 from daar.training.steps import Steps
 from tests.training.killed_training import WAYS
@@ -105,6 +106,29 @@ def test_a_signal_ends_the_step_saves_and_goes_on_bit_for_bit(
     assert torch.equal(weights(resumed), weights(undisturbed))
     for one, other in zip(progress.curve, expected.curve, strict=True):
         assert (one.loss, one.train_top1, one.val_top1) == (other.loss, other.train_top1, other.val_top1)
+
+
+def test_it_saves_after_an_epoch_unless_that_takes_too_long(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that only epochs, of 10 s, and saves move on: 2 % of the time since the last save, and at the end."""
+    clock, saved = [0.0], list[int]()
+
+    def slow(self: Any, model: nn.Module, optimizer: Any, progress: Any) -> None:
+        saved.append(len(progress.curve))
+        clock[0] += 0.5
+
+    def epoch(*_: Any) -> Epoch:
+        clock[0] += 10.0
+        return Epoch(1, 0.1, 1.0, 50.0, 50.0, 10.0)
+
+    monkeypatch.setattr(engine, "SAVE_SHARE", 0.02)
+    monkeypatch.setattr(engine.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(engine.resume.Run, "save", slow)
+    monkeypatch.setattr(engine.Loop, "run_epoch", epoch)
+    recipe = Recipe(epochs=9, precision="float32")
+    engine.fit(fresh(), data, recipe, 0, CPU, resume_file=tmp_path / "r.safetensors", say=lambda _: None)
+    assert saved == [1, 4, 7, 9]  # the first says that a save takes half a second: 25 s are to lie between two
 
 
 def test_a_signal_between_epochs_ends_the_run_too(data: Data, tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ import torch
 import yaml
 from PIL import Image
 
-from daar.device import precision
 from daar.suite import figures
+from daar.training import precision
+from daar.training.recipe import Recipe
 from tests.workflow.test_dag import dry_run, snakemake
 
 SUITE = {
@@ -63,7 +64,7 @@ def test_every_setting_has_its_record_and_the_table_its_numbers(finished: Path) 
         assert (record["top1"]["test"]["pruned"] is None) == (record["method"] == "scratch_of")
         assert (record["of"] == "l1") == (record["variant"] in ("l1-at", "l1-anew"))
         assert record["curve"][0]["epoch"] == 1
-        assert record["precision"] == precision.resolve("auto", torch.device("cpu"))
+        assert record["precision"] == precision.choose(Recipe(), torch.device("cpu")).precision
         assert record["top1"]["val"]["tuned"] == record["curve"][-1]["val_top1"]
         row = frame[(frame["seed"] == record["seed"]) & (frame["variant"] == record["variant"])].iloc[0]
         assert row["top1_tuned"] == record["top1"]["test"]["tuned"]
