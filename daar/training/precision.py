@@ -17,10 +17,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from daar.device import distributed
+from daar.device import distributed, malloc
 from daar.errors import InputError
 from daar.storage import documents, files
-from daar.training import malloc
 from daar.training.recipe import Recipe
 
 try:
