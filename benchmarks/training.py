@@ -43,7 +43,12 @@ def benchmarks() -> list[Benchmark]:
             goal = None if suffix else at_least(2.5)
             listed.append(Benchmark(name, f"Training {title}, batch {BATCH}{words}", opener, goal))
     opener = functools.partial(_evaluation, "resnet20")
-    return [*listed, Benchmark("evaluate-resnet20", f"Evaluating ResNet-20, batch {TEST_BATCH}", opener, at_least(4))]
+    return [
+        *listed,
+        Benchmark(
+            "evaluate-resnet20", f"Evaluating ResNet-20, the reference by batches of {TEST_BATCH}", opener, at_least(4)
+        ),
+    ]
 
 
 @contextmanager

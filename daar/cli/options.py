@@ -124,7 +124,9 @@ def add_run(command: Any, *, seed: bool = True, shares: bool = True) -> None:
         command.add_argument("--slots-per-gpu", type=int, metavar="N", help=words)
     else:  # another job on the GPU would disturb the measurement
         command.set_defaults(slots_per_gpu=1)
-    command.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    command.add_argument(
+        "--threads", type=int, help="CPU threads (default: all cores); a narrow network is tuned on one of them"
+    )
     if seed:
         command.add_argument("--seed", type=int, default=0, help="default: 0")
         command.add_argument("--label", default="", help="prefix of every line of output")
