@@ -14,6 +14,7 @@ from torch import nn
 
 from daar import models
 from daar.data import packed
+from daar.data.packed import Pack
 from daar.training import engine, precision
 from daar.training.batches import Data
 from daar.training.recipe import Recipe
@@ -162,6 +163,10 @@ class KilledError(Exception):
     pass
 
 
+def _few(pack: Pack) -> Pack:
+    return replace(pack, images=pack.images[:128], labels=pack.labels[:128])
+
+
 def _fresh() -> nn.Module:
     torch.manual_seed(0)
     return models.get("resnet20").build(10)
@@ -171,7 +176,7 @@ def _fresh() -> nn.Module:
 def test_a_training_goes_on_in_the_precision_that_it_was_begun_in(
     digits: Path, tmp_path: Path, measures: Measure, first: float, then: float
 ) -> None:
-    train, val = (packed.load(digits / f"{split}.safetensors") for split in ("train", "val"))
+    train, val = (_few(packed.load(digits / f"{split}.safetensors")) for split in ("train", "val"))
     data = Data(train, val, train.mean, train.std, flip=False)
     undisturbed, resumed, file = _fresh(), _fresh(), tmp_path / "resume.safetensors"
     measures(first)
