@@ -22,30 +22,39 @@ in one line. docs/adding-a-method.md walks through it all.
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from daar.errors import InputError
+from daar.program.backward import Backward
 from daar.program.inputs import Images, fewest, first, moved
 from daar.program.recording import RunError, record, recorded
 from daar.program.replay import Replay
-from daar.pruning import weights
+from daar.pruning import coupling, reading, weights
 from daar.pruning.feature_maps import Users
 from daar.pruning.groups import ChannelGraph, graph_from
 from daar.pruning.importance import ranking
 from daar.pruning.policies import refill_by_importance_per_mac, smallest_ratio
+from daar.pruning.reading import Reading
 from daar.pruning.scoring import Batch
 
 __all__ = [
     "Batch",
     "InputError",
     "MethodInfo",
+    "Reading",
     "batch_norms",
+    "coupled",
     "feature_maps",
+    "filter_gradients",
     "filters",
+    "losses",
+    "map_gradients",
     "outgoing",
     "ranking",
+    "readings",
     "refill_by_importance_per_mac",
     "sharing",
     "smallest_ratio",
@@ -253,3 +262,144 @@ def sharing(model: nn.Module, images: Images, layers: Sequence[str]) -> list[tup
         if name in layers:
             families.setdefault(tuple(layer.outputs.tolist()), []).append(name)
     return [tuple(names) for names in families.values()]
+
+
+def losses(model: nn.Module, batch: Batch, batch_size: int = 128) -> Tensor:
+    """The loss of each image: the cross-entropy of the network's logits and the image's label, in eval mode.
+
+    Args:
+        model: the network; left as it is.
+        batch: images and labels.
+        batch_size: images per pass; bounds the memory.
+
+    Returns:
+        (N,) float32, on the CPU, without gradients.
+
+    Raises:
+        InputError: the network does not return logits (N, C), or the labels are not classes of the images.
+    """
+    backward = _backward(model, batch)
+    return torch.cat([found for found, _, _ in backward.passes([], batch_size)]).to("cpu", torch.float32)
+
+
+def filter_gradients(
+    model: nn.Module, batch: Batch, layers: Sequence[str], batch_size: int = 128
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Stream the gradients of the loss with respect to the filters of all layers, pass by pass.
+
+    The loss is the mean cross-entropy of the pass's images, in eval mode and strict float32; with a `batch_size` of 1
+    there is a gradient for each image. Filters are what the conv runs with, as `filters` gives them. Works in any mode
+    of the caller, also for a network whose parameters do not require gradients.
+
+    Args:
+        model: the network; left as it is, its parameters' `grad` too.
+        batch: images and labels.
+        layers: names of convs.
+        batch_size: images per pass; bounds the memory.
+
+    Yields:
+        (layer, filters, gradients) for each pass and layer, both (c_out, c_in/groups, k, k), float32, on the CPU. The
+        last pass may be of fewer images.
+
+    Raises:
+        InputError: as of `losses`; an operation cannot be differentiated; or each image has filters of its own.
+    """
+    backward = _backward(model, batch)
+    graph = graph_from(backward.program, model)
+    read = {layer: reading.weights_of(graph, layer) for layer in layers}
+    wanted = [number for numbers in read.values() for number in numbers]
+    for found, values, gradients in backward.passes(wanted, batch_size):
+        for layer, numbers in read.items():
+            total = torch.stack([gradients[number] for number in numbers]).sum(dim=0) / len(found)
+            one, other = (
+                _two_dimensional(reading.oriented(graph, layer, part).to("cpu", torch.float32))
+                for part in (values[numbers[0]], total)
+            )
+            yield layer, one, other
+
+
+def map_gradients(
+    model: nn.Module,
+    batch: Batch,
+    layers: Sequence[str],
+    batch_size: int = 128,
+    *,
+    at: Literal["maps", "norms"] = "maps",
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Stream the feature maps of all layers with the gradients of the loss with respect to them, pass by pass.
+
+    The gradient is that of an image's own cross-entropy, so nothing is divided by the number of images. Works in any
+    mode of the caller, as `filter_gradients`.
+
+    Args:
+        model: the network; left as it is.
+        batch: images and labels.
+        layers: names of convs.
+        batch_size: images per pass; bounds the memory, all activations of a pass.
+        at: where: `maps`, as `feature_maps` (behind BN, addition and ReLU); or `norms`, behind the conv's own BN alone
+            (behind the conv where no BN follows).
+
+    Yields:
+        (layer, maps, gradients) for each pass and layer, both (n, c_out, H, W), on the model's device.
+
+    Raises:
+        InputError: as of `losses`; or an operation of the network cannot be differentiated.
+    """
+    backward = _backward(model, batch)
+    graph = graph_from(backward.program, model)
+    users = Users(graph.program)
+    places: dict[str, tuple[int, Tensor | None]] = {}
+    for layer in layers:
+        conv = graph.program.operations[graph.calls[layer][-1]]
+        number, norm = users.map_of(conv) if at == "maps" else ((users.norm_of(conv) or conv).makes()[0], None)
+        own = None if norm is None else _positions(graph, layer, norm.makes()[0]).to(next(model.parameters()).device)
+        places[layer] = number, own
+    for _, values, gradients in backward.passes([number for number, _ in places.values()], batch_size):
+        for layer, (number, own) in places.items():
+            maps, slopes = (
+                _two_dimensional(part[:, own] if own is not None else _unfolded(part, graph, layer))
+                for part in (values[number], gradients[number])
+            )
+            yield layer, maps, slopes
+
+
+def _backward(model: nn.Module, batch: Batch) -> Backward:
+    like = next(model.parameters())
+    labels = batch.labels.to(like.device) if isinstance(batch.labels, Tensor) else batch.labels
+    return Backward(model, moved(batch.images, like), labels)
+
+
+def readings(model: nn.Module, images: Images, layers: Sequence[str], batch_size: int = 128) -> Iterator[Reading]:
+    """Stream what the convs and linear layers behind each of the layers read of its channels, and by which weights.
+
+    The channels of a residual stream are read by every layer that the stream runs into. Depthwise convs are passed
+    over: they belong to the channels, and those behind them read what they make.
+
+    Args:
+        model: the network; left as it is.
+        images: as in the batch, normalised.
+        layers: names of convs.
+        batch_size: images per forward pass; bounds the memory.
+
+    Yields:
+        A `Reading` for each batch, layer and layer that reads it, batches in the order of the images. Use it before
+        asking for the next.
+    """
+    placed = moved(images, next(model.parameters()))
+    replay = Replay(model, placed)
+    yield from reading.stream(model, graph_from(replay.program, model), replay, placed, layers, batch_size)
+
+
+def coupled(model: nn.Module, images: Images, layers: Sequence[str]) -> dict[str, list[Tensor]]:
+    """All parameters that go when a channel goes: filters, scale and shift of BN, and what the next layers read it by.
+
+    Args:
+        model: the network; left as it is.
+        images: as in the batch; only their size matters.
+        layers: names of convs.
+
+    Returns:
+        layer → for each parameter and dimension that holds its channels the slices, (c_out, size of a slice), detached,
+        float32, on the CPU, in the order of the network's parameters. Layers of one residual stream have the same.
+    """
+    return coupling.coupled(model, _graph(model, images), layers)
