@@ -46,6 +46,7 @@ __all__ = [
     "MethodInfo",
     "Reading",
     "batch_norms",
+    "contributions",
     "coupled",
     "feature_maps",
     "filter_gradients",
@@ -388,6 +389,32 @@ def readings(model: nn.Module, images: Images, layers: Sequence[str], batch_size
     placed = moved(images, next(model.parameters()))
     replay = Replay(model, placed)
     yield from reading.stream(model, graph_from(replay.program, model), replay, placed, layers, batch_size)
+
+
+def contributions(
+    model: nn.Module, images: Images, layers: Sequence[str], *, places: int = 10, seed: int = 0
+) -> dict[str, Tensor]:
+    """How what the channels of a layer add to the outputs of the next layers goes together.
+
+    Of each image some outputs of the layers behind are drawn, each at one place of one channel. With x_j what channel j
+    adds to such an output, the sum over the draws of x_j x_k: what removing a set T does to the outputs is its sum over
+    the rows and columns of T.
+
+    Args:
+        model: the network; left as it is.
+        images: as in the batch, normalised.
+        layers: names of convs.
+        places: outputs that are drawn for each image and layer behind.
+        seed: of the draw.
+
+    Returns:
+        layer → (c_out, c_out) float64, on the CPU; zeros where no conv and no linear layer reads its channels.
+    """
+    families = sharing(model, images, layers)  # whose channels the same layers read
+    found = reading.contributions(readings(model, images, [family[0] for family in families]), places, seed)
+    read = {layer: found[family[0]] for family in families if family[0] in found for layer in family}
+    unread = {layer: len(filters(model, layer)) for layer in layers if layer not in read}
+    return read | {layer: torch.zeros(size, size, dtype=torch.float64) for layer, size in unread.items()}
 
 
 def coupled(model: nn.Module, images: Images, layers: Sequence[str]) -> dict[str, list[Tensor]]:

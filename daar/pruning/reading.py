@@ -1,5 +1,6 @@
 """What layers read: their weights as they run, and the channels of the layer before."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -126,6 +127,35 @@ def stream(
     for number, values in replay.stream(images, {number for number, some in wanted.items() if some}, batch_size):
         for layer, reader, operation, places in wanted[number]:
             yield _reading(layer, reader, operation, values, dense[reader], places.to(values.device))
+
+
+def contributions(readings: Iterator[Reading], places: int, seed: int) -> dict[str, Tensor]:
+    """Sums of products of what two channels add to the same outputs of the layers that read them.
+
+    Args:
+        readings: of any layers.
+        places: outputs that are drawn for each image, each at one place of one of the reader's channels.
+        seed: of the draw; with the names of the layers it fixes it, whatever other layers there are.
+
+    Returns:
+        layer → (c_out, c_out) float64, on the CPU.
+    """
+    dice: dict[tuple[str, str], torch.Generator] = {}
+    sums: dict[str, Tensor] = {}
+    for reading in readings:
+        name = reading.layer, reading.reader
+        if name not in dice:
+            digest = hashlib.sha256(f"contributions {seed} {name}".encode()).digest()
+            dice[name] = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+        count = len(reading.inputs)
+        made = [int(np.prod(reading.places)), len(reading.weight)]
+        total = sums.get(reading.layer, torch.zeros((), dtype=torch.float64))
+        for _ in range(places):
+            place, output = (torch.randint(n, (count,), generator=dice[name]).to(reading.inputs.device) for n in made)
+            parts = reading.parts(place, output).double()
+            total = total + (parts.T @ parts).cpu()
+        sums[reading.layer] = total
+    return sums
 
 
 def _operand(operation: Operation, *, weight: bool) -> int:
