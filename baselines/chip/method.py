@@ -53,7 +53,7 @@ def _independence(maps: Tensor) -> Tensor:
     squares, vectors = torch.linalg.eigh(maps @ maps.mT if wide else maps.mT @ maps)
     squares = squares.clamp(min=0)  # of singular values
     shares = vectors.square() * squares[:, None] if wide else (maps @ vectors).square()
-    t = squares.amax(dim=1, keepdim=True).sqrt().clamp(min=1e-150) * _NODES.exp().to(maps.device)
+    t = squares.amax(dim=1, keepdim=True).sqrt().clamp(min=1e-100) * _NODES.exp().to(maps.device)
     q = shares @ (squares[:, :, None] + t.square()[:, None]).reciprocal()
     areas: Tensor = -torch.log1p(-q.clamp(max=1 - 1e-16)) * t[:, None]
     return areas.sum(dim=2) * (float(_NODES[1] - _NODES[0]) / math.pi)
