@@ -38,10 +38,8 @@ def coupled_with(tp: ModuleType, model: nn.Module, layer: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dependencies = tp.DependencyGraph().build_dependency(model, example_inputs=torch.zeros(1, 3, 32, 32))
-        conv = model.get_submodule(layer)
-        return dependencies.get_pruning_group(
-            conv, tp.prune_conv_out_channels, list(range(len(model.get_parameter(f"{layer}.weight"))))
-        )
+        conv, width = model.get_submodule(layer), len(model.get_parameter(f"{layer}.weight"))
+        return dependencies.get_pruning_group(conv, tp.prune_conv_out_channels, list(range(width)))
 
 
 def scored(
