@@ -84,4 +84,4 @@ def test_channels_that_nothing_reads_are_worth_the_same_cost() -> None:
     batch = Batch(torch.randn(3, 3, 4, 4), torch.zeros(3, dtype=torch.int64))
     assert not contributions(model, batch.images, ["0"])["0"].any()
     assert scored("thinet", model, ["0"], batch)["0"].shape == (4,)
-    assert not scored("lasso", model, ["0"], batch)["0"].any()
+    assert not scored("cp", model, ["0"], batch)["0"].any()

@@ -1,4 +1,4 @@
-"""Group norm: L2 norm of all coupled parameters. Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023."""
+"""DepGraph: L2 norm of all coupled parameters. Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from daar.api import Batch, MethodInfo, coupled
 
 INFO = MethodInfo(
-    name="group_norm",
-    title="Group norm (Fang et al. 2023)",
+    name="depgraph",
+    title="DepGraph (Fang et al. 2023)",
     citation="fang2023depgraph",
     uses=("weights",),
     policy="uniform",

@@ -1,4 +1,4 @@
-"""LASSO against scikit-learn's path, found by least angle regression and by coordinate descent."""
+"""CP against scikit-learn's path, found by least angle regression and by coordinate descent."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from tests.oracle.torch_pruning import residual, scored, smooth
 
 
 def entries(gram: np.ndarray) -> Tensor:
-    found: Tensor = discovery.load(discovery.get("lasso"))._entries(gram)
+    found: Tensor = discovery.load(discovery.get("cp"))._entries(gram)
     return found
 
 
@@ -62,7 +62,7 @@ def test_a_network_s_scores_are_scikit_learn_s() -> None:
     model, _ = residual()
     batch, layers = smooth(8), ["conv1", "layer1.0.conv1", "layer3.0.conv2"]
     grams = contributions(model, batch.images, layers, places=20, seed=3)
-    for layer, found in scored("lasso", model, layers, batch, places=20, seed=3).items():
+    for layer, found in scored("cp", model, layers, batch, places=20, seed=3).items():
         expected = of_sklearn(grams[layer].numpy())
         sure = (expected > 1e-3) | (found.numpy() > 1e-3)  # below, the draws do not tell channels apart
         assert sure.sum() > 8

@@ -1,4 +1,4 @@
-"""LASSO: channels that a sparse regression keeps. He et al., "Channel Pruning for Accelerating …", ICCV 2017."""
+"""CP: channels that a LASSO regression keeps. He et al., "Channel Pruning for Accelerating Very Deep …", ICCV 2017."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from daar.api import Batch, MethodInfo, contributions
 
 INFO = MethodInfo(
-    name="lasso",
-    title="LASSO (He et al. 2017)",
+    name="cp",
+    title="CP (He et al. 2017)",
     citation="he2017channel",
     uses=("weights", "images"),
     policy="uniform",

@@ -1,4 +1,4 @@
-"""Group norm against Torch-Pruning 1.6.1, whose authors are the paper's, and against a group worked by hand."""
+"""DepGraph's group norm against Torch-Pruning 1.6.1, by the paper's authors, and against a group worked by hand."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def test_it_is_torch_pruning_s_group_magnitude(tp: Any, network: str) -> None:  
     model, image = residual() if network == "residual" else (enliven(VGG16(10)), torch.zeros(2, 3, 32, 32))
     theirs = tp.importance.GroupMagnitudeImportance(p=2, group_reduction="sum", normalizer=None, bias=True)
     layers = channel_graph(model, image).scored_layers()
-    for layer, vector in scored("group_norm", model, layers).items():
+    for layer, vector in scored("depgraph", model, layers).items():
         assert torch.allclose(theirs(coupled_with(tp, model, layer)), vector, rtol=1e-5), layer
 
 
@@ -35,4 +35,4 @@ def test_a_group_by_hand() -> None:
         model[3].weight[:, 2:] = torch.tensor([[1.0, 2.0], [1.0, 0.0]])
         model[3].bias[:] = 7  # of the classes, not of a channel
     batch = Batch(torch.zeros(2, 2, 1, 2), torch.zeros(2, dtype=torch.int64))
-    assert scored("group_norm", model, ["0"], batch)["0"].tolist() == [0, 1 + 4 + 9 + 16 + 25 + 1 + 1 + 4]
+    assert scored("depgraph", model, ["0"], batch)["0"].tolist() == [0, 1 + 4 + 9 + 16 + 25 + 1 + 1 + 4]
