@@ -27,23 +27,22 @@ def coupled(model: nn.Module, graph: ChannelGraph, layers: Sequence[str]) -> dic
             if labels is None:
                 continue
             for layer in layers:
-                places = _places(labels, graph.layers[layer].outputs)
+                places = places_of(graph.layers[layer].outputs, labels)
                 if places is not None:
                     found[layer].append(_slices(values.movedim(dim, 0), places))
     return found
 
 
-def _places(labels: Channels, outputs: Channels) -> list[np.ndarray] | None:
-    """Where each output channel lies among the labels, (R,) each, as often; None where one is not there."""
+def places_of(channels: Channels, labels: Channels) -> list[Channels] | None:
+    """Where each of the channels lies among labels, none or several places each, rising; None if none is there."""
     order = np.argsort(labels, kind="stable")
-    starts = np.searchsorted(labels[order], outputs, side="left")
-    ends = np.searchsorted(labels[order], outputs, side="right")
+    starts, ends = (np.searchsorted(labels[order], channels, side=side) for side in ("left", "right"))
     if (starts == ends).all():
         return None
     return [order[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
-def _slices(values: Tensor, places: list[np.ndarray]) -> Tensor:
+def _slices(values: Tensor, places: list[Channels]) -> Tensor:
     """(size, …) to (c_out, R · size of a slice); a channel that is there less often has zeros."""
-    rows = [values[torch.from_numpy(np.sort(at))].flatten() for at in places]
+    rows = [values[torch.from_numpy(at)].flatten() for at in places]
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)

@@ -15,6 +15,7 @@ from daar.program.inputs import Images
 from daar.program.program import Operation, Program
 from daar.program.replay import Replay
 from daar.pruning import weights
+from daar.pruning.coupling import places_of
 from daar.pruning.groups import ChannelGraph, Channels, Layer
 
 
@@ -176,18 +177,20 @@ def _is_plain(layer: Layer, operation: Operation, program: Program) -> bool:
 
 def _places(reader: Layer, outputs: Channels) -> Iterator[Tensor]:
     """Where the reader's input has the channels, -1 where it does not: (c_out, R), for a conv one column at a time."""
-    at, again = [], Counter[int]()
-    for channel in outputs.tolist():
+    found = places_of(outputs, reader.inputs)
+    if found is None:
+        return
+    again, filters = Counter[int](), Counter(outputs.tolist())
+    at = []
+    for channel, places in zip(outputs.tolist(), found, strict=True):
         # where several filters go together, as those of a grouped conv's parts, they are read in their order
-        shares = np.array_split(np.flatnonzero(reader.inputs == channel), int((outputs == channel).sum()))
-        at.append(shares[again[channel]])
+        at.append(np.array_split(places, filters[channel])[again[channel]])
         again[channel] += 1
     most = max(map(len, at))
     table = torch.full((len(at), most), -1)
-    for row, found in zip(table, at, strict=True):
-        row[: len(found)] = torch.from_numpy(found)
-    if most:
-        yield from (table,) if reader.kind == "linear" else torch.split(table, 1, dim=1)
+    for row, places in zip(table, at, strict=True):
+        row[: len(places)] = torch.from_numpy(places)
+    yield from (table,) if reader.kind == "linear" else torch.split(table, 1, dim=1)
 
 
 def _dense(weight: Tensor, reader: Layer) -> Tensor:
