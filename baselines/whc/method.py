@@ -17,7 +17,7 @@ INFO = MethodInfo(
 
 
 def score(model: nn.Module, batch: Batch, layers: Sequence[str]) -> dict[str, Tensor]:
-    """Eq. 1 (page 2): s_i = ||F_i||₂ Σ_{j ≠ i} ||F_j||₂ (1 − |cos θ_ij|), θ_ij the angle between filters i and j of the layer.
+    """Eq. 1 (page 2): s_i = ||F_i||₂ Σ_{j ≠ i} ||F_j||₂ (1 − |cos θ_ij|), θ_ij the angle of filters i and j.
 
     Args:
         model: the dense network.
