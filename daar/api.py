@@ -30,22 +30,31 @@ from daar.errors import InputError
 from daar.program.inputs import Images, fewest, first, moved
 from daar.program.recording import RunError, record, recorded
 from daar.program.replay import Replay
-from daar.pruning import weights
+from daar.pruning import coupling, reading, weights
 from daar.pruning.feature_maps import Users
 from daar.pruning.groups import ChannelGraph, graph_from
 from daar.pruning.importance import ranking
 from daar.pruning.policies import refill_by_importance_per_mac, smallest_ratio
+from daar.pruning.reading import Reading
 from daar.pruning.scoring import Batch
+from daar.pruning.streams import feature_maps, filter_gradients, losses, map_gradients, two_dimensional
 
 __all__ = [
     "Batch",
     "InputError",
     "MethodInfo",
+    "Reading",
     "batch_norms",
+    "contributions",
+    "coupled",
     "feature_maps",
+    "filter_gradients",
     "filters",
+    "losses",
+    "map_gradients",
     "outgoing",
     "ranking",
+    "readings",
     "refill_by_importance_per_mac",
     "sharing",
     "smallest_ratio",
@@ -106,14 +115,7 @@ def filters(model: nn.Module, layer: str) -> Tensor:
     Raises:
         InputError: the layer holds no weight, and no score() runs that daar has called.
     """
-    return _two_dimensional(weights.filters(model, layer).detach().to("cpu", torch.float32))
-
-
-def _two_dimensional(values: Tensor) -> Tensor:
-    """Filters or maps of any number of dimensions in space, none for linear layers, with two."""
-    if values.dim() > 4:
-        return values.flatten(3)
-    return values.reshape(*values.shape, *(1 for _ in range(4 - values.dim())))
+    return two_dimensional(weights.filters(model, layer).detach().to("cpu", torch.float32))
 
 
 def batch_norms(model: nn.Module, images: Images, layers: Sequence[str]) -> dict[str, nn.modules.batchnorm._BatchNorm]:
@@ -156,58 +158,6 @@ def _graph(model: nn.Module, images: Images) -> ChannelGraph:
     return graph_from(program, model)
 
 
-def feature_maps(
-    model: nn.Module, images: Images, layers: Sequence[str], batch_size: int = 128
-) -> Iterator[tuple[str, Tensor]]:
-    """Stream the feature maps of all layers from one forward pass, in strict float32 and eval mode.
-
-    A layer's maps are taken after its BN and ReLU; for the last conv of a residual block after the addition and its
-    ReLU (HRank's hooks, docs/protocol.md). Where BN and ReLU come before the convs (DenseNet), they are taken behind
-    those of the next layer, the conv's own channels only.
-
-    Args:
-        model: the network; left as it is.
-        images: as in the batch, normalised.
-        layers: names of convs.
-        batch_size: images per forward pass; bounds the memory.
-
-    Yields:
-        (layer, maps) for each layer and batch, maps (n, c_out, H, W), of sequences (n, c_out, L, 1), on the model's
-        device, batches in the order of the images. Use maps before asking for the next: the network may overwrite
-        them.
-    """
-    images = moved(images, next(model.parameters()))
-    replay = Replay(model, images)
-    graph = graph_from(replay.program, model)
-    users = Users(graph.program)
-    wanted: dict[int, list[str]] = {}
-    own: dict[str, Tensor] = {}
-    for layer in layers:
-        at = graph.calls[layer][-1]
-        number, norm = users.map_of(graph.program.operations[at])
-        wanted.setdefault(number, []).append(layer)
-        if norm is not None:
-            own[layer] = _positions(graph, layer, norm.makes()[0]).to(next(model.parameters()).device)
-    for number, maps in replay.stream(images, wanted, batch_size):
-        for layer in wanted[number]:
-            yield layer, _two_dimensional(maps[:, own[layer]] if layer in own else _unfolded(maps, graph, layer))
-
-
-def _unfolded(maps: Tensor, graph: ChannelGraph, layer: str) -> Tensor:
-    """Maps of a conv whose code folds images into channels, (1, n·c_out, …), as (n, c_out, …)."""
-    width = len(graph.layers[layer].outputs)
-    is_folded = len(maps) == 1 and maps.shape[1] > width
-    return maps.reshape(-1, width, *maps.shape[2:]) if is_folded else maps
-
-
-def _positions(graph: ChannelGraph, layer: str, number: int) -> Tensor:
-    """Where the filters of a conv lie among the channels of a tensor, (c_out,), in their order."""
-    channels = graph.tensors[number][1]
-    assert channels is not None
-    place = {channel: index for index, channel in enumerate(channels.tolist())}
-    return torch.tensor([place[channel] for channel in graph.layers[layer].outputs.tolist()])
-
-
 def outgoing(model: nn.Module, images: Images, layers: Sequence[str]) -> dict[str, Tensor]:
     """How strongly each channel of the convs is read: the L1 norm of all weights that multiply it.
 
@@ -228,7 +178,7 @@ def outgoing(model: nn.Module, images: Images, layers: Sequence[str]) -> dict[st
     for layer in graph.layers.values():
         if layer.kind != "product":
             weight = weights.ran_with(model, graph, images, layer.name).detach().to("cpu", torch.float64).abs()
-            read = _two_dimensional(weight).flatten(2).sum(dim=2)
+            read = two_dimensional(weight).flatten(2).sum(dim=2)
             # in a grouped conv the filters of one part read one part of the channels
             parts = layer.groups or len(layer.inputs)
             norms.index_add_(
@@ -253,3 +203,65 @@ def sharing(model: nn.Module, images: Images, layers: Sequence[str]) -> list[tup
         if name in layers:
             families.setdefault(tuple(layer.outputs.tolist()), []).append(name)
     return [tuple(names) for names in families.values()]
+
+
+def readings(model: nn.Module, images: Images, layers: Sequence[str], batch_size: int = 128) -> Iterator[Reading]:
+    """Stream what the convs and linear layers behind each of the layers read of its channels, and by which weights.
+
+    The channels of a residual stream are read by every layer that the stream runs into. Depthwise convs are passed
+    over: they belong to the channels, and those behind them read what they make.
+
+    Args:
+        model: the network; left as it is.
+        images: as in the batch, normalised.
+        layers: names of convs.
+        batch_size: images per forward pass; bounds the memory.
+
+    Yields:
+        A `Reading` for each batch, layer and layer that reads it, batches in the order of the images. Use it before
+        asking for the next.
+    """
+    placed = moved(images, next(model.parameters()))
+    replay = Replay(model, placed)
+    yield from reading.stream(model, graph_from(replay.program, model), replay, placed, layers, batch_size)
+
+
+def contributions(
+    model: nn.Module, images: Images, layers: Sequence[str], *, places: int = 10, seed: int = 0
+) -> dict[str, Tensor]:
+    """How what the channels of a layer add to the outputs of the next layers goes together.
+
+    Of each image some outputs of the layers behind are drawn, each at one place of one channel. With x_j what channel j
+    adds to such an output, the sum over the draws of x_j x_k: what removing a set T does to the outputs is its sum over
+    the rows and columns of T.
+
+    Args:
+        model: the network; left as it is.
+        images: as in the batch, normalised.
+        layers: names of convs.
+        places: outputs that are drawn for each image and layer behind.
+        seed: of the draw.
+
+    Returns:
+        layer → (c_out, c_out) float64, on the CPU; zeros where no conv and no linear layer reads its channels.
+    """
+    families = sharing(model, images, layers)  # whose channels the same layers read
+    found = reading.contributions(readings(model, images, [family[0] for family in families]), places, seed)
+    read = {layer: found[family[0]] for family in families if family[0] in found for layer in family}
+    unread = {layer: len(filters(model, layer)) for layer in layers if layer not in read}
+    return read | {layer: torch.zeros(size, size, dtype=torch.float64) for layer, size in unread.items()}
+
+
+def coupled(model: nn.Module, images: Images, layers: Sequence[str]) -> dict[str, list[Tensor]]:
+    """All parameters that go when a channel goes: filters, scale and shift of BN, and what the next layers read it by.
+
+    Args:
+        model: the network; left as it is.
+        images: as in the batch; only their size matters.
+        layers: names of convs.
+
+    Returns:
+        layer → for each parameter and dimension that holds its channels the slices, (c_out, size of a slice), detached,
+        float32, on the CPU, in the order of the network's parameters. Layers of one residual stream have the same.
+    """
+    return coupling.coupled(model, _graph(model, images), layers)

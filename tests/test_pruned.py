@@ -201,7 +201,7 @@ def test_several_heads() -> None:
         ({"macs_reduction": 1.0}, r"macs_reduction is 1.0; it must lie in \[0, 1\)"),
         ({"macs_reduction": 0.999}, r"cannot be reached: the closest macs_reduction is 0\.9.* in scope .all."),
         ({"scope": "outer"}, "scope is 'outer'; it is one of: inner, all"),
-        ({"method": "magnitude"}, "unknown method 'magnitude'; there are: bn_scale, daar"),
+        ({"method": "magnitude"}, "unknown method 'magnitude'; there are: activation, apoz, bn_scale"),
         ({"policy": "best"}, "unknown policy 'best'; there are:"),
         ({"policy": "published-hrank"}, "published-hrank"),
         ({"options": {"attention": "both"}}, "option 'attention' of method 'daar' is 'both'; it takes"),
@@ -504,7 +504,7 @@ from torch.nn import functional as F
 from daar.api import MethodInfo
 
 INFO = MethodInfo(
-    name="taylor", title="Taylor", citation="x", uses=("images", "labels"), policy="uniform", deviations=()
+    name="own_taylor", title="Taylor", citation="x", uses=("images", "labels"), policy="uniform", deviations=()
 )
 
 
@@ -517,13 +517,13 @@ def score(model, batch, layers):
 
 
 def test_a_method_may_use_gradients_in_any_mode_of_the_caller(tmp_path: Path) -> None:
-    (tmp_path / "taylor").mkdir()
-    (tmp_path / "taylor" / "method.py").write_text(GRADIENTS)
-    (tmp_path / "taylor" / "rule.smk").touch()
+    (tmp_path / "own_taylor").mkdir()
+    (tmp_path / "own_taylor" / "method.py").write_text(GRADIENTS)
+    (tmp_path / "own_taylor" / "rule.smk").touch()
     model, plans = small(), []
     for mode in (torch.enable_grad, torch.no_grad, torch.inference_mode):
         with mode():
-            pruned = daar.prune(model, images(), method="taylor", methods_dirs=[tmp_path])
+            pruned = daar.prune(model, images(), method="own_taylor", methods_dirs=[tmp_path])
         pruned.model(images()).sum().backward()  # and what comes out can be tuned
         plans.append(pruned.plan)
     assert plans[0] == plans[1] == plans[2]

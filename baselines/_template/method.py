@@ -37,7 +37,7 @@ def score(model: nn.Module, batch: Batch, layers: Sequence[str], *, power: float
     # filters: (c_out, c_in/groups, k, k), detached, on the CPU. The BN behind each conv:
     # batch_norms(model, batch.images, layers).
     # Maps on images: `for layer, maps in feature_maps(model, batch.images, layers)`, one forward pass for all layers,
-    # batch by batch; see baselines/hrank.
+    # batch by batch; see baselines/hrank. Gradients: filter_gradients and map_gradients; see baselines/taylor.
     return {layer: filters(model, layer).abs().pow(power).sum(dim=(1, 2, 3)) for layer in layers}
 
 

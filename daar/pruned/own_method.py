@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from daar.errors import InputError, unknown
 from daar.methods import discovery
 from daar.methods.discovery import Method
-from daar.pruning import importance, scoring, weights
+from daar.pruning import contract, importance, scoring, weights
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.scoring import Batch
 
@@ -50,11 +50,13 @@ def scores_by(
     A function's exceptions are its own and get through. Its scores may be of any type and on any device.
 
     Raises:
-        InputError: as of `scoring.score`; or the function does not take these arguments, or returns no mapping.
+        InputError: as of `scoring.score`; the model was changed; or the function does not take these arguments, or
+            returns no mapping.
     """
-    if isinstance(given, str):
-        return scoring.score(model, batch, graph, method, dict(options), seed, scope)
     whose = f"method {method.name!r}"
+    if isinstance(given, str):
+        with contract.unchanged(model.eval(), whose):
+            return scoring.score(model, batch, graph, method, dict(options), seed, scope)
     layers = graph.scored_layers(scope)
     chosen = dict(options)
     try:
@@ -68,8 +70,9 @@ def scores_by(
         ) from error
     except ValueError:  # a builtin has no signature
         pass
-    with torch.inference_mode(mode=False), torch.enable_grad(), weights.known(graph, batch.images):
-        scored = given(model.eval(), batch, layers, **chosen)
+    gradients, known = torch.inference_mode(mode=False), weights.known(graph, batch.images)
+    with contract.unchanged(model.eval(), whose), gradients, torch.enable_grad(), known:
+        scored = given(model, batch, layers, **chosen)
     model.zero_grad(set_to_none=True)
     if not isinstance(scored, Mapping):
         raise InputError(f"{whose} returns a {type(scored).__name__}; it must be a mapping, layer → scores (c_out,).")

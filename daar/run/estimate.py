@@ -30,7 +30,7 @@ from daar.device.malloc import retain_freed_memory
 from daar.errors import InputError
 from daar.measure.accuracy import evaluate
 from daar.methods import discovery
-from daar.pruning import importance
+from daar.pruning import contract, importance
 from daar.pruning.calibration_loss import CalibrationLoss
 from daar.pruning.groups import graph_of
 from daar.pruning.planning import uniform_plan
@@ -250,7 +250,8 @@ class _Timed:
         batch = Batch(torch.rand(shown, *self._shape), torch.arange(shown) % self._classes)
         model = self._dense.to(self._device)
         sees_images = {"images", "labels"} & set(method.info.get("uses", ()))
-        once = _seconds(lambda: score(model, batch, self._graph, method, options, 0), 1, self._device)
+        with contract.unchanged(model.eval(), f"method {method.name!r}"):
+            once = _seconds(lambda: score(model, batch, self._graph, method, options, 0), 1, self._device)
         return once * (images / shown if sees_images else 1)
 
     def _network(self, target: float | None) -> nn.Module:

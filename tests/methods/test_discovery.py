@@ -182,8 +182,8 @@ def test_an_absent_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_method_lists_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"unknown method 'l2'; there are: .*l1, .*mine, .*random.*method\.py"):
-        discovery.get("l2", [folder(tmp_path)])
+    with pytest.raises(InputError, match=r"unknown method 'l3'; there are: .*l1, .*mine, .*random.*method\.py"):
+        discovery.get("l3", [folder(tmp_path)])
 
 
 def test_options_are_divided_between_score_and_plan(tmp_path: Path) -> None:

@@ -105,7 +105,10 @@ def test_our_names_are_ours() -> None:
             assert models.get(one.our_network).input_shape == datasets.get(str(one.our_dataset)).shape
             assert models.get(one.our_network).macs == DENSE[one.our_network]
     contenders = {name for name, method in discovery.find().items() if not method.info.get("control", False)}
-    assert contenders <= {one.our_method for one in RESULTS}
+    # of these no number has been written down yet that was published for a network of ours
+    without = {"activation", "apoz", "fisher", "l2", "lamp", "whc"}
+    assert contenders - without <= {one.our_method for one in RESULTS}
+    assert without <= contenders
     assert ("cifar10", "resnet56") in literature.pairs()
     assert ("digits", "resnet20") not in literature.pairs()
 

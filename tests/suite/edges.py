@@ -127,7 +127,7 @@ _BEYOND: list[tuple[str, list[Any]]] = [
     ("distributed", [{"processes": value} for value in (1, 2.0, 3, 10**30, True)]),
     ("stability", [{"images": value} for value in ([], [1], [2.0], [2, 2], [10**30], 5)]),
     ("stability", [{"images": [2], "seeds": value} for value in (1, 2.0, 101, 10**30)]),
-    ("methods", [["l1", "l1"], [], ["l2"], ["l1\n"], [1], ["x" * 256], "l1"]),
+    ("methods", [["l1", "l1"], [], ["l3"], ["l1\n"], [1], ["x" * 256], "l1"]),
     ("datasets", [["digits", "digits"], ["mnist"], ["digits\n"], [], "digits"]),
     ("networks", [["resnet20", "resnet20"], ["resnet21"], ["resnet20 "], []]),
     ("policies", [["uniform", "uniform"], ["best"], [], ["uniform\n"], [None]]),

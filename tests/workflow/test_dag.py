@@ -192,13 +192,13 @@ def test_one_more_method_is_a_folder_with_two_files(tmp_path: Path) -> None:
         else:
             shutil.copy(ROOT / name, root / name)
     before = dry_run("--configfile", str(suite), cwd=tmp_path, root=root)
-    folder = root / "baselines" / "l2"
+    folder = root / "baselines" / "l3"
     folder.mkdir()
     method = (root / "baselines" / "l1" / "method.py").read_text()
-    (folder / "method.py").write_text(method.replace('name="l1"', 'name="l2"').replace(".abs()", ".square()"))
-    (folder / "rule.smk").write_text((root / "baselines" / "l1" / "rule.smk").read_text().replace("l1", "l2"))
+    (folder / "method.py").write_text(method.replace('name="l1"', 'name="l3"').replace(".abs()", ".square()"))
+    (folder / "rule.smk").write_text((root / "baselines" / "l1" / "rule.smk").read_text().replace("l1", "l3"))
     after = dry_run("--configfile", str(suite), cwd=tmp_path, root=root)
-    assert after["score_l2"] == 3
+    assert after["score_l3"] == 3
     assert after["finetune"] == before["finetune"] * (count + 1) // count
     assert after["total"] == before["total"] + 3 + 3 * before["finetune"] // count
 

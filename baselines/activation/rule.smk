@@ -1,0 +1,3 @@
+use rule score as score_activation with:
+    wildcard_constraints:
+        variant=variants_of("activation"),
