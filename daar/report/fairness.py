@@ -69,9 +69,9 @@ def _refuse(row: pd.Series, message: str) -> InputError:
 
 
 def _same(rows: pd.DataFrame, field: str, remedy: str) -> None:
-    rows = rows[rows[field].notna()]
-    if rows[field].nunique() <= 1:
+    if rows[field].nunique() <= 1:  # blanks do not count
         return
+    rows = rows[rows[field].notna()]
     # whoever is alone with a value is the likelier offender; mode() breaks ties by order
     usual = rows[field] == rows[field].mode().iloc[0]
     offender, other = rows[~usual].iloc[0], rows[usual].iloc[0]

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import scipy.stats
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -88,8 +87,8 @@ def correlations(scores: list[Scores]) -> Any:
     """
     matrices = []
     for layer in scores[0]:
-        ranks = scipy.stats.rankdata([one[layer] for one in scores], axis=1)
-        ranks -= ranks.mean(axis=1, keepdims=True)
+        ranks = pd.DataFrame([one[layer] for one in scores]).rank(axis=1).to_numpy()
+        ranks = ranks - ranks.mean(axis=1, keepdims=True)
         norms = np.linalg.norm(ranks, axis=1)
         constant = norms == 0
         units = ranks / np.where(constant, 1, norms)[:, None]

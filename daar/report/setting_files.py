@@ -74,9 +74,11 @@ def read_each(
         dataset, network, seed, variant, policy, target (NaN for ratios of its own), then `columns`.
     """
     front = [field for field in SettingFiles._fields if field != "folder"]
-    rows = [
-        {**{field: getattr(setting, field) for field in front}, **row}
-        for setting in setting_files(results, frame[frame["method"] != "scratch_of"])
-        for row in read(setting.folder / name)
-    ]
-    return pd.DataFrame(rows, columns=[*front, *columns]).astype({"target": "float64"})
+    values: dict[str, list[Any]] = {name: [] for name in (*front, *columns)}
+    for setting in setting_files(results, frame[frame["method"] != "scratch_of"]):
+        rows = read(setting.folder / name)
+        for field in front:
+            values[field] += [getattr(setting, field)] * len(rows)
+        for column in columns:
+            values[column] += [row[column] for row in rows]
+    return pd.DataFrame(values).astype({"target": "float64"})
