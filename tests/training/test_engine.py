@@ -359,5 +359,6 @@ def test_val_is_moved_to_the_device_once(data: Data) -> None:
     assert fresh_data.watch(model, CPU) == expected
     assert fresh_data._val_on(CPU) is there
     moved = fresh_data._val_on(torch.device("meta"))
+    assert isinstance(moved, Pack)
     assert {moved.images.device.type, moved.labels.device.type} == {"meta"}
     assert fresh_data._val_on(CPU) is there

@@ -123,8 +123,8 @@ def test_it_saves_after_an_epoch_unless_that_takes_too_long(
         return Epoch(1, 0.1, 1.0, 50.0, 50.0, 10.0)
 
     monkeypatch.setattr(engine, "SAVE_SHARE", 0.02)
-    monkeypatch.setattr(engine.time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(engine.resume.Run, "save", slow)
+    monkeypatch.setattr("daar.training.engine.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("daar.training.resume.Run.save", slow)
     monkeypatch.setattr(engine.Loop, "run_epoch", epoch)
     recipe = Recipe(epochs=9, precision="float32")
     engine.fit(fresh(), data, recipe, 0, CPU, resume_file=tmp_path / "r.safetensors", say=lambda _: None)
