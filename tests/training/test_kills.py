@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from daar import models
 from daar.data import packed
-from daar.training import engine, resume
+from daar.training import engine
 from daar.training.batches import Data
 from daar.training.interrupts import Interrupted
 from daar.training.progress import Epoch
@@ -124,8 +123,8 @@ def test_it_saves_after_an_epoch_unless_that_takes_too_long(
         return Epoch(1, 0.1, 1.0, 50.0, 50.0, 10.0)
 
     monkeypatch.setattr(engine, "SAVE_SHARE", 0.02)
-    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(resume.Run, "save", slow)
+    monkeypatch.setattr("daar.training.engine.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("daar.training.resume.Run.save", slow)
     monkeypatch.setattr(engine.Loop, "run_epoch", epoch)
     recipe = Recipe(epochs=9, precision="float32")
     engine.fit(fresh(), data, recipe, 0, CPU, resume_file=tmp_path / "r.safetensors", say=lambda _: None)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -34,11 +33,11 @@ def measures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Measur
     def give(speedup: float) -> list[int]:
         made: list[int] = []
 
-        def measure(_: Any) -> float:
+        def measured(_: object) -> float:
             made.append(1)
             return speedup
 
-        monkeypatch.setattr(precision, "measure", measure)
+        monkeypatch.setattr(precision, "measure", measured)
         precision.bf16_speedup.cache_clear()
         return made
 
@@ -142,7 +141,7 @@ def test_the_ratio_is_of_the_fastest_of_each_after_one_of_each(monkeypatch: pyte
         assert torch.get_num_threads() == 1
         clock[0] += next(seconds[in_bf16])
 
-    monkeypatch.setattr(time, "process_time", lambda: clock[0])
+    monkeypatch.setattr("daar.training.precision.time.process_time", lambda: clock[0])
     threads = torch.get_num_threads()
     assert precision.measure(step) == 6 / 4
     assert order == [False, True] * 4
