@@ -7,16 +7,17 @@ import math
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import matplotlib.style
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from daar.report.names import row_title, seeds_counted
 from daar.report.table_text import RECONSTRUCTION
 from daar.storage.files import atomic
+
+if TYPE_CHECKING:  # the page takes looks from here and draws nothing
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH_INCHES = 90 / 25.4  # one column of a journal
 PANELS_INCHES = 3.1
@@ -113,7 +114,7 @@ def series_of(rows: pd.DataFrame, titles: Mapping[str, str], given: Mapping[str,
     return listed
 
 
-def legend(figure: Figure, panels: Iterable[Axes]) -> int:
+def legend(figure: "Figure", panels: "Iterable[Axes]") -> int:
     """Put one legend of all panels above them, in smaller print if it is long; returns how many lines it takes.
 
     Args:
@@ -134,7 +135,7 @@ def legend(figure: Figure, panels: Iterable[Axes]) -> int:
     return math.ceil(sum(label.count("\n") + 1 for label in labels) / columns * size / 6.5)
 
 
-def footnote(figure: Figure, notes: Sequence[str], methods: Iterable[str]) -> int:
+def footnote(figure: "Figure", notes: Sequence[str], methods: Iterable[str]) -> int:
     """Say below the panels how to read them; returns how many lines it takes.
 
     Args:
@@ -153,13 +154,15 @@ def mean_note(rows: pd.DataFrame) -> str:
     return f"Mean ± sample standard deviation over {seeds_counted(rows)}" if several else "One seed"
 
 
-def set_height(figure: Figure, panels_inches: float, lines: int) -> None:
+def set_height(figure: "Figure", panels_inches: float, lines: int) -> None:
     """Give it one column's width; legend and footnote make it taller, not the panels flatter."""
     figure.set_size_inches(WIDTH_INCHES, panels_inches + LINE_INCHES * lines)
 
 
-def write(stem: Path, draw: Callable[[], Figure]) -> list[Path]:
+def write(stem: Path, draw: "Callable[[], Figure]") -> list[Path]:
     """Draw in our style and write `<stem>.png` and `<stem>.svg`; returns their paths."""
+    import matplotlib.style
+
     paths = []
     with matplotlib.style.context(["default", STYLE]):
         figure = draw()

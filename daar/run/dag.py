@@ -102,13 +102,12 @@ class Dag:
 
     def packs(self, wildcards: Any) -> list[str]:
         """The files of a data set that a run may see before it is measured."""
-        folder = Path(self.pack.format(dataset=wildcards.dataset))
-        shown = [pack_files.split_file(folder, split) for split in ("train", "val")]
-        return [str(file) for file in (*shown, folder / pack_files.SOURCE)]
+        train, val, _, source = self._pack_files(wildcards.dataset)
+        return [train, val, source]
 
     def test_pack(self, wildcards: Any) -> str:
         """The images that only measuring sees."""
-        return str(pack_files.split_file(self.pack.format(dataset=wildcards.dataset), "test"))
+        return self._pack_files(wildcards.dataset)[2]
 
     def dense(self, wildcards: Any) -> str:
         """Folder of the dense network that a setting starts from."""
@@ -163,17 +162,20 @@ class Dag:
     def code(self, stage: str) -> Callable[[Any], str]:
         """A param with the hash of what defines a stage's result; `stage` as in daar/run/code.py."""
 
-        def hashed(wildcards: Any) -> str:
-            if self._in_job:
-                return ""
-            variant, method = getattr(wildcards, "variant", None), None
+        @functools.cache
+        def of(network: str | None, variant: str | None, policy: str | None, dataset: str | None) -> str:
+            method = None
             if variant is not None:
                 method = self.suite.methods.get(self.suite.variant(variant).method)  # a control has none
             return code.of(
-                stage, network=getattr(wildcards, "network", None), method=method,
-                policy=getattr(wildcards, "policy", None), dataset=getattr(wildcards, "dataset", None),
+                stage, network=network, method=method, policy=policy, dataset=dataset,
                 methods_dirs=self.suite.methods_dirs,
             )  # fmt: skip
+
+        def hashed(wildcards: Any) -> str:
+            if self._in_job:
+                return ""
+            return of(*(getattr(wildcards, name, None) for name in ("network", "variant", "policy", "dataset")))
 
         return hashed
 
@@ -229,6 +231,13 @@ class Dag:
     def _content_of(self, packs: list[str]) -> list[str]:
         """Nothing in a job, as for `code`. Not made from the job's inputs: Snakemake does not compare such params."""
         return [] if self._in_job else [self._contents.of(file) for file in packs]
+
+    @functools.cache  # noqa: B019  # as below
+    def _pack_files(self, dataset: str) -> tuple[str, ...]:
+        """Of train, val and test, and of where they are from."""
+        folder = Path(self.pack.format(dataset=dataset))
+        images = (pack_files.split_file(folder, split) for split in ("train", "val", "test"))
+        return tuple(str(file) for file in (*images, folder / pack_files.SOURCE))
 
     @functools.cache  # noqa: B019  # one for each run of Snakemake, which asks for every job
     def _dense(self, dataset: str, network: str, seed: int) -> str:

@@ -4,6 +4,7 @@ A suite that says `reuse` takes such records, and the plans that they are of, fr
 of planning and tuning again. Imported while the DAG is built: no torch.
 """
 
+import functools
 import shutil
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -55,7 +56,13 @@ def _dense(suite: Suite, network: str) -> list[Any]:
     if network not in suite.base:
         return [suite.train.to_json()]
     base, file = suite.base[network], suite.weights(network)
-    return [files.sha256(Path(file)) if Path(file).is_file() else file, " ".join(base.options)]
+    held = _sha256(file, Path(file).stat().st_mtime_ns) if Path(file).is_file() else file
+    return [held, " ".join(base.options)]
+
+
+@functools.cache  # asked for every setting
+def _sha256(file: str, _modified: int) -> str:
+    return files.sha256(Path(file))
 
 
 def found(suite: Suite, reference: Path = REFERENCE) -> dict[str, Path]:
