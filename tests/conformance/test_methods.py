@@ -140,7 +140,9 @@ def test_scores_do_not_depend_on_the_callers_mode_of_gradients(method: Method, m
 
 
 @each_scorer
-@pytest.mark.parametrize("labels", [torch.empty(0, dtype=torch.int64), torch.full((COUNT,), 10), torch.rand(COUNT)])
+@pytest.mark.parametrize(
+    "labels", [torch.empty(0, dtype=torch.int64), torch.full((COUNT,), 10), torch.arange(COUNT) / COUNT]
+)
 def test_labels_that_are_not_there_are_said_in_one_line(method: Method, labels: Tensor) -> None:
     """As `InputError` of `daar.api` says it; a method that reads none does not mind."""
     if "labels" not in discovery.load(method).INFO.uses:
