@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daar.pruning.groups import ChannelGraph, Channels, Layer
+from daar.pruning.groups import ChannelGraph
+from daar.pruning.layer import Channels, Layer
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from daar.pruning.groups import ChannelGraph, Channels
+from daar.pruning.groups import ChannelGraph
+from daar.pruning.layer import Channels
 
 
 def coupled(model: nn.Module, graph: ChannelGraph, layers: Sequence[str]) -> dict[str, list[Tensor]]:

@@ -19,7 +19,8 @@ from daar.program.inputs import Images, call
 from daar.program.outputs import tensors
 from daar.program.program import Operation, Span, refs
 from daar.program.recording import decomposed
-from daar.pruning.groups import ChannelGraph, Channels
+from daar.pruning.groups import ChannelGraph
+from daar.pruning.layer import Channels
 from daar.pruning.masked import Masked, written
 from daar.pruning.slim import Removed
 

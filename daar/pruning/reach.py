@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from daar.pruning.closed_form import ClosedForm
-from daar.pruning.groups import MIN_CHANNELS, ChannelGraph, Group, Layer
+from daar.pruning.groups import MIN_CHANNELS, ChannelGraph, Group
+from daar.pruning.layer import Layer
 
 # how many reasons a refusal names
 _NAMED = 3

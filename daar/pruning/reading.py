@@ -16,7 +16,8 @@ from daar.program.program import Operation, Program
 from daar.program.replay import Replay
 from daar.pruning import weights
 from daar.pruning.coupling import places_of
-from daar.pruning.groups import ChannelGraph, Channels, Layer
+from daar.pruning.groups import ChannelGraph
+from daar.pruning.layer import Channels, Layer
 
 
 @dataclass(frozen=True, eq=False)

@@ -115,7 +115,7 @@ _MEASURING: list[Edit] = [
     ("daar/pruning/lockstep.py", "<= self._tolerance *", "<= 2 * self._tolerance *", "finetune scratch"),
     ("daar/pruning/proof.py", "torch.float64, 1e-10", "torch.float64, 1e-9", "finetune scratch"),
     ("daar/pruning/attributes.py", "== old != new", "== old", SLIMMING),
-    ("daar/measure/accuracy.py", "batch_size: int = 500", "batch_size: int = 250", f"{TRAINING} measure record"),
+    ("daar/measure/accuracy.py", "CPU_BATCH, BATCH = 100", "CPU_BATCH, BATCH = 50", f"{TRAINING} measure record"),
     ("daar/measure/macs.py", "return flops // 2", "return flops", "latency measure record"),
     ("daar/measure/macs.py", "parameter.numel() for", "parameter.dim() for", "latency measure record"),
     ("daar/measure/latency.py", "WINDOW_SECONDS = 0.2", "WINDOW_SECONDS = 0.3", "latency"),
