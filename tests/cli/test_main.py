@@ -113,9 +113,9 @@ def test_stages_by_hand(capsys: pytest.CaptureFixture[str], tmp_path: Path, digi
         capsys, "finetune", dense, "--plan", plan, "--out", tuned, "--epochs", 1, "--lr", 0.01, *data, "--label", "me"
     )
     assert said.splitlines()[0].startswith("me: slim network equals the masked one: ")
-    assert said.splitlines()[1].startswith("me: trains on one CPU thread")  # so narrow a network
-    assert said.splitlines()[2].startswith("me: cpu, ")  # how steps run
-    assert said.splitlines()[2].startswith("me: epoch 1/1  lr 0.0100")
+    # how steps run; where there are several cores, that so narrow a network trains on one thread
+    for begin in ("me: cpu, ", "me: epoch 1/1  lr 0.0100"):
+        assert len([line for line in said.splitlines() if line.startswith(begin)]) == 1
     measured = json.loads(run(capsys, "measure", tuned, "--json", "--out", tmp_path / "m.json", *data))
     assert measured == json.loads((tmp_path / "m.json").read_text())
     assert measured["macs"] == measured["macs_closed_form"] == json.loads(plan.read_text())["macs"]
