@@ -14,16 +14,17 @@ from torch import nn
 from daar.errors import InputError
 from daar.training import resume
 from daar.training.progress import Epoch, Progress
+from daar.training.sgd import Sgd
 
 CPU = torch.device("cpu")
 Tensors = dict[str, torch.Tensor]
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> tuple[resume.Run, nn.Module, torch.optim.SGD]:
+def saved(tmp_path: Path) -> tuple[resume.Run, nn.Module, Sgd]:
     """A training after its first epoch."""
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    optimizer = Sgd(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0, fused=True)
     model(torch.randn(4, 2)).sum().backward()
     optimizer.step()
     run = resume.Run({"seed": 0}, tmp_path / "resume.safetensors", lambda _: None)
@@ -52,7 +53,7 @@ def saved(tmp_path: Path) -> tuple[resume.Run, nn.Module, torch.optim.SGD]:
     ],
 )
 def test_a_file_that_is_no_state_of_this_training_is_refused(
-    saved: tuple[resume.Run, nn.Module, torch.optim.SGD], change: Callable[[Tensors, dict[str, Any]], Any], said: str
+    saved: tuple[resume.Run, nn.Module, Sgd], change: Callable[[Tensors, dict[str, Any]], Any], said: str
 ) -> None:
     run, model, optimizer = saved
     assert run.path is not None
