@@ -50,10 +50,10 @@ _MASKED, _MASKED_GROUPS = 64, 8
 _LOSSES_PER_GROUP = 5
 # Snakemake's own seconds for a job, on top of what the job's process takes to start
 _SCHEDULING = 0.3
-# what a job's process imports: torch's optimizers and its counter of FLOPs bring torch's compiler along
+# what a job's process imports
 _LIGHT = "import daar.cli.main, daar.stages.score, daar.stages.plan"
 _RECORDS = "import daar.cli.main, daar.run.reuse"
-_HEAVY = "import daar.cli.main, daar.stages.finetune, daar.stages.record, torch._dynamo"
+_HEAVY = "import daar.cli.main, daar.stages.finetune, daar.stages.record"
 # of kinds of work, where the rule's name says too little
 _NAMES = {"scratch": "from scratch"}
 

@@ -24,7 +24,7 @@ Tensors = dict[str, torch.Tensor]
 def saved(tmp_path: Path) -> tuple[resume.Run, nn.Module, Sgd]:
     """A training after its first epoch."""
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    optimizer = Sgd(model.parameters(), lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0, fused=False)
+    optimizer = Sgd(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.0, fused=True)
     model(torch.randn(4, 2)).sum().backward()
     optimizer.step()
     run = resume.Run({"seed": 0}, tmp_path / "resume.safetensors", lambda _: None)
