@@ -116,7 +116,8 @@ def _record(suite: Suite, setting: Setting, dice: random.Random) -> dict[str, An
     return {
         "format": 1, "suite": suite.name, "dataset": setting.dataset, "network": setting.network, "seed": setting.seed,
         "variant": setting.variant.name, "method": setting.variant.method, "options": {}, "policy": setting.policy,
-        "scope": setting.scope, "target": setting.target, "control": setting.variant.name in ("random", "l1-at"), "of": setting.variant.of,
+        "scope": setting.scope, "target": setting.target, "of": setting.variant.of,
+        "control": setting.variant.name in ("random", "l1-at"),
         "base": {"sha256": f"{setting.seed:064x}", "imported": False, "saw_val": False},
         "recipe": suite.finetune.hash, "train_recipe": suite.train.hash, "made_from": "0" * 12,
         "calibration_images": suite.calibration_images, "top1": {"test": top1, "val": top1}, "top5": None,

@@ -59,7 +59,8 @@ def add_commands(subparsers: Any) -> None:
 
 def report(a: Namespace) -> None:
     """`daar report`."""
-    gc.set_threshold(50_000, 20, 100)  # of a thousand records all is kept: to look for garbage takes a tenth of the time
+    # of a thousand records all is kept: to look for garbage takes a tenth of the time
+    gc.set_threshold(50_000, 20, 100)
     file = start.find_suite(a.suite)
     suite = reading.load(file)
     request = _Request(suite, file, a.results, a.partial)

@@ -438,7 +438,7 @@ def test_everything_runs_for_real(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_a_command_that_fails_is_named() -> None:
-    from benchmarks.startup import _python
+    from benchmarks.startup import run_python
 
     with pytest.raises(InputError, match="exits with 3"):
-        _python("-c", "raise SystemExit(3)")
+        run_python("-c", "raise SystemExit(3)")
