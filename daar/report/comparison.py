@@ -24,7 +24,8 @@ def facts(rows: pd.DataFrame, context: Context) -> tuple[str, ...]:
     """
     done = finished(rows)
     seeds = ", ".join(map(str, sorted(set(rows["seed"]))))
-    first = f"Scope: {rows['scope'].iloc[0]}. Seeds: {seeds}. Calibration images: {rows['calibration_images'].iloc[0]}."
+    scope = rows["scope"].iloc[0] + ("" if context.round_to == 1 else f", in multiples of {context.round_to} channels")
+    first = f"Scope: {scope}. Seeds: {seeds}. Calibration images: {rows['calibration_images'].iloc[0]}."
     if done.empty:
         return (first, "No setting has finished.")
     return (

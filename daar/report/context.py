@@ -20,6 +20,7 @@ class Context:
         policies: method → its own policy.
         defaults: method → option → its value where a variant names none.
         sees_images: the variants whose scores are computed from calibration images.
+        round_to: each group keeps a multiple of this many channels, or all.
         own_program: the variants whose importance comes from a program of its own; what that costs is not known.
     """
 
@@ -30,6 +31,7 @@ class Context:
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sees_images: frozenset[str] = frozenset()
     own_program: frozenset[str] = frozenset()
+    round_to: int = 1
 
     def title(self, variant: str) -> str:
         """What a reader should see."""
@@ -48,4 +50,5 @@ def of_suite(suite: Suite) -> Context:
         defaults={name: method.defaults for name, method in methods.items()},
         sees_images=frozenset(name for name, method in scored.items() if "images" in method.info.get("uses", ())),
         own_program=frozenset(name for name, method in scored.items() if method.scores is None),
+        round_to=suite.round_to,
     )

@@ -184,6 +184,7 @@ class BothCodes:
         command += [*self._method(origin), *self._images(setting), *seed]
         command += ["--policy", setting.policy, "--scope", setting.scope]
         command += [] if setting.target is None else ["--macs-reduction", paths.target_to_text(setting.target)]
+        command += [] if self.suite.round_to == 1 else [f"--round-to={self.suite.round_to}"]
         if (spec := self.suite.ratios.get(setting.policy)) is not None:
             command += ["--ratios", spec if isinstance(spec, str) else json.dumps(dict(spec))]
         self.earlier.run([*command, "--out", str(out)])
@@ -234,6 +235,7 @@ class BothCodes:
             network=about.network,
             methods_dirs=self.suite.methods_dirs,
             ratios=self.suite.ratios.get(setting.policy),
+            round_to=self.suite.round_to,
         )
 
     def _loss(self, setting: Setting) -> Loss:

@@ -211,9 +211,13 @@ class Dag:
         return [*told, *(f"--methods-dir={folder}" for folder in self.suite.methods_dirs)]
 
     def target_options(self, wildcards: Any) -> list[str]:
-        """The options with a setting's target, none for the policy's own rate, and with own ratios."""
-        own = paths.target_from_text(wildcards.target) is None
-        return [*([] if own else [f"--macs-reduction={wildcards.target}"]), *self._ratios(wildcards)]
+        """The options with a setting's target, none for the policy's own rate, with steps of widths and own ratios."""
+        own, step = paths.target_from_text(wildcards.target) is None, self.suite.round_to
+        return [
+            *([] if own else [f"--macs-reduction={wildcards.target}"]),
+            *([] if step == 1 else [f"--round-to={step}"]),
+            *self._ratios(wildcards),
+        ]
 
     def _ratios(self, wildcards: Any) -> list[str]:
         spec = self.suite.ratios.get(getattr(wildcards, "policy", ""))

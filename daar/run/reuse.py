@@ -42,7 +42,7 @@ def parts(suite: Suite, setting: Setting) -> dict[str, Any]:
         methods_dirs=suite.methods_dirs,
     )  # fmt: skip
     return {
-        "setting": [setting.dataset, network, setting.seed, setting.policy, setting.scope, setting.target],
+        "setting": [setting.dataset, network, setting.seed, setting.policy, setting.scope, *_widths(suite, setting)],
         "importance": [origin.method, dict(origin.options), suite.calibration_images],
         "control": None if setting.variant.of is None else [setting.variant.method, dict(setting.variant.options)],
         "dense": _dense(suite, network),
@@ -50,6 +50,11 @@ def parts(suite: Suite, setting: Setting) -> dict[str, Any]:
         "processes": suite.processes,
         "code": [code_of(stage) for stage in code.of_setting(suite, setting)],
     }
+
+
+def _widths(suite: Suite, setting: Setting) -> list[Any]:
+    """What widths have to meet; of steps nothing where all widths are possible."""
+    return [setting.target, *([] if suite.round_to == 1 else [suite.round_to])]
 
 
 def _dense(suite: Suite, network: str) -> list[Any]:

@@ -118,6 +118,7 @@ class Suite:
         variants: rows of the tables.
         policies: what turns importance into counts, of variants that name none; None for each method's own.
         scope: `inner` or `all`; one for the whole suite, as a table compares within one scope.
+        round_to: each group keeps a multiple of this many channels, or all.
         targets: fractions of the dense MACs to be removed; None in it for the policy's own rate.
         seeds: each is one repetition of everything.
         calibration_images: shown to data-driven methods and to BN recalibration.
@@ -158,6 +159,7 @@ class Suite:
     nodes: int = 1
     reuse: bool = False
     ratios: Mapping[str, Spec] = field(default_factory=dict)
+    round_to: int = 1
 
     @cached_property
     def methods(self) -> dict[str, discovery.Method]:

@@ -89,6 +89,7 @@ def from_config(content: Any, where: str) -> Suite:
         nodes=content.get("distributed", {}).get("nodes", 1),
         reuse=content.get("reuse", False),
         ratios=_ratios(content),
+        round_to=content.get("round_to", 1),
     )
     checks.require_consistent(suite, content, where)
     return replace(suite, stability=_stability(suite, content, where))

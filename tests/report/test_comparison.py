@@ -111,6 +111,8 @@ def test_training_recipes_other_than_the_suite_s_are_named() -> None:
 
 def test_a_table_of_failures_says_so() -> None:
     first = "Scope: all. Seeds: 0, 1, 2. Calibration images: 640."
+    eights = facts(frame(L1), Context(round_to=8))[0]
+    assert eights == first.replace("all.", "all, in multiples of 8 channels.")
     assert facts(frame([lost(row) for row in L1]), CONTEXT) == (first, "No setting has finished.")
     # seeds are those that were asked for, all else is of what has finished
     partly = facts(frame([L1[0], lost(L1[1]), lost(L1[2])]), CONTEXT)

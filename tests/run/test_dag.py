@@ -122,6 +122,12 @@ def test_the_policy_s_own_rate_is_no_target() -> None:
     assert make().target_options(cell(target="0.841")) == ["--macs-reduction=0.841"]
 
 
+def test_steps_of_widths_reach_the_plan() -> None:
+    dag = make(round_to=8)
+    assert dag.target_options(cell(target="0.5")) == ["--macs-reduction=0.5", "--round-to=8"]
+    assert dag.target_options(cell(target="own")) == ["--round-to=8"]
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [

@@ -34,6 +34,7 @@ def first(found: definition.Suite, variant: str = "l1") -> str:
 def test_the_hash_does_not_follow_names_or_the_engine() -> None:
     same = make(suite="other", description="x", slots_per_gpu=2, allow_cpu=False, latency=True, reuse=False)
     assert first(same) == first(make())
+    assert first(make(round_to=1)) == first(make())
     assert first(make(seeds=[0, 1], macs_reductions=[0.5, 0.7], methods=["l1", "random"])) == first(make())
     named = make(methods=["random"], variants={"mine": {"method": "l1"}})
     assert first(named, "mine") == first(make())
@@ -45,6 +46,7 @@ def test_the_hash_does_not_follow_names_or_the_engine() -> None:
         {"seeds": [1]},
         {"macs_reductions": [0.6]},
         {"scope": "inner"},
+        {"round_to": 8},
         {"policies": ["global"]},
         {"calibration_images": 65},
         {"finetune": {"epochs": 2}},

@@ -72,6 +72,7 @@ VALID = st.fixed_dictionaries(
         "variants": VARIANTS,
         "policies": st.sampled_from([["uniform"], ["adaptive", "uniform"]]),
         "scope": st.sampled_from(["inner", "all"]),
+        "round_to": st.sampled_from([1, 8, 65536]),
         "calibration_images": st.sampled_from([2, 640]),
         "base": st.fixed_dictionaries({"resnet20": BASES}),
         "stability": st.sampled_from([{"images": [2]}, {"images": [2, 40], "seeds": 100, "macs_reduction": 5e-324}]),
@@ -136,6 +137,7 @@ _BEYOND: list[tuple[str, list[Any]]] = [
     ("latency", [1]),
     ("reuse", ["perhaps"]),
     ("scope", ["outer"]),
+    ("round_to", [0, 1.5, 65537, "eight", None]),
     ("Suite", ["a"]),
     ("__use_yte__", [True]),
 ]
