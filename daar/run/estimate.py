@@ -201,6 +201,8 @@ class _Timed:
 
     def training(self, recipe: Recipe, target: float | None, dataset: Dataset) -> float:
         """A whole training by a recipe, val after every epoch included."""
+        if not recipe.epochs:  # its learning rate has no course that could be timed
+            return 0.0
         steps = -(-dataset.train // recipe.batch_size)
         epoch = steps * self._step(recipe, target) + self.evaluation(target, dataset.val)
         return recipe.epochs * epoch

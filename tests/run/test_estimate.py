@@ -56,6 +56,13 @@ def test_jobs_and_seconds_by_hand() -> None:
     assert found.hours == pytest.approx(sum(found.seconds.values()) / 3600)
 
 
+def test_what_is_not_tuned_has_no_steps_to_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "_start", lambda _: 0.0)
+    untuned = estimate.estimate(made(finetune={"epochs": 0}, networks=["resnet20"]), CPU, 1)
+    assert untuned.jobs["finetune"] == 8
+    assert 0 < untuned.seconds["finetune"] < untuned.seconds["train"]
+
+
 @pytest.mark.usefixtures("unit")
 def test_imported_weights_are_not_trained_and_scratch_takes_both_budgets() -> None:
     weights = {"base": {"resnet20": {"file": "a.th"}}}
