@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,18 +24,25 @@ ROWS = {
 TABLES = [("ResNet-20", "cifar10-cpu", (0.3, 0.5, 0.7)), ("ResNet-56", "cifar10-cpu-resnet56", (0.5, 0.841))]
 
 
-def tuned(suite: str) -> pd.DataFrame:
-    """(variant, target) × seed → tuned top-1."""
-    frame = pd.read_csv(ROOT / "results" / "reference" / suite / "results.csv")
-    return frame.pivot(index=["variant", "target"], columns="seed", values="top1_tuned")
+Rows = dict[tuple[str, float], Any]
 
 
-def expected(rows: pd.DataFrame, variant: str, target: float) -> str:
-    values = rows.loc[(variant, target)]
+def tuned(suite: str) -> Rows:
+    """(variant, target) → tuned top-1 of each seed, in order."""
+    frame = pd.read_csv(ROOT / "results" / "reference" / suite / "results.csv").sort_values("seed")
+    assert (frame.groupby(["variant", "target"])["seed"].apply(list).map(str) == "[0, 1, 2]").all()
+    values: dict[tuple[str, float], list[float]] = {}
+    for variant, target, top1 in zip(frame["variant"], frame["target"], frame["top1_tuned"], strict=True):
+        values.setdefault((str(variant), float(target)), []).append(float(top1))
+    return {key: np.array(seeds) for key, seeds in values.items()}
+
+
+def expected(rows: Rows, variant: str, target: float) -> str:
+    values = rows[variant, target]
     text = f"{values.mean():.2f} ± {values.std(ddof=1):.2f}"
     if variant == "daar":
         return text
-    apart = values - rows.loc[("daar", target)]
+    apart = values - rows["daar", target]
     low, high = stats.t.interval(0.95, len(apart) - 1, apart.mean(), stats.sem(apart))
     tied = ", tied" if low <= 0 <= high else ""
     return f"{text} ({apart.mean():+.2f} [{low:.2f}, {high:.2f}]{tied})".replace("-", "−")
@@ -51,15 +59,15 @@ def test_accuracies_and_intervals(network: str, suite: str, targets: tuple[float
     for name, *said in body:
         bare = [re.sub(r"\(\*\*(.*)\*\*\)", r"(\1)", cell) for cell in said]
         assert bare == [expected(rows, ROWS[name], target) for target in targets], name
-    means = [rows.loc[(ROWS[row[0]], 0.5)].mean() for row in body]
+    means = [rows[ROWS[row[0]], 0.5].mean() for row in body]
     assert means == sorted(means, reverse=True)
 
 
 def test_what_is_said_in_short() -> None:
-    rows = tuned("cifar10-cpu").mean(axis=1)
-    gains = [rows[("l1-adaptive", t)] - rows[("l1", t)] for t in (0.3, 0.5, 0.7)]
+    rows = {key: values.mean() for key, values in tuned("cifar10-cpu").items()}
+    gains = [rows["l1-adaptive", t] - rows["l1", t] for t in (0.3, 0.5, 0.7)]
     assert "With them L1 is {:.1f}, {:.1f} and {:.1f}\n".format(*gains) in PAGE
-    of_random = [rows[("daar-random", t)] - rows[("random", t)] for t in (0.3, 0.5, 0.7)]
+    of_random = [rows["daar-random", t] - rows["random", t] for t in (0.3, 0.5, 0.7)]
     assert "random filters {:.1f}, {:.1f} and {:.1f}.".format(*of_random) in PAGE
     both = [(tuned(suite), target) for _, suite, targets in TABLES for target in targets]
     assert [f"{target} {expected(rows, 'l1-adaptive', target)[-5:]}" for rows, target in both] == [
