@@ -27,7 +27,7 @@ endif
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full lint lock clean
+.PHONY: help setup demo test test-full lint docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -55,12 +55,17 @@ lint: $(STAMP)
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports pyproject.toml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	$(BIN)/proselint check --config .proselintrc.json README.md CONTRIBUTING.md SECURITY.md docs
 
 test: lint ## what CI runs: linters, types, unit and end-to-end tests
 	$(PYTEST)
 
 test-full: lint ## the same, with the long forms
 	$(PYTEST) -m ""
+
+docs: $(STAMP) ## these pages as a site: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 lock: $(STAMP) ## resolve the pins again: requirements.lock and environment.yml
 	$(BIN)/python workflow/scripts/lock.py
