@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from daar.data import datasets, packed
 from daar.stages.train import train
 from daar.training import engine
 from daar.training.recipe import Recipe
+from tests.processes import ending
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -43,6 +45,12 @@ def _saved_after_each_epoch() -> None:
 def _ctrl_c() -> None:
     """What runs in a shell's background ignores Ctrl-C, and so would every process that a test starts."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_outlives_its_test() -> Iterator[None]:
+    with ending():
+        yield
 
 
 @pytest.fixture(scope="session")
