@@ -15,14 +15,22 @@ time.sleep(600)
 """
 
 
-def test_a_process_ends_where_an_assertion_fails_and_so_does_what_it_has_started() -> None:
-    with pytest.raises(AssertionError, match="as in a test"), ending():
+def start_and_fail(started: list[tuple[subprocess.Popen[bytes], psutil.Process]]) -> None:
+    with ending():
         process = subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert process.stdin is not None
         assert process.stdout is not None
-        child = psutil.Process(int(process.stdout.readline()))
+        started.append((process, psutil.Process(int(process.stdout.readline()))))
         raise AssertionError("as in a test")
+
+
+def test_a_process_ends_where_an_assertion_fails_and_so_does_what_it_has_started() -> None:
+    started: list[tuple[subprocess.Popen[bytes], psutil.Process]] = []
+    with pytest.raises(AssertionError, match="as in a test"):
+        start_and_fail(started)
+    ((process, child),) = started
     assert process.returncode is not None
+    assert process.stdin
+    assert process.stdout
     assert process.stdin.closed
     assert process.stdout.closed
     assert not psutil.wait_procs([child], timeout=30)[1]
