@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from daar.stages.train import train
 from daar.training import engine
 from daar.training.recipe import Recipe
 from tests.processes import ending
+from tests.sharing import made_once
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -62,18 +64,14 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def dense(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a ResNet-20 checkpoint trained for two epochs on digits."""
+
+    def make(folder: Path) -> None:
+        recipe = Recipe(epochs=2, lr=0.05, batch_size=64, precision="float32")
+        options = {"recipe": recipe, "seed": 0, "device": torch.device("cpu"), "say": lambda _: None}
+        train(network="resnet20", packs=digits, out=folder, **options)
+
     out = tmp_path_factory.mktemp("dense")
-    recipe = Recipe(epochs=2, lr=0.05, batch_size=64, precision="float32")
-    train(
-        network="resnet20",
-        packs=digits,
-        recipe=recipe,
-        seed=0,
-        out=out,
-        device=torch.device("cpu"),
-        say=lambda _: None,
-    )
-    return out
+    return shutil.copytree(made_once("dense", make, tmp_path_factory), out, dirs_exist_ok=True)
 
 
 @pytest.fixture(scope="session")
@@ -83,3 +81,13 @@ def real_data() -> Path:
     if not (root / "cifar10").is_dir():
         pytest.skip("no real CIFAR-10 here: set DAAR_DATA_ROOT")
     return root
+
+
+@pytest.fixture(scope="session")
+def real_cifar10(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the real CIFAR-10, packed; only to be read."""
+
+    def make(folder: Path) -> None:
+        packed.prepare(datasets.get("cifar10"), folder, data_root=real_data)
+
+    return made_once("cifar10", make, tmp_path_factory)
