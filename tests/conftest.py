@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,8 +22,13 @@ from tests.sharing import made_once
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 # how long an example takes says what else runs on the machine
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+settings.register_profile("short", deadline=None, max_examples=25)
+settings.register_profile("long", deadline=None, max_examples=100)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fewer examples of properties where long forms are left out."""
+    settings.load_profile("short" if config.option.markexpr == "not slow" else "long")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -67,7 +73,7 @@ def dense(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def make(folder: Path) -> None:
         recipe = Recipe(epochs=2, lr=0.05, batch_size=64, precision="float32")
-        options = {"recipe": recipe, "seed": 0, "device": torch.device("cpu"), "say": lambda _: None}
+        options: dict[str, Any] = {"recipe": recipe, "seed": 0, "device": torch.device("cpu"), "say": lambda _: None}
         train(network="resnet20", packs=digits, out=folder, **options)
 
     out = tmp_path_factory.mktemp("dense")
