@@ -1,5 +1,6 @@
 """What several test modules share: real packed digits, a small trained network, and the real CIFAR-10 where it is."""
 
+import gc
 import math
 import os
 import shutil
@@ -34,6 +35,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole suites first: each of these files keeps one of pytest-xdist's processes busy for minutes."""
     items.sort(key=lambda item: ("workflow" not in item.path.parts, item.path.stem != "test_end_to_end"))
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests live to the end: the garbage collector, which tests call as well, need not look at them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
