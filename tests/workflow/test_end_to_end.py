@@ -281,6 +281,7 @@ def fingerprint(folder: Path) -> str:
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
+@pytest.mark.slow  # test_preemption has one killed within a run, test_kills ten of a training alone
 def test_killed_training_goes_on_and_ends_bit_identical(tmp_path: Path, digits: Path) -> None:
     subprocess.run(command(tmp_path / "undisturbed", digits), check=True, capture_output=True)
     folder = tmp_path / "killed"
