@@ -14,11 +14,15 @@ from daar.run.forks import messages, starting
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SERVER = """
-import sys
+import os, sys
 sys.path.insert(0, {root!r})
 {imports}
 from daar.run.forks import server
-server.serve(lambda: exec(sys.argv.pop(1), {{"__name__": "__main__"}}))
+def run():
+    del os.environ[{variable!r}]  # or `daar` would hand its own job over
+    del sys.argv[1]
+    exec(sys.argv.pop(1), {{"__name__": "__main__"}})
+server.serve(run)
 """
 _CLIENT = """
 import sys
@@ -28,12 +32,17 @@ client.end_like(99 if code is None else code)
 """
 
 
+def _server(imports: str) -> str:
+    return _SERVER.format(root=str(_ROOT), imports=imports, variable=messages.VARIABLE)
+
+
 @dataclass(frozen=True)
 class Loaded:
     """`[*command, program, *arguments]` in `environment` runs as `[python, "-c", program, *arguments]` does."""
 
     name: str
-    command: tuple[str, ...] = (sys.executable, "-P", "-c", _CLIENT)
+    # the server takes what follows for a command of daar, before which it need not load the stages
+    command: tuple[str, ...] = (sys.executable, "-P", "-c", _CLIENT, "list")
 
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
         """`given`, with what the command needs."""
@@ -50,7 +59,7 @@ def loaded(imports: str) -> Iterator[Loaded]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(starting, "_held", [])
         patch.delenv(messages.VARIABLE, raising=False)
-        starting.start([sys.executable, "-P", "-c", _SERVER.format(root=str(_ROOT), imports=imports)])
+        starting.start([sys.executable, "-P", "-c", _server(imports)])
         ((process, pipe),) = starting._held
         name = os.environ.pop(messages.VARIABLE)
     try:
