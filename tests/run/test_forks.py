@@ -18,11 +18,12 @@ from daar.run.forks import messages, starting
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 
-_SERVER = "import sys; from daar.run.forks import server; server.serve(lambda: exec(sys.argv[1], {}))"
+_SERVER = "import sys; from daar.run.forks import server; server.serve(lambda: exec(sys.argv[2], {}))"
+# the server takes what comes first for a command of daar, before which it need not load the stages
 _CLIENT = """
 import sys
 from daar.run.forks import client
-code = client.hand_over(sys.argv[1:])
+code = client.hand_over(["list", *sys.argv[1:]])
 client.end_like(99 if code is None else code)
 """
 
@@ -153,7 +154,7 @@ class TestAJob:
         """Each waits for the other to have begun."""
         job = (
             "import os, sys, time, pathlib\n"
-            "mine, other = sys.argv[2:]\n"
+            "mine, other = sys.argv[3:]\n"
             "pathlib.Path(mine).touch()\n"
             "while not pathlib.Path(other).exists(): time.sleep(0.01)"
         )

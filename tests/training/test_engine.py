@@ -267,22 +267,22 @@ def test_a_run_killed_between_epochs_goes_on_bit_for_bit(few: Data, tmp_path: Pa
         ({"identity": {"network": "other"}}, "network was None, is now 'other'"),
     ],
 )
-def test_another_run_s_resume_file_is_refused_by_name(data: Data, tmp_path: Path, changed: dict, said: str) -> None:
+def test_another_run_s_resume_file_is_refused_by_name(few: Data, tmp_path: Path, changed: dict, said: str) -> None:
     file = tmp_path / "resume.safetensors"
-    fit(fresh(), data, SHORT, 0, CPU, resume_file=file, say=quiet)
+    fit(fresh(), few, SHORT, 0, CPU, resume_file=file, say=quiet)
     recipe, seed, identity = (
         changed.get(key, value) for key, value in [("recipe", SHORT), ("seed", 0), ("identity", {})]
     )
     with pytest.raises(InputError, match=said):
-        fit(fresh(), data, recipe, seed, CPU, resume_file=file, identity=identity, say=quiet)
+        fit(fresh(), few, recipe, seed, CPU, resume_file=file, identity=identity, say=quiet)
 
 
-def test_a_damaged_resume_file_is_refused(data: Data, tmp_path: Path) -> None:
+def test_a_damaged_resume_file_is_refused(few: Data, tmp_path: Path) -> None:
     file = tmp_path / "resume.safetensors"
-    fit(fresh(), data, SHORT, 0, CPU, resume_file=file, say=quiet)
+    fit(fresh(), few, SHORT, 0, CPU, resume_file=file, say=quiet)
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(InputError, match=r"cannot be read.*Delete it"):
-        fit(fresh(), data, SHORT, 0, CPU, resume_file=file, say=quiet)
+        fit(fresh(), few, SHORT, 0, CPU, resume_file=file, say=quiet)
 
 
 # evaluation and recalibration
