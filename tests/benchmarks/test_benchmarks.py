@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import benchmarks
-from benchmarks import output
+from benchmarks import output, pruning
 from benchmarks.__main__ import main
 from benchmarks.harness import Benchmark, Goal, Options, Result, Side, Sides, at_least, measure, under, within
 from benchmarks.quiet import Quiet, seconds_of_others
@@ -417,13 +417,18 @@ def test_methods_that_see_no_images_are_timed_on_many_networks() -> None:
 
 # forking with threads about is what a DataLoader does; Python warns of it from 3.12 on
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_everything_runs_for_real(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_everything_runs_for_real(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pruning, "NETWORK", "resnet20")
+    monkeypatch.setattr(pruning, "LIMITS", {"resnet20": 5})
+    monkeypatch.setattr(pruning, "IMAGES", 32)
     only = [
         "train-resnet20",
         "evaluate-resnet20",
         "import",
-        "prune-resnet110",
-        "plan-resnet110-uniform",
+        "prune-resnet20",
+        "plan-resnet20-uniform",
         "loss-resnet20",
         "score-random",
     ]

@@ -25,7 +25,7 @@ from tests.cli import mutations
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
 
 # a hang, not slowness
-_PATIENCE_SECONDS = 120
+_PATIENCE_SECONDS = 300
 SUITE = {
     **{"suite": "tiny", "datasets": ["digits"], "networks": ["resnet20"], "methods": ["l1", "random"], "seeds": [0]},
     **{"macs_reductions": [0.5], "policies": ["uniform"], "scope": "all", "calibration_images": 32, "latency": True},
@@ -195,7 +195,7 @@ def require_one_line(targets: list[Target], count: int, seed: int, capsys: pytes
 
 
 def test_any_damage_gives_one_line(targets: list[Target], capsys: pytest.CaptureFixture[str]) -> None:
-    count = 300
+    count = 105  # five of each target
     assert require_one_line(targets, count, 0, capsys) > count / 2
 
 

@@ -28,7 +28,7 @@ def stopped(arguments: list[str], number: signal.Signals, seconds: float) -> tup
             time.sleep(0.002)
         time.sleep(seconds)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     return process.returncode, errors
 
 
@@ -91,7 +91,7 @@ with signals.unwinding():
     Lost()
     time.sleep(60)
 """
-    ended = subprocess.run([sys.executable, "-c", losing], capture_output=True, text=True, check=False, timeout=30)
+    ended = subprocess.run([sys.executable, "-c", losing], capture_output=True, text=True, check=False, timeout=300)
     assert (ended.returncode, ended.stderr) == (130, LINE)
 
 

@@ -34,6 +34,6 @@ def test_workers_import_nothing_from_the_working_directory(given: str | None, tm
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     environment |= {} if given is None else {"PYTHONSAFEPATH": given}
     command = [sys.executable, str(script)]  # as the installed command is started
-    subprocess.run(command, cwd=here, env=environment, capture_output=True, timeout=120, check=False)
+    subprocess.run(command, cwd=here, env=environment, capture_output=True, timeout=300, check=False)
     # what the user has set counts: Python takes an empty value for none, and looks there
     assert (tmp_path / "RAN").exists() == (given == "")

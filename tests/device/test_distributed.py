@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,15 @@ from torch import Tensor, nn
 from daar.device import distributed
 from daar.errors import InputError
 from daar.training.recipe import Recipe
+from tests.loaded import loaded
 
 CPU = torch.device("cpu")
+Together = Callable[..., list[subprocess.Popen[str]]]
 STATEMENTS = """
 import json, os, signal, sys, torch
 from pathlib import Path
 from torch import nn
-sys.path.insert(0, str(Path.cwd()))
+os.environ["RANK"] = sys.argv[2]
 from daar.data.packed import Pack
 from daar.device import distributed
 from daar.training import engine, interrupts
@@ -63,23 +65,29 @@ def with_norm() -> nn.Sequential:
     return nn.Sequential(*parts, nn.Linear(8, 10))
 
 
-def together(statements: str, out: Path, count: int = 2) -> list[subprocess.Popen[str]]:
-    """Start processes as torchrun does, which sets these variables."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
-    shared |= {"LOCAL_WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
-    return [
-        subprocess.Popen(
-            [sys.executable, "-c", STATEMENTS + statements, str(out)],
-            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
+@pytest.fixture(scope="module")
+def together() -> Iterator[Together]:
+    """Starts processes as torchrun does, which sets these variables."""
+
+    def start(statements: str, out: Path, count: int = 2) -> list[subprocess.Popen[str]]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+        shared |= {"LOCAL_WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
+        return [
+            subprocess.Popen(
+                [*python.command, STATEMENTS + statements, str(out), str(rank)],
+                env=python.environment({**shared, "LOCAL_RANK": str(rank)}),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(count)
+        ]
+
+    with loaded("import tests.device.test_distributed, daar.training.engine, daar.measure.accuracy") as python:
+        yield start
 
 
 def finish(started: Sequence[subprocess.Popen[str]]) -> list[str]:
@@ -110,7 +118,7 @@ distributed.leave()
 """
 
 
-def test_two_processes_train_as_one(tmp_path: Path) -> None:
+def test_two_processes_train_as_one(tmp_path: Path, together: Together) -> None:
     """35 images in batches of 8 leave 3, which one of the processes has alone."""
     from daar.training.batches import Data
     from daar.training.engine import fit
@@ -195,7 +203,9 @@ def folder(root: Path) -> Any:
     return Data(train, val, train.mean, train.std, flip=True)
 
 
-def test_two_processes_train_on_a_folder_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_train_on_a_folder_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: Together
+) -> None:
     """10 images in batches of 4 leave 2, which one process has alone; each decodes its own share."""
     from daar.training.engine import fit
 
@@ -227,7 +237,7 @@ distributed.leave()
 """
 
 
-def test_every_image_is_evaluated_exactly_once(tmp_path: Path) -> None:
+def test_every_image_is_evaluated_exactly_once(tmp_path: Path, together: Together) -> None:
     from daar.measure.accuracy import evaluate
 
     first, second = (json.loads(said) for said in finish(together(EVALUATION, tmp_path)))
@@ -295,7 +305,7 @@ distributed.leave()
 """
 
 
-def test_one_process_s_signal_stops_all_after_the_same_step_and_they_go_on(tmp_path: Path) -> None:
+def test_one_process_s_signal_stops_all_after_the_same_step_and_they_go_on(tmp_path: Path, together: Together) -> None:
     """Without agreement one would wait for the other's gradients for ever."""
     for said in finish(together(STOPPED, tmp_path)):
         stopped, continued, difference = json.loads(said)
@@ -323,7 +333,7 @@ os._exit(0)
 """
 
 
-def test_a_lost_process_is_one_line_for_the_others(tmp_path: Path) -> None:
+def test_a_lost_process_is_one_line_for_the_others(tmp_path: Path, together: Together) -> None:
     first, second = together(LOST, tmp_path)
     said, errors = first.communicate(timeout=300)
     assert said.startswith("another process of this run has ended"), errors
@@ -340,7 +350,7 @@ distributed.leave()
 """
 
 
-def test_processes_take_turns_by_rank(tmp_path: Path) -> None:
+def test_processes_take_turns_by_rank(tmp_path: Path, together: Together) -> None:
     """So that two jobs lease their GPUs in the same order, and never wait for each other."""
     finish(together(TURNS, tmp_path, 3))
     lines = (tmp_path / "log").read_text().splitlines()

@@ -60,7 +60,7 @@ def got(process: subprocess.Popen[str]) -> int:
 
 def end(process: subprocess.Popen[str]) -> str:
     """Let it go; what it has said on standard error."""
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=300)[1]
     assert process.returncode == 0, said
     return said
 
@@ -69,7 +69,7 @@ def end(process: subprocess.Popen[str]) -> str:
 def holders(tmp_path: Path) -> Iterator[Holders]:
     made = Holders(tmp_path)
     # a test that waits in vain ends, since all that it reads from ends
-    watchdog = threading.Timer(60, made.kill)
+    watchdog = threading.Timer(300, made.kill)
     watchdog.start()
     yield made
     watchdog.cancel()
@@ -161,7 +161,7 @@ def test_never_more_jobs_on_a_gpu_than_slots(tmp_path: Path, slots: int) -> None
     environment = {**os.environ, "DAAR_LOCKS": str(tmp_path)}
     jobs = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(12)]
     for job in jobs:
-        said = job.communicate(timeout=120)[1]
+        said = job.communicate(timeout=300)[1]
         assert job.returncode == 0, said
     assert not list(board.iterdir())
 
@@ -335,5 +335,5 @@ def test_one_gpu_under_its_number_and_its_uuid(tmp_path: Path) -> None:
         assert pipe is not None
         assert ("cuda:0" if len(jobs) == 1 else "taken by other jobs") in pipe.readline()
     for job in jobs:
-        assert job.communicate(timeout=60)[0] in ("", "cuda:0\n")
+        assert job.communicate(timeout=300)[0] in ("", "cuda:0\n")
         assert job.returncode == 0

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from daar.api import Batch
 from daar.checkpoint import checkpoint
-from daar.data import datasets, packed
+from daar.data import packed
 from daar.data.calibration import calibration_batch
 from daar.data.packed import Pack
 from daar.measure.accuracy import evaluate
@@ -72,15 +72,14 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def bench(real_data: Path, real_cifar10: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     weights = real_data / "checkpoints" / "resnet56-4bfd9763.th"
     if not weights.exists():
         pytest.skip("no published ResNet-56 weights here")
     folder = tmp_path_factory.mktemp("published")
     import_weights(file=weights, network="resnet56", dataset="cifar10", out=folder / "r56", mean=MEAN, std=STD)
     model, _ = checkpoint.load(folder / "r56")
-    packs = packed.prepare(datasets.get("cifar10"), folder / "cifar10", data_root=real_data)
-    train, test = (packed.load(packs / f"{split}.safetensors") for split in ("train", "test"))
+    train, test = (packed.load(real_cifar10 / f"{split}.safetensors") for split in ("train", "test"))
     batch = Batch(*calibration_batch(train, 0, 640, MEAN, STD))
     return Bench(model.eval(), channel_graph(model, batch.images[:1]), batch, test)
 

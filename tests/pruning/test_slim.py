@@ -34,6 +34,7 @@ from tests.networks import (  # one_thread acts on this module
     enliven,
     one_thread,  # noqa: F401
 )
+from tests.pairs import in_pairs
 
 IMAGE = torch.zeros(2, 3, 32, 32)
 # the network and scope that have nothing to prune: each conv of DenseNet writes into a concatenation
@@ -120,15 +121,17 @@ def network(built: dict[str, tuple[nn.Module, ChannelGraph]], name: str) -> tupl
 
 @pytest.mark.parametrize(
     ("name", "policy", "scope"),
-    [
-        (name, policy, scope)
-        for name in sorted(models.NETWORKS)
-        for policy in sorted(policies.names())
-        for scope in SCOPES
-        if not policies.problem(policy, name, target(policy)) and (name, scope) != ALL_JOINED
-        # elsewhere scope units is scope all
-        if scope != "units" or name == "vgg16_bn"
-    ],
+    in_pairs(
+        [
+            (name, policy, scope)
+            for name in sorted(models.NETWORKS)
+            for policy in sorted(policies.names())
+            for scope in SCOPES
+            if not policies.problem(policy, name, target(policy)) and (name, scope) != ALL_JOINED
+            # elsewhere scope units is scope all
+            if scope != "units" or name == "vgg16_bn"
+        ]
+    ),
 )
 def test_slim_is_masked(built: dict[str, Any], name: str, policy: str, scope: str) -> None:
     model, graph = network(built, name)

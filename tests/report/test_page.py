@@ -218,7 +218,7 @@ def test_in_a_browser_it_sorts_filters_draws_and_complains_of_nothing(tmp_path: 
     command = [browser, "--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)]
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--virtual-time-budget=20000"]
     command += ["--dump-dom", used.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     assert "CONSOLE" not in done.stderr
     (body,) = (attributes for tag, attributes in Page(done.stdout).elements if tag == "body")
     found = json.loads(body["data-found"] or "")

@@ -18,11 +18,12 @@ from daar.run.forks import messages, starting
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 
-_SERVER = "import sys; from daar.run.forks import server; server.serve(lambda: exec(sys.argv[1], {}))"
+_SERVER = "import sys; from daar.run.forks import server; server.serve(lambda: exec(sys.argv[2], {}))"
+# the server takes what comes first for a command of daar, before which it need not load the stages
 _CLIENT = """
 import sys
 from daar.run.forks import client
-code = client.hand_over(sys.argv[1:])
+code = client.hand_over(["list", *sys.argv[1:]])
 client.end_like(99 if code is None else code)
 """
 
@@ -42,7 +43,7 @@ def _end() -> None:
     """The run is over: its server ends."""
     ((server, pipe),) = starting._held
     os.close(pipe)
-    server.wait(20)
+    server.wait(300)
 
 
 @contextlib.contextmanager
@@ -54,16 +55,16 @@ def _client(job: str, **how: Any) -> Iterator[subprocess.Popen[str]]:
 
 def _run(job: str, **how: Any) -> tuple[int, str, str]:
     with _client(job, **how) as process:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         return process.returncode, out, err
 
 
 def _eventually(holds: Callable[[], Any]) -> Any:
-    for _ in range(600):
+    for _ in range(6000):
         if value := holds():
             return value
         time.sleep(0.05)
-    pytest.fail("it did not come about within 30 s")
+    pytest.fail("it did not come about within 300 s")
 
 
 @pytest.mark.usefixtures("name")
@@ -122,7 +123,7 @@ class TestAJob:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             os.killpg(process.pid, number)  # as a terminal does, and `daar run`
-            assert (process.stdout.read(), process.wait(30)) == ("1\n", 143)
+            assert (process.stdout.read(), process.wait(300)) == ("1\n", 143)
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_without_a_handler_ends_with_one_line_and_128_more_than_the_signal(self, number: signal.Signals) -> None:
@@ -130,7 +131,7 @@ class TestAJob:
             assert process.stdout is not None
             process.stdout.readline()
             process.send_signal(number)
-            _, err = process.communicate(timeout=30)
+            _, err = process.communicate(timeout=300)
             assert process.returncode == 128 + number
             assert err.count("\n") == 1
             assert "interrupted" in err
@@ -153,7 +154,7 @@ class TestAJob:
         """Each waits for the other to have begun."""
         job = (
             "import os, sys, time, pathlib\n"
-            "mine, other = sys.argv[2:]\n"
+            "mine, other = sys.argv[3:]\n"
             "pathlib.Path(mine).touch()\n"
             "while not pathlib.Path(other).exists(): time.sleep(0.01)"
         )
@@ -162,7 +163,7 @@ class TestAJob:
                 subprocess.Popen([sys.executable, "-P", "-c", _CLIENT, job, *names], cwd=self._folder)
                 for names in (("a", "b"), ("b", "a"))
             ]
-            assert [process.wait(30) for process in pair] == [0, 0]
+            assert [process.wait(300) for process in pair] == [0, 0]
 
     @pytest.fixture(autouse=True)
     def _in_folder(self, tmp_path: Path) -> None:
@@ -189,7 +190,7 @@ class TestTheServer:
             assert process.stdout is not None
             process.stdout.readline()
             starting._held[0][0].kill()
-            assert process.wait(30) == 128 + signal.SIGTERM
+            assert process.wait(300) == 128 + signal.SIGTERM
             assert (tmp_path / "saved").exists()
 
     def test_lets_jobs_end_when_its_run_is_gone_and_then_ends(self) -> None:
@@ -207,7 +208,7 @@ class TestTheServer:
                 assert process.stdout is not None
                 server = psutil.Process(int(process.stdout.readline()))
                 run.kill()
-                assert (process.stdout.read(), process.wait(30)) == ("done\n", 0)
+                assert (process.stdout.read(), process.wait(300)) == ("done\n", 0)
         _eventually(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
         assert _run("print(1)", env=environment)[0] == 99
 

@@ -26,11 +26,13 @@ if len(sys.argv) > 2:
     print(job.pid, flush=True)
 time.sleep(600)
 """
+# saves until the file `saved` is there
 JOB = """
-import signal, sys, time
+import os, signal, sys, time
 from daar.run import locks
 def save(*_):
-    time.sleep(1.5)
+    while not os.path.exists("saved"):
+        time.sleep(0.01)
     sys.exit(143)
 signal.signal(signal.SIGTERM, save)
 locks.follow()
@@ -39,7 +41,8 @@ time.sleep(600)
 
 
 def start(folder: Path, *job: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", RUN, str(folder), *job], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", RUN, str(folder), *job]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder.parent)
 
 
 def line(run: subprocess.Popen[str]) -> str:
@@ -113,7 +116,7 @@ def gone(pid: int) -> bool:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not condition() and time.monotonic() < end:
         time.sleep(0.05)
     assert condition()
@@ -123,11 +126,11 @@ def test_a_job_ends_with_its_run_and_the_next_run_waits_for_it(folder: Path) -> 
     run = start(folder, JOB)
     assert line(run) == "here"
     job = int(line(run))
-    time.sleep(1)
     wait_for(lambda: str(folder / "daar-jobs.lock") in held_by(job))
     kill(run)
     after = start(folder)
     assert "still saving their state" in line(after)
+    (folder.parent / "saved").touch()
     assert line(after) == "here"
     wait_for(lambda: gone(job))  # its lock goes a moment before it
     kill(after)

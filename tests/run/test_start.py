@@ -51,7 +51,7 @@ def test_a_signal_reaches_all_that_was_started_once(
     running: subprocess.Popen[str], number: signal.Signals, code: int
 ) -> None:
     os.kill(running.pid, number)
-    out, err = running.communicate(timeout=60)
+    out, err = running.communicate(timeout=300)
     assert sorted(out.splitlines()) == [f"child {number.name}", f"job {number.name}"]
     assert (running.returncode, err) == (code, "")
 
@@ -68,7 +68,7 @@ def test_what_a_killed_process_has_started_ends_too() -> None:
     assert psutil.pid_exists(pid)
     process.kill()
     process.communicate()
-    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=30)
+    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=300)
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
@@ -162,7 +162,7 @@ def test_a_signal_while_snakemake_is_imported_gives_one_line(tmp_path: Path, num
         assert process.stdout is not None
         assert process.stdout.readline() == "importing\n"
         process.send_signal(number)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=300)
     line = "daar: interrupted before the first job; the same command starts it again.\n"
     assert (process.returncode, errors) == (code, line)
 
@@ -176,6 +176,6 @@ def test_who_could_not_say_it_is_spoken_for() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "started\n"
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=300)
     line = "daar: interrupted; the same command goes on from what was saved last.\n"
     assert (process.returncode, errors) == (143, line)

@@ -18,7 +18,6 @@ from torch import nn
 from daar import models
 from daar.checkpoint import checkpoint
 from daar.cli.main import main
-from daar.data import datasets, packed
 from daar.errors import InputError
 from daar.pruning.groups import channel_graph
 from daar.pruning.slim import slim
@@ -460,10 +459,9 @@ def test_missing_file_and_short_mean(tmp_path: Path, state: dict) -> None:
 
 
 # the published figure: 91.73 % of the 10,000 test images (akamaster/pytorch_resnet_cifar10 prints 8.27 % error)
-def test_published_resnet20_gives_its_published_accuracy(tmp_path: Path, real_data: Path) -> None:
-    packs = packed.prepare(datasets.get("cifar10"), tmp_path / "cifar10", data_root=real_data)
+def test_published_resnet20_gives_its_published_accuracy(tmp_path: Path, real_data: Path, real_cifar10: Path) -> None:
     run(real_data / "checkpoints" / "resnet20-12fca82f.th", tmp_path / "net")
-    found = measure(folder=tmp_path / "net", packs=packs, device=torch.device("cpu"))
+    found = measure(folder=tmp_path / "net", packs=real_cifar10, device=torch.device("cpu"))
     assert found["top1"] == pytest.approx(91.73, abs=0.011)
     assert (found["macs"], found["params"], found["images"]) == (40_551_040, 269_722, 10_000)
     assert found["val_seen"]

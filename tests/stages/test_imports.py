@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ import pytest
 import yaml
 
 from daar.storage.bundled import ROOT
+from tests.loaded import Loaded
+from tests.loaded import loaded as having_loaded
 from tests.report.report_files import write_importance
 from tests.report.report_rows import DAAR, L1, csv
 
@@ -32,13 +35,25 @@ RECIPE = json.dumps({"epochs": 1, "lr": 0.01, "batch_size": 256})
 COMMON = ("--dataset", "digits", "--images", "16", "--threads", "1", "--seed", "0")
 
 
-def loaded(names: tuple[str, ...], *arguments: object, cwd: Path | None = None) -> list[str]:
-    """Those of the modules that a command has loaded when it ends."""
-    command = [sys.executable, "-P", "-c", COMMAND, ",".join(names), *map(str, arguments)]
+def loaded(
+    names: tuple[str, ...], *arguments: object, cwd: Path | None = None, python: Loaded | None = None
+) -> list[str]:
+    """Those of the modules that a command has loaded when it ends; `python` has torch to begin with."""
+    command = [*(python.command if python else (sys.executable, "-P", "-c")), COMMAND]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, ",".join(names), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False,
+        env=python.environment(os.environ) if python else environment,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()[-1].split()[1:]
+
+
+@pytest.fixture(scope="module")
+def with_torch() -> Iterator[Loaded]:
+    """Every stage that computes loads torch; here a fork has it, alone."""
+    with having_loaded("import torch") as python:
+        yield python
 
 
 class Made(NamedTuple):
@@ -51,7 +66,7 @@ class Made(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def made(digits: Path, dense: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(digits: Path, dense: Path, with_torch: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Made:
     setting = tmp_path_factory.mktemp("setting")
     packs, method = ("--packs", digits.parent), ("--method=l1", "--options={}")
     importance, plan, measured = setting / "importance.safetensors", setting / "plan.json", setting / "measured.json"
@@ -73,7 +88,8 @@ def made(digits: Path, dense: Path, tmp_path_factory: pytest.TempPathFactory) ->
                    setting / "record.json"),
         "reuse": ("reuse", setting / "record.json", "--base", dense, "--out", setting / "again" / "record.json"),
     }  # fmt: skip
-    return Made(digits, dense, setting, {name: loaded(HEAVY, *given) for name, given in stages.items()})
+    found = {name: loaded(HEAVY, *given, python=with_torch) for name, given in stages.items()}
+    return Made(digits, dense, setting, found)
 
 
 @pytest.mark.parametrize(
@@ -84,9 +100,9 @@ def test_a_stage_loads_nothing_heavy(made: Made, stage: str) -> None:
     assert made.loaded[stage] == []
 
 
-def test_latency_loads_the_compiler_only_for_its_export(made: Made) -> None:
+def test_latency_loads_the_compiler_only_for_its_export(made: Made, with_torch: Loaded) -> None:
     given = ("latency", made.dense, "--batch-sizes", "1", "--rounds", "2", "--no-onnxruntime")
-    assert loaded(HEAVY, *given) == []
+    assert loaded(HEAVY, *given, python=with_torch) == []
 
 
 def test_packing_loads_what_reads_the_source_alone(tmp_path: Path) -> None:

@@ -32,6 +32,12 @@ def data(digits: Path) -> Data:
     return Data(train, val, train.mean, train.std, flip=False)
 
 
+@pytest.fixture(scope="module")
+def few(data: Data) -> Data:
+    """For what takes a few steps to see."""
+    return Data(_part(data.train, 300), _part(data.val, 100), data.mean, data.std, flip=False)
+
+
 def fresh(name: str = "resnet20") -> nn.Module:
     torch.manual_seed(0)
     return models.get(name).build(10)
@@ -160,24 +166,24 @@ def test_training_learns_and_says_so(data: Data) -> None:
     assert "ETA" in said[1]
 
 
-def test_same_seed_same_bits_other_seed_other_bits(data: Data) -> None:
+def test_same_seed_same_bits_other_seed_other_bits(few: Data) -> None:
     def weights(seed: int) -> torch.Tensor:
         model = fresh()
-        fit(model, data, Recipe(epochs=1, lr=0.05, batch_size=64), seed, CPU, say=quiet)
+        fit(model, few, Recipe(epochs=1, lr=0.05, batch_size=64), seed, CPU, say=quiet)
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 
     assert torch.equal(weights(0), weights(0))
     assert not torch.equal(weights(0), weights(1))
 
 
-def test_best_is_the_first_of_the_highest_on_val(data: Data) -> None:
+def test_best_is_the_first_of_the_highest_on_val(few: Data) -> None:
     model = fresh()
     recipe = Recipe(epochs=4, lr=0.05, batch_size=64, precision="float32")
-    progress = fit(model, data, recipe, 0, CPU, say=quiet)
+    progress = fit(model, few, recipe, 0, CPU, say=quiet)
     tops = [epoch.val_top1 for epoch in progress.curve]
     assert progress.best_epoch == tops.index(max(tops)) + 1
     model.load_state_dict(progress.best)
-    assert evaluate(model, data.val, data.mean, data.std, CPU).top1 == max(tops)
+    assert evaluate(model, few.val, few.mean, few.std, CPU).top1 == max(tops)
 
 
 def test_no_epochs_change_nothing(data: Data) -> None:
@@ -231,20 +237,20 @@ class KilledError(Exception):
     pass
 
 
-def test_a_run_killed_between_epochs_goes_on_bit_for_bit(data: Data, tmp_path: Path) -> None:
+def test_a_run_killed_between_epochs_goes_on_bit_for_bit(few: Data, tmp_path: Path) -> None:
     recipe = Recipe(epochs=3, lr=0.05, batch_size=64)
     undisturbed, file = fresh(), tmp_path / "resume.safetensors"
-    expected = fit(undisturbed, data, recipe, 0, CPU, say=quiet)
+    expected = fit(undisturbed, few, recipe, 0, CPU, say=quiet)
 
     def die_after_two(line: str) -> None:
         if line.startswith("epoch 3"):
             raise KilledError
 
     with pytest.raises(KilledError):
-        fit(fresh(), data, recipe, 0, CPU, resume_file=file, say=die_after_two)
+        fit(fresh(), few, recipe, 0, CPU, resume_file=file, say=die_after_two)
     said: list[str] = []
     resumed = fresh()
-    progress = fit(resumed, data, recipe, 0, CPU, resume_file=file, say=said.append)
+    progress = fit(resumed, few, recipe, 0, CPU, resume_file=file, say=said.append)
     assert said[1] == f"continues after epoch 2 from {file}"
     for (name, a), b in zip(resumed.state_dict().items(), undisturbed.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
@@ -261,22 +267,22 @@ def test_a_run_killed_between_epochs_goes_on_bit_for_bit(data: Data, tmp_path: P
         ({"identity": {"network": "other"}}, "network was None, is now 'other'"),
     ],
 )
-def test_another_run_s_resume_file_is_refused_by_name(data: Data, tmp_path: Path, changed: dict, said: str) -> None:
+def test_another_run_s_resume_file_is_refused_by_name(few: Data, tmp_path: Path, changed: dict, said: str) -> None:
     file = tmp_path / "resume.safetensors"
-    fit(fresh(), data, SHORT, 0, CPU, resume_file=file, say=quiet)
+    fit(fresh(), few, SHORT, 0, CPU, resume_file=file, say=quiet)
     recipe, seed, identity = (
         changed.get(key, value) for key, value in [("recipe", SHORT), ("seed", 0), ("identity", {})]
     )
     with pytest.raises(InputError, match=said):
-        fit(fresh(), data, recipe, seed, CPU, resume_file=file, identity=identity, say=quiet)
+        fit(fresh(), few, recipe, seed, CPU, resume_file=file, identity=identity, say=quiet)
 
 
-def test_a_damaged_resume_file_is_refused(data: Data, tmp_path: Path) -> None:
+def test_a_damaged_resume_file_is_refused(few: Data, tmp_path: Path) -> None:
     file = tmp_path / "resume.safetensors"
-    fit(fresh(), data, SHORT, 0, CPU, resume_file=file, say=quiet)
+    fit(fresh(), few, SHORT, 0, CPU, resume_file=file, say=quiet)
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(InputError, match=r"cannot be read.*Delete it"):
-        fit(fresh(), data, SHORT, 0, CPU, resume_file=file, say=quiet)
+        fit(fresh(), few, SHORT, 0, CPU, resume_file=file, say=quiet)
 
 
 # evaluation and recalibration

@@ -62,7 +62,7 @@ def job() -> Iterator[Start]:
 def test_a_signal_ends_in_one_line_and_the_shell_s_code_for_it(job: Start, name: str, code: int) -> None:
     process = job("willing")
     process.send_signal(signal.Signals[name])
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=300)[1]
     assert process.returncode == code
     assert said == f"daar: {name}: saved after epoch 3, step 40 of 352; the same command goes on from there.\n"
 
@@ -75,7 +75,7 @@ def test_a_second_signal_stops_at_once(job: Start, first: str, second: str) -> N
     assert process.stdout is not None
     assert process.stdout.readline() == "stuck\n"
     process.send_signal(signal.Signals[second])
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=300)[1]
     if second == "SIGTERM":
         assert process.returncode == -signal.SIGTERM
     else:
@@ -91,7 +91,7 @@ def test_the_last_line_survives_its_reader(job: Start) -> None:
     process.stdout.close()
     process.stderr.close()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 143
+    assert process.wait(timeout=300) == 143
 
 
 def test_an_ignored_signal_stays_ignored(job: Start) -> None:
@@ -99,7 +99,7 @@ def test_an_ignored_signal_stays_ignored(job: Start) -> None:
     process = job("willing", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=60)[1].startswith("daar: SIGTERM: saved")
+    assert process.communicate(timeout=300)[1].startswith("daar: SIGTERM: saved")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -18,18 +18,22 @@ from daar.run import reuse
 from daar.suite import definition, reading
 from tests.report.test_collect import of_setting, record
 from tests.run.test_reuse import write_plan
+from tests.workflow import dry_runs
+from tests.workflow.dry_runs import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "workflow" / "config"
 
 
 def snakemake(
     *arguments: str, cwd: Path, root: Path = ROOT, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"), "--cores", "2", *arguments]
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **(environment or {})}, check=False
-    )
+    """Run it as its command does; dry runs in forks of one process."""
+    options = ["--snakefile", str(root / "Snakefile"), "--cores", "2", *arguments]
+    environment = {**os.environ, **(environment or {})}
+    if "-n" in arguments and root == ROOT and (done := dry_runs.ask(options, cwd, environment)):
+        return done
+    command = [sys.executable, "-m", "snakemake", *options]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, check=False)
 
 
 def dry_run(*arguments: str, cwd: Path, root: Path = ROOT) -> dict[str, int]:

@@ -26,10 +26,9 @@ SEEDS = {"seeds": [0, 1], "macs_reductions": [0.5, 0.7], "methods": ["l1", "hran
 def dry_run(folder: Path, *arguments: str, **changes: Any) -> str:
     """What a dry run prints."""
     (folder / "tiny.yaml").write_text(yaml.safe_dump({**SUITE, **changes}))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "-n", "-p"]
     # a dry run alone would count on one core
-    command += ["--cores", "64", "--profile", str(PROFILE), "--configfile", "tiny.yaml", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    asked = ("-n", "-p", "--cores", "64", "--profile", str(PROFILE), "--configfile", "tiny.yaml", *arguments)
+    done = snakemake(*asked, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -91,7 +91,7 @@ def test_a_signal_ends_the_jobs_saved_and_then_the_run(
 ) -> None:
     assert trainings(tmp_path)
     os.kill(running.pid, number)
-    out, _ = running.communicate(timeout=120)
+    out, _ = running.communicate(timeout=300)
     assert running.returncode == code, out
     assert "Traceback" not in out
     assert f"{number.name}: saved after" in out

@@ -1,10 +1,7 @@
 """`daar suite check` accepts a suite exactly if Snakemake can build its DAG."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +13,8 @@ from hypothesis import strategies as st
 from daar.errors import InputError
 from daar.suite import reading
 from tests.suite.edges import SMALL, VALID, WRONG, wrong
+from tests.workflow.test_dag import snakemake
 
-ROOT = Path(__file__).resolve().parents[2]
 WRITERS: dict[str, Callable[[Any], str]] = {
     "yaml": lambda content: yaml.safe_dump(content, allow_unicode=True, sort_keys=False),
     "json": json.dumps,
@@ -25,31 +22,17 @@ WRITERS: dict[str, Callable[[Any], str]] = {
 SUITES = st.tuples(VALID, st.none() | st.sampled_from(WRONG), st.sampled_from(sorted(WRITERS)))
 # a DAG takes a second or two, a suite is short enough to be read whole
 NO_SHRINK = [phase for phase in Phase if phase not in (Phase.shrink, Phase.explain)]
-DryRun = Callable[[Path], tuple[int, str]]
 
 
-@pytest.fixture(scope="module")
-def dry_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DryRun]:
-    """Exit code and output of `snakemake -n` for a suite's file."""
-    command = [sys.executable, "-m", "tests.workflow.dry_runs"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path_factory.mktemp("results"),
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    ) as process:  # fmt: skip
-        assert process.stdin is not None
-        assert process.stdout is not None
-        into, out = process.stdin, process.stdout
-
-        def run(file: Path) -> tuple[int, str]:
-            print(file, file=into, flush=True)
-            answer = json.loads(out.readline())
-            return answer["code"], answer["said"]
-
-        yield run
-        into.close()
+def dry_run(file: Path) -> tuple[int, str]:
+    """Exit code and output of `snakemake -n` for a suite's file, without the line that says that there is a profile."""
+    command = ["-n", "--quiet", "all", "--cores", "1", "--workflow-profile", "none", "--configfile", str(file)]
+    (here := file.parent / "here").mkdir(exist_ok=True)
+    done = snakemake(*command, cwd=here)
+    return done.returncode, done.stdout + done.stderr
 
 
-def compare(content: dict[str, Any], form: str, folder: Path, dry_run: DryRun) -> None:
+def compare(content: dict[str, Any], form: str, folder: Path) -> None:
     file = folder / "suite.yaml"
     file.write_text(WRITERS[form](content), encoding="utf-8")
     refused: str | None = None
@@ -70,30 +53,30 @@ def around(example: tuple[dict[str, Any], tuple[str, Any] | None, str]) -> tuple
 @settings(max_examples=20, derandomize=True, database=None, phases=NO_SHRINK, suppress_health_check=list(HealthCheck))
 @given(SUITES)
 def test_both_accept_the_same_suites(
-    tmp_path_factory: pytest.TempPathFactory, dry_run: DryRun, example: tuple[dict[str, Any], Any, str]
+    tmp_path_factory: pytest.TempPathFactory, example: tuple[dict[str, Any], Any, str]
 ) -> None:
     content, form = around(example)
-    compare(content, form, tmp_path_factory.getbasetemp(), dry_run)
+    compare(content, form, tmp_path_factory.getbasetemp())
 
 
 @pytest.mark.slow
 @settings(max_examples=300, phases=NO_SHRINK, suppress_health_check=list(HealthCheck))
 @given(SUITES)
 def test_both_accept_the_same_suites_of_many(
-    tmp_path_factory: pytest.TempPathFactory, dry_run: DryRun, example: tuple[dict[str, Any], Any, str]
+    tmp_path_factory: pytest.TempPathFactory, example: tuple[dict[str, Any], Any, str]
 ) -> None:
     content, form = around(example)
-    compare(content, form, tmp_path_factory.getbasetemp(), dry_run)
+    compare(content, form, tmp_path_factory.getbasetemp())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", sorted(WRITERS))
-def test_both_refuse_the_same_values(tmp_path: Path, dry_run: DryRun, form: str) -> None:
+def test_both_refuse_the_same_values(tmp_path: Path, form: str) -> None:
     for key, value in WRONG:
-        compare(wrong(SMALL, key, value), form, tmp_path, dry_run)
+        compare(wrong(SMALL, key, value), form, tmp_path)
 
 
-def test_a_template_is_refused_by_both(tmp_path: Path, dry_run: DryRun) -> None:
+def test_a_template_is_refused_by_both(tmp_path: Path) -> None:
     file = tmp_path / "suite.yaml"
     file.write_text(yaml.safe_dump({**SMALL, "__use_yte__": True}))
     with pytest.raises(InputError, match="__use_yte__"):
@@ -113,9 +96,7 @@ def test_a_template_is_refused_by_both(tmp_path: Path, dry_run: DryRun) -> None:
         (json.dumps(SMALL)[:-1] + ', "seeds": [1]}', "the key 'seeds' comes twice"),
     ],
 )
-def test_what_snakemake_would_take_silently_is_refused_in_the_same_words(
-    tmp_path: Path, dry_run: DryRun, text: str, said: str
-) -> None:
+def test_what_snakemake_would_take_silently_is_refused_in_the_same_words(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "suite.yaml"
     file.write_text(text)
     with pytest.raises(InputError, match=said) as error:
