@@ -210,10 +210,19 @@ class Dag:
         told += [f"--of={variant.of}"] if variant.of else []
         return [*told, *(f"--methods-dir={folder}" for folder in self.suite.methods_dirs)]
 
+    def recorded_options(self, wildcards: Any) -> list[str]:
+        """Those, and the options of the policy."""
+        return [*self.method_options(wildcards), *self._policy_options(wildcards)]
+
     def target_options(self, wildcards: Any) -> list[str]:
-        """The options with a setting's target, none for the policy's own rate, and with own ratios."""
+        """The options with a setting's target, none for the policy's own rate, own ratios, and the policy's options."""
         own = paths.target_from_text(wildcards.target) is None
-        return [*([] if own else [f"--macs-reduction={wildcards.target}"]), *self._ratios(wildcards)]
+        told = [] if own else [f"--macs-reduction={wildcards.target}"]
+        return [*told, *self._ratios(wildcards), *self._policy_options(wildcards)]
+
+    def _policy_options(self, wildcards: Any) -> list[str]:
+        given = dict(self.suite.variant(wildcards.variant).policy_options)
+        return [f"--policy-options={json.dumps(given)}"] if given else []
 
     def _ratios(self, wildcards: Any) -> list[str]:
         spec = self.suite.ratios.get(getattr(wildcards, "policy", ""))

@@ -29,8 +29,8 @@ from daar.device import gpu
 from daar.device.malloc import retain_freed_memory
 from daar.errors import InputError
 from daar.measure.accuracy import evaluate
-from daar.methods import discovery
-from daar.pruning import contract, importance
+from daar.methods import discovery, planners
+from daar.pruning import importance
 from daar.pruning.calibration_loss import CalibrationLoss
 from daar.pruning.groups import graph_of
 from daar.pruning.planning import uniform_plan
@@ -170,7 +170,7 @@ def _add_setting(
     suite: Suite, dataset: Dataset, setting: Setting, seeds: int, timed: "_Timed", add: Callable[..., None]
 ) -> None:
     target, tuning = setting.target, suite.finetune
-    brought = setting.policy in {method.policy for method in suite.methods.values() if method.plans is not None}
+    brought = setting.policy in planners.measuring(suite.methods_dirs)
     passes = _LOSSES_PER_GROUP * timed.groups + 1 if brought else 0
     add_job = functools.partial(
         add, jobs=len(suite.settings), count=seeds, dataset=dataset.name, network=setting.network,
@@ -250,8 +250,7 @@ class _Timed:
         batch = Batch(torch.rand(shown, *self._shape), torch.arange(shown) % self._classes)
         model = self._dense.to(self._device)
         sees_images = {"images", "labels"} & set(method.info.get("uses", ()))
-        with contract.unchanged(model.eval(), f"method {method.name!r}"):
-            once = _seconds(lambda: score(model, batch, self._graph, method, options, 0), 1, self._device)
+        once = _seconds(lambda: score(model, batch, self._graph, method, options, 0), 1, self._device)
         return once * (images / shown if sees_images else 1)
 
     def _network(self, target: float | None) -> nn.Module:

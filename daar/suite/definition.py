@@ -37,6 +37,7 @@ class Variant:
         options: of the method or the control.
         of: the variant that such a control takes its plan from.
         policy: what turns its importance into counts, whatever the suite says; None for the suite's or the method's.
+        policy_options: of its policy, whosever that is.
     """
 
     name: str
@@ -44,6 +45,17 @@ class Variant:
     options: tuple[tuple[str, Any], ...] = ()
     of: str | None = None
     policy: str | None = None
+    policy_options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """Its options as its record has them."""
+        return recorded(dict(self.options), dict(self.policy_options))
+
+
+def recorded(options: dict[str, Any], policy_options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a variant as records have them: those of its policy under a key of their own, if any."""
+    return {**options, **({"policy_options": policy_options} if policy_options else {})}
 
 
 @dataclass(frozen=True)
