@@ -66,7 +66,7 @@ _PLANS = tuple(
 
 def of(method: Method) -> list[Check]:
     """The checks that a method, or a policy without a method, has to pass."""
-    scored = files.is_scorer(method) if not method.is_policy else False
+    scored = files.is_scorer(method)
     found = [check for check in _FILES if scored or method.is_policy or check.name != "documentation"]
     found += [] if method.is_policy else [_RULE]
     found += _SCORES if scored else ()
@@ -77,10 +77,11 @@ def of(method: Method) -> list[Check]:
 def outcomes(method: Method) -> Iterator[Outcome]:
     """Run all checks of a method, one after the other; torch keeps its number of threads."""
     for check in of(method):
-        yield Outcome(check, _problem(check, method))
+        yield Outcome(check, problem(check, method))
 
 
-def _problem(check: Check, method: Method) -> str | None:
+def problem(check: Check, method: Method) -> str | None:
+    """Run one check: None, or what was expected, what was got and how to pass, in one line."""
     try:
         check.run(method)
     except BreachError as error:

@@ -20,7 +20,9 @@ _FIELDS = ("title", "author", "year")
 
 def is_scorer(method: Method) -> bool:
     """Whether it has a score(), and no program of its own in its place."""
-    return not method.is_policy and "use rule score as" in _text(method.rule)
+    if method.rule.is_file() and "use rule score as" not in _text(method.rule):
+        return False
+    return method.scores is not None
 
 
 def metadata(method: Method) -> None:
