@@ -123,14 +123,12 @@ def _policy(a: Namespace) -> tuple[str, own_ratios.Spec | None, dict[str, Any]]:
 
 def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Layer → shape of its weight, of a checkpoint's network."""
-    import torch
-
     from daar.checkpoint import checkpoint
     from daar.pruning.groups import graph_of
     from daar.pruning.shapes import shapes_of
 
     model, about = checkpoint.load(folder)
-    return shapes_of(model, graph_of(model, about.input_shape), torch.zeros(2, *about.input_shape))
+    return shapes_of(graph_of(model, about.input_shape))
 
 
 def _plan(a: Namespace, scores: Path, out: Path) -> None:

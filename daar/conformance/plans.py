@@ -33,7 +33,7 @@ def held(method: Method, reduction: str) -> None:
     budget = None if part is None else int((1 - part) * macs({}))
     before, around = copy.deepcopy(shares), surroundings()
     loss, module = CalibrationLoss(model, graph, batch().images), discovery.load(method)
-    more = {"shapes": shapes_of(model, graph, batch().images)} if "shapes" in method.given else {}
+    more = {"shapes": shapes_of(graph)} if "shapes" in method.given else {}
 
     def plan() -> dict[str, int]:
         counts: dict[str, int] = module.plan(groups, shares, budget, macs=macs, loss=loss, **more)

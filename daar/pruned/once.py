@@ -288,7 +288,7 @@ class _Task:
         if self.ratios is None:
             method, options = policy_arguments.as_own(
                 method, options, self.policy, self.policy_options,
-                lambda: shapes_of(self.dense, self.graph, self.batch.images), self.folders,
+                lambda: shapes_of(self.graph), self.folders,
             )  # fmt: skip
         plan = plan_by_policy(
             self.graph,

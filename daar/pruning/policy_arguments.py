@@ -40,17 +40,23 @@ def as_own(
         InputError: the policy has no such option, or it does not take that value; or the method has none of `options`.
     """
     check(policy, policy_options, extra)
-    brought = planners.find(extra).get(policy)
-    reads_shapes = brought is not None and "shapes" in brought.given
-    if brought is None or not (policy_options or reads_shapes):
+    brought, given = planners.find(extra).get(policy), layers_for(policy, shapes, extra)
+    if brought is None or not (policy_options or given):
         return method, dict(options)
     own = method.plans is not None and method.policy == policy
     chosen = discovery.split_options(method, dict(options))[1] if own else {}
-    if reads_shapes:
-        chosen["shapes"] = shapes()
-    allowed = {**(brought.plans or {}), "shapes": Allowed(anything=True)}
+    allowed = {**(brought.plans or {}), **dict.fromkeys(given, Allowed(anything=True))}
     info = {**method.info, "policy": policy}
-    return replace(method, info=info, scores={}, plans=allowed), {**chosen, **policy_options}
+    return replace(method, info=info, scores={}, plans=allowed), {**chosen, **given, **policy_options}
+
+
+def layers_for(policy: str, shapes: Callable[[], Shapes], extra: Sequence[Path] = ()) -> dict[str, Shapes]:
+    """What a policy is given of the network's layers: {"shapes": …} where it reads them, else nothing.
+
+    Arguments as of `as_own`.
+    """
+    brought = planners.find(extra).get(policy)
+    return {"shapes": shapes()} if brought is not None and "shapes" in brought.given else {}
 
 
 def check(policy: str, given: Mapping[str, Any], extra: Sequence[Path] = ()) -> None:

@@ -222,12 +222,12 @@ class BothCodes:
     def _plan(self, setting: Setting) -> Plan:
         """A control's is made of the kept plan whose widths it takes."""
         origin = self.suite.origin(setting.variant)
-        model, about, graph = self._network(setting)
+        _, about, graph = self._network(setting)
         if setting.variant.method == "random_at":
             return random_at(plans.load(self._kept_plan(replace(setting, variant=origin))), graph, setting.seed)
         method, options = as_own(
             self._methods[origin.method], dict(origin.options), setting.policy, dict(origin.policy_options),
-            lambda: shapes_of(model, graph, torch.zeros(2, *about.input_shape)), self.suite.methods_dirs,
+            lambda: shapes_of(graph), self.suite.methods_dirs,
         )  # fmt: skip
         return plan_by_policy(
             graph,

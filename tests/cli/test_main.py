@@ -262,6 +262,55 @@ def test_own_ratios_are_a_policy_of_the_command_line(
         assert said in one_line(run(capsys, *plan, *words, code=2))
 
 
+def test_options_of_a_policy_reach_it_from_the_command_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: Path, dense: Path
+) -> None:
+    data = ["--dataset", "digits", "--packs", digits.parent, "--images", "16"]
+    scores, plan_file = tmp_path / "i.safetensors", tmp_path / "p.json"
+    run(capsys, "score", dense, "--out", scores, *data)
+    plan = ["plan", dense, "--importance", scores, "--out", plan_file, *data, "--macs-reduction", "0.5"]
+    made = {}
+    for policy, given in (
+        ("adaptive", '{"adjust": false}'),
+        ("erk", "{}"),
+        ("erk", '{"power": 0.25}'),
+        ("uniform", "{}"),
+    ):
+        run(capsys, *plan, "--policy", policy, "--policy-options", given)
+        content = json.loads(plan_file.read_text())
+        assert (content["method"], content["policy"]) == ("l1", policy)
+        made[policy, given] = [len(group["kept"]) for group in content["groups"]]
+        plan_file.unlink()
+    assert len(set(map(tuple, made.values()))) == 4
+    by_method = ["plan", dense, "--method", "daar", *plan[2:], "--options", '{"attention": "spatial", "adjust": false}']
+    run(capsys, *by_method, "--policy", "adaptive")
+    assert [len(group["kept"]) for group in json.loads(plan_file.read_text())["groups"]] == made[
+        "adaptive", '{"adjust": false}'
+    ]
+    plan_file.unlink()
+    prune = ["prune", dense, *data, "--macs-reduction", "0.5", "--out", tmp_path / "slim"]
+    for words, said in {
+        ("--policy-options", '{"adjust": false}'): "unknown option of policy 'uniform' 'adjust'; there are: none",
+        ("--policy", "adaptive", "--policy-options", '{"adjust": 2}'): "'adjust' of policy 'adaptive' is 2; it takes a",
+        (
+            "--policy",
+            "erk",
+            "--policy-options",
+            '{"power": -1}',
+        ): "option 'power' of policy 'erk' is -1; it must",
+        (
+            "--policy-options",
+            "[]",
+        ): "--policy-options must be a JSON object, got '[]'. For example: '{",
+        ("--policy-options", "{"): "--policy-options is not JSON",
+        ("--ratios", "[0.5]*19", "--policy-options", '{"x": 1}'): "own ratios take no options, got 'x'",
+    }.items():
+        for command in (plan, prune):
+            assert said in one_line(run(capsys, *command, *words, code=2))
+    assert not plan_file.exists()
+    assert not (tmp_path / "slim").exists()
+
+
 def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: Any) -> None:
         raise KeyboardInterrupt
