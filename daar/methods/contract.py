@@ -1,6 +1,7 @@
 """What a method and a policy must hold whoever calls them: enforced where they are loaded, said in one line.
 
 tests/conformance and `daar method check` look for more, by more calls; what is here costs little and is always on.
+Imported while the DAG is built: torch is there once a method is loaded.
 """
 
 import functools
@@ -10,12 +11,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from daar.errors import InputError, in_one_line, is_out_of_memory, said
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 RESULT_NEUTRAL = "refuses what breaks the contract, and changes nothing else"
 # of the dense network's MACs; a policy that leaves more of its target unused while channels would fit ignores it
@@ -31,6 +32,8 @@ def enforce(module: ModuleType, name: str, policy: str) -> None:
         name: its name, for messages.
         policy: name of the policy that its plan() is.
     """
+    import torch
+
     wrappers: dict[str, Callable[[Any], Any]] = {
         "score": lambda score: _score(score, f"method {name!r}"),
         "plan": lambda plan: _plan(plan, f"policy {policy!r}"),
@@ -42,8 +45,10 @@ def enforce(module: ModuleType, name: str, policy: str) -> None:
 
 
 def _score(score: Callable[..., Any], whose: str) -> Callable[..., Any]:
+    import torch
+
     @functools.wraps(score)
-    def checked(model: nn.Module, *arguments: Any, **options: Any) -> Any:
+    def checked(model: "nn.Module", *arguments: Any, **options: Any) -> Any:
         with unchanged(model, whose), faults(whose, score), torch.inference_mode(mode=False):
             scores = score(model, *arguments, **options)
         require_tensors(scores, whose)
@@ -53,6 +58,8 @@ def _score(score: Callable[..., Any], whose: str) -> Callable[..., Any]:
 
 
 def _plan(plan: Callable[..., Any], whose: str) -> Callable[..., Any]:
+    import torch
+
     @functools.wraps(plan)
     def checked(groups: Any, importance: Any, macs_target: int | None, *, macs: Any, loss: Any, **given: Any) -> Any:
         raised: list[Exception] = []
@@ -118,7 +125,7 @@ def _place(error: Exception, folder: Path) -> str:
 
 
 @contextmanager
-def unchanged(model: nn.Module, whose: str) -> Iterator[None]:
+def unchanged(model: "nn.Module", whose: str) -> Iterator[None]:
     """Compare the network before and after: its weights, buffers, modes, and which weights want gradients.
 
     Args:
@@ -128,7 +135,7 @@ def unchanged(model: nn.Module, whose: str) -> Iterator[None]:
     Raises:
         InputError: names what was changed.
     """
-    if not isinstance(model, nn.Module):
+    if not hasattr(model, "named_parameters"):
         yield
         return
     before = {name: value.detach().clone() for name, value in _held(model)}
@@ -153,6 +160,8 @@ def unchanged(model: nn.Module, whose: str) -> Iterator[None]:
 
 def require_tensors(scores: Any, whose: str) -> None:
     """InputError unless scores map layers to tensors without gradients; their form is checked elsewhere."""
+    from torch import Tensor
+
     if not isinstance(scores, Mapping):
         raise InputError(f"{whose} returns a {type(scores).__name__}; it must be a mapping, layer → scores (c_out,).")
     for layer, vector in scores.items():
@@ -203,12 +212,12 @@ def require_target(counts: Mapping[str, int], groups: Sequence[Any], target: int
         )
 
 
-def _held(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def _held(model: "nn.Module") -> "Iterator[tuple[str, Tensor]]":
     yield from model.named_parameters()
     yield from model.named_buffers()
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
+def _same(one: "Tensor", other: "Tensor") -> bool:
     """Bit by bit but for the kind of NaN."""
     if one.shape != other.shape or one.dtype != other.dtype or one.device != other.device:
         return False

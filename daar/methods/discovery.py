@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from daar.errors import InputError, unknown
-from daar.methods import signatures
+from daar.methods import contract, signatures
 from daar.methods.signatures import Allowed
 from daar.storage import documents
 from daar.storage.bundled import BASELINES, PACKAGE
@@ -207,8 +207,6 @@ def load(method: Method) -> ModuleType:
             raise InputError(
                 f"{method.code} defines no {needed}. A {what} has INFO and {function}(); see docs/adding-a-{what}.md."
             )
-    from daar.methods import contract  # it imports torch, as a method does
-
     contract.enforce(module, method.name, method.policy)
     return module
 

@@ -3,7 +3,7 @@
 Imported while the DAG is built: neither torch nor numpy.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from daar.data import sources
 from daar.errors import unknown
-from daar.methods import discovery
+from daar.methods import discovery, planners
 from daar.pruning.own_ratios import Spec
 from daar.storage.files import digest
 from daar.suite import paths
@@ -253,5 +253,12 @@ class Suite:
         return titles
 
     def deviations(self) -> dict[str, tuple[str, ...]]:
-        """Variant → where its method differs from the paper that it follows, phrases; none for controls."""
-        return {v.name: tuple(self.methods[v.method].info.get("deviations", ())) for v in self.variants if v.of is None}
+        """Variant → where its method, and policies of others, differ from their papers, phrases; none for controls."""
+        return {v.name: tuple(self._deviations(v)) for v in self.variants if v.of is None}
+
+    def _deviations(self, variant: Variant) -> Iterator[str]:
+        method, brought = self.methods[variant.method], planners.find(self.methods_dirs)
+        yield from method.info.get("deviations", ())
+        for policy in self._policies(variant):
+            if policy in brought and brought[policy].code != method.code:
+                yield from (f"policy {policy}: {phrase}" for phrase in brought[policy].info.get("deviations", ()))
