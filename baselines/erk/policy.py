@@ -30,9 +30,10 @@ def plan(
     shapes: Mapping[str, tuple[int, ...]],
     power: float = 1.0,
 ) -> dict[str, int]:
-    """Section 3: a layer's density scales with (n_in + n_out + w + h) / (n_in n_out w h), up to 1.
+    """ERK: a layer's density is ε (n_in + n_out + w + h) / (n_in n_out w h), up to 1.
 
-    ε, one for all layers, is the largest within the target: ε → ∞ keeps all, since densities end at 1.
+    As in the authors' code; the paper writes 1 − (…) / (…), with which the sparsity scales. ε, one for all layers, is
+    the largest within the target: ε → ∞ keeps all, since densities end at 1.
 
     Args:
         groups: the groups in scope.
