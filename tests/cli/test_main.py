@@ -12,6 +12,7 @@ from daar import __version__
 from daar.cli import deployment, measuring, pruning, training
 from daar.cli.main import main
 from daar.methods import discovery
+from tests.conformance.test_faults import METHOD
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -309,6 +310,49 @@ def test_options_of_a_policy_reach_it_from_the_command_line(
             assert said in one_line(run(capsys, *command, *words, code=2))
     assert not plan_file.exists()
     assert not (tmp_path / "slim").exists()
+
+
+FAULTS = {
+    "scores": ("good['conv1'][2] = float('nan')", "pass", "method 'faulty' scores filter 2 of 'conv1' as nan"),
+    "network": ("model.conv1.weight.data[3] = 0", "pass", "method 'faulty' changes 'conv1.weight' of the network"),
+    "raises": (
+        "1 / 0",
+        "pass",
+        "method 'faulty' fails in score(): ZeroDivisionError: division by zero (method.py, line ",
+    ),
+    "target": ("pass", "counts = {g.name: g.min_kept for g in groups}", "policy 'faulty' misses the target: it keeps"),
+    "layer": ("pass", "counts['fc'] = 3", "policy 'faulty' keeps channels of 'fc', which is none of its"),
+    "plan": ("pass", "1 / 0", "policy 'faulty' fails in plan(): ZeroDivisionError: division by zero (method.py, line "),
+}
+
+
+@pytest.mark.parametrize(("score", "plan", "said"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_of_a_method_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: Path, dense: Path, score: str, plan: str, said: str
+) -> None:
+    """Of score, of plan and of a suite before it runs; nothing is left."""
+    (tmp_path / "methods" / "faulty").mkdir(parents=True)
+    code = METHOD.replace("SCORE", score).replace("PLAN", plan)
+    (tmp_path / "methods" / "faulty" / "method.py").write_text(code, encoding="utf-8")
+    rule = 'use rule score as score_faulty with:\n    wildcard_constraints:\n        variant=variants_of("faulty"),\n'
+    (tmp_path / "methods" / "faulty" / "rule.smk").write_text(rule, encoding="utf-8")
+    data = ["--dataset", "digits", "--packs", digits.parent, "--images", "8"]
+    data += ["--method", "faulty", "--methods-dir", tmp_path / "methods"]
+    scores = tmp_path / "i.safetensors"
+    if score != "pass":
+        assert said in one_line(run(capsys, "score", dense, "--out", scores, *data, code=2))
+        assert not scores.exists()
+        given = {"train": {"epochs": 1}, "finetune": {"epochs": 0}, "calibration_images": 8}
+        suite = {"suite": "x", "datasets": ["digits"], "networks": ["resnet20"], "methods": ["faulty"], **given}
+        suite |= {"macs_reductions": [0.5], "seeds": [0], "methods_dirs": [str(tmp_path / "methods")]}
+        (tmp_path / "s.yaml").write_text(json.dumps(suite))
+        packs = ["--packs", digits.parent, "--threads", "1"]
+        assert said in run(capsys, "suite", "check", tmp_path / "s.yaml", *packs, code=2)
+        return
+    run(capsys, "score", dense, "--out", scores, *data)
+    out = ["--out", tmp_path / "p.json", "--macs-reduction", "0.5"]
+    assert said in one_line(run(capsys, "plan", dense, "--importance", scores, *data, *out, code=2))
+    assert not (tmp_path / "p.json").exists()
 
 
 def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
