@@ -400,7 +400,7 @@ def test_without_daar_its_benchmarks_are_left_out(monkeypatch: pytest.MonkeyPatc
     from daar.methods import discovery
 
     others = {name: method for name, method in discovery.find().items() if name != "daar"}
-    monkeypatch.setattr(discovery, "find", lambda: others)
+    monkeypatch.setattr(discovery, "find", lambda *_: others)
     assert not any(name.startswith("daar-") for name in benchmarks.catalogue())
     assert "hrank-resnet56" in benchmarks.catalogue()
 
