@@ -11,13 +11,15 @@ from benchmarks.harness import Benchmark, Options, Side, Sides, at_least, under
 from daar import models
 from daar.device.malloc import retain_freed_memory
 from daar.device.precision import strict_float32
-from daar.methods import discovery
+from daar.methods import planners
 from daar.pruning import importance, policies
 from daar.pruning.calibration_loss import CalibrationLoss
 from daar.pruning.groups import ChannelGraph, graph_of
 from daar.pruning.masked import Masked
 from daar.pruning.plan import Plan
 from daar.pruning.planning import make_plan
+from daar.pruning.policy_arguments import layers_for
+from daar.pruning.shapes import shapes_of
 from daar.pruning.slim import slim
 
 NETWORK = "resnet110"
@@ -64,8 +66,8 @@ def benchmarks() -> list[Benchmark]:
 
 
 def _policies() -> list[str]:
-    """Those that plan any network for any target: ours, and those that methods bring."""
-    return [*policies.OWN, *(method.policy for method in discovery.find().values() if method.plans)]
+    """Those that plan any network for any target: ours, and those that folders bring."""
+    return [*policies.OWN, *planners.find()]
 
 
 @contextmanager
@@ -136,7 +138,7 @@ def planned(graph: ChannelGraph, scores: dict[str, Tensor], policy: str, round_t
         scores,
         policies.get(policy),
         loss=lambda removed: float(sum(map(len, removed.values())) ** 2),
-        options={},
+        options=layers_for(policy, lambda: shapes_of(graph)),
         method="random",
         policy_name=policy,
         scope="all",

@@ -43,6 +43,7 @@ __all__ = [
     "Batch",
     "InputError",
     "MethodInfo",
+    "PolicyInfo",
     "Reading",
     "batch_norms",
     "contributions",
@@ -86,18 +87,44 @@ class MethodInfo:
     control: bool = False
 
     def __post_init__(self) -> None:
-        blank = [field for field in ("name", "title", "citation", "policy") if not getattr(self, field).strip()]
-        if blank:
-            raise ValueError(f"MethodInfo of {self.name!r}: {blank[0]} is blank; every method says who it is.")
+        _require_said(self, ("name", "title", "citation", "policy"))
         if foreign := set(self.uses) - INPUTS:
             raise ValueError(
                 f"MethodInfo of {self.name!r}: uses names {sorted(foreign)}; it may name {sorted(INPUTS)}."
             )
-        if isinstance(self.deviations, str) or not all(phrase.strip() for phrase in self.deviations):
-            raise ValueError(
-                f"MethodInfo of {self.name!r}: deviations is {self.deviations!r}; it must be a tuple of phrases, none "
-                "blank. One phrase needs a comma behind it."
-            )
+
+
+@dataclass(frozen=True)
+class PolicyInfo:
+    """What a reader of a table should know of a policy without a method; written as literals, as MethodInfo is.
+
+    Attributes:
+        name: as in suites; the folder's name.
+        title: as `daar list policies` prints it, with the source.
+        citation: its key in the folder's references.bib.
+        deviations: where we differ from the source, each a phrase.
+    """
+
+    name: str
+    title: str
+    citation: str
+    deviations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require_said(self, ("name", "title", "citation"))
+
+
+def _require_said(info: MethodInfo | PolicyInfo, fields: tuple[str, ...]) -> None:
+    """ValueError unless all that must be said of a method or policy is."""
+    whose = f"{type(info).__name__} of {info.name!r}"
+    blank = [field for field in fields if not getattr(info, field).strip()]
+    if blank:
+        raise ValueError(f"{whose}: {blank[0]} is blank; every method says who it is.")
+    if isinstance(info.deviations, str) or not all(phrase.strip() for phrase in info.deviations):
+        raise ValueError(
+            f"{whose}: deviations is {info.deviations!r}; it must be a tuple of phrases, none blank. One phrase needs "
+            "a comma behind it."
+        )
 
 
 def filters(model: nn.Module, layer: str) -> Tensor:

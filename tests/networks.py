@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from daar.conformance.subject import enliven
 from daar.models.shortcut import PaddedShortcut
 
 
@@ -25,22 +26,6 @@ def one_thread() -> Iterator[None]:
 
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.Sigmoid, nn.LeakyReLU, nn.Hardswish, nn.GELU)
-
-
-def enliven(model: Any, seed: int = 0) -> Any:
-    """Give every BN statistics and an affine map that are not trivial, some of its scales negative; eval mode."""
-    dice = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
-                module.running_mean.normal_(0, 0.5, generator=dice)  # type: ignore[union-attr]
-                module.running_var.uniform_(0.5, 2, generator=dice)  # type: ignore[union-attr]
-                module.weight.normal_(1, 0.5, generator=dice)
-                module.bias.normal_(0, 0.5, generator=dice)
-            elif isinstance(module, nn.GroupNorm) and module.affine:
-                module.weight.normal_(1, 0.5, generator=dice)
-                module.bias.normal_(0, 0.5, generator=dice)
-    return model.eval()
 
 
 class Step(NamedTuple):

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from daar.methods import discovery
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -193,7 +195,12 @@ print(pruned.model(torch.randn(4, 3, 12, 12)).shape)
 @pytest.mark.slow
 def test_an_installed_wheel_works_outside_any_checkout(installed: Path, tmp_path: Path) -> None:
     methods = outside(installed, "daar", "list", "methods", cwd=tmp_path)
-    assert {line.split()[0] for line in methods.splitlines()} == {"bn_scale", "daar", "fpgm", "hrank", "l1", "random"}
+    assert {line.split()[0] for line in methods.splitlines()} == set(discovery.find())
+    renamed = {file.name: file.read_text() for file in (ROOT / "baselines" / "_template").iterdir()}
+    (tmp_path / "own").mkdir()
+    for name, text in renamed.items():
+        (tmp_path / "own" / name).write_text(text.replace("my_method", "own"))
+    assert "method 'own' passes all 23 checks" in outside(installed, "daar", "method", "check", "own", cwd=tmp_path)
     where, shape = outside(installed, "python", "-c", PRUNE, cwd=tmp_path).splitlines()
     assert Path(where).is_relative_to(installed.parent)
     assert shape == "torch.Size([4, 4])"

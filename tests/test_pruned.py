@@ -435,6 +435,22 @@ def test_options_of_a_policy_reach_it_whosever_the_scores() -> None:
     assert daar.prune(small(), images(), **given).report.slim_error <= 1e-10
 
 
+@pytest.mark.parametrize("target", ["macs_reduction", "params_reduction"])
+def test_a_policy_without_a_method_plans_with_any_scores(target: str) -> None:
+    widths = set()
+    for power in (0.0, 1.0):
+        given: dict[str, Any] = {target: 0.5, "policy": "erk", "policy_options": {"power": power}}
+        pruned = daar.prune(small(), images(), method="l1", **given)
+        assert pruned.report.slim_error <= 1e-10
+        widths.add(tuple(len(group.kept) for group in pruned.plan.groups))
+    assert len(widths) == 2
+
+
+def test_own_ratios_have_no_options() -> None:
+    with pytest.raises(InputError, match=r"own ratios take no options, got 'adjust'. Take policy_options out"):
+        daar.prune(small(), images(), method="l1", ratios={"first": 0.5}, policy_options={"adjust": False})
+
+
 def zoo(name: str) -> Callable[..., nn.Module]:
     return getattr(torchvision.models, name)
 

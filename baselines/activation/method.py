@@ -24,7 +24,7 @@ INFO = MethodInfo(
 def score(
     model: nn.Module, batch: Batch, layers: Sequence[str], *, statistic: Literal["mean", "std"] = "mean"
 ) -> dict[str, Tensor]:
-    """Section 2.2, "Activation": Θ_MA(a) = 1/|a| Σ_i a_i, over images and places; or their standard deviation.
+    """The criterion "activation": Θ_MA(a) = 1/|a| Σ_i a_i, over images and places; or their standard deviation.
 
     Behind ReLU, as feature maps are. The paper compares both with its Taylor criterion; Polyak and Wolf (2015) prune by
     the variance.

@@ -22,7 +22,7 @@ INFO = MethodInfo(
 
 
 def score(model: nn.Module, batch: Batch, layers: Sequence[str]) -> dict[str, Tensor]:
-    """Eq. 1: APoZ_c = Σ_k Σ_j f(O_c,j(k) = 0) / (N M), over N images and M places; the score is 1 − APoZ_c.
+    """APoZ_c = Σ_k Σ_j f(O_c,j(k) = 0) / (N M), over N images and M places; the score is 1 − APoZ_c.
 
     Args:
         model: the dense network.

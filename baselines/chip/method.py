@@ -24,7 +24,7 @@ _NODES = torch.arange(-20, 20, 0.4, dtype=torch.float64)
 
 
 def score(model: nn.Module, batch: Batch, layers: Sequence[str]) -> dict[str, Tensor]:
-    """Section 3.2: CI(A_i) = ||A||_* − ||M_i ⊙ A||_*, averaged over the images.
+    """Channel independence: CI(A_i) = ||A||_* − ||M_i ⊙ A||_*, averaged over the images.
 
     A (c_out, H·W) holds an image's feature maps as rows, M_i zeroes row i, ||·||_* is the nuclear norm.
 

@@ -27,7 +27,7 @@ INFO = MethodInfo(
 def score(
     model: nn.Module, batch: Batch, layers: Sequence[str], *, places: int = 10, seed: int = 0
 ) -> dict[str, Tensor]:
-    """Eq. 2: min_β ½ ||Y − Σ_j β_j X_j W_jᵀ||² + λ ||β||₁; the score is the largest λ at which β_j is not zero.
+    """LASSO: min_β ½ ||Y − Σ_j β_j X_j W_jᵀ||² + λ ||β||₁; the score is the largest λ at which β_j is not zero.
 
     X_j W_jᵀ is what channel j adds to the outputs of the next layer, Y the sum over all channels. λ falls from the
     smallest at which all β are zero, which counts as 1; channels that enter at none are worth 0.

@@ -22,7 +22,7 @@ INFO = MethodInfo(
 
 
 def score(model: nn.Module, batch: Batch, layers: Sequence[str]) -> dict[str, Tensor]:
-    """Section 3.3: I_k = Σ_{w ∈ g} ||w[k]||²₂, over all parameters w of group g that are coupled with channel k.
+    """Group importance: I_k = Σ_{w ∈ g} ||w[k]||²₂, over all parameters w of group g that are coupled with channel k.
 
     Those are the filters of all convs that make the channel, scale and shift of its BNs, and the kernels and columns
     that the next layers read it by.

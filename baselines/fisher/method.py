@@ -30,10 +30,10 @@ def score(
     form: Literal["maps", "group", "weights"] = "maps",
     batch_size: int = 128,
 ) -> dict[str, Tensor]:
-    """Section 3: Δ_k = 1/(2N) Σ_n g_nk², g_nk = −Σ_ij a_nkij ∂L_n/∂a_nkij, of image n and channel k.
+    """Feature maps: Δ_k = 1/(2N) Σ_n g_nk², g_nk = −Σ_ij a_nkij ∂L_n/∂a_nkij, of image n and channel k.
 
-    `group` (Liu et al., ICML 2021) adds g_nk over all convs that share channel k before it squares; `weights` (LeCun et
-    al. 1990) is Σ ½ h w² over a filter's weights, h the mean square of an image's gradient.
+    `group` (Liu et al., ICML 2021, Eq. 4) adds g_nk over all convs that share channel k before it squares; `weights`
+    (LeCun et al. 1990) is Σ ½ h w² over a filter's weights, h the mean square of an image's gradient.
 
     Args:
         model: the dense network.

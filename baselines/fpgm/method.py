@@ -21,7 +21,7 @@ INFO = MethodInfo(
 
 
 def score(model: nn.Module, batch: Batch, layers: Sequence[str]) -> dict[str, Tensor]:
-    """Eq. 6: g(x) = Σ_j ||x − F_j||_2, the sum of Euclidean distances to all filters of the layer.
+    """Eq. 4: g(x) = Σ_j ||x − F_j||_2, the sum of Euclidean distances to all filters of the layer.
 
     The filter nearest to the geometric median has the smallest sum: the others can stand in for it.
 

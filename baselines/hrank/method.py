@@ -22,7 +22,7 @@ INFO = MethodInfo(
 
 
 def score(model: nn.Module, batch: Batch, layers: Sequence[str]) -> dict[str, Tensor]:
-    """Eq. 5: the rank of each feature map, averaged over the images.
+    """The rank of each feature map, averaged over the images.
 
     Maps are taken where the authors' code hooks them: after BN and ReLU, for the last conv of a residual block after
     the addition. Rank is torch.linalg.matrix_rank's with its default tolerance, in float32.

@@ -20,7 +20,7 @@ INFO = MethodInfo(
 
 
 def score(model: nn.Module, batch: Batch, layers: Sequence[str]) -> dict[str, Tensor]:
-    """Eq. 2 with p = 2: ||F_j||_2 = (Σ |F_j|²)^½, over the kernel weights of filter j.
+    """The filter's L2 norm: ||F_j||_2 = (Σ |F_j|²)^½, over the kernel weights of filter j.
 
     Args:
         model: the dense network.

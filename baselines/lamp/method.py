@@ -38,7 +38,7 @@ def score(model: nn.Module, batch: Batch, layers: Sequence[str]) -> dict[str, Te
 def plan(
     groups: Sequence[Any], importance: Mapping[str, Any], macs_target: int | None, *, macs: Any, loss: Any
 ) -> dict[str, int]:
-    """Section 2: score(u) = W[u]² / Σ_{v ≥ u} W[v]², v no smaller than u in its layer; one threshold for all layers.
+    """LAMP: score(u) = W[u]² / Σ_{v ≥ u} W[v]², v no smaller than u in its layer; one threshold for all layers.
 
     The sum is over what is left once all smaller ones are gone, so the largest of a layer scores 1 and stays. Shares
     serve as magnitudes: a factor common to a group cancels. Arguments and result as in daar/pruning/policy.py.

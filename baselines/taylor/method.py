@@ -30,7 +30,7 @@ def score(
     form: Literal["weights", "gate"] = "weights",
     batch_size: int = 128,
 ) -> dict[str, Tensor]:
-    """Section 3.1: of a filter S, Σ_{s ∈ S} (g_s w_s)², g the gradient of a minibatch's loss, summed over minibatches.
+    """First order: of a filter S, Σ_{s ∈ S} (g_s w_s)², g the gradient of a minibatch's loss, summed over minibatches.
 
     `gate` has (g_z z)² in its place, of a gate z = 1 that multiplies the filter's channel behind its BN: g_z is the sum
     of activation times gradient. In the authors' code these are methods 0 (Taylor_weight) and 22 (Taylor_gate).

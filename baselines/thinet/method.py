@@ -15,7 +15,7 @@ INFO = MethodInfo(
     policy="uniform",
     deviations=(
         "all layers at once, then tuned; the paper prunes layer by layer, with one or two epochs of tuning after each",
-        "the channels that stay are not rescaled by least squares (Eq. 7)",
+        "the channels that stay are not rescaled by least squares, the paper's last step",
         "residual streams are pruned too at scope `all`, by all layers that read them; the paper leaves them",
     ),
 )
@@ -24,7 +24,7 @@ INFO = MethodInfo(
 def score(
     model: nn.Module, batch: Batch, layers: Sequence[str], *, places: int = 10, seed: int = 0
 ) -> dict[str, Tensor]:
-    """Eq. 6 and Algorithm 1: the channels T to remove that minimise Σ_i (Σ_{j ∈ T} x̂_ij)², found greedily.
+    """The greedy choice: the channels T to remove that minimise Σ_i (Σ_{j ∈ T} x̂_ij)², found greedily.
 
     x̂_ij is what channel j adds to output i of the next layer, of which ten are drawn for each image. A channel's score
     is the step at which it joins T.

@@ -79,11 +79,18 @@ def silence(stream: TextIO) -> None:
 
 def options(a: Namespace) -> dict[str, Any]:
     """The options of the method, from --options."""
-    content = from_text(a.options, "--options")
+    return _object(a.options, "--options", '{"attention": "dual"}')
+
+
+def policy_options(a: Namespace) -> dict[str, Any]:
+    """The options of the policy, from --policy-options."""
+    return _object(a.policy_options, "--policy-options", '{"adjust": false}')
+
+
+def _object(text: str, option: str, example: str) -> dict[str, Any]:
+    content = from_text(text, option)
     if not isinstance(content, dict):
-        raise InputError(
-            f'--options must be a JSON object, got {a.options!r}. For example: \'{{"attention": "dual"}}\''
-        )
+        raise InputError(f"{option} must be a JSON object, got {text!r}. For example: '{example}'")
     return content
 
 

@@ -9,7 +9,19 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from daar import __version__
-from daar.cli import analysis, data, deployment, measuring, pruning, reporting, running, suites, training, views
+from daar.cli import (
+    analysis,
+    data,
+    deployment,
+    measuring,
+    methods,
+    pruning,
+    reporting,
+    running,
+    suites,
+    training,
+    views,
+)
 from daar.cli.arguments import silence
 from daar.device import distributed
 from daar.errors import InputError, first_line, in_one_line, is_out_of_memory
@@ -21,7 +33,7 @@ from daar.training.interrupts import Interrupted
 # characters of a message, which may quote a file
 _LONGEST = 2_000
 # in the order in which the help lists them
-_FAMILIES = (running, views, data, training, pruning, measuring, deployment, suites, reporting, analysis)
+_FAMILIES = (running, views, methods, data, training, pruning, measuring, deployment, suites, reporting, analysis)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -13,6 +13,7 @@ from daar.device import distributed
 from daar.errors import InputError
 from daar.methods import discovery
 from daar.storage import files
+from daar.suite.definition import recorded
 
 
 def add_commands(subparsers: Any) -> None:
@@ -33,6 +34,7 @@ def add_commands(subparsers: Any) -> None:
     command.add_argument("--suite", required=True, help="name of the suite")
     command.add_argument("--variant", required=True, help="row of the table")
     options.add_method(command)
+    options.add_policy_options(command)
     command.add_argument("--of", metavar="VARIANT", help="of a control: the variant whose widths it takes")
     words = "hash of everything the setting depends on, given by the workflow"
     command.add_argument("--made-from", metavar="HASH", help=words)
@@ -77,7 +79,7 @@ def record(a: Namespace) -> None:
         code=None if used is None else used.code,
         of=a.of,
         made_from=a.made_from,
-        options=arguments.options(a),
+        options=recorded(arguments.options(a), arguments.policy_options(a)),
         seed=a.seed,
         images=a.images,
         base=a.base,

@@ -99,6 +99,7 @@ def add_method(command: Any) -> None:
 def add_target(command: Any) -> None:
     """Policy, scope and target of a plan."""
     command.add_argument("--policy", help="see: daar list policies (default: the method's)")
+    add_policy_options(command)
     words = (
         'a policy of your own: the fraction of filters to remove by glob pattern, {"layer3.*": 0.5}, or for each conv '
         "as papers write it, [0.]+[0.5]*12"
@@ -107,6 +108,12 @@ def add_target(command: Any) -> None:
     command.add_argument("--scope", choices=["inner", "all"], default="all", help="default: all")
     words = "fraction of the MACs to remove (default: the policy's own rate)"
     command.add_argument("--macs-reduction", type=float, help=words)
+
+
+def add_policy_options(command: Any) -> None:
+    """The options of a policy."""
+    words = "keyword options of the policy, whosever it is"
+    command.add_argument("--policy-options", default="{}", metavar="JSON", help=words)
 
 
 def add_rounding(command: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from daar.cli import arguments, options
 from daar.methods import discovery
+from daar.pruning import own_ratios
 from daar.storage import files
 
 
@@ -66,6 +67,7 @@ def prune(a: Namespace) -> None:
     """`daar prune`."""
     from daar.stages.prune import prune as stage
 
+    _policy(a)  # before the scores, which may take long
     # nothing is left in --out by a network that is refused on the way
     with tempfile.TemporaryDirectory(prefix="daar-prune-") as folder:
         scores, plan_file = Path(folder) / "importance.safetensors", Path(folder) / "plan.json"
@@ -109,16 +111,40 @@ def _score(a: Namespace, out: Path) -> None:
     )
 
 
+def _policy(a: Namespace) -> tuple[str, own_ratios.Spec | None, dict[str, Any]]:
+    """Name of the policy, own ratios in its place, and its options, checked."""
+    from daar.pruning import policy_arguments
+
+    ratios, given = arguments.ratios(a), arguments.policy_options(a)
+    name = a.policy or discovery.get(a.method, a.methods_dir).policy
+    policy_arguments.check(name if ratios is None else own_ratios.name(ratios), given, a.methods_dir)
+    return name, ratios, given
+
+
+def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Layer → shape of its weight, of a checkpoint's network."""
+    from daar.checkpoint import checkpoint
+    from daar.pruning.groups import graph_of
+    from daar.pruning.shapes import shapes_of
+
+    model, about = checkpoint.load(folder)
+    return shapes_of(graph_of(model, about.input_shape))
+
+
 def _plan(a: Namespace, scores: Path, out: Path) -> None:
     method, chosen = discovery.get(a.method, a.methods_dir), arguments.options(a)
+    policy, ratios, given = _policy(a)
+    from daar.pruning.policy_arguments import as_own
     from daar.stages.plan import plan as stage
 
+    if ratios is None:
+        method, chosen = as_own(method, chosen, policy, given, lambda: _shapes(a.checkpoint), a.methods_dir)
     made = stage(
         base=a.checkpoint,
         scores=scores,
         method=method,
         options=chosen,
-        policy=a.policy or method.policy,
+        policy=policy,
         scope=a.scope,
         target=a.macs_reduction,
         packs=arguments.packs(a),
@@ -128,6 +154,6 @@ def _plan(a: Namespace, scores: Path, out: Path) -> None:
         device=arguments.device(a),
         methods_dirs=tuple(a.methods_dir),
         round_to=a.round_to,
-        ratios=arguments.ratios(a),
+        ratios=ratios,
     )
     print(f"{made.macs_dense:,} MACs become {made.macs:,}: {100 * (1 - made.macs / made.macs_dense):.2f} % removed")

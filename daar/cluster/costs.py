@@ -69,7 +69,10 @@ class Measured:
 
 def fingerprint(suite: Suite) -> str:
     """A hash of what decides how long a suite's jobs take."""
-    variants = [[v.name, v.method, repr(v.options), v.of] for v in suite.variants]
+    variants = [
+        [v.name, v.method, repr(v.options), v.of, *([repr(v.policy_options)] if v.policy_options else [])]
+        for v in suite.variants
+    ]
     recipes = [suite.train.hash, suite.finetune.hash, suite.processes]
     return files.digest([*recipes, suite.calibration_images, suite.scope, variants])
 

@@ -1,6 +1,7 @@
 """Finds the methods by their files: `daar/method` (as `daar`), `baselines/*` and every extra folder.
 
-A folder whose name starts with `_` is none: `baselines/_template` is there to be copied.
+A folder whose name starts with `_` is none: `baselines/_template` is there to be copied. A folder with policy.py and no
+rule is a policy without a method; planners.py lists those.
 Listing is light: metadata is read from the source as literals, and a method's module is imported only to run it.
 """
 
@@ -17,12 +18,14 @@ from types import ModuleType
 from typing import Any
 
 from daar.errors import InputError, unknown
-from daar.methods import signatures
+from daar.methods import contract, signatures
 from daar.methods.signatures import Allowed
 from daar.storage import documents
 from daar.storage.bundled import BASELINES, PACKAGE
 
 RESULT_NEUTRAL = "finds methods; the file of the method itself counts"
+# the module of a method's folder, and of a policy's without a method
+METHOD, POLICY = "method.py", "policy.py"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Method:
         plans: the options of its plan(), or None without a policy of its own.
         defaults: option → its default, where it has one that is a literal.
         explains: whether it has an explain(), for pictures of what its scores see.
+        given: what its plan() is given beyond the target and reads: of macs, loss and shapes.
     """
 
     name: str
@@ -48,11 +52,17 @@ class Method:
     plans: dict[str, Allowed] | None
     defaults: dict[str, Any]
     explains: bool = False
+    given: frozenset[str] = frozenset()
 
     @property
     def policy(self) -> str:
-        """The policy used with it by default."""
-        return str(self.info.get("policy", "uniform"))
+        """The policy used with it by default; of a policy without a method its name."""
+        return self.name if self.is_policy else str(self.info.get("policy", "uniform"))
+
+    @property
+    def is_policy(self) -> bool:
+        """Whether it is a policy without a method: it has a plan() and no score()."""
+        return self.code.name == POLICY
 
     @property
     def sources(self) -> list[Path]:
@@ -92,18 +102,52 @@ def find(extra: Sequence[Path] = ()) -> dict[str, Method]:
                 raise InputError(
                     f"two methods are named {folder.name!r}: {methods[folder.name].code} and {folder}. Rename one."
                 )
-            methods[folder.name] = _read(folder.name, folder / "method.py")
+            methods[folder.name] = _read(folder.name, folder / METHOD)
     return dict(sorted(methods.items()))
 
 
-def _folders(root: Path) -> list[Path]:
-    """The folders of methods in a folder, sorted; their names become folders of results and parts of rules' names."""
+def find_policies(extra: Sequence[Path] = ()) -> dict[str, Method]:
+    """The policies without a method by name, sorted; `extra` as of `find`.
+
+    Raises:
+        InputError: two folders hold a policy of one name, or its INFO cannot be read.
+    """
+    policies: dict[str, Method] = {}
+    for root in [BASELINES, *map(Path, extra)]:
+        for folder in _folders(root, policies=True):
+            if folder.name in policies:
+                raise InputError(
+                    f"two policies are named {folder.name!r}: {policies[folder.name].code} and {folder}. Rename one."
+                )
+            policies[folder.name] = _read(folder.name, folder / POLICY)
+    return dict(sorted(policies.items()))
+
+
+def read_folder(folder: Path) -> Method:
+    """The method or policy in one folder, whatever its name begins with.
+
+    Raises:
+        InputError: it holds neither, or its INFO cannot be read.
+    """
+    folder = folder.resolve()
+    for name, others in ((METHOD, ()), (POLICY, ("rule.smk",))):
+        if (folder / name).exists() and not any((folder / other).exists() for other in others):
+            return _read(folder.name, folder / name)
+    raise InputError(
+        f"{folder} should be the folder of a method, with {METHOD} and rule.smk, or of a policy, with {POLICY}; it has "
+        "neither. Give another folder, or see docs/adding-a-method.md and docs/adding-a-policy.md."
+    )
+
+
+def _folders(root: Path, *, policies: bool = False) -> list[Path]:
+    """The folders of methods, or of policies, in a folder, sorted; their names become parts of paths and of rules."""
     try:
         if not root.is_dir():
             raise InputError(
                 f"methods folder {root} does not exist. Correct --methods-dir or methods_dirs in the suite."
             )
-        folders = [f for f in sorted(root.iterdir()) if not f.name.startswith("_") and (f / "rule.smk").exists()]
+        listed = [folder for folder in sorted(root.iterdir()) if not folder.name.startswith("_")]
+        folders = [f for f in listed if (_is_policy(f) if policies else (f / "rule.smk").exists())]
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
         raise InputError(
@@ -117,6 +161,11 @@ def _folders(root: Path) -> list[Path]:
                 f"{folder.name!r} in {root}. Rename it."
             )
     return folders
+
+
+def _is_policy(folder: Path) -> bool:
+    """Whether a folder is a policy without a method: a method may have a file of that name too."""
+    return (folder / POLICY).exists() and not any((folder / other).exists() for other in (METHOD, "rule.smk"))
 
 
 def get(name: str, extra: Sequence[Path] = ()) -> Method:
@@ -138,7 +187,8 @@ def load(method: Method) -> ModuleType:
     Raises:
         InputError: it fails to import, or lacks INFO or score.
     """
-    module_name = f"daar_method_{method.name}"
+    what, function = ("policy", "plan") if method.is_policy else ("method", "score")
+    module_name = f"daar_{what}_{method.name}"
     spec = importlib.util.spec_from_file_location(
         module_name, method.code, submodule_search_locations=[str(method.code.parent)]
     )
@@ -150,24 +200,15 @@ def load(method: Method) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         raise InputError(
-            f"method {method.name!r} fails to import: {type(error).__name__}: {error}. See {method.code}."
+            f"{what} {method.name!r} fails to import: {type(error).__name__}: {error}. See {method.code}."
         ) from error
-    for needed in ("INFO", "score"):
+    for needed in ("INFO", function):
         if not hasattr(module, needed):
             raise InputError(
-                f"{method.code} defines no {needed}. A method has INFO and score(); see docs/adding-a-method.md."
+                f"{method.code} defines no {needed}. A {what} has INFO and {function}(); see docs/adding-a-{what}.md."
             )
-    _enable_gradients(module)
+    contract.enforce(module, method.name, method.policy)
     return module
-
-
-def _enable_gradients(module: ModuleType) -> None:
-    """Have gradients recorded within a method's functions, even where the caller is in no_grad or inference_mode."""
-    import torch  # a method imports it too
-
-    for name in ("score", "plan", "explain"):
-        if hasattr(module, name):
-            setattr(module, name, torch.inference_mode(mode=False)(getattr(module, name)))
 
 
 def split_options(method: Method, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -201,14 +242,15 @@ def takes_seed(function: Callable[..., Any]) -> bool:
 
 
 def _read(name: str, code: Path) -> Method:
+    what, needed = ("policy", "plan") if code.name == POLICY else ("method", "score")
     try:
-        tree = ast.parse(documents.read_text(code, f"the module of method {name!r}"))
+        tree = ast.parse(documents.read_text(code, f"the module of {what} {name!r}"))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # ValueError: a NUL in it
         # the parser's stack and the machine's memory end alike
         overflow = "it is nested too deeply, or no memory is left" if isinstance(error, MemoryError) else ""
         reason = overflow or str(error) or type(error).__name__
         raise InputError(
-            f"method {name!r}: {code} cannot be read: {reason}. It must define INFO and score()."
+            f"{what} {name!r}: {code} cannot be read: {reason}. It must define INFO and {needed}()."
         ) from error
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     options = {function: signatures.read(node) for function, node in functions.items()}
@@ -224,10 +266,11 @@ def _read(name: str, code: Path) -> Method:
         code=code,
         rule=code.parent.resolve() / "rule.smk",
         info=info,
-        scores=options.get("score"),
+        scores=options.get("score") if what == "method" else None,
         plans=options.get("plan"),
         defaults=defaults,
         explains="explain" in functions,
+        given=signatures.given(functions["plan"]) if "plan" in functions else frozenset(),
     )
 
 
@@ -247,4 +290,5 @@ def _info(name: str, code: Path, tree: ast.Module) -> dict[str, Any]:
                     f"INFO.name in {code} is {info.get('name')!r}; it must be the folder's name, {name!r}."
                 )
             return info
-    raise InputError(f"{code} defines no INFO = MethodInfo(...). See docs/adding-a-method.md.")
+    kind, page = ("PolicyInfo", "policy") if code.name == POLICY else ("MethodInfo", "method")
+    raise InputError(f"{code} defines no INFO = {kind}(...). See docs/adding-a-{page}.md.")

@@ -8,7 +8,7 @@ from typing import Any
 from daar.errors import InputError, unknown
 
 # keyword arguments that the suite fills in itself
-GIVEN = frozenset({"seed", "macs", "loss"})
+GIVEN = frozenset({"seed", "macs", "loss", "shapes"})
 
 _TYPES: dict[str, tuple[type, ...]] = {"float": (int, float), "int": (int,), "str": (str,), "bool": (bool,)}
 
@@ -41,6 +41,14 @@ class Allowed:
 def read(function: ast.FunctionDef) -> dict[str, Allowed]:
     """The keyword-only arguments of a function that are options, in the order of writing."""
     return {a.arg: _allowed(a.annotation) for a in function.args.kwonlyargs if a.arg not in GIVEN}
+
+
+def given(function: ast.FunctionDef) -> frozenset[str]:
+    """Of what the suite fills in itself: what a function takes and reads; by `**rest` macs and loss too."""
+    taken = {argument.arg for argument in function.args.kwonlyargs} & GIVEN
+    read = {node.id for part in function.body for node in ast.walk(part) if isinstance(node, ast.Name)}
+    rest = {"macs", "loss"} if function.args.kwarg is not None and function.args.kwarg.arg in read else set()
+    return frozenset((taken & read) | (rest - taken))
 
 
 def defaults(function: ast.FunctionDef) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from daar.pruned.network import apart_from, in_modes_of, prepared, unwrapped
 from daar.pruned.notes import never_run, random_draws, ties, training_fails
 from daar.pruned.result import Pruned
 from daar.pruned.timing import batch_of, by_latency
-from daar.pruning import policies
+from daar.pruning import own_ratios, policies, policy_arguments
 from daar.pruning.calibration_loss import CalibrationLoss, OwnLoss
 from daar.pruning.folding import computed_layers, folded
 from daar.pruning.groups import MIN_CHANNELS, ChannelGraph, channel_graph
@@ -36,6 +36,7 @@ from daar.pruning.reach import reachable
 from daar.pruning.repairing import proven_graph
 from daar.pruning.rules.run import WRITTEN
 from daar.pruning.scoring import Batch
+from daar.pruning.shapes import shapes_of
 from daar.pruning.slim import slim
 from daar.pruning.slim_report import report_on
 from daar.pruning.training_mode import asks_for_mode, failure
@@ -139,6 +140,7 @@ def prune(
     scorer = own_method.method_of(method, folders)
     by = policy or scorer.policy
     arguments.check_rate(by, target, ratios=own is not None)
+    policy_arguments.check(by if own is None else own_ratios.name(own), policy_options or {}, folders)
     own_loss = own_losses.checked(loss, by, ratios=own is not None, folders=folders)
     network, notes = unwrapped(model)
     taken, given = forms.collected(network, images, labels, int(calibration_images))
@@ -282,18 +284,23 @@ class _Task:
 
     def made(self, target: float | None, *, params: bool = False) -> _Made:
         """The plan for a target, and its network."""
+        method, options = self.method, self.options if self.method.scores else {}
+        if self.ratios is None:
+            method, options = policy_arguments.as_own(
+                method, options, self.policy, self.policy_options,
+                lambda: shapes_of(self.graph), self.folders,
+            )  # fmt: skip
         plan = plan_by_policy(
             self.graph,
             self.scores,
-            self.method,
+            method,
             self.policy,
-            options=self.options if self.method.scores else {},
+            options=options,
             make_loss=self._loss,
             scope=self.scope,
             target=target,
             round_to=self.round_to,
             methods_dirs=self.folders,
-            policy_options=self.policy_options,
             ratios=self.ratios,
             min_channels=self.min_channels,
             params=[name for name, _ in self.dense.named_parameters()] if params else None,

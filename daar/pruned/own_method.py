@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from daar.errors import InputError, unknown
-from daar.methods import discovery
+from daar.methods import contract, discovery
 from daar.methods.discovery import Method
-from daar.pruning import contract, importance, scoring, weights
+from daar.pruning import importance, scoring, weights
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.scoring import Batch
 
@@ -55,8 +55,7 @@ def scores_by(
     """
     whose = f"method {method.name!r}"
     if isinstance(given, str):
-        with contract.unchanged(model.eval(), whose):
-            return scoring.score(model, batch, graph, method, dict(options), seed, scope)
+        return scoring.score(model, batch, graph, method, dict(options), seed, scope)
     layers = graph.scored_layers(scope)
     chosen = dict(options)
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daar.errors import InputError, unknown
-from daar.methods import discovery
+from daar.methods import discovery, planners
 from daar.pruning import own_ratios, published_ratios
 from daar.pruning.policy import Counts, Loss, Macs, Policy
 
@@ -173,13 +173,16 @@ def names(extra: Sequence[Path] = ()) -> dict[str, str]:
         InputError: a file of published ratios is damaged.
     """
     ours = {name: (policy.__doc__ or "").splitlines()[0] for name, policy in OWN.items()}
-    brought = {m.policy: f"brought by method {m.name!r}" for m in discovery.find(extra).values() if m.plans is not None}
+    brought = {
+        name: str(one.info.get("title", "")) if one.is_policy else f"brought by method {one.name!r}"
+        for name, one in planners.find(extra).items()
+    }
     return {**ours, **{name: ratios.summary for name, ratios in published_ratios.find().items()}, **brought}
 
 
 def measuring(extra: Sequence[Path] = ()) -> list[str]:
-    """Those that may ask for the loss: the policies that methods bring."""
-    return sorted(m.policy for m in discovery.find(extra).values() if m.plans is not None)
+    """Those that read the calibration loss, sorted."""
+    return planners.measuring(extra)
 
 
 def get(name: str, extra: Sequence[Path] = (), *, network: str | None = None) -> Policy:
@@ -198,7 +201,7 @@ def get(name: str, extra: Sequence[Path] = (), *, network: str | None = None) ->
         return OWN[name]
     if name in published_ratios.find():
         return published_ratios.policy(name, network)
-    for method in discovery.find(extra).values():
+    for method in planners.find(extra).values():
         if method.plans is not None and method.policy == name:
             plan: Policy = discovery.load(method).plan
             return plan
@@ -206,7 +209,7 @@ def get(name: str, extra: Sequence[Path] = (), *, network: str | None = None) ->
 
 
 def check_options(name: str, given: Mapping[str, Any], extra: Sequence[Path] = ()) -> None:
-    """Compare keyword options for a policy with those that it has; only policies that methods bring have any.
+    """Compare keyword options for a policy with those that it has; only policies that folders bring have any.
 
     Args:
         name: of the policy.
@@ -216,7 +219,7 @@ def check_options(name: str, given: Mapping[str, Any], extra: Sequence[Path] = (
     Raises:
         InputError: it has no such option, or it does not take that value; lists what there is.
     """
-    brought = [m.plans for m in discovery.find(extra).values() if m.plans is not None and m.policy == name]
+    brought = [m.plans for m in planners.find(extra).values() if m.plans is not None and m.policy == name]
     allowed = brought[0] if brought else {}
     for option, value in given.items():
         if option not in allowed:

@@ -75,7 +75,7 @@ def _row(suite: Suite, setting: Setting, controls: set[str]) -> dict[str, Any]:
         "control": variant.of is not None or variant.method in controls,
         **{"policy": setting.policy, "scope": setting.scope, "target": setting.target},
         "calibration_images": suite.calibration_images,
-        "options": json.dumps(dict(variant.options), sort_keys=True),
+        "options": json.dumps(variant.recorded, sort_keys=True),
     }
 
 

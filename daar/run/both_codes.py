@@ -23,8 +23,10 @@ from daar.pruning.groups import ChannelGraph, graph_of
 from daar.pruning.plan import Plan
 from daar.pruning.planning import plan_by_policy
 from daar.pruning.policy import Loss
+from daar.pruning.policy_arguments import as_own
 from daar.pruning.random_at import random_at
 from daar.pruning.scoring import Batch
+from daar.pruning.shapes import shapes_of
 from daar.run.checkout import Checkout
 from daar.stages.import_weights import import_weights
 from daar.storage import documents, files
@@ -187,6 +189,7 @@ class BothCodes:
         command += [] if self.suite.round_to == 1 else [f"--round-to={self.suite.round_to}"]
         if (spec := self.suite.ratios.get(setting.policy)) is not None:
             command += ["--ratios", spec if isinstance(spec, str) else json.dumps(dict(spec))]
+        command += ["--policy-options", json.dumps(dict(origin.policy_options))] if origin.policy_options else []
         self.earlier.run([*command, "--out", str(out)])
         return documents.read_json(out, "a plan")
 
@@ -223,12 +226,16 @@ class BothCodes:
         _, about, graph = self._network(setting)
         if setting.variant.method == "random_at":
             return random_at(plans.load(self._kept_plan(replace(setting, variant=origin))), graph, setting.seed)
+        method, options = as_own(
+            self._methods[origin.method], dict(origin.options), setting.policy, dict(origin.policy_options),
+            lambda: shapes_of(graph), self.suite.methods_dirs,
+        )  # fmt: skip
         return plan_by_policy(
             graph,
             self._scores(setting),
-            self._methods[origin.method],
+            method,
             setting.policy,
-            options=dict(origin.options),
+            options=options,
             make_loss=lambda: self._loss(setting),
             scope=setting.scope,
             target=setting.target,

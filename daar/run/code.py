@@ -12,7 +12,7 @@ from typing import Any
 from daar import models
 from daar.code.sources import Sources
 from daar.data import datasets
-from daar.methods import discovery
+from daar.methods import planners
 from daar.methods.discovery import Method
 from daar.pruning import published_ratios
 from daar.report import literature
@@ -138,10 +138,10 @@ def defined_by(
 
 @functools.cache  # the DAG asks for every job
 def _of_policy(policy: str, methods_dirs: tuple[Path, ...]) -> tuple[list[Path], list[str]]:
-    """The file of a paper's ratios, and the entry of a method that brings the policy."""
+    """The file of a paper's ratios, and the entry of what brings the policy."""
     ratios = published_ratios.find().get(policy)
-    brought = [m for m in discovery.find(methods_dirs).values() if m.plans is not None and m.policy == policy]
-    return [] if ratios is None else [ratios.file], [f"{method.code}:plan" for method in brought]
+    brought = planners.find(methods_dirs).get(policy)
+    return [] if ratios is None else [ratios.file], [] if brought is None else [f"{brought.code}:plan"]
 
 
 @functools.cache

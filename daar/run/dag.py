@@ -210,14 +210,20 @@ class Dag:
         told += [f"--of={variant.of}"] if variant.of else []
         return [*told, *(f"--methods-dir={folder}" for folder in self.suite.methods_dirs)]
 
+    def recorded_options(self, wildcards: Any) -> list[str]:
+        """Those, and the options of the policy."""
+        return [*self.method_options(wildcards), *self._policy_options(wildcards)]
+
     def target_options(self, wildcards: Any) -> list[str]:
-        """The options with a setting's target, none for the policy's own rate, with steps of widths and own ratios."""
+        """The options with a setting's target (none for the policy's own rate), steps of widths, own ratios, policy's options."""
         own, step = paths.target_from_text(wildcards.target) is None, self.suite.round_to
-        return [
-            *([] if own else [f"--macs-reduction={wildcards.target}"]),
-            *([] if step == 1 else [f"--round-to={step}"]),
-            *self._ratios(wildcards),
-        ]
+        told = [] if own else [f"--macs-reduction={wildcards.target}"]
+        told += [] if step == 1 else [f"--round-to={step}"]
+        return [*told, *self._ratios(wildcards), *self._policy_options(wildcards)]
+
+    def _policy_options(self, wildcards: Any) -> list[str]:
+        given = dict(self.suite.variant(wildcards.variant).policy_options)
+        return [f"--policy-options={json.dumps(given)}"] if given else []
 
     def _ratios(self, wildcards: Any) -> list[str]:
         spec = self.suite.ratios.get(getattr(wildcards, "policy", ""))

@@ -29,12 +29,14 @@ from daar.device import gpu
 from daar.device.malloc import retain_freed_memory
 from daar.errors import InputError
 from daar.measure.accuracy import evaluate
-from daar.methods import discovery
-from daar.pruning import contract, importance
+from daar.methods import discovery, planners
+from daar.pruning import importance
 from daar.pruning.calibration_loss import CalibrationLoss
 from daar.pruning.groups import graph_of
-from daar.pruning.planning import uniform_plan
+from daar.pruning.planning import plan_by_policy, uniform_plan
+from daar.pruning.policy_arguments import as_own
 from daar.pruning.scoring import Batch, score
+from daar.pruning.shapes import shapes_of
 from daar.pruning.slim import slim
 from daar.suite.definition import Setting, Suite
 from daar.training.batches import Data
@@ -169,8 +171,9 @@ def _add_network(
 def _add_setting(
     suite: Suite, dataset: Dataset, setting: Setting, seeds: int, timed: "_Timed", add: Callable[..., None]
 ) -> None:
+    timed.require_plan(suite, setting)
     target, tuning = setting.target, suite.finetune
-    brought = setting.policy in {method.policy for method in suite.methods.values() if method.plans is not None}
+    brought = setting.policy in planners.measuring(suite.methods_dirs)
     passes = _LOSSES_PER_GROUP * timed.groups + 1 if brought else 0
     add_job = functools.partial(
         add, jobs=len(suite.settings), count=seeds, dataset=dataset.name, network=setting.network,
@@ -196,6 +199,7 @@ class _Timed:
         self.groups = len(self._graph.in_scope("all"))
         self._mean, self._std = (0.5,) * dataset.shape[0], (0.25,) * dataset.shape[0]
         self._shape = dataset.shape
+        self._planned: set[str] = set()
         self.check = _seconds(lambda: self._dense.double()(torch.zeros(16, *self._entry.input_shape).double()), 1)
         self._dense.float()
 
@@ -252,9 +256,37 @@ class _Timed:
         batch = Batch(torch.rand(shown, *self._shape), torch.arange(shown) % self._classes)
         model = self._dense.to(self._device)
         sees_images = {"images", "labels"} & set(method.info.get("uses", ()))
-        with contract.unchanged(model.eval(), f"method {method.name!r}"):
-            once = _seconds(lambda: score(model, batch, self._graph, method, options, 0), 1, self._device)
+        once = _seconds(lambda: score(model, batch, self._graph, method, options, 0), 1, self._device)
         return once * (images / shown if sees_images else 1)
+
+    def require_plan(self, suite: Suite, setting: Setting) -> None:
+        """Have a policy that a folder brings plan once, by random scores and a made-up loss.
+
+        Raises:
+            InputError: it breaks its contract; before anything is trained.
+        """
+        origin = suite.origin(setting.variant)
+        key = repr([origin, setting.policy, setting.target])
+        if key in self._planned or setting.policy not in planners.find(suite.methods_dirs):
+            return
+        self._planned.add(key)
+        dice = torch.Generator().manual_seed(0)
+        widths = importance.widths(self._graph)
+        method, options = as_own(
+            suite.methods[origin.method], dict(origin.options), setting.policy, dict(origin.policy_options),
+            lambda: shapes_of(self._graph), suite.methods_dirs,
+        )  # fmt: skip
+        plan_by_policy(
+            self._graph,
+            {layer: torch.rand(width, generator=dice) for layer, width in widths.items()},
+            method,
+            setting.policy,
+            options=options,
+            make_loss=lambda: lambda removed: float(sum(map(len, removed.values())) ** 2),
+            scope=setting.scope,
+            target=setting.target,
+            methods_dirs=suite.methods_dirs,
+        )
 
     def _network(self, target: float | None) -> nn.Module:
         self._dense.cpu()

@@ -11,7 +11,7 @@ from typing import Any
 
 from daar.cluster import costs, launch, requests, slurm
 from daar.device import gpu
-from daar.methods import discovery
+from daar.methods import discovery, planners
 from daar.suite import paths
 from daar.suite.definition import Suite
 
@@ -93,7 +93,7 @@ class Jobs:
         self.all_cores, self.threads_of_dense, self.threads_of_setting = map(
             self._threads, (1, suite.dense_count, len(suite.settings))
         )
-        self._costly_policies = {method.policy for method in suite.methods.values() if method.plans is not None}
+        self._costly_policies = set(planners.measuring(suite.methods_dirs))
         # on one machine all processes run there
         self.nodes = suite.nodes if where.on_cluster else 1
         per_node = suite.processes // self.nodes

@@ -49,6 +49,8 @@ def parts(suite: Suite, setting: Setting) -> dict[str, Any]:
         "finetune": suite.finetune.to_json(),
         "processes": suite.processes,
         "code": [code_of(stage) for stage in code.of_setting(suite, setting)],
+        # no key without any: records that are kept were made before there were such options
+        **({"policy_options": dict(origin.policy_options)} if origin.policy_options else {}),
     }
 
 

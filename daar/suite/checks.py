@@ -9,9 +9,9 @@ from typing import Any
 from daar import models
 from daar.data import datasets, normalisation
 from daar.errors import InputError, unknown
-from daar.pruning import policies
+from daar.pruning import policies, policy_arguments
 from daar.suite import paths
-from daar.suite.definition import Suite
+from daar.suite.definition import Setting, Suite
 
 # Snakemake builds the DAG of 10,000 settings, 40,000 jobs, within a minute of a core and 1.1 GB
 MOST_SETTINGS = 10_000
@@ -174,5 +174,15 @@ def _check_names(suite: Suite, where: str) -> None:
     for setting in suite.settings:
         if setting.policy not in known:
             raise unknown(f"policy in {where}", setting.policy, known)
+        _check_options(suite, setting, where)
         if problem := policies.problem(setting.policy, setting.network, setting.target):
             raise InputError(f"{where}: {problem}")
+
+
+def _check_options(suite: Suite, setting: Setting, where: str) -> None:
+    """A variant's policy takes its policy_options."""
+    if given := dict(setting.variant.policy_options):
+        try:
+            policy_arguments.check(setting.policy, given, suite.methods_dirs)
+        except InputError as error:
+            raise InputError(f"{where}: variants.{setting.variant.name}.policy_options: {error}") from error

@@ -3,7 +3,7 @@
 Imported while the DAG is built: neither torch nor numpy.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from daar.data import sources
 from daar.errors import unknown
-from daar.methods import discovery
+from daar.methods import discovery, planners
 from daar.pruning.own_ratios import Spec
 from daar.storage.files import digest
 from daar.suite import paths
@@ -37,6 +37,7 @@ class Variant:
         options: of the method or the control.
         of: the variant that such a control takes its plan from.
         policy: what turns its importance into counts, whatever the suite says; None for the suite's or the method's.
+        policy_options: of its policy, whosever that is.
     """
 
     name: str
@@ -44,6 +45,17 @@ class Variant:
     options: tuple[tuple[str, Any], ...] = ()
     of: str | None = None
     policy: str | None = None
+    policy_options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """Its options as its record has them."""
+        return recorded(dict(self.options), dict(self.policy_options))
+
+
+def recorded(options: dict[str, Any], policy_options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a variant as records have them: those of its policy under a key of their own, if any."""
+    return {**options, **({"policy_options": policy_options} if policy_options else {})}
 
 
 @dataclass(frozen=True)
@@ -243,5 +255,12 @@ class Suite:
         return titles
 
     def deviations(self) -> dict[str, tuple[str, ...]]:
-        """Variant → where its method differs from the paper that it follows, phrases; none for controls."""
-        return {v.name: tuple(self.methods[v.method].info.get("deviations", ())) for v in self.variants if v.of is None}
+        """Variant → where its method, and policies of others, differ from their papers, phrases; none for controls."""
+        return {v.name: tuple(self._deviations(v)) for v in self.variants if v.of is None}
+
+    def _deviations(self, variant: Variant) -> Iterator[str]:
+        method, brought = self.methods[variant.method], planners.find(self.methods_dirs)
+        yield from method.info.get("deviations", ())
+        for policy in self._policies(variant):
+            if policy in brought and brought[policy].code != method.code:
+                yield from (f"policy {policy}: {phrase}" for phrase in brought[policy].info.get("deviations", ()))

@@ -12,6 +12,7 @@ from daar import __version__
 from daar.cli import deployment, measuring, pruning, training
 from daar.cli.main import main
 from daar.methods import discovery
+from tests.conformance.test_faults import METHOD
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -260,6 +261,99 @@ def test_own_ratios_are_a_policy_of_the_command_line(
         ("--ratios", "[0.5]*19", "--macs-reduction", "0.5"): "ratios say how much goes. Leave the target out",
     }.items():
         assert said in one_line(run(capsys, *plan, *words, code=2))
+
+
+def test_options_of_a_policy_reach_it_from_the_command_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: Path, dense: Path
+) -> None:
+    data = ["--dataset", "digits", "--packs", digits.parent, "--images", "16"]
+    scores, plan_file = tmp_path / "i.safetensors", tmp_path / "p.json"
+    run(capsys, "score", dense, "--out", scores, *data)
+    plan = ["plan", dense, "--importance", scores, "--out", plan_file, *data, "--macs-reduction", "0.5"]
+    made = {}
+    for policy, given in (
+        ("adaptive", '{"adjust": false}'),
+        ("erk", "{}"),
+        ("erk", '{"power": 0.25}'),
+        ("uniform", "{}"),
+    ):
+        run(capsys, *plan, "--policy", policy, "--policy-options", given)
+        content = json.loads(plan_file.read_text())
+        assert (content["method"], content["policy"]) == ("l1", policy)
+        made[policy, given] = [len(group["kept"]) for group in content["groups"]]
+        plan_file.unlink()
+    assert len(set(map(tuple, made.values()))) == 4
+    by_method = ["plan", dense, "--method", "daar", *plan[2:], "--options", '{"attention": "spatial", "adjust": false}']
+    run(capsys, *by_method, "--policy", "adaptive")
+    assert [len(group["kept"]) for group in json.loads(plan_file.read_text())["groups"]] == made[
+        "adaptive", '{"adjust": false}'
+    ]
+    plan_file.unlink()
+    prune = ["prune", dense, *data, "--macs-reduction", "0.5", "--out", tmp_path / "slim"]
+    for words, said in {
+        ("--policy-options", '{"adjust": false}'): "unknown option of policy 'uniform' 'adjust'; there are: none",
+        ("--policy", "adaptive", "--policy-options", '{"adjust": 2}'): "'adjust' of policy 'adaptive' is 2; it takes a",
+        (
+            "--policy",
+            "erk",
+            "--policy-options",
+            '{"power": -1}',
+        ): "option 'power' of policy 'erk' is -1; it must",
+        (
+            "--policy-options",
+            "[]",
+        ): "--policy-options must be a JSON object, got '[]'. For example: '{",
+        ("--policy-options", "{"): "--policy-options is not JSON",
+        ("--ratios", "[0.5]*19", "--policy-options", '{"x": 1}'): "own ratios take no options, got 'x'",
+    }.items():
+        for command in (plan, prune):
+            assert said in one_line(run(capsys, *command, *words, code=2))
+    assert not plan_file.exists()
+    assert not (tmp_path / "slim").exists()
+
+
+FAULTS = {
+    "scores": ("good['conv1'][2] = float('nan')", "pass", "method 'faulty' scores filter 2 of 'conv1' as nan"),
+    "network": ("model.conv1.weight.data[3] = 0", "pass", "method 'faulty' changes 'conv1.weight' of the network"),
+    "raises": (
+        "1 / 0",
+        "pass",
+        "method 'faulty' fails in score(): ZeroDivisionError: division by zero (method.py, line ",
+    ),
+    "target": ("pass", "counts = {g.name: g.min_kept for g in groups}", "policy 'faulty' misses the target: it keeps"),
+    "layer": ("pass", "counts['fc'] = 3", "policy 'faulty' keeps channels of 'fc', which is none of its"),
+    "plan": ("pass", "1 / 0", "policy 'faulty' fails in plan(): ZeroDivisionError: division by zero (method.py, line "),
+}
+
+
+@pytest.mark.parametrize(("score", "plan", "said"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_of_a_method_is_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: Path, dense: Path, score: str, plan: str, said: str
+) -> None:
+    """Of score, of plan and of a suite before it runs; nothing is left."""
+    (tmp_path / "methods" / "faulty").mkdir(parents=True)
+    code = METHOD.replace("SCORE", score).replace("PLAN", plan)
+    (tmp_path / "methods" / "faulty" / "method.py").write_text(code, encoding="utf-8")
+    rule = 'use rule score as score_faulty with:\n    wildcard_constraints:\n        variant=variants_of("faulty"),\n'
+    (tmp_path / "methods" / "faulty" / "rule.smk").write_text(rule, encoding="utf-8")
+    data = ["--dataset", "digits", "--packs", digits.parent, "--images", "8"]
+    data += ["--method", "faulty", "--methods-dir", tmp_path / "methods"]
+    given = {"train": {"epochs": 1}, "finetune": {"epochs": 0}, "calibration_images": 8}
+    suite = {"suite": "x", "datasets": ["digits"], "networks": ["resnet20"], "methods": ["faulty"], **given}
+    suite |= {"macs_reductions": [0.5], "seeds": [0], "methods_dirs": [str(tmp_path / "methods")]}
+    (tmp_path / "s.yaml").write_text(json.dumps(suite))
+    packs = ["--packs", digits.parent, "--threads", "1"]
+    if score.startswith("model") or "min_kept" in plan:  # it times other work too: once for score, once for plan
+        assert said in one_line(run(capsys, "suite", "check", tmp_path / "s.yaml", *packs, code=2))
+    scores = tmp_path / "i.safetensors"
+    if score != "pass":
+        assert said in one_line(run(capsys, "score", dense, "--out", scores, *data, code=2))
+        assert not scores.exists()
+        return
+    run(capsys, "score", dense, "--out", scores, *data)
+    out = ["--out", tmp_path / "p.json", "--macs-reduction", "0.5"]
+    assert said in one_line(run(capsys, "plan", dense, "--importance", scores, *data, *out, code=2))
+    assert not (tmp_path / "p.json").exists()
 
 
 def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

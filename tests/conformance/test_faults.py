@@ -9,8 +9,8 @@ from torch import nn
 
 import daar
 from daar.errors import InputError
+from daar.methods import contract
 from daar.models.resnet_cifar import ResNet
-from daar.pruning import contract
 from tests.networks import enliven, one_thread  # noqa: F401  # one_thread acts on this module
 
 METHOD = '''"""A method with a fault."""
@@ -19,7 +19,7 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
-from daar.api import MethodInfo, filter_gradients, filters, map_gradients
+from daar.api import MethodInfo, filter_gradients, filters, map_gradients, refill_by_importance_per_mac
 
 INFO = MethodInfo(name="faulty", title="x (Y 2000)", citation="y", uses=("weights", "images"), policy="faulty")
 
@@ -34,6 +34,8 @@ def score(model, batch, layers, *, seed=0):
 def plan(groups, importance, macs_target, *, macs, loss):
     """Counts."""
     counts = {group.name: group.min_kept for group in groups}
+    worth = {group.name: sorted(importance[group.name].tolist(), reverse=True) for group in groups}
+    counts = refill_by_importance_per_mac(counts, worth, macs, macs_target)
     PLAN
     return counts
 '''
@@ -50,6 +52,22 @@ SCORES = {
     "weights": ("model.conv1.weight.data[3] = 0", "changes 'conv1.weight' of the network; score"),
     "buffers": ("model.train()(batch.images); model.eval()", "changes 'bn1.running_mean' of the network; score"),
     "modes": ("model.layer1.train()", "changes 'layer1' of the network; score"),
+    "requires_grad": ("model.requires_grad_(False)", "changes requires_grad of 'conv1.weight' of the network; score"),
+    "none at all": ("return None", "returns a NoneType; it must be a mapping, layer → scores"),
+    "a list": ("good['conv1'] = good['conv1'].tolist()", "scores 'conv1' by a list; it must be a tensor"),
+    "with gradients": (
+        "good['conv1'] = model.conv1.weight.sum(dim=(1, 2, 3))",
+        "returns scores of 'conv1' with gradients",
+    ),
+    "raises": ("1 / 0", r"fails in score\(\): ZeroDivisionError: division by zero \(method.py, line \d+\)\. Mend it"),
+    "labels": (
+        "F.cross_entropy(model(batch.images), batch.labels + 10)",
+        r"fails in score\(\): IndexError: Target \d+ is out of bounds \(method.py, line \d+\)",
+    ),
+    "no gradients": (
+        "with torch.no_grad(): model(batch.images).sum().backward()",
+        r"fails in score\(\): RuntimeError: element 0 .* It wants gradients of what records none: take filter_g",
+    ),
     "added": ("model.register_buffer('mask', batch.images)", "changes 'mask' of the network; score"),
 }
 PLANS = {
@@ -60,6 +78,15 @@ PLANS = {
     "none": ("counts[groups[0].name] = 0", r"policy 'faulty' keeps 0 channels of 'conv1'; it must keep 2 to 16"),
     "more": ("counts[groups[0].name] = 17", r"policy 'faulty' keeps 17 channels of 'conv1'; it must keep 2 to 16"),
     "missing": ("del counts[groups[0].name]", "policy 'faulty' keeps None channels of 'conv1'"),
+    "ignored": (
+        "counts = {group.name: group.min_kept for group in groups}",
+        r"policy 'faulty' misses the target: it keeps [\d,]+ of [\d,]+ MACs or parameters, but [\d,]+ may stay",
+    ),
+    "foreign": ("counts['fc'] = 3", "policy 'faulty' keeps channels of 'fc', which is none of its 6 groups"),
+    "half": ("counts[groups[0].name] = 7.5", "policy 'faulty' keeps 7.5 channels of 'conv1'; it must be an integer"),
+    "NaN": ("counts[groups[0].name] = float('nan')", "policy 'faulty' keeps nan channels of 'conv1'"),
+    "none at all": ("return None", "policy 'faulty' returns a NoneType; it must be a mapping, group → kept count"),
+    "raises": ("1 / 0", r"policy 'faulty' fails in plan\(\): ZeroDivisionError: .* \(method.py, line \d+\)\. Mend it"),
 }
 
 

@@ -1,19 +1,16 @@
 """The template, copied and renamed as docs/adding-a-method.md tells, is a method that holds the contract."""
 
-import inspect
-import itertools
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from daar.cli.main import main
+from daar.conformance import checks
+from daar.conformance.checks import Check
 from daar.methods import discovery
 from daar.storage import bundled
-from tests.conformance import test_methods as contract
 from tests.networks import one_thread  # noqa: F401  # one_thread acts on this module
 
 DOC = bundled.ROOT / "docs" / "adding-a-method.md"
@@ -34,29 +31,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def cases() -> Iterator[Any]:
-    """Every conformance test of a method with its other parameters; the template has neither policy nor explain()."""
-    for name, test in vars(contract).items():
-        if "policy_of_its_own" in name or "explains" in name:
-            continue
-        if name.startswith("test_") and "method" in inspect.signature(test).parameters:
-            marks = [mark.args for mark in getattr(test, "pytestmark", []) if mark.args[0] != "method"]
-            for values in itertools.product(*(values for _, values in marks)):
-                given = dict(zip([argument for argument, _ in marks], values, strict=True))
-                yield pytest.param(test, given, id="-".join([name.removeprefix("test_"), *map(str, values)]))
+CHECKS = checks.of(discovery.read_folder(bundled.BASELINES / "l1"))
 
 
-@pytest.mark.parametrize(("test", "given"), list(cases()))
-def test_a_copy_holds_the_contract(test: Any, given: dict[str, Any], folder: Path, monkeypatch: Any) -> None:
-    method = discovery.get(NAME, [folder])
-    monkeypatch.setattr(contract, "SCORERS", {**contract.SCORERS, NAME: method})
-    test(method=method, **given)
+@pytest.mark.parametrize("check", CHECKS, ids=[check.name for check in CHECKS])
+def test_a_copy_holds_the_contract(check: Check, folder: Path) -> None:
+    check.run(discovery.get(NAME, [folder]))
 
 
-def test_the_contract_was_found() -> None:
-    names = {test.values[0].__name__ for test in cases()}
-    assert {"test_scores_are_as_the_contract_says", "test_metadata_is_complete_and_as_written"} <= names
-    assert len(names) > 10
+def test_a_copy_has_the_checks_of_a_method(folder: Path) -> None:
+    assert checks.of(discovery.get(NAME, [folder])) == CHECKS
 
 
 def test_the_command_lists_a_copy(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,10 +72,12 @@ def test_an_extra_folder_is_found_and_loaded(tmp_path: Path) -> None:
 
 
 def test_a_method_of_several_files_imports_its_own(tmp_path: Path) -> None:
-    folder(tmp_path, GOOD.replace("def score", "from .parts import HALF\n\n\ndef score").replace("{}", "{'x': HALF}"))
-    (tmp_path / "mine" / "parts.py").write_text("HALF = 0.5\n")
+    folder(
+        tmp_path, GOOD.replace("def score", "from .parts import HALF\n\n\ndef score").replace("{}", "{'x': HALF}", 1)
+    )
+    (tmp_path / "mine" / "parts.py").write_text("import torch\n\nHALF = torch.tensor([0.5])\n")
     method = discovery.get("mine", [tmp_path])
-    assert discovery.load(method).score(None, None, []) == {"x": 0.5}
+    assert discovery.load(method).score(None, None, [])["x"].item() == 0.5
     assert [path.name for path in method.sources] == ["method.py", "parts.py"]
 
 

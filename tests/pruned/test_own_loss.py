@@ -71,7 +71,7 @@ def test_what_is_no_number_is_said(returned: Any, said: str) -> None:
     [
         (
             {"method": "l1"},
-            "policy 'uniform' measures nothing: loss is read by policy adaptive, lamp alone. Give that policy",
+            "policy 'uniform' measures nothing: loss is read by policy adaptive alone. Give that policy",
         ),
         ({"policy": "global"}, "policy 'global' measures nothing"),
         ({"method": lambda *_: {}}, "policy 'uniform' measures nothing"),

@@ -20,8 +20,10 @@ from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.masked import Masked
 from daar.pruning.plan import SCOPES, Plan
 from daar.pruning.planning import make_plan
+from daar.pruning.policy_arguments import layers_for
 from daar.pruning.proof import slim_error
 from daar.pruning.repairing import proven_graph
+from daar.pruning.shapes import shapes_of
 from daar.pruning.slim import slim
 from tests.judge import drawn, filters_gone
 from tests.masks import masked_by_hand, silence
@@ -93,7 +95,7 @@ def planned(graph: ChannelGraph, scope: str, policy: str, name: str | None = Non
         scores,
         policies.get(policy, network=name),
         loss=lambda removed: float(sum(map(len, removed.values()))),
-        options={},
+        options=layers_for(policy, lambda: shapes_of(graph)),
         method="random",
         policy_name=policy,
         scope=scope,

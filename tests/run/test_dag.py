@@ -142,8 +142,17 @@ def test_own_ratios_reach_the_plan_and_name_its_folder(spec: Any, said: str) -> 
     folders = {path: setting for path, setting in dag.settings.items() if setting.variant.name == "own"}
     [policy] = {setting.policy for setting in folders.values()}
     assert all(f"/own/{policy}-" in path for path in folders)
-    assert dag.target_options(cell(target="own", policy=policy)) == [said]
-    assert dag.target_options(cell(target="own", policy="uniform")) == []
+    assert dag.target_options(cell("own", target="own", policy=policy)) == [said]
+    assert dag.target_options(cell("own", target="own", policy="uniform")) == []
+
+
+def test_options_of_the_policy_reach_the_plan_and_the_record() -> None:
+    variants = {"plain": {"method": "l1", "policy": "adaptive", "policy_options": {"adjust": False}}}
+    dag, said = make(variants=variants), '--policy-options={"adjust": false}'
+    assert dag.target_options(cell("plain", target="own")) == [said]
+    assert dag.target_options(cell("plain", target="0.841")) == ["--macs-reduction=0.841", said]
+    assert dag.recorded_options(cell("plain")) == ["--method=l1", "--options={}", said]
+    assert dag.method_options(cell("plain")) == dag.recorded_options(cell()) == ["--method=l1", "--options={}"]
 
 
 def test_weights_count_by_their_content_and_their_absence_stops_no_dry_run(

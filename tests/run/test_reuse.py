@@ -74,6 +74,21 @@ def test_controls_and_options_have_hashes_of_their_own() -> None:
     assert len({first(found, name) for name in ("l1", *variants)}) == 6
 
 
+def test_options_of_a_policy_count_for_its_variant_and_the_controls_at_its_widths() -> None:
+    plain = {"method": "l1", "policy": "adaptive"}
+    variants = {
+        "plain": plain,
+        "none": {**plain, "policy_options": {}},
+        "off": {**plain, "policy_options": {"adjust": False}},
+        "on": {**plain, "policy_options": {"adjust": True}},
+        "at": {"random_at": "plain"},
+        "at-off": {"random_at": "off"},
+    }
+    found = make(variants=variants)
+    assert first(found, "plain") == first(found, "none")
+    assert len({first(found, name) for name in variants}) == 5
+
+
 def test_the_hash_follows_the_published_weights_and_not_their_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,61 @@ def test_a_variant_may_have_a_policy_of_its_own_which_its_controls_share() -> No
     assert names == [("l1", "uniform"), ("l1", "global"), ("l1-adaptive", "adaptive"), ("r", "adaptive")]
 
 
+@pytest.mark.parametrize(
+    ("method", "policy", "given"),
+    [
+        ("l1", "adaptive", {"adjust": False}),
+        ("daar", "adaptive", {"adjust": False}),
+        ("daar", None, {"adjust": False}),
+        ("lamp", "erk", {"power": 0.5}),
+        ("hrank", "erk", {"power": 1}),
+    ],
+)
+def test_options_of_a_policy_go_with_any_method(method: str, policy: str | None, given: dict[str, Any]) -> None:
+    entry = {"method": method, "policy_options": given, **({"policy": policy} if policy else {})}
+    found = make(variants={"x": entry}, seeds=[0], macs_reductions=[0.5])
+    assert dict(found.variant("x").policy_options) == given
+    assert found.variant("x").recorded == {"policy_options": given}
+    assert found.settings[-1].policy == (policy or "adaptive")
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"policy": "adaptive", "policy_options": {"adjst": 1}}, "policy 'adaptive' 'adjst'; there are: adjust"),
+        (
+            {"policy": "adaptive", "policy_options": {"adjust": 1}},
+            "'adjust' of policy 'adaptive' is 1; it takes a",
+        ),
+        (
+            {"policy": "erk", "policy_options": {"power": "1"}},
+            "option 'power' of policy 'erk' is '1'; it takes a",
+        ),
+        ({"policy": "erk", "policy_options": {"shapes": {}}}, "policy 'erk' 'shapes'; there are: power"),
+        ({"policy": "lamp", "policy_options": {"adjust": False}}, "policy 'lamp' 'adjust'; there are: none"),
+        ({"policy": "global", "policy_options": {"adjust": False}}, "policy 'global' 'adjust'; there are: none"),
+        ({"policy_options": {"adjust": False}}, "policy 'uniform' 'adjust'; there are: none"),
+        (
+            {"policy": "[0.5]*19", "policy_options": {"x": 1}},
+            "own ratios take no options, got 'x'. Take",
+        ),
+        ({"policy": "published-hrank", "policy_options": {"x": 1}}, "policy 'published-hrank' 'x'; there are: none"),
+        ({"policy_options": [1]}, "variants.x.policy_options"),
+    ],
+)
+def test_options_that_a_policy_has_not_are_named(entry: dict[str, Any], said: str) -> None:
+    target = None if "[" in str(entry.get("policy")) or "published" in str(entry.get("policy")) else 0.5
+    with pytest.raises(InputError, match=r"^here: .*variants\.x\.policy_options") as error:
+        make(variants={"x": {"method": "l1", **entry}}, macs_reductions=[target])
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_control_takes_no_options_of_a_policy() -> None:
+    with pytest.raises(InputError, match=r"has 'policy_options', which random_at does not take. Take it out"):
+        make(methods=["l1"], variants={"r": {"random_at": "l1", "policy_options": {"adjust": False}}})
+
+
 def test_own_ratios_are_policies_named_by_what_they_say() -> None:
     said = {"layer3.*": 0.5, "layer1.?.conv1": 0.25}
     variants: dict[str, Any] = {

@@ -1,7 +1,8 @@
-"""Every method there is in one suite on digits, and each form that a method of several has."""
+"""Every method and policy there is in one suite on digits, and each form that a method of several has."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -10,12 +11,15 @@ import yaml
 from daar.methods import discovery
 from tests.workflow.test_dag import snakemake
 
-FORMS = {
+FORMS: dict[str, Any] = {
     "taylor-gate": {"method": "taylor", "options": {"form": "gate"}},
     "fisher-group": {"method": "fisher", "options": {"form": "group"}},
     "fisher-weights": {"method": "fisher", "options": {"form": "weights"}},
     "activation-std": {"method": "activation", "options": {"statistic": "std"}},
     "l1-lamp": {"method": "l1", "policy": "lamp"},
+    "l1-erk": {"method": "l1", "policy": "erk"},
+    "l1-erk-soft": {"method": "l1", "policy": "erk", "policy_options": {"power": 0.5}},
+    "l1-adaptive": {"method": "l1", "policy": "adaptive", "policy_options": {"adjust": False}},
 }
 SUITE = {
     "suite": "every-method",
@@ -43,6 +47,7 @@ def test_a_suite_of_all_methods(tmp_path: Path) -> None:
         assert record["slim_error"]["max_relative"] <= 1e-10
         assert 0.5 <= record["macs_reduction"] < 0.503 or record["policy"] != "uniform"
         assert record["seconds"]["score"] >= 0
+        assert record["options"].get("policy_options", {}) == FORMS.get(record["variant"], {}).get("policy_options", {})
     frame = pd.read_csv(tmp_path / "results" / "every-method" / "results.csv")
     assert len(frame) == len(records)
     plans = {p.parts[-3]: p.read_bytes() for p in tmp_path.glob("results/every-method/**/plan.json")}

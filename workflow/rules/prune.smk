@@ -140,7 +140,7 @@ rule record:
         base=dag.dense,
         folder=subpath(output[0], parent=True),
         suite=SUITE.name,
-        method=dag.method_options,
+        method=dag.recorded_options,
         images=SUITE.calibration_images,
         benchmarks=[
             f"score={VARIANT}/score.benchmark.tsv",

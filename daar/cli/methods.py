@@ -1,0 +1,45 @@
+"""A method or policy of one's own: `method check`.
+
+Heavy modules are imported where they are needed.
+"""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from daar.cli import options
+from daar.errors import InputError
+from daar.methods import discovery
+
+
+def add_commands(subparsers: Any) -> None:
+    """Add the parsers of this family."""
+    method = subparsers.add_parser("method", help="check a method or policy of one's own").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    words = "run every check that methods and policies have to pass on a folder of one's own, which is code"
+    command = options.command(method, "check", check, words)
+    command.add_argument("folder", type=Path, metavar="DIR", help="with method.py and rule.smk, or with policy.py")
+
+
+def check(a: Namespace) -> None:
+    """`daar method check`; a line for each check, and exit code 2 where one fails."""
+    method = discovery.read_folder(a.folder)
+    import torch
+
+    from daar.conformance import checks
+
+    torch.set_num_threads(1)  # sums of many threads may differ in their last bits
+    what = "policy" if method.is_policy else "method"
+    problems = 0
+    for outcome in checks.outcomes(method):
+        problems += outcome.problem is not None
+        said = "ok" if outcome.problem is None else f"FAILS: {outcome.problem}"
+        print(f"{outcome.check.name:<34} {said}", flush=True)
+    number = len(checks.of(method))
+    if problems:
+        raise InputError(
+            f"{what} {method.name!r} fails {problems} of {number} checks; each line above says what to do. See "
+            f"docs/adding-a-{what}.md."
+        )
+    print(f"{what} {method.name!r} passes all {number} checks")
