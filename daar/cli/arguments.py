@@ -79,11 +79,18 @@ def silence(stream: TextIO) -> None:
 
 def options(a: Namespace) -> dict[str, Any]:
     """The options of the method, from --options."""
-    content = from_text(a.options, "--options")
+    return json_object(a.options, "--options", '{"attention": "dual"}')
+
+
+def json_object(text: str, name: str, example: str = '{"rounds": 3}') -> dict[str, Any]:
+    """The mapping that an option of the command line holds as JSON.
+
+    Raises:
+        InputError: it is no JSON, or no object.
+    """
+    content = from_text(text, name)
     if not isinstance(content, dict):
-        raise InputError(
-            f'--options must be a JSON object, got {a.options!r}. For example: \'{{"attention": "dual"}}\''
-        )
+        raise InputError(f"{name} must be a JSON object, got {text!r}. For example: '{example}'")
     return content
 
 

@@ -4,8 +4,8 @@ A column is named by its key path in the record, joined by underscores: `base.sh
 `base_sha256`, `macs.slim` is `macs_slim`. Units and meanings are those of
 workflow/schemas/record.schema.yaml. The exceptions: accuracies drop the split where it is
 test (`top1.test.tuned` is `top1_tuned`) and put it first where it is not (`val_top1_tuned`);
-`saw_val` and `imported` drop `base`; `options` and `versions` are JSON; `epochs` is the length of
-the curve; `delta_top1` is tuned − dense, in points; `seconds_finetune` is that of all tries. `latency_…` are torch's
+`saw_val` and `imported` drop `base`; `options`, `schedule_options` and `versions` are JSON; `schedule` is
+the name of one, one-shot where the record has none; `epochs` is the length of the curve, of all parts of a schedule; `delta_top1` is tuned − dense, in points; `seconds_finetune` is that of all tries. `latency_…` are torch's
 medians in the latency.json next to the record (workflow/schemas/latency.schema.yaml), blank where the suite asks for
 none: `latency_ms_slim_b128` in milliseconds of a batch of 128 images, `latency_ratio_b128` dense over slim. `failed` is
 blank; a setting that has no record (`daar report --partial`) has the reason there, and otherwise only what the suite
@@ -27,7 +27,7 @@ from daar.errors import InputError
 from daar.storage.documents import parse_json, read_json, read_text
 from daar.storage.files import write_text
 from daar.storage.schemas import schema, validate
-from daar.suite import records
+from daar.suite import records, schedules
 
 SETTING = ("suite", "dataset", "network", "seed", "variant", "policy", "scope", "target")
 ORDER = ["suite", "dataset", "network", "target", "control", "variant", "policy", "scope", "seed"]
@@ -76,10 +76,18 @@ _FROM_RECORD: dict[str, tuple[str, str]] = {
     "precision": ("string", "precision"),
     "commit": ("string", "commit"),
 }
-_DERIVED = {"delta_top1": "float64", "epochs": "int64", "options": "string", "versions": "string", "failed": "string"}
+_DERIVED = {
+    "delta_top1": "float64",
+    "epochs": "int64",
+    "schedule": "string",
+    "schedule_options": "string",
+    "options": "string",
+    "versions": "string",
+    "failed": "string",
+}
 _DTYPES = {**{name: dtype for name, (dtype, _) in _FROM_RECORD.items()}, **_DERIVED}
 # what the suite says of a setting, whether or not it has a record
-OF_SUITE = (*SETTING, "method", "control", "of", "calibration_images", "options")
+OF_SUITE = (*SETTING, "method", "control", "of", "calibration_images", "options", "schedule", "schedule_options")
 # pandas has integers and truth values only as types that cannot be blank, and others that can
 _MAY_BE_BLANK = {"int64": "Int64", "bool": "boolean"}
 _NEVER_BLANK = [name for name, dtype in _DTYPES.items() if dtype in _MAY_BE_BLANK]
@@ -141,6 +149,13 @@ def _seconds_of_tuning(record: Mapping[str, Any]) -> float | None:
     return epochs or None if last is None else max(last, epochs)
 
 
+def schedule_columns(by: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """The columns of a schedule, as a record has it; None for one-shot."""
+    if by is None:
+        return {"schedule": schedules.ONE_SHOT, "schedule_options": "{}"}
+    return {"schedule": by["name"], "schedule_options": json.dumps(by["options"], sort_keys=True)}
+
+
 def results_frame(records: list[dict[str, Any]], failures: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
     """Flatten records that `load_records` gave to the columns that the module's head describes.
 
@@ -157,6 +172,7 @@ def results_frame(records: list[dict[str, Any]], failures: Sequence[Mapping[str,
         "epochs": [len(record["curve"]) for record in records],
         "seconds_finetune": [_seconds_of_tuning(record) for record in records],
         **{key: [json.dumps(record[key], sort_keys=True) for record in records] for key in ("options", "versions")},
+        **{key: [schedule_columns(record.get("schedule"))[key] for record in records] for key in schedule_columns()},
         "failed": [None] * len(records),
     }
     frame = pd.DataFrame(
@@ -233,6 +249,8 @@ def _allowed(column: str) -> Mapping[str, Any]:
     derived: dict[str, Mapping[str, Any]] = {
         "delta_top1": {"minimum": -100, "maximum": 100},
         "options": {"type": "object"},
+        "schedule": {"enum": [schedules.ONE_SHOT, *schedules.KINDS]},
+        "schedule_options": {"type": "object"},
     }
     if column not in _FROM_RECORD or _FROM_RECORD[column][1].startswith("latency."):
         return derived.get(column, {"type": "object"} if column == "versions" else {"minimum": 0})

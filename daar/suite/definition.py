@@ -15,6 +15,7 @@ from daar.methods import discovery
 from daar.pruning.own_ratios import Spec
 from daar.storage.files import digest
 from daar.suite import paths
+from daar.suite.schedules import Schedule
 from daar.suite.stability import Stability
 from daar.training.recipe import Recipe
 
@@ -37,6 +38,7 @@ class Variant:
         options: of the method or the control.
         of: the variant that such a control takes its plan from.
         policy: what turns its importance into counts, whatever the suite says; None for the suite's or the method's.
+        schedule: when its filters go; None for one-shot.
     """
 
     name: str
@@ -44,6 +46,12 @@ class Variant:
     options: tuple[tuple[str, Any], ...] = ()
     of: str | None = None
     policy: str | None = None
+    schedule: Schedule | None = None
+
+    @property
+    def usual_name(self) -> str:
+        """The name that says all of it where it has no options: `l1`, or `fpgm-soft`."""
+        return self.method if self.schedule is None else f"{self.method}-{self.schedule.name}"
 
 
 @dataclass(frozen=True)
@@ -232,7 +240,8 @@ class Suite:
         ordinary = [variant for variant in self.variants if variant.of is None]
         for variant in ordinary:
             title = str(self.methods[variant.method].info.get("title", variant.method))
-            titles[variant.name] = title if variant.name == variant.method else f"{title}: {variant.name}"
+            title = title if variant.schedule is None else f"{title}, {variant.schedule}"
+            titles[variant.name] = title if variant.name == variant.usual_name else f"{title}: {variant.name}"
         for variant in self.variants:
             if variant.of is not None:
                 titles[variant.name] = _CONTROL_TITLES[variant.method, dict(variant.options).get("budget")].format(
