@@ -9,9 +9,9 @@ from typing import Any
 
 from daar import models
 from daar.cli import arguments, options
-from daar.methods import discovery
-from daar.suite import schedules
 from daar.errors import InputError
+from daar.methods import discovery
+from daar.training import schedules
 from daar.training.budget import BUDGETS
 from daar.training.recipe import Recipe
 

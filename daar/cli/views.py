@@ -12,8 +12,7 @@ from daar.cli import options
 from daar.data import datasets
 from daar.methods import discovery
 from daar.pruning import policies
-from daar.suite import schedules
-from daar.training import published_recipes
+from daar.training import published_recipes, schedules
 
 
 def add_commands(subparsers: Any) -> None:

@@ -99,6 +99,12 @@ def _add_setting(suite: Suite, setting: Setting, queue: _Queue) -> None:
     dense, new = queue.chain("dense", network, suite.seeds[0] if imported else setting.seed)
     for kind in (("measure",) if imported else ("train", "measure")) if new else ():
         queue.add(dense, kind, *network, None, None, None)
+    if variant.schedule is not None:
+        cell = (*network, variant.name, setting.policy, setting.target)
+        tuning, _ = queue.chain("tuning", (*network, setting.seed), *cell[2:], after=[dense])
+        queue.add(tuning, "schedule", *cell)
+        queue.add(tuning, "record", *cell)
+        return
     scores, new = queue.chain("importance", (*network, setting.seed), origin.name, after=[dense])
     if new:
         queue.add(scores, "score", *network, origin.name, None, None)

@@ -82,6 +82,9 @@ def frame(own: pd.DataFrame, reference: Key, chosen: Mapping[str, Mapping[str, s
 def _options(own: pd.DataFrame, defaults: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Variant → the options that differ between variants → its value as text."""
     given = {name: json.loads(options) for name, options in zip(own["variant"], own["options"], strict=True)}
+    if own["schedule"].nunique() > 1:  # the third choice, next to options and policy
+        for name, schedule in zip(own["variant"], own["schedule"], strict=True):
+            given[name] = {**given[name], "schedule": schedule}
     named = sorted({option for options in given.values() for option in options})
     whole = {
         variant: {option: _text(options.get(option, defaults.get(option, "default"))) for option in named}

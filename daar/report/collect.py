@@ -4,10 +4,11 @@ A column is named by its key path in the record, joined by underscores: `base.sh
 `base_sha256`, `macs.slim` is `macs_slim`. Units and meanings are those of
 workflow/schemas/record.schema.yaml. The exceptions: accuracies drop the split where it is
 test (`top1.test.tuned` is `top1_tuned`) and put it first where it is not (`val_top1_tuned`);
-`saw_val` and `imported` drop `base`; `options`, `schedule_options` and `versions` are JSON; `schedule` is
-the name of one, one-shot where the record has none; `epochs` is the length of the curve, of all parts of a schedule; `delta_top1` is tuned − dense, in points; `seconds_finetune` is that of all tries. `latency_…` are torch's
-medians in the latency.json next to the record (workflow/schemas/latency.schema.yaml), blank where the suite asks for
-none: `latency_ms_slim_b128` in milliseconds of a batch of 128 images, `latency_ratio_b128` dense over slim. `failed` is
+`saw_val` and `imported` drop `base`; `options`, `schedule_options` and `versions` are JSON; `schedule` is the name of
+one, one-shot where the record has none; `epochs` is the length of the curve, all parts of a schedule together;
+`delta_top1` is tuned − dense, in points; `seconds_finetune` is that of all tries. `latency_…` are torch's medians in
+the latency.json next to the record (workflow/schemas/latency.schema.yaml), blank where the suite asks for none:
+`latency_ms_slim_b128` in milliseconds of a batch of 128 images, `latency_ratio_b128` dense over slim. `failed` is
 blank; a setting that has no record (`daar report --partial`) has the reason there, and otherwise only what the suite
 says of the setting.
 """
@@ -27,7 +28,8 @@ from daar.errors import InputError
 from daar.storage.documents import parse_json, read_json, read_text
 from daar.storage.files import write_text
 from daar.storage.schemas import schema, validate
-from daar.suite import records, schedules
+from daar.suite import records
+from daar.training import schedules
 
 SETTING = ("suite", "dataset", "network", "seed", "variant", "policy", "scope", "target")
 ORDER = ["suite", "dataset", "network", "target", "control", "variant", "policy", "scope", "seed"]

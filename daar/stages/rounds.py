@@ -19,12 +19,12 @@ from daar.pruning.proof import CHECKED_IMAGES, slim_error
 from daar.pruning.slim import Removed, slim
 from daar.stages.scheduled import Asked
 from daar.storage import files
-from daar.suite.schedules import parts
 from daar.training import threads
 from daar.training.budget import stretched
 from daar.training.engine import fit
 from daar.training.progress import Epoch, Progress
 from daar.training.recalibrate import recalibrate
+from daar.training.schedules import parts
 
 BEST = "best"
 

@@ -25,9 +25,9 @@ from daar.stages.scheduled import Asked
 from daar.stages.soft import soft
 from daar.storage import files
 from daar.storage.schemas import validate
-from daar.suite.schedules import Schedule
 from daar.training.recalibrate import recalibrate
 from daar.training.recipe import Recipe
+from daar.training.schedules import Schedule
 
 
 def schedule(

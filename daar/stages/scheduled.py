@@ -27,10 +27,10 @@ from daar.pruning.plan import Plan
 from daar.pruning.planning import plan_by_policy
 from daar.pruning.scoring import Batch
 from daar.storage import documents, files, provenance
-from daar.suite.schedules import Schedule
 from daar.training.batches import Data
 from daar.training.progress import Epoch, curve_to_json
 from daar.training.recipe import Recipe
+from daar.training.schedules import Schedule
 
 # below the folder of the result; goes when that is written
 FOLDER = "steps"

@@ -1,7 +1,6 @@
 """The soft schedule: filters are zeroed after every epoch of training, and may grow again; slimmed at the end."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ def soft(asked: Asked) -> tuple[nn.Module, Description]:
         model = slim(trained, graph, removed)
         error = slim_error(trained, model, graph, removed, asked.batch.images[:CHECKED_IMAGES])
         recalibrate(model.to(asked.device), asked.batch.images.to(asked.device))
-        numbers = {"epochs": [asked.recipe.epochs], "macs": [plan.macs], "slim_errors": [error]}
+        numbers: dict[str, list[Any]] = {"epochs": [asked.recipe.epochs], "macs": [plan.macs], "slim_errors": [error]}
         about = asked.described(plan, progress.curve, numbers, precision=progress.precision, best_epoch=0)
     return model, about
 
@@ -93,24 +92,15 @@ class _Zeroing:
         return self._data.watch(model, device)
 
 
-@dataclass
 class _Counted:
     """Batches that know which epoch they are of, from 0."""
 
-    inner: Batches
-    number: int = 0
-
-    @property
-    def count(self) -> int:
-        return self.inner.count
-
-    @property
-    def steps(self) -> int:
-        return self.inner.steps
+    def __init__(self, inner: Batches) -> None:
+        self._inner, self.count, self.steps, self.number = inner, inner.count, inner.steps, 0
 
     def size(self, step: int) -> int:
-        return self.inner.size(step)
+        return self._inner.size(step)
 
     def epoch(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
         self.number = epoch
-        return self.inner.epoch(epoch, first_step)
+        return self._inner.epoch(epoch, first_step)

@@ -15,9 +15,9 @@ from daar.methods import discovery
 from daar.pruning.own_ratios import Spec
 from daar.storage.files import digest
 from daar.suite import paths
-from daar.suite.schedules import Schedule
 from daar.suite.stability import Stability
 from daar.training.recipe import Recipe
+from daar.training.schedules import Schedule
 
 RESULT_NEUTRAL = "names settings; their values are arguments of the stages"
 CONTROLS = ("random_at", "scratch_of")
@@ -251,4 +251,11 @@ class Suite:
 
     def deviations(self) -> dict[str, tuple[str, ...]]:
         """Variant → where its method differs from the paper that it follows, phrases; none for controls."""
-        return {v.name: tuple(self.methods[v.method].info.get("deviations", ())) for v in self.variants if v.of is None}
+        return {v.name: self._deviations(v) for v in self.variants if v.of is None}
+
+    def _deviations(self, variant: Variant) -> tuple[str, ...]:
+        own = tuple(self.methods[variant.method].info.get("deviations", ()))
+        if variant.schedule is None:
+            return own
+        # what its method says of one-shot pruning does not hold here
+        return (*(phrase for phrase in own if not phrase.startswith("one-shot")), *variant.schedule.deviations)

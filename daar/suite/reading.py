@@ -14,10 +14,10 @@ from daar.methods import discovery
 from daar.pruning import own_ratios
 from daar.storage import documents
 from daar.storage.schemas import schema, validate
-from daar.suite import checks, schedules
+from daar.suite import checks
 from daar.suite.definition import CONTROLS, Base, Suite, Variant
 from daar.suite.stability import Stability, from_entry
-from daar.training import published_recipes
+from daar.training import published_recipes, schedules
 
 RESULT_NEUTRAL = "reads settings; their values are arguments of the stages"
 

@@ -23,6 +23,18 @@ TITLES = {
     "layerwise": "one plan, carried out group by group from the input on, the whole network tuned after each (HRank)",
     "soft": "filters zeroed after every epoch of training and still updated, slimmed at the end (SFP, FPGM)",
 }
+# where they differ from the papers, phrases
+_DEVIATIONS = {
+    "iterative": ("a few rounds, each with its own learning rates; papers remove fewer filters at a time",),
+    "layerwise": (
+        "the epochs of a one-shot tuning in all; the paper tunes for as many after every layer",
+        "a residual stream is one step, and the last epoch of a step is kept; the paper keeps the best on test",
+    ),
+    "soft": (
+        "begins with the trained network and ends with the tuning's epochs",
+        "zeroed filters are cut out in the end and BN is recalibrated; the papers measure the masked network",
+    ),
+}
 _MOST = 1_000_000
 
 
@@ -48,6 +60,11 @@ class Schedule:
     def to_json(self) -> dict[str, Any]:
         """Name and all options, for hashes and records."""
         return {"name": self.name, "options": dict(self.options)}
+
+    @property
+    def deviations(self) -> tuple[str, ...]:
+        """Where it differs from the papers, phrases."""
+        return _DEVIATIONS[self.name]
 
     @property
     def given(self) -> dict[str, int]:
