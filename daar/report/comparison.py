@@ -4,7 +4,6 @@ The level is that of Wang et al., "Why is the state of neural network pruning so
 S3.2 is the same base model and the same tuning schedule for every method; in S4 the epochs of pruning count as well.
 """
 
-import json
 import string
 from collections.abc import Iterable
 
@@ -155,19 +154,15 @@ def _level(rows: pd.DataFrame, context: Context) -> str:
 
 def _schedules(rows: pd.DataFrame, context: Context) -> str:
     """What rows by several schedules have in common; empty where all are in one shot."""
-    by: dict[str, set[str]] = {}
-    for variant, name, options in zip(rows["variant"], rows["schedule"], rows["schedule_options"], strict=True):
-        if name != ONE_SHOT:
-            given = ", ".join(f"{key} {value}" for key, value in json.loads(options).items() if value is not None)
-            by.setdefault(f"{name} ({given})" if given else name, set()).add(variant)
+    by = {str(name): set(own["variant"]) for name, own in rows.groupby("schedule") if name != ONE_SHOT}
     if not by:
         return ""
-    schedules = "; ".join(f"{words}: {names(variants, context)}" for words, variants in sorted(by.items()))
+    named = "; ".join(f"{name} for {names(variants, context)}" for name, variants in sorted(by.items()))
     return (
         "S4 of Wang et al. 2023 (same dense weights and same epochs for every method, those of pruning counted), "
-        f"checked; not S3.2, since schedules differ. {schedules}; all others in one shot. Each round or step has the "
-        "recipe's learning rates, stretched to its epochs; an epoch of a network that is not yet slim costs more. Test "
-        "images are read once, after all choices."
+        f"checked; not S3.2, since schedules differ. Schedules: {named}; one-shot for all others. Each round or step "
+        "has the recipe's learning rates, stretched to its epochs; an epoch of a network that is not yet slim costs "
+        "more. Test images are read once, after all choices."
     )
 
 
