@@ -27,9 +27,9 @@ from daar.training.recipe import Recipe
 def soft(asked: Asked) -> tuple[nn.Module, Description]:
     """Train the whole network by the recipe; after every epoch score it, plan, and zero the filters that would go.
 
-    He et al. 2018 (SFP, Algorithm 1): "zeroize the selected filters … all the filters are updated in the next epoch";
-    FPGM (He et al. 2019) does the same with its own score. After the last epoch the zeroed filters are cut out and BN
-    is recalibrated; there is no further tuning.
+    He et al. 2018 (SFP, Algorithm 1): the filters of least norm are zeroed after an epoch, and all are updated in the
+    next; FPGM (He et al. 2019) does the same with its own score. After the last epoch the zeroed filters are cut out
+    and BN is recalibrated; there is no further tuning.
 
     Returns:
         The slim network and its description.
