@@ -216,7 +216,7 @@ def read_results(path: Path) -> pd.DataFrame:
     text = io.StringIO(read_text(path, "a results.csv"))
     try:
         # only an empty field is a blank: a variant may well be called "null"
-        texts = pd.read_csv(text, dtype=raw, keep_default_na=False, na_values=[""])
+        texts = _with_schedules(pd.read_csv(text, dtype=raw, keep_default_na=False, na_values=[""]))
         frame = texts.astype({name: dtype for name, dtype in COLUMNS.items() if name in texts})
     except (ArithmeticError, TypeError, ValueError) as error:
         why = " ".join(str(error).split())
@@ -244,6 +244,14 @@ def read_results(path: Path) -> pd.DataFrame:
             "there before. Collect the records again."
         )
     return frame
+
+
+def _with_schedules(texts: pd.DataFrame) -> pd.DataFrame:
+    """A file from before there were schedules, as if it said that all was in one shot; any other as it is."""
+    added = pd.DataFrame(schedule_columns(), index=texts.index, dtype="string")
+    if {*texts, *added} != set(COLUMNS) or len(texts.columns) + len(added.columns) != len(COLUMNS):
+        return texts
+    return texts.join(added)[list(COLUMNS)]
 
 
 def _allowed(column: str) -> Mapping[str, Any]:

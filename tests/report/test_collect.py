@@ -337,3 +337,14 @@ def test_a_name_cannot_leave_its_folder(tmp_path: Path, key: str, name: str) -> 
     path.write_text(json.dumps(record(**{key: name})))
     with pytest.raises(InputError, match=rf"record\.json: {key}: "):
         load_records([path])
+
+
+def test_a_file_from_before_there_were_schedules_is_in_one_shot(tmp_path: Path) -> None:
+    path = write_results(write(tmp_path, RECORD), tmp_path / "results.csv")
+    now = read_results(path)
+    now.drop(columns=["schedule", "schedule_options"]).to_csv(path, index=False)
+    pd.testing.assert_frame_equal(read_results(path), now)
+    assert set(now["schedule"]) == {"one-shot"}
+    now.drop(columns=["schedule", "schedule_options", "of"]).to_csv(path, index=False)
+    with pytest.raises(InputError, match="are missing or unknown"):
+        read_results(path)
