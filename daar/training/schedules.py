@@ -77,10 +77,10 @@ class Schedule:
         needed = value or 1
         if needed <= epochs:
             return None
-        words = {"rounds": "rounds of one epoch or more", "steps": "steps of one epoch or more", "interval": "epochs"}
+        epoch = f"epoch{'s' if needed > 1 else ''}" if option == "interval" else f"{option} of one epoch"
         return (
-            f"schedule {self.name} needs {needed} {words[option]}, but the tuning has {epochs} epochs in all. Lower "
-            f"{option}, or raise the epochs of finetune."
+            f"schedule {self.name} needs {needed} {epoch} or more, but the tuning has {epochs} in all. Lower {option}, or "
+            "raise the epochs of finetune."
         )
 
     def unfit(self, method: Method, target: float | None) -> str | None:

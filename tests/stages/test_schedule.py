@@ -259,10 +259,10 @@ def test_every_method_goes_with_every_schedule(
 @pytest.mark.parametrize(
     ("name", "changes", "said"),
     [
-        ("iterative", {"rounds": 3}, "needs 3 rounds of one epoch or more, but the tuning has 2 epochs in all. Lower"),
-        ("layerwise", {"steps": 3}, "needs 3 steps of one epoch or more, but the tuning has 2 epochs in all. Lower"),
-        ("soft", {"interval": 3}, "needs 3 epochs, but the tuning has 2 epochs in all. Lower interval"),
-        ("soft", {"recipe": Recipe(epochs=0)}, "the tuning has 0 epochs in all"),
+        ("iterative", {"rounds": 3}, "needs 3 rounds of one epoch or more, but the tuning has 2 in all. Lower"),
+        ("layerwise", {"steps": 3}, "needs 3 steps of one epoch or more, but the tuning has 2 in all. Lower"),
+        ("soft", {"interval": 3}, "needs 3 epochs or more, but the tuning has 2 in all. Lower interval"),
+        ("soft", {"recipe": Recipe(epochs=0)}, "the tuning has 0 in all"),
         ("iterative", {"target": None, "rounds": 2}, "divides the fraction of MACs"),
         ("iterative", {"target": 0.999, "rounds": 2}, "a target of 40,551 MACs cannot be reached"),
     ],
