@@ -79,8 +79,8 @@ class Schedule:
             return None
         epoch = f"epoch{'s' if needed > 1 else ''}" if option == "interval" else f"{option} of one epoch"
         return (
-            f"schedule {self.name} needs {needed} {epoch} or more, but the tuning has {epochs} in all. Lower {option}, or "
-            "raise the epochs of finetune."
+            f"schedule {self.name} needs {needed} {epoch} or more, but the tuning has {epochs} in all. Lower {option}, "
+            "or raise the epochs of finetune."
         )
 
     def unfit(self, method: Method, target: float | None) -> str | None:
