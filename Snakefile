@@ -25,6 +25,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/dense.smk"
 include: "workflow/rules/prune.smk"
 include: "workflow/rules/controls.smk"
+include: "workflow/rules/schedules.smk"
 include: "workflow/rules/report.smk"
 
 

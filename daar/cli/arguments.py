@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from daar.data import datasets, pack_files
 from daar.device import distributed
 from daar.errors import InputError
+from daar.methods import discovery
 from daar.pruning import own_ratios
 from daar.storage import documents
 from daar.training import published_recipes
@@ -79,18 +80,23 @@ def silence(stream: TextIO) -> None:
 
 def options(a: Namespace) -> dict[str, Any]:
     """The options of the method, from --options."""
-    return _object(a.options, "--options", '{"attention": "dual"}')
+    return json_object(a.options, "--options", '{"attention": "dual"}')
 
 
 def policy_options(a: Namespace) -> dict[str, Any]:
     """The options of the policy, from --policy-options."""
-    return _object(a.policy_options, "--policy-options", '{"adjust": false}')
+    return json_object(a.policy_options, "--policy-options", '{"adjust": false}')
 
 
-def _object(text: str, option: str, example: str) -> dict[str, Any]:
-    content = from_text(text, option)
+def json_object(text: str, name: str, example: str = '{"rounds": 3}') -> dict[str, Any]:
+    """The mapping that an option of the command line holds as JSON.
+
+    Raises:
+        InputError: it is no JSON, or no object.
+    """
+    content = from_text(text, name)
     if not isinstance(content, dict):
-        raise InputError(f"{option} must be a JSON object, got {text!r}. For example: '{example}'")
+        raise InputError(f"{name} must be a JSON object, got {text!r}. For example: '{example}'")
     return content
 
 
@@ -103,6 +109,20 @@ def ratios(a: Namespace) -> own_ratios.Spec | None:
     if a.policy not in (None, own_ratios.name(spec)):
         raise InputError(f"--ratios and --policy {a.policy} are given; each says how much goes. Give one of them.")
     return spec
+
+
+def policy(a: Namespace) -> tuple[str, own_ratios.Spec | None, dict[str, Any]]:
+    """Name of the policy, own ratios in its place, and its options, checked.
+
+    Raises:
+        InputError: there is no such method or policy, or it has no such option.
+    """
+    from daar.pruning import policy_arguments
+
+    own, given = ratios(a), policy_options(a)
+    name = a.policy or discovery.get(a.method, a.methods_dir).policy
+    policy_arguments.check(name if own is None else own_ratios.name(own), given, a.methods_dir)
+    return name, own, given
 
 
 def recipe(a: Namespace, default: Recipe, purpose: str = "train") -> Recipe:

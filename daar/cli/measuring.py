@@ -5,6 +5,7 @@ Heavy modules are imported where they are needed.
 
 import json
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,7 @@ def record(a: Namespace) -> None:
     benchmarks = dict(item.split("=", 1) for item in a.benchmarks if "=" in item)
     if len(benchmarks) < len(a.benchmarks):
         raise InputError(f"--benchmarks takes STAGE=FILE, got {a.benchmarks}. Name the stage of each file.")
-    from daar.stages.record import record as stage
-
+    stage = _recording(a.run_folder)
     used = discovery.get(a.method, a.methods_dir) if a.of is None else None
     stage(
         suite=a.suite,
@@ -90,3 +90,13 @@ def record(a: Namespace) -> None:
         device=arguments.device(a),
         benchmarks={stage_name: Path(file) for stage_name, file in benchmarks.items()},
     )
+
+
+def _recording(run: Path) -> Callable[..., Any]:
+    """What records a network: the stage of its own that a schedule's has."""
+    from daar.checkpoint import checkpoint
+    from daar.stages.record import record as stage
+    from daar.stages.schedule import record_scheduled
+
+    scheduled = "schedule" in checkpoint.describe(run).provenance.get("tuned", {})
+    return record_scheduled if scheduled else stage

@@ -11,7 +11,6 @@ from typing import Any
 
 from daar.cli import arguments, options
 from daar.methods import discovery
-from daar.pruning import own_ratios
 from daar.storage import files
 
 
@@ -67,7 +66,7 @@ def prune(a: Namespace) -> None:
     """`daar prune`."""
     from daar.stages.prune import prune as stage
 
-    _policy(a)  # before the scores, which may take long
+    arguments.policy(a)  # before the scores, which may take long
     # nothing is left in --out by a network that is refused on the way
     with tempfile.TemporaryDirectory(prefix="daar-prune-") as folder:
         scores, plan_file = Path(folder) / "importance.safetensors", Path(folder) / "plan.json"
@@ -111,16 +110,6 @@ def _score(a: Namespace, out: Path) -> None:
     )
 
 
-def _policy(a: Namespace) -> tuple[str, own_ratios.Spec | None, dict[str, Any]]:
-    """Name of the policy, own ratios in its place, and its options, checked."""
-    from daar.pruning import policy_arguments
-
-    ratios, given = arguments.ratios(a), arguments.policy_options(a)
-    name = a.policy or discovery.get(a.method, a.methods_dir).policy
-    policy_arguments.check(name if ratios is None else own_ratios.name(ratios), given, a.methods_dir)
-    return name, ratios, given
-
-
 def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Layer → shape of its weight, of a checkpoint's network."""
     from daar.checkpoint import checkpoint
@@ -133,7 +122,7 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 def _plan(a: Namespace, scores: Path, out: Path) -> None:
     method, chosen = discovery.get(a.method, a.methods_dir), arguments.options(a)
-    policy, ratios, given = _policy(a)
+    policy, ratios, given = arguments.policy(a)
     from daar.pruning.policy_arguments import as_own
     from daar.stages.plan import plan as stage
 

@@ -1,4 +1,4 @@
-"""Make and tune networks: `train`, `finetune`, `import`, `scratch`.
+"""Make and tune networks: `train`, `finetune`, `schedule`, `import`, `scratch`.
 
 Heavy modules are imported where they are needed.
 """
@@ -9,6 +9,9 @@ from typing import Any
 
 from daar import models
 from daar.cli import arguments, options
+from daar.errors import InputError
+from daar.methods import discovery
+from daar.training import schedules
 from daar.training.budget import BUDGETS
 from daar.training.recipe import Recipe
 
@@ -20,6 +23,7 @@ def add_commands(subparsers: Any) -> None:
     """Add the parsers of this family."""
     _add_train(subparsers)
     _add_finetune(subparsers)
+    _add_schedule(subparsers)
     _add_import(subparsers)
     _add_scratch(subparsers)
 
@@ -43,6 +47,25 @@ def _add_finetune(subparsers: Any) -> None:
     options.add_out(command, "folder of the checkpoint", folder=True)
     options.add_images(command, calibration=True)
     options.add_recipe(command)
+    options.add_run(command)
+    options.add_benchmark(command)
+
+
+def _add_schedule(subparsers: Any) -> None:
+    words = "score, plan, slim and tune as often as a schedule says, in one go"
+    command = options.command(subparsers, "schedule", schedule, words)
+    options.add_checkpoint(command)
+    command.add_argument("kind", metavar="SCHEDULE", help=f"{', '.join(schedules.KINDS)}; see: daar list schedules")
+    words = 'options of the schedule, such as {"rounds": 3}'
+    command.add_argument("--schedule-options", default="{}", metavar="JSON", help=words)
+    options.add_method(command)
+    options.add_target(command)
+    options.add_rounding(command)
+    options.add_out(command, "folder of the tuned checkpoint, and of plan.json", folder=True)
+    options.add_images(command, calibration=True)
+    options.add_recipe(command)
+    words = "hash of everything the setting depends on, given by the workflow"
+    command.add_argument("--made-from", metavar="HASH", help=words)
     options.add_run(command)
     options.add_benchmark(command)
 
@@ -114,6 +137,41 @@ def finetune(a: Namespace) -> None:
         images=a.images,
         out=a.out,
         device=arguments.device(a),
+        say=arguments.say(a),
+    )
+
+
+def schedule(a: Namespace) -> None:
+    """`daar schedule`."""
+    by = schedules.from_entry(a.kind, arguments.json_object(a.schedule_options, "--schedule-options"), "daar schedule")
+    if by is None:
+        raise InputError(f"{a.kind} is what score, plan and finetune do, one after the other. Run those.")
+    method, recipe = discovery.get(a.method, a.methods_dir), arguments.recipe(a, TUNING, "finetune")
+    chosen, (policy, ratios, given) = arguments.options(a), arguments.policy(a)
+    discovery.split_options(method, chosen)
+    from daar.stages.schedule import require_possible
+    from daar.stages.schedule import schedule as stage
+
+    require_possible(by, method, a.macs_reduction, recipe.epochs)
+    stage(
+        base=a.checkpoint,
+        by=by,
+        method=method,
+        options=chosen,
+        policy=policy,
+        scope=a.scope,
+        target=a.macs_reduction,
+        packs=arguments.packs(a),
+        recipe=recipe,
+        seed=a.seed,
+        images=a.images,
+        out=a.out,
+        device=arguments.device(a),
+        methods_dirs=tuple(a.methods_dir),
+        ratios=ratios,
+        policy_options=given,
+        round_to=a.round_to,
+        made_from=a.made_from,
         say=arguments.say(a),
     )
 

@@ -12,13 +12,13 @@ from daar.cli import options
 from daar.data import datasets
 from daar.methods import discovery
 from daar.pruning import policies
-from daar.training import published_recipes
+from daar.training import published_recipes, schedules
 
 
 def add_commands(subparsers: Any) -> None:
     """Add the parsers of this family."""
     command = options.command(subparsers, "list", list_names, "list what there is")
-    command.add_argument("what", choices=["methods", "networks", "datasets", "policies", "recipes"])
+    command.add_argument("what", choices=["methods", "networks", "datasets", "policies", "schedules", "recipes"])
     options.add_json(command)
     options.add_methods_dir(command)
 
@@ -39,6 +39,8 @@ def list_names(a: Namespace) -> None:
         rows = {
             d.name: f"{d.title}, {d.train:,} train, {d.val:,} val, {d.test:,} test" for d in datasets.DATASETS.values()
         }
+    elif a.what == "schedules":
+        rows = schedules.TITLES
     elif a.what == "recipes":
         rows = {name: recipe.summary for name, recipe in published_recipes.find().items()}
     else:

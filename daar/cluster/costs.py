@@ -21,7 +21,7 @@ class Cost:
     """Seconds of a job, alike for every seed.
 
     Attributes:
-        kind: its rule: train, measure, score, plan, finetune, scratch or record.
+        kind: its rule: train, measure, score, plan, finetune, schedule, scratch or record.
         dataset: by name.
         network: by name.
         count: how many such jobs the suite has: one for each seed, as a rule.
@@ -70,7 +70,11 @@ class Measured:
 def fingerprint(suite: Suite) -> str:
     """A hash of what decides how long a suite's jobs take."""
     variants = [
-        [v.name, v.method, repr(v.options), v.of, *([repr(v.policy_options)] if v.policy_options else [])]
+        [
+            *(v.name, v.method, repr(v.options), v.of),
+            *([repr(v.policy_options)] if v.policy_options else []),
+            *([repr(v.schedule)] if v.schedule else []),
+        ]
         for v in suite.variants
     ]
     recipes = [suite.train.hash, suite.finetune.hash, suite.processes]

@@ -79,6 +79,7 @@ class Requests:
 
     def _from_macs(self, kind: str, dataset: str, network: str) -> float:
         epochs = {"train": self._suite.train.epochs, "finetune": self._suite.finetune.epochs}
+        epochs["schedule"] = 2 * epochs["finetune"]  # at the dense network's width, and with scores and plans
         epochs["scratch"] = 2 * (epochs["train"] + epochs["finetune"])  # at equal compute it may take longer than dense
         if kind not in epochs:
             return _OTHER / _UNMEASURED_MARGIN

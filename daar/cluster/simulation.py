@@ -99,6 +99,9 @@ def _add_setting(suite: Suite, setting: Setting, queue: _Queue) -> None:
     dense, new = queue.chain("dense", network, suite.seeds[0] if imported else setting.seed)
     for kind in (("measure",) if imported else ("train", "measure")) if new else ():
         queue.add(dense, kind, *network, None, None, None)
+    if origin.schedule is not None:
+        _add_scheduled(setting, queue, dense)
+        return
     scores, new = queue.chain("importance", (*network, setting.seed), origin.name, after=[dense])
     if new:
         queue.add(scores, "score", *network, origin.name, None, None)
@@ -108,6 +111,16 @@ def _add_setting(suite: Suite, setting: Setting, queue: _Queue) -> None:
     tuning, _ = queue.chain("tuning", (*network, setting.seed), *cell[2:], after=[dense, scores])
     queue.add(tuning, "scratch" if variant.method == "scratch_of" else "finetune", *cell)
     queue.add(tuning, "record", *cell)
+
+
+def _add_scheduled(setting: Setting, queue: _Queue, dense: int) -> None:
+    """What a schedule does in one job; a control at its widths, which waits for it, as if it did not."""
+    network, variant = (setting.dataset, setting.network), setting.variant
+    cell = (*network, variant.name, setting.policy, setting.target)
+    own = {"random_at": ("plan", "finetune"), "scratch_of": ("scratch",)}.get(variant.method, ("schedule",))
+    tuning, _ = queue.chain("tuning", (*network, setting.seed), *cell[2:], after=[dense])
+    for kind in (*own, "record"):
+        queue.add(tuning, kind, *cell)
 
 
 def _shared(chains: Sequence[Entry], components: Mapping[str, int], overhead: float) -> list[Entry]:

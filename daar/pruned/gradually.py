@@ -16,7 +16,7 @@ from daar.pruned.network import prepared, unwrapped
 from daar.pruned.once import prune
 from daar.pruned.result import Pruned
 from daar.pruning.folding import folded
-from daar.pruning.plan import Plan, PlannedGroup
+from daar.pruning.plan import composed
 from daar.pruning.slim_report import report_on
 
 _HALF = Unsaid(0.5)
@@ -100,7 +100,7 @@ def _altogether(dense: nn.Module, images: Any, made: list[Pruned], tuned: nn.Mod
     """One plan for the dense network of those of the rounds, and its report."""
     plan = made[0].plan
     for later in made[1:]:
-        plan = _composed(plan, later.plan)
+        plan = composed(plan, later.plan)
     plan = replace(plan, target=target, macs=made[-1].plan.macs)
     copied = prepared(dense)
     some = fewest(copied, forms.placed(copied, images).images)
@@ -111,13 +111,3 @@ def _altogether(dense: nn.Module, images: Any, made: list[Pruned], tuned: nn.Mod
     rounds = " → ".join(f"{pruned.plan.macs:,}" for pruned in made)
     notes = (*made[0].report.notes, f"pruned in {len(made)} rounds: {rounds} MACs, tuned after each.")
     return Pruned(tuned, report_on(copied, tuned, graph, plan, error, notes), plan, made[0].called_with)
-
-
-def _composed(first: Plan, second: Plan) -> Plan:
-    """What both keep, in numbers of the first's network; what the second does not list stays as it was."""
-    later = {group.name: group.kept for group in second.groups}
-    groups = tuple(
-        PlannedGroup(g.name, g.size, tuple(g.kept[index] for index in later[g.name]) if g.name in later else g.kept)
-        for g in first.groups
-    )
-    return replace(first, groups=groups)

@@ -1,7 +1,7 @@
 """The plan: which channels of which group stay. Whoever wrote plan.json, it is checked here against the network."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,21 @@ class Plan:
                 f"network it must be {wanted.count(odd[0])}. Make a plan for this network: daar plan"
             )
         return {p.name: sorted(set(range(p.size)) - set(p.kept)) for p in self.groups}
+
+
+def composed(first: Plan, second: Plan) -> Plan:
+    """What two plans keep together, in numbers of the first's network.
+
+    Args:
+        first: of a network.
+        second: of the slim network that the first leaves; what it does not list stays as it was.
+    """
+    later = {group.name: group.kept for group in second.groups}
+    groups = tuple(
+        PlannedGroup(g.name, g.size, tuple(g.kept[index] for index in later[g.name]) if g.name in later else g.kept)
+        for g in first.groups
+    )
+    return replace(first, groups=groups)
 
 
 def save(path: Path, plan: Plan) -> None:

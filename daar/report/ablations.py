@@ -16,6 +16,7 @@ from daar.report.notes import on_intervals
 from daar.report.sheet import Cell, Section, Sheet, grid, headed
 from daar.report.statistics import by_variant
 from daar.report.table_text import RECONSTRUCTION, difference, mean_std_n, seeds, target_heading
+from daar.training.schedules import ONE_SHOT
 
 _OPTION = "option_"
 
@@ -82,6 +83,9 @@ def frame(own: pd.DataFrame, reference: Key, chosen: Mapping[str, Mapping[str, s
 def _options(own: pd.DataFrame, defaults: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Variant → the options that differ between variants → its value as text."""
     given = {name: json.loads(options) for name, options in zip(own["variant"], own["options"], strict=True)}
+    if (own["schedule"] != ONE_SHOT).any():  # the third choice, next to options and policy
+        for name, schedule, said in zip(own["variant"], own["schedule"], own["schedule_options"], strict=True):
+            given[name] = {**given[name], "schedule": _schedule(schedule, json.loads(said))}
     named = sorted({option for options in given.values() for option in options})
     whole = {
         variant: {option: _text(options.get(option, defaults.get(option, "default"))) for option in named}
@@ -89,6 +93,10 @@ def _options(own: pd.DataFrame, defaults: Mapping[str, Any]) -> dict[str, dict[s
     }
     differing = [option for option in named if len({values[option] for values in whole.values()}) > 1]
     return {variant: {option: values[option] for option in differing} for variant, values in whole.items()}
+
+
+def _schedule(name: str, options: Mapping[str, Any]) -> str:
+    return ", ".join([name, *(f"{option} {value}" for option, value in options.items() if value is not None)])
 
 
 def _text(value: Any) -> str:

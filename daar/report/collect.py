@@ -4,10 +4,11 @@ A column is named by its key path in the record, joined by underscores: `base.sh
 `base_sha256`, `macs.slim` is `macs_slim`. Units and meanings are those of
 workflow/schemas/record.schema.yaml. The exceptions: accuracies drop the split where it is
 test (`top1.test.tuned` is `top1_tuned`) and put it first where it is not (`val_top1_tuned`);
-`saw_val` and `imported` drop `base`; `options` and `versions` are JSON; `epochs` is the length of
-the curve; `delta_top1` is tuned − dense, in points; `seconds_finetune` is that of all tries. `latency_…` are torch's
-medians in the latency.json next to the record (workflow/schemas/latency.schema.yaml), blank where the suite asks for
-none: `latency_ms_slim_b128` in milliseconds of a batch of 128 images, `latency_ratio_b128` dense over slim. `failed` is
+`saw_val` and `imported` drop `base`; `options`, `schedule_options` and `versions` are JSON; `schedule` is the name of
+one, one-shot where the record has none; `epochs` is the length of the curve, all parts of a schedule together;
+`delta_top1` is tuned − dense, in points; `seconds_finetune` is that of all tries. `latency_…` are torch's medians in
+the latency.json next to the record (workflow/schemas/latency.schema.yaml), blank where the suite asks for none:
+`latency_ms_slim_b128` in milliseconds of a batch of 128 images, `latency_ratio_b128` dense over slim. `failed` is
 blank; a setting that has no record (`daar report --partial`) has the reason there, and otherwise only what the suite
 says of the setting.
 """
@@ -28,6 +29,7 @@ from daar.storage.documents import parse_json, read_json, read_text
 from daar.storage.files import write_text
 from daar.storage.schemas import schema, validate
 from daar.suite import records
+from daar.training import schedules
 
 SETTING = ("suite", "dataset", "network", "seed", "variant", "policy", "scope", "target")
 ORDER = ["suite", "dataset", "network", "target", "control", "variant", "policy", "scope", "seed"]
@@ -76,10 +78,18 @@ _FROM_RECORD: dict[str, tuple[str, str]] = {
     "precision": ("string", "precision"),
     "commit": ("string", "commit"),
 }
-_DERIVED = {"delta_top1": "float64", "epochs": "int64", "options": "string", "versions": "string", "failed": "string"}
+_DERIVED = {
+    "delta_top1": "float64",
+    "epochs": "int64",
+    "schedule": "string",
+    "schedule_options": "string",
+    "options": "string",
+    "versions": "string",
+    "failed": "string",
+}
 _DTYPES = {**{name: dtype for name, (dtype, _) in _FROM_RECORD.items()}, **_DERIVED}
 # what the suite says of a setting, whether or not it has a record
-OF_SUITE = (*SETTING, "method", "control", "of", "calibration_images", "options")
+OF_SUITE = (*SETTING, "method", "control", "of", "calibration_images", "options", "schedule", "schedule_options")
 # pandas has integers and truth values only as types that cannot be blank, and others that can
 _MAY_BE_BLANK = {"int64": "Int64", "bool": "boolean"}
 _NEVER_BLANK = [name for name, dtype in _DTYPES.items() if dtype in _MAY_BE_BLANK]
@@ -141,6 +151,13 @@ def _seconds_of_tuning(record: Mapping[str, Any]) -> float | None:
     return epochs or None if last is None else max(last, epochs)
 
 
+def schedule_columns(by: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """The columns of a schedule, as a record has it; None for one-shot."""
+    if by is None:
+        return {"schedule": schedules.ONE_SHOT, "schedule_options": "{}"}
+    return {"schedule": by["name"], "schedule_options": json.dumps(by["options"], sort_keys=True)}
+
+
 def results_frame(records: list[dict[str, Any]], failures: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
     """Flatten records that `load_records` gave to the columns that the module's head describes.
 
@@ -157,6 +174,7 @@ def results_frame(records: list[dict[str, Any]], failures: Sequence[Mapping[str,
         "epochs": [len(record["curve"]) for record in records],
         "seconds_finetune": [_seconds_of_tuning(record) for record in records],
         **{key: [json.dumps(record[key], sort_keys=True) for record in records] for key in ("options", "versions")},
+        **{key: [schedule_columns(record.get("schedule"))[key] for record in records] for key in schedule_columns()},
         "failed": [None] * len(records),
     }
     frame = pd.DataFrame(
@@ -198,7 +216,7 @@ def read_results(path: Path) -> pd.DataFrame:
     text = io.StringIO(read_text(path, "a results.csv"))
     try:
         # only an empty field is a blank: a variant may well be called "null"
-        texts = pd.read_csv(text, dtype=raw, keep_default_na=False, na_values=[""])
+        texts = _with_schedules(pd.read_csv(text, dtype=raw, keep_default_na=False, na_values=[""]))
         frame = texts.astype({name: dtype for name, dtype in COLUMNS.items() if name in texts})
     except (ArithmeticError, TypeError, ValueError) as error:
         why = " ".join(str(error).split())
@@ -228,11 +246,21 @@ def read_results(path: Path) -> pd.DataFrame:
     return frame
 
 
+def _with_schedules(texts: pd.DataFrame) -> pd.DataFrame:
+    """A file from before there were schedules, as if it said that all was in one shot; any other as it is."""
+    added = pd.DataFrame(schedule_columns(), index=texts.index, dtype="string")
+    if {*texts, *added} != set(COLUMNS) or len(texts.columns) + len(added.columns) != len(COLUMNS):
+        return texts
+    return texts.join(added)[list(COLUMNS)]
+
+
 def _allowed(column: str) -> Mapping[str, Any]:
     """What JSON Schema says of a column: as the record's schema has it, and of others here."""
     derived: dict[str, Mapping[str, Any]] = {
         "delta_top1": {"minimum": -100, "maximum": 100},
         "options": {"type": "object"},
+        "schedule": {"enum": [schedules.ONE_SHOT, *schedules.KINDS]},
+        "schedule_options": {"type": "object"},
     }
     if column not in _FROM_RECORD or _FROM_RECORD[column][1].startswith("latency."):
         return derived.get(column, {"type": "object"} if column == "versions" else {"minimum": 0})

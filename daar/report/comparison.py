@@ -13,6 +13,7 @@ from daar.report.collect import finished
 from daar.report.context import Context
 from daar.report.fairness import MACS_POINTS, own_ratios
 from daar.training.recipe import Recipe
+from daar.training.schedules import ONE_SHOT
 
 
 def facts(rows: pd.DataFrame, context: Context) -> tuple[str, ...]:
@@ -143,10 +144,27 @@ def _level(rows: pd.DataFrame, context: Context) -> str:
         "S3.2 of Wang et al. 2023 (same dense weights and same tuning schedule for every method), checked; S4 counts "
         "the epochs of pruning too: "
     )
+    scheduled = _schedules(rows, context)
+    if scheduled:
+        return scheduled
     outside = set(rows["variant"]) & context.own_program
     if outside:
         text += f"not known for {names(outside, context)} (a program of its own), for all others "
     return text + "0, as scoring and planning train nothing. Test images are read once, after all choices."
+
+
+def _schedules(rows: pd.DataFrame, context: Context) -> str:
+    """What rows by several schedules have in common; empty where all are in one shot."""
+    by = {str(name): set(own["variant"]) for name, own in rows.groupby("schedule") if name != ONE_SHOT}
+    if not by:
+        return ""
+    named = "; ".join(f"{name} for {names(variants, context)}" for name, variants in sorted(by.items()))
+    return (
+        "S4 of Wang et al. 2023 (same dense weights and same epochs for every method, those of pruning counted), "
+        f"checked; not S3.2, since schedules differ. Schedules: {named}; one-shot for all others. Each round or step "
+        "has the recipe's learning rates, stretched to its epochs; an epoch of a network that is not yet slim costs "
+        "more. Test images are read once, after all choices."
+    )
 
 
 def _macs(rows: pd.DataFrame) -> str:

@@ -12,6 +12,7 @@ from daar.report.context import Context
 from daar.report.names import pair_title, row_title
 from daar.report.sheet import NONE, Cell, Section, Sheet, grid, headed
 from daar.report.table_text import RECONSTRUCTION, target_heading
+from daar.training.schedules import ONE_SHOT
 
 STAGES = {"score": "Scoring", "plan": "Planning", "finetune": "Tuning", "measure": "Measuring"}
 _KEY = ["target", "control", "title", "variant", "method", "policy"]
@@ -100,6 +101,8 @@ def _notes(done: pd.DataFrame) -> Iterator[str]:
         "Scoring, epochs: the calibration images that a method reads, as a fraction of the train images; nothing is "
         "trained by them. Tuning of a network from scratch is its whole training."
     )
+    if (done["schedule"] != ONE_SHOT).any():
+        yield "A schedule scores and plans while it tunes; those seconds count as tuning."
     yield "Peak memory: of the process on the CPU side, the highest of all stages and seeds."
     if len(done[["hardware_cpu", "hardware_cores", "hardware_gpu"]].drop_duplicates()) > 1:
         yield "Settings ran on several machines: times of different rows do not compare."

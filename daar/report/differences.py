@@ -16,6 +16,7 @@ from daar.report.collect import finished
 from daar.report.context import Context
 from daar.report.fairness import own_ratios
 from daar.report.statistics import half_width, summarise
+from daar.training.schedules import ONE_SHOT
 
 BEST, DAAR = "best comparison", "DAAR"
 
@@ -87,14 +88,14 @@ def best_comparison(rows: pd.DataFrame, context: Context) -> Key | None:
 
 
 def plain(rows: pd.DataFrame, method: str, context: Context) -> Key | None:
-    """The row that represents a method: the variant of its name, else without options, else the first by title.
+    """The row that represents a method: the variant of its name, else in one shot without options, else the first.
 
     Under its own policy, or else under the first by name. None where the method has no row.
     """
     own = rows[(rows["method"] == method) & rows["of"].isna()]
     if own.empty:
         return None
-    bare = set(own.loc[own["options"] == "{}", "variant"])
+    bare = set(own.loc[(own["options"] == "{}") & (own["schedule"] == ONE_SHOT), "variant"])
     names = sorted(set(own["variant"]), key=lambda name: (name != method, name not in bare, context.title(name), name))
     policies = sorted(set(own.loc[own["variant"] == names[0], "policy"]))
     policy = context.policies.get(method, policies[0])

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from daar.methods import discovery
+from daar.report.collect import schedule_columns
 from daar.report.names import seeds_title
 from daar.suite.definition import Setting, Suite
 
@@ -76,16 +77,17 @@ def _row(suite: Suite, setting: Setting, controls: set[str]) -> dict[str, Any]:
         **{"policy": setting.policy, "scope": setting.scope, "target": setting.target},
         "calibration_images": suite.calibration_images,
         "options": json.dumps(variant.recorded, sort_keys=True),
+        **schedule_columns(None if variant.schedule is None else variant.schedule.to_json()),
     }
 
 
 def _logs(suite: Suite, setting: Setting, results: Path) -> Iterator[Path]:
     """The logs of the stages that a setting depends on, latest first; as in workflow/rules/*.smk."""
     folder = results / suite.name / setting.path
-    yield from (folder / f"{stage}.log" for stage in ("record", "finetune", "scratch", "plan"))
+    yield from (folder / f"{stage}.log" for stage in ("record", "finetune", "scratch", "schedule", "plan"))
     if setting.variant.of is not None:  # a control waits for another's plan
         folder = folder.parents[1] / setting.variant.of / folder.name
-        yield folder / "plan.log"
+        yield from (folder / f"{stage}.log" for stage in ("plan", "schedule"))
     yield folder.parent / "score.log"
     dense = results / "dense" / suite.dense_path(setting.dataset, setting.network, setting.seed)
     yield from (dense / f"{stage}.log" for stage in ("measure", "train", "import"))

@@ -2,7 +2,8 @@
 
 Within one (dataset, network), whatever the target, since its table has one head and one dense row: the suite, the base
 of each seed and its accuracy, where the bases come from, the MACs of the dense network, the scope, the calibration
-images, the precision of the tuning as far as records say it and, but for controls, the tuning recipe. Within one
+images, the precision of the tuning as far as records say it and, but for controls, the tuning recipe and the epochs of
+tuning, all parts of a schedule together: iterative in 3 rounds of 10 is as long as one-shot with 30. Within one
 target: the seeds, and the MACs removed, to half a point of the dense count. Rows at ratios of their own (`own_ratios`)
 have no common target; among them only the seeds are compared. Of a setting that failed (`daar report --partial`) only
 the seed is compared: it has nothing else.
@@ -49,8 +50,11 @@ def check(results: pd.DataFrame) -> None:
             _same(seed, "top1_dense", "Measure the dense network on the same test images: run the outdated one again.")
         _own_bases(rows)
         _same(rows[~rows["control"]], "recipe", "Tune all methods with the same recipe.")
+        _same(rows[~rows["control"]], "epochs", "Tune by every schedule for as many: run the outdated one again.")
         for _, variant in rows.groupby("variant"):
             _same(variant, "options", "Give every choice of options a variant of its own.")
+            for field in ("schedule", "schedule_options"):
+                _same(variant, field, "Give every schedule a variant of its own.")
         own = own_ratios(all_rows)
         for _, target in all_rows[~own].groupby("target"):
             _same_seeds(target)

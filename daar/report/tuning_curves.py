@@ -107,8 +107,8 @@ def _draw(panel: Axes, values: Any, one: Series, look: Look) -> None:
 
 
 def _draw_lr(panel: Axes, curves: pd.DataFrame) -> None:
-    """The lr after each epoch; every tuning of a pair has the same."""
-    lr = curves.groupby("epoch")["lr"].first()
+    """The lr after each epoch; every tuning of a pair has the same, but for parts of a schedule: the most usual."""
+    lr = curves.groupby("epoch")["lr"].agg(lambda values: values.mode().iloc[0])
     panel.plot(lr.index, lr, color="black", linewidth=0.8, marker="." if len(lr) <= _FEW else "", markersize=3)
     panel.set_yscale("log")
     panel.set_ylabel("lr")

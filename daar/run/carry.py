@@ -80,7 +80,8 @@ def carry(
         both = BothCodes(suite, earlier, results, reference, Path(scratch))
         log = Log(reference / suite.name / FILE, earlier, compare_code(suite, earlier))
         if (changed := log.changed(_LONG)) and not log.sample:
-            log.write_sample(_tune_sample(list(waiting), changed, both, sample, say))
+            in_one_shot = [setting for setting in waiting if suite.origin(setting.variant).schedule is None]
+            log.write_sample(_tune_sample(in_one_shot, changed, both, sample, say))
         refused: dict[str, str] = {}
         for setting, record in waiting.items():
             try:
@@ -142,6 +143,8 @@ def _compare(
         raise InputError(f"it follows from another {other} than today: run the setting again")
     if sha256 != (here := both.dense_sha256(setting)):
         raise InputError(f"it is of the dense network {sha256[:12]}…, but here that is {here[:12]}…")
+    if both.suite.origin(setting.variant).schedule is not None:
+        raise InputError("a schedule scores what it has tuned, which only a whole run can compare: run it again")
     if is_scratch(setting):
         return {"scores": "none of its own", "plan": "none of its own", "plan_sha256": ""}
     plan, method = record.with_name("plan.json"), both.suite.origin(setting.variant).method

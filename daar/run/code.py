@@ -61,7 +61,11 @@ STAGES = {
     "random_at": Stage(("daar.pruning.random_at:random_at", *_LOADED), _BUILD),
     "finetune": Stage(("daar.stages.finetune:finetune",), _BUILD, dataset=True),
     "scratch": Stage(("daar.stages.scratch:scratch",), _INITIALISE, dataset=True),
+    "schedule": Stage(
+        ("daar.stages.schedule:schedule", *_LOADED), _BUILD, method=("score",), policy=True, dataset=True
+    ),
     "record": Stage(("daar.stages.record:record", *_LOADED), _BUILD),
+    "record_scheduled": Stage(("daar.stages.schedule:record_scheduled", *_LOADED), _BUILD),
     "latency": Stage(("daar.stages.latency:latency", *_LOADED)),
     "stability": Stage(("daar.stages.stability:stability",), _BUILD, method=("score",)),
     "explain": Stage(("daar.stages.explain:explain",), _BUILD, method=("score", "explain")),
@@ -86,7 +90,12 @@ def of_setting(suite: Suite, setting: Setting) -> tuple[str, ...]:
     """The stages that a setting's record follows from."""
     dense = "import_weights" if setting.network in suite.base else "train"
     tuning = {"scratch_of": ("scratch",), "random_at": ("finetune", "random_at")}
-    return (dense, "score", "plan", *tuning.get(setting.variant.method, ("finetune",)), "record")
+    own = tuning.get(setting.variant.method, ("finetune",))
+    if suite.origin(setting.variant).schedule is None:
+        return (dense, "score", "plan", *own, "record")
+    if setting.variant.of is not None:  # a control, at the widths that a schedule has left
+        return (dense, "schedule", *own, "record")
+    return (dense, "schedule", "record_scheduled")
 
 
 def of(

@@ -87,12 +87,17 @@ class Dag:
         }
 
     def variants_of(self, *methods: str) -> str:
-        """Regular expression of the variants that use one of these methods or controls."""
-        return _any_of(v.name for v in self.suite.variants if v.method in methods)
+        """Regular expression of the variants in one shot that use one of these methods or controls."""
+        return _any_of(v.name for v in self.suite.variants if v.method in methods and v.schedule is None)
 
     def variants_but(self, *methods: str) -> str:
-        """Regular expression of the variants that use none of these methods or controls."""
-        return _any_of(v.name for v in self.suite.variants if v.method not in methods)
+        """Regular expression of the variants in one shot that use none of these methods or controls."""
+        return _any_of(v.name for v in self.suite.variants if v.method not in methods and v.schedule is None)
+
+    @property
+    def scheduled(self) -> str:
+        """Regular expression of the variants by a schedule other than one-shot."""
+        return _any_of(v.name for v in self.suite.variants if v.schedule is not None)
 
     def reused_settings(self, *, scratch: bool) -> str:
         """Regular expression of the settings whose kept record is reused: networks from scratch, or all others."""
@@ -213,6 +218,12 @@ class Dag:
     def recorded_options(self, wildcards: Any) -> list[str]:
         """Those, and the options of the policy."""
         return [*self.method_options(wildcards), *self._policy_options(wildcards)]
+
+    def schedule_options(self, wildcards: Any) -> list[str]:
+        """The schedule, and the option that tells its options."""
+        schedule = self.suite.variant(wildcards.variant).schedule
+        assert schedule is not None
+        return [schedule.name, f"--schedule-options={json.dumps(schedule.given)}"]
 
     def target_options(self, wildcards: Any) -> list[str]:
         """The options with a setting's target (none for the policy's own rate), steps of widths, own ratios, policy's options."""

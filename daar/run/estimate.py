@@ -155,7 +155,7 @@ def _add_network(
     if any(setting.path not in kept for setting in settings):
         add("measure", dense, bases, lambda: timed.evaluation(None, dataset.val + dataset.test), **of)
     for variant in suite.variants:
-        if variant.of is None:
+        if variant.of is None and variant.schedule is None:
             method = discovery.get(variant.method, suite.methods_dirs)
             options = dict(variant.options)
             images = suite.calibration_images
@@ -179,7 +179,9 @@ def _add_setting(
         add, jobs=len(suite.settings), count=seeds, dataset=dataset.name, network=setting.network,
         variant=setting.variant.name, policy=setting.policy, target=target,
     )  # fmt: skip
-    if setting.variant.method == "scratch_of":
+    if setting.variant.schedule is not None:
+        add_job("schedule", work=lambda: timed.scheduled(suite, setting, dataset, passes))
+    elif setting.variant.method == "scratch_of":
         longer = suite.train.epochs / max(1, tuning.epochs) + 1
         add_job("scratch", work=lambda: longer * timed.training(tuning, target, dataset))
     else:
@@ -210,6 +212,19 @@ class _Timed:
         steps = -(-dataset.train // recipe.batch_size)
         epoch = steps * self._step(recipe, target) + self.evaluation(target, dataset.val)
         return recipe.epochs * epoch
+
+    def scheduled(self, suite: Suite, setting: Setting, dataset: Dataset, passes: int) -> float:
+        """A whole schedule: a tuning at its widths, with its scores and plans."""
+        by, recipe, images = setting.variant.schedule, suite.finetune, suite.calibration_images
+        assert by is not None
+        method = discovery.get(setting.variant.method, suite.methods_dirs)
+        planned = self.scoring(method, dict(setting.variant.options), images) + passes * self.masked(images)
+        dense, slim_one = (self.training(recipe, target, dataset) for target in (None, setting.target))
+        number = by.given.get("rounds", 1)
+        if by.name == "soft":
+            return dense + planned * recipe.epochs / by.given["interval"] + self.check
+        # widths fall from part to part
+        return (dense + slim_one) / 2 + number * (planned + self.check)
 
     @functools.cache  # noqa: B019  # lives as long as the estimate
     def _step(self, recipe: Recipe, target: float | None) -> float:

@@ -41,7 +41,9 @@ def parts(suite: Suite, setting: Setting) -> dict[str, Any]:
         code.of, network=network, method=method, policy=setting.policy, dataset=setting.dataset,
         methods_dirs=suite.methods_dirs,
     )  # fmt: skip
+    by = {} if origin.schedule is None else {"schedule": origin.schedule.to_json()}
     return {
+        **by,
         "setting": [setting.dataset, network, setting.seed, setting.policy, setting.scope, *_widths(suite, setting)],
         "importance": [origin.method, dict(origin.options), suite.calibration_images],
         "control": None if setting.variant.of is None else [setting.variant.method, dict(setting.variant.options)],

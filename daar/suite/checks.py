@@ -40,6 +40,7 @@ def require_consistent(suite: Suite, content: dict[str, Any], where: str) -> Non
     _check_images(suite, where)
     _check_base(suite, where)
     _check_names(suite, where)
+    _check_schedules(suite, where)
 
 
 def require_possible_paths(content: dict[str, Any], where: str) -> None:
@@ -186,3 +187,20 @@ def _check_options(suite: Suite, setting: Setting, where: str) -> None:
             policy_arguments.check(setting.policy, given, suite.methods_dirs)
         except InputError as error:
             raise InputError(f"{where}: variants.{setting.variant.name}.policy_options: {error}") from error
+
+
+def _check_schedules(suite: Suite, where: str) -> None:
+    """A schedule has an epoch of tuning for each of its parts, a target where it divides one, and one process."""
+    for variant in suite.variants:
+        schedule = variant.schedule
+        if schedule is None:
+            continue
+        method = suite.methods[variant.method]
+        problems = [schedule.problem(suite.finetune.epochs), *(schedule.unfit(method, t) for t in suite.targets)]
+        if problem := next(filter(None, problems), None):
+            raise InputError(f"{where}: variants.{variant.name}: {problem}")
+        if suite.processes > 1:
+            raise InputError(
+                f"{where}: variants.{variant.name}: schedule {schedule.name} runs in one process, but "
+                f"distributed.processes is {suite.processes}. Take one of them out."
+            )

@@ -17,6 +17,7 @@ from daar.storage.files import digest
 from daar.suite import paths
 from daar.suite.stability import Stability
 from daar.training.recipe import Recipe
+from daar.training.schedules import Schedule
 
 RESULT_NEUTRAL = "names settings; their values are arguments of the stages"
 CONTROLS = ("random_at", "scratch_of")
@@ -38,6 +39,7 @@ class Variant:
         of: the variant that such a control takes its plan from.
         policy: what turns its importance into counts, whatever the suite says; None for the suite's or the method's.
         policy_options: of its policy, whosever that is.
+        schedule: when its filters go; None for one-shot.
     """
 
     name: str
@@ -46,6 +48,12 @@ class Variant:
     of: str | None = None
     policy: str | None = None
     policy_options: tuple[tuple[str, Any], ...] = ()
+    schedule: Schedule | None = None
+
+    @property
+    def usual_name(self) -> str:
+        """The name that says all of it where it has no options: `l1`, or `fpgm-soft`."""
+        return self.method if self.schedule is None else f"{self.method}-{self.schedule.name}"
 
     @property
     def recorded(self) -> dict[str, Any]:
@@ -246,7 +254,8 @@ class Suite:
         ordinary = [variant for variant in self.variants if variant.of is None]
         for variant in ordinary:
             title = str(self.methods[variant.method].info.get("title", variant.method))
-            titles[variant.name] = title if variant.name == variant.method else f"{title}: {variant.name}"
+            title = title if variant.schedule is None else f"{title}, {variant.schedule}"
+            titles[variant.name] = title if variant.name == variant.usual_name else f"{title}: {variant.name}"
         for variant in self.variants:
             if variant.of is not None:
                 titles[variant.name] = _CONTROL_TITLES[variant.method, dict(variant.options).get("budget")].format(
@@ -259,8 +268,11 @@ class Suite:
         return {v.name: tuple(self._deviations(v)) for v in self.variants if v.of is None}
 
     def _deviations(self, variant: Variant) -> Iterator[str]:
-        method, brought = self.methods[variant.method], planners.find(self.methods_dirs)
-        yield from method.info.get("deviations", ())
+        method, brought, schedule = self.methods[variant.method], planners.find(self.methods_dirs), variant.schedule
+        own = method.info.get("deviations", ())
+        # by another schedule, what its method says of one-shot pruning does not hold
+        yield from (phrase for phrase in own if schedule is None or not phrase.startswith("one-shot"))
+        yield from () if schedule is None else schedule.deviations
         for policy in self._policies(variant):
             if policy in brought and brought[policy].code != method.code:
                 yield from (f"policy {policy}: {phrase}" for phrase in brought[policy].info.get("deviations", ()))

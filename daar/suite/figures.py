@@ -33,10 +33,13 @@ def controls(suite: Suite) -> tuple[str, ...]:
 
 
 def scored(suite: Suite) -> tuple[str, ...]:
-    """Its variants that have an importance.safetensors for sure, by a score(); the first of those with equal scores."""
+    """Its variants that have an importance.safetensors for sure, by a score(); the first of those with equal scores.
+
+    A schedule scores several times, other networks each time, and keeps no scores.
+    """
     first: dict[str, str] = {}
     for variant in suite.variants:
-        method = suite.methods[variant.method] if variant.of is None else None
+        method = suite.methods[variant.method] if variant.of is None and variant.schedule is None else None
         if method is not None and method.scores is not None:
             options, _ = discovery.split_options(method, dict(variant.options))
             first.setdefault(files.digest([method.name, options]), variant.name)
@@ -60,7 +63,8 @@ def explained(suite: Suite) -> dict[tuple[str, str], Setting]:
     """
     explaining: dict[tuple[str, str], list[Setting]] = {}
     for setting in suite.settings:
-        if setting.variant.of is None and suite.methods[setting.variant.method].explains:
+        own = setting.variant.of is None and setting.variant.schedule is None
+        if own and suite.methods[setting.variant.method].explains:
             explaining.setdefault((setting.dataset, setting.network), []).append(setting)
     return {pair: _preferred(settings, suite.methods) for pair, settings in explaining.items()}
 

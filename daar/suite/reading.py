@@ -4,7 +4,7 @@ Imported while the DAG is built: neither torch nor numpy.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from daar.storage.schemas import schema, validate
 from daar.suite import checks
 from daar.suite.definition import CONTROLS, Base, Suite, Variant
 from daar.suite.stability import Stability, from_entry
-from daar.training import published_recipes
+from daar.training import published_recipes, schedules
 
 RESULT_NEUTRAL = "reads settings; their values are arguments of the stages"
 
@@ -143,6 +143,7 @@ def _variants(content: dict[str, Any], extra: tuple[Path, ...], where: str) -> t
     variants = [Variant(name, name) for name in _distinct(listed, f"{where}: methods")]
     for name, entry in content.get("variants", {}).items():
         variants.append(_variant(name, entry, f"{where}: variants.{name}"))
+    variants = [_spelled_out(variant, methods, f"{where}: variants.{variant.name}") for variant in variants]
     for variant in variants:
         if variant.of is None and variant.method not in methods:
             hint = "Leave `methods` out to run all there are."
@@ -162,16 +163,31 @@ def _variant(name: str, entry: dict[str, Any], where: str) -> Variant:
     kinds = [key for key in ("method", *CONTROLS) if key in entry]
     if len(kinds) != 1:
         raise InputError(f"{where} has {' and '.join(kinds) or 'none'} of method, random_at, scratch_of. Give one.")
-    allowed = {"method": ("options", "policy", "policy_options"), "scratch_of": ("budget",)}.get(kinds[0], ())
+    own_keys = ("options", "policy", "policy_options", "schedule", "schedule_options")
+    allowed = {"method": own_keys, "scratch_of": ("budget",)}.get(kinds[0], ())
     for key in entry:
         if key not in (kinds[0], *allowed):
             raise InputError(f"{where} has {key!r}, which {kinds[0]} does not take. Take it out.")
     if kinds[0] == "method":
         options, given = (tuple(sorted(entry.get(key, {}).items())) for key in ("options", "policy_options"))
         own = _policy(entry["policy"], f"{where}.policy") if "policy" in entry else None
-        return Variant(name, entry["method"], options, policy=own, policy_options=given)
+        if "schedule_options" in entry and "schedule" not in entry:
+            raise InputError(f"{where} has schedule_options, but no schedule. Name it, or take them out.")
+        said = entry.get("schedule", schedules.ONE_SHOT), entry.get("schedule_options", {})
+        by = schedules.from_entry(*said, where)
+        return Variant(name, entry["method"], options, policy=own, policy_options=given, schedule=by)
     options = (("budget", entry.get("budget", "epochs")),) if kinds[0] == "scratch_of" else ()
     return Variant(name, kinds[0], options, entry[kinds[0]])
+
+
+def _spelled_out(variant: Variant, methods: Mapping[str, discovery.Method], where: str) -> Variant:
+    """A variant of a name such as `fpgm-soft` as one of the method, by the schedule."""
+    meant = None if variant.of is not None or variant.method in methods else schedules.shorthand(variant.method)
+    if meant is None or meant[0] not in methods:
+        return variant
+    if variant.schedule is not None:
+        raise InputError(f"{where}: {variant.method} has a schedule already. Name {meant[0]}, or leave the other out.")
+    return replace(variant, method=meant[0], schedule=meant[1])
 
 
 def _policies(content: dict[str, Any], where: str) -> tuple[str, ...] | None:

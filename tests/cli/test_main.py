@@ -51,6 +51,7 @@ def commands() -> list[list[str]]:
         "export",
         "latency",
         "random-at",
+        "schedule",
         "scratch",
         "stability",
         "explain",
@@ -73,7 +74,14 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("what", "known"),
-    [("methods", "l1"), ("networks", "resnet56"), ("datasets", "digits"), ("policies", "uniform"), ("recipes", "chip")],
+    [
+        ("methods", "l1"),
+        ("networks", "resnet56"),
+        ("datasets", "digits"),
+        ("policies", "uniform"),
+        ("recipes", "chip"),
+        ("schedules", "soft"),
+    ],
 )
 def test_list(capsys: pytest.CaptureFixture[str], what: str, known: str) -> None:
     assert known in json.loads(run(capsys, "list", what, "--json"))
@@ -147,6 +155,10 @@ def bad_commands(dense: Path, digits: Path, tmp: Path) -> list[tuple[list[Any], 
     plan = ["plan", dense, "--importance", tmp / "i.safetensors", "--out", tmp / "p.json", *data]
     train = ["train", "--network", "resnet20", "--out", tmp / "o", *data]
     score = ["score", dense, "--out", tmp / "i.safetensors", *data]
+
+    def scheduled(name: str) -> list[Any]:
+        return ["schedule", dense, name, "--epochs", "2", "--macs-reduction", "0.5", "--out", tmp / "o", *data]
+
     return [
         (["describe", "resnet21"], "unknown network 'resnet21'"),
         (["describe", "resnet20", "--dataset", "mnist"], "unknown dataset 'mnist'"),
@@ -185,6 +197,17 @@ def bad_commands(dense: Path, digits: Path, tmp: Path) -> list[tuple[list[Any], 
             ["measure", dense, "--dataset", "digits", "--packs", digits.parent, "--device", "cuda"],
             "device 'cuda' is not there",
         ),
+        (
+            [*scheduled("iterative"), "--schedule-options", '{"rounds": 3}'],
+            "needs 3 rounds of one epoch or more, but the",
+        ),
+        ([*scheduled("iterative"), "--schedule-options", '{"steps": 1}'], "has no option 'steps'; it has rounds"),
+        ([*scheduled("iterative"), "--schedule-options", "[3]"], "--schedule-options must be a JSON object, got '[3]'"),
+        (
+            [*scheduled("hard")],
+            "unknown schedule in daar schedule 'hard'; there are: iterative, layerwise, one-shot, soft",
+        ),
+        ([*scheduled("one-shot")], "one-shot is what score, plan and finetune do, one after the other. Run those."),
         (["suite", "check", tmp / "none.yaml"], "unknown suite"),
         (["suite", "write", "{", "--out", tmp / "s.json"], "is not JSON"),
         (["report", REPOSITORY / "workflow/config/demo.yaml", "--results", tmp], "no such file"),
@@ -197,12 +220,12 @@ def bad_commands(dense: Path, digits: Path, tmp: Path) -> list[tuple[list[Any], 
     ]
 
 
-@pytest.mark.parametrize("index", range(28))
+@pytest.mark.parametrize("index", range(33))
 def test_bad_input_is_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, digits: Path, dense: Path, index: int
 ) -> None:
     arguments, said = bad_commands(dense, digits, tmp_path)[index]
-    assert len(bad_commands(dense, digits, tmp_path)) == 28
+    assert len(bad_commands(dense, digits, tmp_path)) == 33
     error = one_line(run(capsys, *arguments, code=2))
     assert said.replace("tmp", str(tmp_path)) in error
     assert not list(tmp_path.rglob("*.safetensors")), "something half-written was left"

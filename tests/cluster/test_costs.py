@@ -60,6 +60,7 @@ def test_an_unmeasured_job_s_time_follows_from_its_macs() -> None:
     assert cpu.minutes("train", 1, "cifar10", "resnet20") == pytest.approx(seconds / 60 + 2, abs=1)
     assert gpu.minutes("train", 1, "cifar10", "resnet20") == pytest.approx(seconds / 100 / 60 + 2, abs=1)
     assert cpu.minutes("record", 1, *CELL) == 12
+    assert cpu.minutes("schedule", 1, *CELL) > cpu.minutes("finetune", 1, *CELL) + 5
     assert cpu.minutes("scratch", 1, *CELL) > 2 * cpu.minutes("train", 1, "cifar10", "resnet20")
 
 

@@ -52,6 +52,15 @@ def test_the_queue_of_a_suite() -> None:
     assert sum(entry.jobs for entry in queue) == 2 * 2 + 4 * 3 + 8 * 2
 
 
+def test_a_schedule_is_one_job_and_its_record() -> None:
+    found = made(methods=["l1-soft"], variants={"at": {"random_at": "l1-soft"}}, macs_reductions=[0.5], seeds=[0])
+    costs = [*unit(found), Cost("schedule", "digits", "resnet20", 1, 5.0, "l1-soft", "uniform", 0.5)]
+    queue = simulation.entries(found, costs)
+    assert [(entry.group, entry.seconds, entry.jobs) for entry in queue] == [
+        *(("dense", 11.0, 2), ("tuning", 6.0, 2), ("tuning", 3.0, 3)),
+    ]
+
+
 def test_chains_that_share_an_entry_are_of_one_seed() -> None:
     queue = simulation.entries(made(), unit(made()), {"importance": 3, "tuning": 3}, overhead=100)
     assert [entry.group for entry in queue] == ["dense"] * 2 + ["importance"] * 2 + ["tuning"] * 4

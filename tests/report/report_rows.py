@@ -12,6 +12,7 @@ BLANK = {"string": "x", "bool": False, "boolean": False, "int64": 1, "Int64": 1,
 COMMON = {name: BLANK[dtype] for name, dtype in COLUMNS.items()} | {
     **{"suite": "paper", "dataset": "cifar10", "network": "resnet56", "policy": "uniform", "scope": "all"},
     **{"target": 0.5, "recipe": "0123456789ab", "epochs": 150, "calibration_images": 640, "options": "{}"},
+    **{"schedule": "one-shot", "schedule_options": "{}"},
     **{"train_recipe": "0123456789ab", "versions": "{}", "slim_error_dtype": "float64", "slim_error_max_relative": 0.0},
     **{
         "macs_dense": 125_485_696,

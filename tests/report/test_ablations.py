@@ -10,7 +10,7 @@ from daar.report import ablations, markdown
 from daar.report.context import Context, of_suite
 from daar.report.tables import write_tables
 from daar.suite import reading
-from tests.report.report_rows import DAAR, L1, RANDOM, change, csv, frame, lost
+from tests.report.report_rows import DAAR, L1, RANDOM, change, csv, frame, lost, rows
 
 
 def variant(name: str, added: float, **options: Any) -> list[dict[str, Any]]:
@@ -92,3 +92,10 @@ def test_the_suite_knows_the_same_and_the_defaults_are_those_of_the_method() -> 
     demo = reading.load(Path(__file__).resolve().parents[2] / "workflow" / "config" / "demo.yaml")
     assert demo.ablations == ()
     assert of_suite(demo).sees_images == {"daar"}
+
+
+def test_schedules_are_a_choice_like_an_option() -> None:
+    rounds = {"method": "l1", "schedule": "iterative", "schedule_options": '{"rounds": 3}'}
+    group = frame(L1, rows("l1-rounds", (92.0, 92.0, 92.1), **rounds))
+    text = ablations.ablation(group, "l1", CONTEXT)[1].set_index("variant")["option_schedule"]
+    assert dict(text) == {"l1": "one-shot", "l1-rounds": "iterative, rounds 3"}

@@ -97,7 +97,8 @@ def test_schema_is_sound_and_describes_every_key() -> None:
         assert "$ref" in part or part["description"].endswith("."), name
         if "properties" in part and name not in ("record.seconds", "record.peak_memory_mib"):
             assert part["additionalProperties"] is False, name
-            later = {"precision"} if name == "record" else set()  # earlier records do not have it
+            # earlier records do not have one, and those in one shot not the other
+            later = {"precision", "schedule"} if name == "record" else set()
             assert set(part["required"]) == set(part["properties"]) - later, name
         if part.get("type") == "number":  # a number without a unit says nothing
             assert re.search("; |fraction|nats", part["description"]), name
@@ -336,3 +337,14 @@ def test_a_name_cannot_leave_its_folder(tmp_path: Path, key: str, name: str) -> 
     path.write_text(json.dumps(record(**{key: name})))
     with pytest.raises(InputError, match=rf"record\.json: {key}: "):
         load_records([path])
+
+
+def test_a_file_from_before_there_were_schedules_is_in_one_shot(tmp_path: Path) -> None:
+    path = write_results(write(tmp_path, RECORD), tmp_path / "results.csv")
+    now = read_results(path)
+    now.drop(columns=["schedule", "schedule_options"]).to_csv(path, index=False)
+    pd.testing.assert_frame_equal(read_results(path), now)
+    assert set(now["schedule"]) == {"one-shot"}
+    now.drop(columns=["schedule", "schedule_options", "of"]).to_csv(path, index=False)
+    with pytest.raises(InputError, match="are missing or unknown"):
+        read_results(path)

@@ -118,3 +118,12 @@ def test_a_table_of_failures_says_so() -> None:
     partly = facts(frame([L1[0], lost(L1[1]), lost(L1[2])]), CONTEXT)
     assert partly[0] == first
     assert len(partly) == 6
+
+
+def test_schedules_are_named_where_they_differ() -> None:
+    soft = change(DAAR, schedule="soft", schedule_options='{"interval": 1}')
+    level = next(fact for fact in facts(frame(L1, soft), CONTEXT) if fact.startswith("Level"))
+    assert level.startswith("Level of comparison: S4 of Wang et al. 2023")
+    assert "Schedules: soft for DAAR (reconstruction); one-shot for all others." in level
+    usual = next(fact for fact in facts(frame(L1, DAAR), CONTEXT) if fact.startswith("Level"))
+    assert usual.startswith("Level of comparison: S3.2")

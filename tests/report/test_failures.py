@@ -61,7 +61,8 @@ def test_what_is_missing_is_told_from_the_suite(tmp_path: Path) -> None:
     assert known["at", 0] == {
         **{"suite": "demo", "dataset": "digits", "network": "resnet20", "seed": 0, "variant": "at"},
         **{"method": "random_at", "of": "l1", "control": True, "policy": "uniform", "scope": "all", "target": 0.5},
-        **{"calibration_images": 64, "options": "{}", "failed": NO_RECORD},
+        **{"calibration_images": 64, "options": "{}", "schedule": "one-shot", "schedule_options": "{}"},
+        "failed": NO_RECORD,
     }
     assert (known["random", 0]["control"], known["l1", 1]["control"]) == (True, False)
 

@@ -24,6 +24,7 @@ FAIR = {
     "a target at which everything failed": (L1, [lost(row) for row in change(L1, target=0.7)]),
     "precision from before it was noted": (L1, change(DAAR[:1], precision=pd.NA), DAAR[1:]),
     "one imported base": (change(L1, **IMPORTED), change(DAAR, **IMPORTED)),
+    "schedules of as many epochs": (L1, change(DAAR, schedule="iterative", schedule_options='{"rounds": 3}')),
     "another network": (L1, change(DAAR, network="vgg16_bn", scope="inner", recipe="e" * 12, **IMPORTED)),
 }
 
@@ -51,6 +52,12 @@ UNFAIR = {
     "precision of a control": (change(RANDOM, 0, precision="float32"), ("precision", "'random'")),
     "suite": (change(DAAR, 0, suite="demo"), ("suite", "'daar'", "demo", "paper")),
     "options": (change(DAAR, 0, options='{"a": 1}'), ("options", "'daar'", '{"a": 1}', "{}")),
+    "schedule": (change(DAAR, 0, schedule="soft"), ("schedule", "'daar'", "soft", "one-shot")),
+    "rounds": (change(DAAR, 0, schedule_options='{"rounds": 3}'), ("schedule_options", "'daar'", '{"rounds": 3}')),
+    "epochs of a schedule": (
+        change(DAAR, schedule="iterative", epochs=3 * 150),
+        ("epochs of variant 'daar'", "is 450", "it is 150", "Tune by every schedule for as many"),
+    ),
     "macs": (change(DAAR, 1, macs_reduction=0.4949), ("macs_reduction", "'daar'", "seed 1", "49.49%", "50.00%")),
     "seeds": (DAAR[:2], ("seed", "'daar'", "0, 1,", "0, 1, 2", "Run seed 2")),
     "seeds, published": (

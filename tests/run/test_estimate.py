@@ -64,6 +64,18 @@ def test_what_is_not_tuned_has_no_steps_to_time(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.usefixtures("unit")
+@pytest.mark.parametrize(
+    ("name", "plans", "checks"), [("l1-soft", 2, 1), ("l1-layerwise", 1, 1), ("l1-iterative", 3, 3)]
+)
+def test_a_schedule_trains_scores_and_checks_in_one_job(name: str, plans: int, checks: int) -> None:
+    finetune = {"epochs": 2 if name == "l1-soft" else 3, "batch_size": 64}
+    found = estimate.estimate(made(methods=[name], finetune=finetune), CPU, 1)
+    assert found.jobs == {"train": 2, "measure": 2, "schedule": 4, "record": 4, "tables and figures": 3}
+    epoch = -(-1257 // 64) + 180 / estimate._EVALUATED
+    assert found.seconds["schedule"] == pytest.approx(4 * (finetune["epochs"] * epoch + plans + checks))
+
+
+@pytest.mark.usefixtures("unit")
 def test_imported_weights_are_not_trained_and_scratch_takes_both_budgets() -> None:
     weights = {"base": {"resnet20": {"file": "a.th"}}}
     assert "train" not in estimate.estimate(made(**weights), CPU, 1).jobs
