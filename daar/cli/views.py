@@ -41,7 +41,8 @@ def list_names(a: Namespace) -> None:
     elif a.what == "networks":
         rows = {n.name: f"{n.title}, {n.macs / 1e6:.1f}M MACs" for n in models.NETWORKS.values()}
         rows |= {name: f"{n.title}, of {documents.shown(n.file)}" for name, n in models.of_folders().items()}
-        rows |= {f"{library}:NAME": f"any of {library}'s" for library in libraries.PACKAGES}
+        if not a.json:
+            rows |= {f"{library}:NAME": f"any of {library}'s" for library in libraries.PACKAGES}
     elif a.what == "datasets":
         rows = {
             d.name: f"{d.title}, {d.train:,} train, {d.val:,} val, {d.test:,} test" for d in datasets.DATASETS.values()

@@ -1,14 +1,14 @@
 """Networks of timm and torchvision, by name, at any size of images: `timm:resnet18`, `torchvision:vgg11_bn@64`.
 
 `@64` is the height and width; a suite and `daar train` fill in those of the dataset. A name with weights,
-`timm:resnet18.a1_in1k` or `torchvision:resnet18.IMAGENET1K_V1`, starts training from them. Within paths, checkpoints and
-records a network has the same name without characters that a shell or a file system may not like:
+`timm:resnet18.a1_in1k` or `torchvision:resnet18.IMAGENET1K_V1`, starts training from them. Within paths, checkpoints
+and records a network has the same name without characters that a shell or a file system may not like:
 `timm-resnet18.a1_in1k-64`. Light: a library is imported when a network is built.
 """
 
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _CLASSES = 1000
 PACKAGES = {"timm": 'pip install timm (or "daar[networks]")', "torchvision": "pip install torchvision"}
 _SAID = re.compile(r"(timm|torchvision):([A-Za-z0-9_]+)(?:\.([A-Za-z0-9_]+))?(?:@([0-9]{1,4}))?")
 _IN_PATHS = re.compile(r"(timm|torchvision)-([A-Za-z0-9_]+)(?:\.([A-Za-z0-9_]+))?-([0-9]{1,4})")
-# whether a network that is built is to be trained: its published weights are read then alone, as a checkpoint has its own
+# whether a network that is built is to be trained: published weights are read then alone, as a checkpoint has its own
 _starts: ContextVar[bool] = ContextVar("starts", default=False)
 
 
@@ -48,7 +48,7 @@ class LibraryNetwork(Network):
     weights: str = ""
 
     def build(self, num_classes: int) -> "nn.Module":
-        """Build the network: with fresh weights, drawn from torch's global generator, or to be trained with published ones.
+        """Build the network with fresh weights, drawn from torch's global generator; within `starting` published ones.
 
         Raises:
             InputError: the library has no such network or weights, they cannot be had, or it cannot take such images.
@@ -64,6 +64,11 @@ class LibraryNetwork(Network):
 
     def initialise(self, model: "nn.Module") -> None:
         """Nothing: a slim network that is trained from scratch starts with torch's default initialisation."""
+
+    def code(self, functions: Iterable[str]) -> list[str]:
+        """What builds it here; the library's own code counts as little as torch's."""
+        entries = ["build", "load_published"] if self.weights else ["build"]
+        return [f"{self.module}:{entry}" for entry in entries] if tuple(functions) else []
 
 
 @contextmanager

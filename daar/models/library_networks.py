@@ -54,7 +54,7 @@ def _of_torchvision(model: str, size: int, num_classes: int) -> nn.Module:
     names = networks.list_models(module=networks)
     if model not in names:
         raise _unknown("torchvision", model, names)
-    options = dict(_ONE_OUTPUT.get(model, {}))
+    options: dict[str, bool | int] = {**_ONE_OUTPUT.get(model, {})}
     if model.startswith("vit_"):
         options["image_size"] = size
     built: nn.Module = networks.get_model(model, weights=None, num_classes=num_classes, **options)

@@ -1,9 +1,9 @@
 """Networks of one's own: Python files in folders that a suite (`networks_dirs`) or a command (`--networks-dir`) names.
 
 A file's name is the network's. It defines `build(num_classes)` and `INPUT_SHAPE = (3, H, W)`, and may define `TITLE`,
-and `initialise(model)` for weights that do not have torch's default initialisation. A file whose name starts with `_` is
-none: what several networks share may lie there. Listing is light: metadata is read as literals, and a file is run only
-to build its network.
+and `initialise(model)` for weights that do not have torch's default initialisation. A file whose name starts with `_`
+is none: what several networks share may lie there. Listing is light: metadata is read as literals, and a file is run
+only to build its network.
 """
 
 import ast
@@ -35,7 +35,7 @@ _CLASSES = 10
 _LARGEST = 4096
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
 _REMEDY = "See docs/adding-a-network.md."
-_of_suite: tuple[Path, ...] = ()
+_of_suite: list[Path] = []
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,7 @@ class OwnNetwork(Network):
 
 def use(folders: Sequence[Path]) -> None:
     """Look for networks in the folders of a suite, instead of those of a suite that was read before."""
-    global _of_suite
-    _of_suite = tuple(folders)
+    _of_suite[:] = folders
 
 
 def export(folders: Iterable[Path]) -> None:
@@ -154,9 +153,10 @@ def _read(file: Path, _modified: int) -> OwnNetwork:
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     build = functions.get("build")
     if build is None or not [*build.args.posonlyargs, *build.args.args]:
+        lacks = "has no such function" if build is None else "its build takes no argument"
         raise InputError(
-            f"network {shown} should define build(num_classes), but {'has none' if build is None else 'it takes none'}. "
-            f"{_REMEDY} A file that is no network has a name that starts with _."
+            f"network {shown} should define build(num_classes), but {lacks}. {_REMEDY} A file that is no network has a "
+            "name that starts with _."
         )
     constants = {
         target.id: node.value

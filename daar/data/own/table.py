@@ -1,7 +1,7 @@
 """Reads a dataset of one's own from Parquet files with a column of images and one of labels.
 
-A file, or a folder of `train*.parquet` with `val*` or `test*`, or of files with any names, which are then one part. Images
-are the bytes of image files, alone or as Hugging Face's struct; labels are whole numbers or texts.
+A file, or a folder of `train*.parquet` with `val*` or `test*`, or of files with any names, which are then one part.
+Images are the bytes of image files, alone or as Hugging Face's struct; labels are whole numbers or texts.
 """
 
 import json
@@ -72,7 +72,7 @@ def labels(parts: dict[str, list[Path]], columns: Columns, where: str) -> tuple[
     ordered = sorted(distinct)
     if len(ordered) > _MOST_CLASSES or any(len(str(value)) > _LONGEST for value in ordered):
         raise InputError(
-            f"{where}: column {columns.label} has {len(ordered):,} values; expected classes, {_MOST_CLASSES:,} at most, "
+            f"{where}: column {columns.label} has {len(ordered):,} values; expected {_MOST_CLASSES:,} classes at most, "
             f"named with {_LONGEST} characters at most. Name another column."
         )
     numbers = {value: number for number, value in enumerate(ordered)}
@@ -126,8 +126,8 @@ def _require_columns(schema: Any, columns: Columns, where: str) -> None:
         kind = kind.field("bytes").type
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         raise InputError(
-            f"{where}: column {columns.image} is {kind}; expected bytes of image files, alone or in a struct as Hugging "
-            "Face has them. Convert it, or name another."
+            f"{where}: column {columns.image} is {kind}; expected bytes of image files, alone or in a struct as "
+            "Hugging Face has them. Convert it, or name another."
         )
     kind = schema.field(columns.label).type
     if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
