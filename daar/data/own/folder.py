@@ -49,9 +49,8 @@ def scan(root: Path, where: str) -> Folder:
         what = "is no folder" if os.path.exists(root) else "is not there"  # noqa: PTH110  # as above
         raise InputError(f"{where}: {shown(root)} {what}. {_LAYOUT}")
     parts = _parts(root, where)
-    names = {part: _classes(folder, where) for part, folder in parts.items()}
-    _require_same(names, parts, where)
-    found = Folder(tuple(names[next(iter(parts))]), {})
+    _require_same({part: set(_folders(folder)) for part, folder in parts.items()}, parts, where)
+    found = Folder(tuple(_classes(next(iter(parts.values())), where)), {})
     labels = {name: label for label, name in enumerate(found.classes)}
     for part, folder in parts.items():
         found.parts[part] = [
@@ -101,11 +100,11 @@ def _classes(folder: Path, where: str) -> list[str]:
     raise InputError(f"{where}: {shown(folder)} has one class, {shown(names[0])}; expected two or more. Add another.")
 
 
-def _require_same(names: dict[str, list[str]], parts: dict[str, Path], where: str) -> None:
+def _require_same(names: dict[str, set[str]], parts: dict[str, Path], where: str) -> None:
     """InputError where the parts have different classes."""
-    known = set(names[next(iter(parts))])
+    known = names[next(iter(parts))]
     for part, folder in parts.items():
-        for other in known ^ set(names[part]):
+        for other in sorted(known ^ names[part]):
             lacking, having = (folder, parts["train"]) if other in known else (parts["train"], folder)
             raise InputError(
                 f"{where}: {shown(lacking)} lacks the class {shown(other)}, which {shown(having)} has. Complete it, or "
