@@ -64,7 +64,7 @@ class OwnNetwork(Network):
             model = family.build(num_classes)
         except (InputError, MemoryError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(f"{where} fails: {type(error).__name__}: {said(error)}. {_REMEDY}") from error
         return built.require_logits(model, self.input_shape, num_classes, where)
 
@@ -145,7 +145,7 @@ def _read(file: Path, _modified: int) -> OwnNetwork:
     """What a file says of its network."""
     shown = documents.shown(file)
     try:
-        tree = ast.parse(documents.read_text(file, "the file of a network"))
+        tree = ast.parse(documents.read_text(file, "the file of a network"), file.name)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # ValueError: a NUL in it
         raise InputError(f"network {shown} is not Python: {said(error)}. {_REMEDY}") from error
     if any(alias.name == "*" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names):
@@ -220,7 +220,7 @@ def _loaded(file: Path, _modified: int) -> ModuleType:
             spec.loader.exec_module(module)
     except MemoryError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
             f"network {documents.shown(file)} fails to import: {type(error).__name__}: {said(error)}. Mend it."
         ) from error

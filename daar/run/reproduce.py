@@ -101,7 +101,9 @@ def _config(file: Path, record: Mapping[str, Any], root: Path) -> dict[str, Any]
     # relative paths were so to where the suite was run: results/ lies there, or results/reference/
     places = (*root.parents[:2], Path.cwd(), ROOT)
     config: dict[str, Any] = _absolute(reading.normal_form(documents.read_json(file, "the suite of a record")), places)
-    suite = reading.from_config(config, str(file))
+    # kept results have no packed data of their own
+    packed = [place / Path(paths.PACKS).name for place in (root, root.parent)]
+    suite = reading.from_config(config, str(file), next((place for place in packed if place.is_dir()), packed[0]))
     if suite.name != record["suite"] or records.place(record) not in {setting.path for setting in suite.settings}:
         raise InputError(f"{file} should have the setting of the record, but has not. Give the record's own suite.")
     return config

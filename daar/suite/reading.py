@@ -58,12 +58,13 @@ def require_plain(files: Iterable[Path]) -> None:
             raise InputError(f"{file}: {_TEMPLATE} makes a template of it, and a suite is none. Take it out.")
 
 
-def from_config(content: Any, where: str) -> Suite:
+def from_config(content: Any, where: str, packs: Path = Path(paths.PACKS)) -> Suite:
     """Make a suite of Snakemake's config or of a suite file's content.
 
     Args:
         content: the mapping.
         where: it comes from, for messages.
+        packs: folder of packed datasets, which stand for a dataset of one's own whose images are gone.
 
     Raises:
         InputError: a key, a name or a value is wrong; says which and what is allowed.
@@ -73,7 +74,7 @@ def from_config(content: Any, where: str) -> Suite:
     checks.require_possible_paths(content, where)
     networks_dirs = tuple(Path(folder) for folder in content.get("networks_dirs", ()))
     own_networks.use(networks_dirs)
-    data_of_own = _own_data(content, where)
+    data_of_own = _own_data(content, packs, where)
     names = _network_names(content)
     extra = tuple(Path(folder) for folder in content.get("methods_dirs", ()))
     suite = Suite(
@@ -146,13 +147,13 @@ def _distinct(values: Iterable[Any], where: str) -> tuple[Any, ...]:
     return values
 
 
-def _own_data(content: dict[str, Any], where: str) -> dict[str, dict[str, Any]]:
+def _own_data(content: dict[str, Any], packs: Path, where: str) -> dict[str, dict[str, Any]]:
     """Datasets of one's own, which are known by their names from then on."""
     if isinstance(content["datasets"], list):
         return {}
     entries = {name: entry for name, entry in content["datasets"].items() if entry}
     for name, entry in entries.items():
-        own_data.from_suite(name, entry, Path(paths.PACKS), f"{where}: datasets.{name}")
+        own_data.from_suite(name, entry, packs, f"{where}: datasets.{name}")
     return entries
 
 

@@ -119,7 +119,8 @@ def _require_columns(schema: Any, columns: Columns, where: str) -> None:
     for what, name in (("image", columns.image), ("label", columns.label)):
         if name not in schema.names:
             raise InputError(
-                f"{where} has no column {name!r}, but {', '.join(schema.names)}. Name the column of {what}s: {what} in a suite, or --{what}."
+                f"{where} has no column {name!r}, but {', '.join(schema.names)}. Name that of the {what}s: {what} in a "
+                f"suite, --{what} of a command."
             )
     kind = schema.field(columns.image).type
     if pa.types.is_struct(kind) and "bytes" in kind.names:
