@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from daar import models
+from daar.code.sources import Sources
 from daar.errors import InputError
 from daar.models import own
 from daar.run import code
@@ -77,7 +78,7 @@ def test_files_share_code_and_what_is_shared_counts(tmp_path: Path) -> None:
 
 
 def hashed() -> str:
-    return code.of("train", network="small", sources=code.Sources(code.HERE.root))
+    return code.of("train", network="small", sources=Sources(code.HERE.root))
 
 
 def test_results_count_by_what_the_file_does(tmp_path: Path) -> None:

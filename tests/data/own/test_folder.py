@@ -68,7 +68,10 @@ def other_files(root: Path) -> None:
 
 
 def of(**classes: int) -> Callable[[Path], None]:
-    return lambda root: fill(root, classes) and None
+    def make(root: Path) -> None:
+        fill(root, classes)
+
+    return make
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,9 @@ def test_a_changed_folder_is_another_dataset(tmp_path: Path) -> None:
 
 
 class TestTables:
-    def write(self, folder: Path, columns: dict[str, Any], name: str = "x.parquet", **metadata: Any) -> dict[str, Any]:
+    def write(
+        self, folder: Path, columns: dict[str, Any], name: str = "x.parquet", metadata: Any = None
+    ) -> dict[str, Any]:
         table = pa.table(columns)
         if metadata:
             table = table.replace_schema_metadata({"huggingface": json.dumps(metadata)})
@@ -215,7 +217,7 @@ class TestTables:
     def test_hugging_face_s_layout(self, tmp_path: Path) -> None:
         images = [{"bytes": image, "path": None} for image in self.images()]
         features = {"info": {"features": {"label": {"names": ["cat", "dog"]}}}}
-        entry = self.write(tmp_path, {"image": images, "label": [0, 1] * 5}, **features)
+        entry = self.write(tmp_path, {"image": images, "label": [0, 1] * 5}, metadata=features)
         dataset = define(entry)
         assert (dataset.classes, dataset.train) == (("cat", "dog"), 6)
         pack.prepare(dataset, tmp_path / "out")
