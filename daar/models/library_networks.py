@@ -1,6 +1,7 @@
 """Builds networks of timm and torchvision."""
 
 import difflib
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -98,8 +99,22 @@ def _from_timm(name: str, weights: str) -> Mapping[str, Tensor]:
     known = [one.partition(".")[2] for one in timm.list_pretrained(f"{name}.*")]
     if weights not in known:
         raise InputError(f"timm has no weights {weights!r} of {name}; it has: {', '.join(known) or 'none'}.")
-    published: Mapping[str, Tensor] = timm.create_model(f"{name}.{weights}", pretrained=True).state_dict()
+    named = f"{name}.{weights}"
+    # a file in the cache is as good without a network, for which Hugging Face's library would wait
+    overlay = {} if (file := _cached(timm.models.get_pretrained_cfg(named))) is None else {"file": file}
+    published: Mapping[str, Tensor] = timm.create_model(
+        named, pretrained=True, pretrained_cfg_overlay=overlay
+    ).state_dict()
     return published
+
+
+def _cached(config: Any) -> str | None:
+    """The file of a model's weights in Hugging Face's cache."""
+    look_up = importlib.import_module("huggingface_hub").try_to_load_from_cache  # timm depends on it
+    repository = getattr(config, "hf_hub_id", None)
+    files = ("model.safetensors", "pytorch_model.bin") if repository else ()
+    found = (look_up(repository, file) for file in files)
+    return next((file for file in found if isinstance(file, str)), None)
 
 
 def _from_torchvision(name: str, weights: str) -> Mapping[str, Tensor]:

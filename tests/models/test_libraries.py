@@ -141,7 +141,7 @@ def test_timm_by_what_it_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, options["num_classes"]))
 
     def config(name: str) -> Any:
-        return type("Config", (), {"fixed_input_size": name.startswith("vit")})
+        return type("Config", (), {"fixed_input_size": name.startswith("vit"), "hf_hub_id": f"timm/{name}"})
 
     stand_in.create_model = create_model  # type: ignore[attr-defined]
     stand_in.is_model = lambda name: name != "nope"  # type: ignore[attr-defined]
@@ -152,5 +152,16 @@ def test_timm_by_what_it_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     models.get("timm:resnet18@16").build(5)
     models.get("timm:vit_tiny@16").build(5)
     assert asked == [("resnet18", {"num_classes": 5}), ("vit_tiny", {"num_classes": 5, "img_size": 16})]
+    stand_in.list_pretrained = lambda _: ["resnet18.a1"]  # type: ignore[attr-defined]
+    hub = ModuleType("huggingface_hub")
+    cached = {"model.safetensors": None, "pytorch_model.bin": "/cache/pytorch_model.bin"}
+    hub.try_to_load_from_cache = lambda _, file: cached[file]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    with libraries.starting(), pytest.raises(InputError, match="weights 'b' of resnet18; it has: a1"):
+        models.get("timm:resnet18.b@16").build(5)
+    with libraries.starting(), pytest.raises(InputError, match="cannot be downloaded: 'num_classes'"):
+        models.get("timm:resnet18.a1@16").build(5)
+    file = {"file": "/cache/pytorch_model.bin"}
+    assert asked[-1] == ("resnet18.a1", {"pretrained": True, "pretrained_cfg_overlay": file})
     with pytest.raises(InputError, match=r"timm has no network 'nope'; it has 2, such as noper"):
         models.get("timm:nope@16").build(5)
