@@ -9,12 +9,16 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from daar import models
 from daar.data import datasets, pack_files
+from daar.data.own import definition
 from daar.device import distributed
 from daar.errors import InputError
 from daar.methods import discovery
+from daar.models import libraries
 from daar.pruning import own_ratios
 from daar.storage import documents
+from daar.suite import paths
 from daar.training import published_recipes
 from daar.training.recipe import Recipe
 
@@ -28,11 +32,23 @@ def packs(a: Namespace) -> Path:
     """The folder of the packed dataset; packs it, or indexes its images, if that is not done yet."""
     from daar.data import loading
 
+    definition.recall_all(a.packs)
     dataset = datasets.get(a.dataset)
     folder: Path = a.packs / a.dataset
     if not (folder / pack_files.SOURCE).exists():
         loading.prepare(dataset, folder, data_root=a.data_root)
     return folder
+
+
+def network(a: Namespace, packs: Path = Path(paths.PACKS)) -> str:
+    """The name of --network; a library's network takes images of the size that those of --dataset have.
+
+    Args:
+        a: parsed command line.
+        packs: folder of packed datasets, where those of one's own are known from.
+    """
+    definition.recall_all(packs)
+    return models.get(libraries.at_size(a.network, datasets.get(a.dataset).shape[1])).name
 
 
 def device(a: Namespace) -> "torch.device":

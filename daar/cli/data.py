@@ -3,6 +3,7 @@
 Heavy modules are imported where they are needed.
 """
 
+import argparse
 import json
 from argparse import Namespace
 from dataclasses import asdict
@@ -11,7 +12,9 @@ from typing import Any
 
 from daar.cli import options
 from daar.data import datasets, pack_files
+from daar.data.own import definition
 from daar.storage import documents
+from daar.storage.schemas import validate
 from daar.suite import paths
 
 
@@ -28,18 +31,45 @@ def add_commands(subparsers: Any) -> None:
     words = "leave out of a folder of images what cannot be decoded, and note it; verifies"
     command.add_argument("--skip-corrupt", action="store_true", help=words)
     options.add_data_root(command)
+    _add_own(command)
 
     command = options.command(data, "check", check_data, "verify a packed dataset and say what is in it")
     command.add_argument("folder", type=Path, metavar="DIR")
     options.add_json(command)
 
 
+def _add_own(command: Any) -> None:
+    """What a dataset of one's own is."""
+    group = command.add_argument_group("a dataset of your own", "see docs/adding-a-dataset.md")
+    words = "its images: DIR/<class>/<image>, or DIR/{train,val,test}/<class>/<image>"
+    group.add_argument("--folder", metavar="DIR", help=words)
+    group.add_argument("--parquet", metavar="FILE|DIR", help="the same as Parquet: a file, or a folder of such")
+    group.add_argument("--image", metavar="COLUMN", help="Parquet's column of image files (default: image)")
+    group.add_argument("--label", metavar="COLUMN", help="Parquet's column of labels (default: label)")
+    group.add_argument("--size", type=int, metavar="N", help="pixels, height and width that images are scaled to")
+    words = "take the centre square of each image; --no-crop squeezes the whole (default: crop)"
+    group.add_argument("--crop", action=argparse.BooleanOptionalAction, help=words)
+    words = "whether a mirrored image is still one of its class (default: yes)"
+    group.add_argument("--flip", action=argparse.BooleanOptionalAction, help=words)
+    group.add_argument("--title", help="as tables print it (default: its name)")
+
+
+def _defined(a: Namespace, out: Path) -> datasets.Dataset:
+    """The dataset: one of one's own where options say what it is, or it was prepared before; else of daar's."""
+    said = {key: value for key in definition.KEYS if (value := getattr(a, key)) is not None}
+    if not said:
+        return definition.recall(a.dataset, out) or datasets.get(a.dataset)
+    where = f"dataset {documents.shown(a.dataset)}"
+    validate(said, "suite", where, "See docs/adding-a-dataset.md.", part="dataset")
+    return definition.define(a.dataset, said, where)
+
+
 def prepare_data(a: Namespace) -> None:
     """`daar data prepare`."""
     from daar.data import loading
 
-    dataset = datasets.get(a.dataset)
     out = a.out or Path(paths.PACKS) / a.dataset
+    dataset = _defined(a, out)
     loading.prepare(
         dataset, out, data_root=a.data_root, source=a.source, download=a.download, verify=a.verify,
         skip_corrupt=a.skip_corrupt,
@@ -53,6 +83,7 @@ def check_data(a: Namespace) -> None:
     """`daar data check`."""
     from daar.data import loading
 
+    definition.recall(a.folder.absolute().name, a.folder)
     report = loading.check(a.folder)
     if a.json:
         print(json.dumps(asdict(report), indent=2))

@@ -26,6 +26,7 @@ from daar.cli.arguments import silence
 from daar.device import distributed
 from daar.errors import InputError, first_line, in_one_line, is_out_of_memory
 from daar.measure import usage
+from daar.models import own
 from daar.run import locks
 from daar.storage import files
 from daar.training.interrupts import Interrupted
@@ -55,6 +56,8 @@ def execute(parsed: argparse.Namespace) -> None:
         _require_alone(parsed)
         if hasattr(parsed, "out_is_folder") and parsed.out is not None:
             files.require_place(parsed.out, folder=parsed.out_is_folder)
+        if hasattr(parsed, "networks_dir"):
+            own.use(parsed.networks_dir)
         locks.follow()
         parsed.run(parsed)
         if getattr(parsed, "benchmark", None):

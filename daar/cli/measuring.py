@@ -31,6 +31,7 @@ def add_commands(subparsers: Any) -> None:
     command = options.command(subparsers, "record", record, "measure one setting of a suite and write record.json")
     command.add_argument("run_folder", type=Path, metavar="RUN", help="folder that finetune wrote")
     command.add_argument("--base", required=True, type=Path, help="folder of the dense checkpoint")
+    options.add_networks_dir(command)
     command.add_argument("--base-measured", required=True, type=Path, help="the JSON that measure --out wrote of it")
     command.add_argument("--suite", required=True, help="name of the suite")
     command.add_argument("--variant", required=True, help="row of the table")

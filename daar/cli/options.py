@@ -46,6 +46,20 @@ def add_checkpoint(command: Any) -> None:
     command.add_argument(
         "checkpoint", type=Path, metavar="CHECKPOINT", help="folder with model.safetensors and model.json"
     )
+    add_networks_dir(command)
+
+
+def add_network(command: Any) -> None:
+    """A network by name."""
+    words = "see: daar list networks; a file's name in --networks-dir; or timm:NAME, torchvision:NAME"
+    command.add_argument("--network", required=True, help=words)
+    add_networks_dir(command)
+
+
+def add_networks_dir(command: Any) -> None:
+    """A folder of networks of one's own; `main` has them looked for there."""
+    words = "a folder of networks of your own, files with build(num_classes), which are run as code"
+    command.add_argument("--networks-dir", type=Path, action="append", default=[], help=words)
 
 
 def add_methods_dir(command: Any) -> None:

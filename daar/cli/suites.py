@@ -14,6 +14,7 @@ from daar.cli import arguments, options
 from daar.cluster import costs, simulation, slurm
 from daar.device import gpu
 from daar.errors import InputError
+from daar.models import own
 from daar.run import preflight, reuse, start
 from daar.run import reproduce as reproduction
 from daar.storage import files, provenance
@@ -95,11 +96,11 @@ def _add_reproduce(subparsers: Any) -> None:
     )
     command.add_argument("record", type=Path, metavar="RECORD.json", help="in its results folder")
     options.add_out(command, "empty folder for the rerun (default: a temporary one)", folder=True, required=False)
-    words = "run methods that the suite has in folders of its own, which are code"
+    words = "run methods and networks that the suite has in folders of its own, which are code"
     command.add_argument("--trust", action="store_true", help=words)
     command.epilog = (
-        "The record may be a stranger's: its suite, data and weights are read and never executed. Methods in folders "
-        "that are not part of daar are code, and are run only with --trust. See SECURITY.md."
+        "The record may be a stranger's: its suite, data and weights are read and never executed. Methods and "
+        "networks in folders that are not part of daar are code, and are run only with --trust. See SECURITY.md."
     )
     command.add_argument("--keep-base", action="store_true", help="take the dense network from the record's results")
     command.add_argument("--cores", type=int, metavar="N", help="for Snakemake (default: all)")
@@ -152,6 +153,7 @@ def carry_suite(a: Namespace) -> None:
 
     file, earlier = start.find_suite(a.suite), Checkout(a.earlier)
     suite = reading.load(file)
+    own.export(suite.networks_dirs)
     say = functools.partial(print, flush=True)
     outcome = carry(suite, file, earlier, results=a.results, reference=a.reference, sample=a.retune, say=say)
     stay = len(outcome.refused)

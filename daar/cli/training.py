@@ -7,10 +7,10 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from daar import models
 from daar.cli import arguments, options
 from daar.errors import InputError
 from daar.methods import discovery
+from daar.models import libraries
 from daar.training import schedules
 from daar.training.budget import BUDGETS
 from daar.training.recipe import Recipe
@@ -30,7 +30,7 @@ def add_commands(subparsers: Any) -> None:
 
 def _add_train(subparsers: Any) -> None:
     command = options.command(subparsers, "train", train, "train a dense network", by_torchrun=True)
-    command.add_argument("--network", required=True)
+    options.add_network(command)
     options.add_out(command, "folder of the checkpoint", folder=True)
     options.add_images(command)
     options.add_recipe(command)
@@ -76,7 +76,7 @@ def _add_import(subparsers: Any) -> None:
         "written by torch.save (.pt, .pth, .th), .safetensors, or torchvision:NAME such as torchvision:IMAGENET1K_V1"
     )
     command.add_argument("file", metavar="FILE", help=words)
-    command.add_argument("--network", required=True)
+    options.add_network(command)
     command.add_argument("--dataset", required=True)
     options.add_out(command, "folder of the checkpoint", folder=True)
     for name in ("mean", "std"):
@@ -108,19 +108,20 @@ def _add_scratch(subparsers: Any) -> None:
 
 def train(a: Namespace) -> None:
     """`daar train`."""
-    models.get(a.network)
+    network = arguments.network(a, a.packs)
     recipe = arguments.recipe(a, Recipe())
     from daar.stages.train import train as stage
 
-    stage(
-        network=a.network,
-        packs=arguments.packs(a),
-        recipe=recipe,
-        seed=a.seed,
-        out=a.out,
-        device=arguments.device(a),
-        say=arguments.say(a),
-    )
+    with libraries.starting():
+        stage(
+            network=network,
+            packs=arguments.packs(a),
+            recipe=recipe,
+            seed=a.seed,
+            out=a.out,
+            device=arguments.device(a),
+            say=arguments.say(a),
+        )
 
 
 def finetune(a: Namespace) -> None:
@@ -183,7 +184,7 @@ def import_weights(a: Namespace) -> None:
 
     cast = stage(
         file=a.file,
-        network=a.network,
+        network=arguments.network(a),
         dataset=a.dataset,
         out=a.out,
         mean=a.mean and tuple(a.mean),

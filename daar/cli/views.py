@@ -8,10 +8,12 @@ from argparse import Namespace
 from typing import Any
 
 from daar import models
-from daar.cli import options
+from daar.cli import arguments, options
 from daar.data import datasets
 from daar.methods import discovery
+from daar.models import libraries
 from daar.pruning import policies
+from daar.storage import documents
 from daar.training import published_recipes, schedules
 
 
@@ -21,9 +23,12 @@ def add_commands(subparsers: Any) -> None:
     command.add_argument("what", choices=["methods", "networks", "datasets", "policies", "schedules", "recipes"])
     options.add_json(command)
     options.add_methods_dir(command)
+    options.add_networks_dir(command)
 
     command = options.command(subparsers, "describe", describe, "show a network's size and its channel groups")
-    command.add_argument("network", metavar="NETWORK")
+    words = "see: daar list networks; a file's name in --networks-dir; or timm:NAME, torchvision:NAME, also with @SIZE"
+    command.add_argument("network", metavar="NETWORK", help=words)
+    options.add_networks_dir(command)
     words = "gives the number of classes (default: cifar10, for networks of 224x224 images imagenet)"
     command.add_argument("--dataset", help=words)
     options.add_json(command)
@@ -35,6 +40,9 @@ def list_names(a: Namespace) -> None:
         rows = {name: str(m.info.get("title", "")) for name, m in discovery.find(a.methods_dir).items()}
     elif a.what == "networks":
         rows = {n.name: f"{n.title}, {n.macs / 1e6:.1f}M MACs" for n in models.NETWORKS.values()}
+        rows |= {name: f"{n.title}, of {documents.shown(n.file)}" for name, n in models.of_folders().items()}
+        if not a.json:
+            rows |= {f"{library}:NAME": f"any of {library}'s" for library in libraries.PACKAGES}
     elif a.what == "datasets":
         rows = {
             d.name: f"{d.title}, {d.train:,} train, {d.val:,} val, {d.test:,} test" for d in datasets.DATASETS.values()
@@ -61,6 +69,6 @@ def describe(a: Namespace) -> None:
     """`daar describe`: sizes, then the channel groups with who makes and who reads them."""
     from daar.stages.describe import describe, to_text
 
-    network = models.get(a.network)
+    network = models.get(arguments.network(a) if a.dataset else a.network)
     description = describe(network, datasets.num_classes(a.dataset) if a.dataset else network.classes)
     print(json.dumps(description, indent=2) if a.json else to_text(description))

@@ -149,6 +149,25 @@ DATASETS = {
 }
 
 
+_own: dict[str, Dataset] = {}
+
+
+def register(dataset: Dataset) -> None:
+    """Have a dataset of one's own known by its name, instead of one that had it before."""
+    _own[dataset.name] = dataset
+
+
+def title(name: str) -> str:
+    """How tables print a data set; of one that is not known its name."""
+    known = {**_own, **DATASETS}
+    return known[name].title if name in known else name
+
+
+def is_known(name: str) -> bool:
+    """Whether there is a data set of that name, of ours or of one's own."""
+    return name in DATASETS or name in _own
+
+
 def num_classes(name: str) -> int:
     """Number of classes of a data set.
 
@@ -164,6 +183,7 @@ def get(name: str) -> Dataset:
     Raises:
         InputError: there is none of that name; the message lists the known ones.
     """
-    if name not in DATASETS:
-        raise unknown("dataset", name, list(DATASETS))
-    return DATASETS[name]
+    if not is_known(name):
+        hint = "One of your own: `daar data prepare NAME --folder DIR --size 64`, or datasets in a suite."
+        raise unknown("dataset", name, [*DATASETS, *_own], hint)
+    return DATASETS[name] if name in DATASETS else _own[name]

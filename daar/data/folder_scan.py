@@ -71,18 +71,18 @@ def scan(root: Path, part: str, names: list[str]) -> Iterator[File]:
     """
     for label, name in enumerate(names):
         folder, count = root / part / name, 0
-        with _entries(folder) as entries:
-            for entry in entries:
+        with entries(folder) as there:
+            for entry in there:
                 if entry.name.startswith("."):
                     continue
-                if _is_folder(entry):
+                if is_folder(entry):
                     raise InputError(
                         f"{shown(folder / entry.name)} is a folder within that of a class; images lie directly in "
                         "their class's. Move its images there, or remove it."
                     )
                 if entry.name.lower().endswith(ENDINGS):
                     count += 1
-                    yield File(f"{part}/{name}/{entry.name}", label, _size(entry))
+                    yield File(f"{part}/{name}/{entry.name}", label, size_of(entry))
         if not count:
             raise InputError(f"{shown(folder)} has no images ({', '.join(ENDINGS)}). Fill it, or remove the class.")
 
@@ -103,11 +103,11 @@ def _folders(part: Path) -> set[str]:
     if not os.path.isdir(part):  # noqa: PTH112  # Path's raises where nobody may look
         raise InputError(f"{shown(part)} should hold a folder for each class, but is no folder. Complete it.")
     found = set()
-    with _entries(part) as entries:
-        for entry in entries:
+    with entries(part) as there:
+        for entry in there:
             if entry.name.startswith("."):
                 continue
-            if _is_folder(entry):
+            if is_folder(entry):
                 found.add(entry.name)
             elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110  # as above
                 raise InputError(f"{shown(Path(entry.path))} is a link that leads nowhere. Mend it, or remove it.")
@@ -115,24 +115,26 @@ def _folders(part: Path) -> set[str]:
 
 
 @contextmanager
-def _entries(folder: Path) -> Iterator[Iterator["os.DirEntry[str]"]]:
+def entries(folder: Path) -> Iterator[Iterator["os.DirEntry[str]"]]:
+    """The entries of a folder; InputError where it cannot be read."""
     try:
-        with os.scandir(folder) as entries:
-            yield entries
+        with os.scandir(folder) as there:
+            yield there
     except OSError as error:
         raise InputError(
             f"{shown(folder)} cannot be read ({error.strerror}). Give access to it, or remove it."
         ) from error
 
 
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
+def is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether an entry is a folder, or a link to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
 
 
-def _size(entry: "os.DirEntry[str]") -> int:
+def size_of(entry: "os.DirEntry[str]") -> int:
     """Size in bytes of a regular file; opening anything else could take for ever."""
     try:
         about = entry.stat()

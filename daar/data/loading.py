@@ -7,6 +7,8 @@ import torch
 from daar.data import folder_scan, image_folder, packed, sources
 from daar.data.datasets import Dataset
 from daar.data.image_folder import ImageFolder
+from daar.data.own import pack
+from daar.data.own.definition import OwnDataset
 from daar.data.pack_files import SPLITS, read_source, split_file
 from daar.data.packed import DatasetReport, Pack
 from daar.errors import InputError
@@ -30,6 +32,8 @@ def prepare(
         InputError: it is not there, is not as it should be, or cannot be downloaded or written; or `skip_corrupt` is
             set for a data set that is packed, which must be complete.
     """
+    if isinstance(dataset, OwnDataset):
+        return pack.prepare(dataset, out, skip_corrupt=skip_corrupt)
     if dataset.stays_in_folder:
         located = sources.locate(dataset, data_root, source)
         if located is None:

@@ -126,7 +126,7 @@ def prepare(
     checksums = {}
     for name in SPLITS:
         about = {"dataset": dataset.name, "split": name, "classes": dataset.classes, "mean": mean, "std": std}
-        checksums[name] = _write(split_file(out, name), packed[name], about)
+        checksums[name] = write_split(split_file(out, name), packed[name], about)
     write_json(
         Path(out) / SOURCE,
         {"kind": located.kind, "where": str(located.path), "note": note, "checksums": checksums},
@@ -249,8 +249,8 @@ def _compare(dataset: Dataset, parts: list[Part]) -> str:
     )
 
 
-def _write(path: Path, part: Part, about: dict[str, Any]) -> str:
-    """Write one packed file; returns its checksum."""
+def write_split(path: Path, part: Part, about: dict[str, Any]) -> str:
+    """Write one packed file, with what its header says of it; returns its checksum."""
     checksum = _checksum(about, part)
     header = json.dumps({"version": FORMAT_VERSION, "checksum": checksum, **about})
     content = safetensors.numpy.save({"images": part.images, "labels": part.labels}, {_HEADER: header})

@@ -25,10 +25,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from daar.data.datasets import Dataset
-from daar.errors import InputError, unknown
+from daar.errors import InputError, in_one_line, unknown
 
 DOWNLOAD_HOST = ("www.cs.toronto.edu", 443)
 ANSWER_WITHIN_S = 3.0
+# folders that a message names, and characters of each
+_NAMED, _LONGEST_NAME = 3, 40
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,30 @@ def not_found(dataset: Dataset, data_root: Path | None = None) -> InputError:
     if "torchvision" in dataset.sources:
         remedies.append("let --download fetch it")
     remedy = ", ".join(remedies[:-1]) + " or " + remedies[-1]
+    if others := _other_classes(dataset, data_root):
+        folder, names = others
+        return InputError(
+            f"{folder} holds folders of other classes than {dataset.title}'s: {', '.join(names)}. Images of your own "
+            f"are a dataset of your own: daar data prepare NAME --folder DIR --size {dataset.shape[1]}"
+        )
     return InputError(f"{dataset.title} is not there: expected one of {wanted}; looked in {looked_in}. {remedy}.")
+
+
+def _other_classes(dataset: Dataset, data_root: Path | None) -> tuple[Path, list[str]] | None:
+    """A folder where a data set was looked for as images, and some of the folders in it, none of them its classes."""
+    if "folder" not in dataset.sources:
+        return None
+    own, root = places(dataset, data_root)
+    for folder in (own / "train", own, root / "train"):
+        try:
+            names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        except OSError:
+            continue
+        others = [name for name in names if name not in ("train", "val", "test")]
+        if len(others) > 1:
+            shown = [in_one_line(name, _LONGEST_NAME) for name in others[:_NAMED]]
+            return folder, [*shown, *([f"{len(others) - _NAMED} more"] if others[_NAMED:] else [])]
+    return None
 
 
 def reachable() -> bool:

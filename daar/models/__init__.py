@@ -1,59 +1,12 @@
 """The networks, by name. Importing this package is light: a family's module is imported when one is built."""
 
-import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from daar.errors import unknown
-
-if TYPE_CHECKING:
-    from torch import nn
+from daar.errors import InputError, unknown
+from daar.models import libraries, own
+from daar.models.network import Network
 
 RESULT_NEUTRAL = "a registry; the module of the network itself counts"
-
-
-@dataclass(frozen=True)
-class Network:
-    """One network of the registry.
-
-    Attributes:
-        name: as the suite and the command line know it.
-        title: as tables print it.
-        module: the module of its family, with `build(name, num_classes)` and `initialise(model)`, which draws the
-            weights that do not have torch's default initialisation.
-        input_shape: (C, H, W) of one image.
-        classes: its usual number of classes: 10 for CIFAR-10, 1000 for ImageNet.
-        macs: multiply-accumulates of conv and linear layers for one image, with `classes` classes. Written down here,
-            so that a suite's cost can be estimated without importing torch; a test compares it with the counter.
-        source: of the definition.
-        renamed: prefix of layer names in published weights → prefix of the same layers here.
-    """
-
-    name: str
-    title: str
-    module: str
-    input_shape: tuple[int, int, int]
-    classes: int
-    macs: int
-    source: str
-    renamed: Mapping[str, str] = field(default_factory=dict, hash=False)
-
-    def build(self, num_classes: int) -> "nn.Module":
-        """Build the network with fresh weights, drawn from torch's global generator."""
-        model: nn.Module = self._family().build(self.name, num_classes)
-        return model
-
-    def initialise(self, model: "nn.Module") -> None:
-        """Draw the weights that the family initialises in its own way, from torch's global generator.
-
-        Args:
-            model: this network, dense or slim, right after torch's default initialisation of its layers.
-        """
-        self._family().initialise(model)
-
-    def _family(self) -> Any:
-        return importlib.import_module(self.module)
 
 
 def _cifar(name: str, title: str, family: str, macs: int, source: str, **more: Any) -> Network:
@@ -98,11 +51,41 @@ NETWORKS: dict[str, Network] = {
 
 
 def get(name: str) -> Network:
-    """Look a network up.
+    """Look a network up: of the registry, of a folder of one's own, or of a library (`timm:NAME`, `torchvision:NAME`).
 
     Raises:
         InputError: there is none of that name; the message lists the known ones.
     """
-    if name not in NETWORKS:
-        raise unknown("network", name, list(NETWORKS), "See: daar list networks")
-    return NETWORKS[name]
+    if name in NETWORKS:
+        return NETWORKS[name]
+    if libraries.is_one(name):
+        return libraries.get(name)
+    found = of_folders()
+    if name not in found:
+        hint = "See: daar list networks. Networks of your own: --networks-dir, or networks_dirs in a suite."
+        raise unknown("network", name, [*NETWORKS, *found], hint)
+    return found[name]
+
+
+def title(name: str) -> str:
+    """How tables print a network; of one that is not there any more its name."""
+    try:
+        return get(name).title
+    except InputError:
+        return name
+
+
+def of_folders() -> dict[str, own.OwnNetwork]:
+    """The networks of one's own, by name.
+
+    Raises:
+        InputError: as of `own.find`; or one has the name of a network of the registry.
+    """
+    found = own.find()
+    for name, network in found.items():
+        if name in NETWORKS:
+            raise InputError(f"{network.file} has the name of a network that daar has already. Rename the file.")
+    return found
+
+
+__all__ = ["NETWORKS", "Network", "get", "of_folders", "title"]

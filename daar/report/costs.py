@@ -68,7 +68,7 @@ def _folded(column: pd.Series) -> pd.Series:
 
 def _epochs_of_scoring(row: Mapping[Any, Any], context: Context) -> float | None:
     """How much of the train part scoring reads; a control at another's widths scores nothing."""
-    if row["variant"] in context.own_program or row["dataset"] not in datasets.DATASETS:
+    if row["variant"] in context.own_program or not datasets.is_known(row["dataset"]):
         return None
     images = row["calibration_images"] if row["variant"] in context.sees_images else 0
     return float(images) / datasets.get(row["dataset"]).train

@@ -8,9 +8,7 @@ from daar.data import datasets
 
 def pair_title(network: str, dataset: str) -> str:
     """For ("resnet20", "digits") it is "ResNet-20 on Digits"; names unknown to the registries stay as they are."""
-    network_title = models.NETWORKS[network].title if network in models.NETWORKS else network
-    dataset_title = datasets.DATASETS[dataset].title if dataset in datasets.DATASETS else dataset
-    return f"{network_title} on {dataset_title}"
+    return f"{models.title(network)} on {datasets.title(dataset)}"
 
 
 def row_title(title: str, control: bool) -> str:

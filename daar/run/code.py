@@ -12,6 +12,7 @@ from typing import Any
 from daar import models
 from daar.code.sources import Sources
 from daar.data import datasets
+from daar.data.datasets import Dataset
 from daar.methods import planners
 from daar.methods.discovery import Method
 from daar.pruning import published_ratios
@@ -53,6 +54,7 @@ _INITIALISE = ("build", "initialise")
 
 STAGES = {
     "pack": Stage(("daar.data.packed:prepare", "daar.data.image_folder:prepare"), dataset=True),
+    "pack_own": Stage(("daar.data.own.pack:prepare",), dataset=True),
     "train": Stage(("daar.stages.train:train",), _INITIALISE, dataset=True),
     "import_weights": Stage(("daar.stages.import_weights:import_weights",), _BUILD, dataset=True),
     "measure": Stage(("daar.stages.measure:measure", *_LOADED)),
@@ -136,7 +138,7 @@ def defined_by(
     defined = STAGES[stage]
     entries, files = [*defined.entries], [file for path in defined.data for file in _files(path)]
     if network is not None:
-        entries += [f"{models.get(network).module}:{function}" for function in defined.network]
+        entries += models.get(network).code(defined.network)
     if method is not None:
         entries += _of_method(method, defined.method)
     if policy is not None and defined.policy:
@@ -153,10 +155,14 @@ def _of_policy(policy: str, methods_dirs: tuple[Path, ...]) -> tuple[list[Path],
     return [] if ratios is None else [ratios.file], [] if brought is None else [f"{brought.code}:plan"]
 
 
-@functools.cache
 def facts(dataset: str) -> dict[str, Any]:
     """What stages read of a dataset's entry in the registry; its title is for tables."""
-    return {key: value for key, value in asdict(datasets.get(dataset)).items() if key != "title"}
+    return _facts(datasets.get(dataset))
+
+
+@functools.cache
+def _facts(dataset: Dataset) -> dict[str, Any]:
+    return {key: value for key, value in asdict(dataset).items() if key not in ("title", "place")}
 
 
 def _of_method(method: Method, functions: tuple[str, ...]) -> list[str]:

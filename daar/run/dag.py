@@ -77,14 +77,19 @@ class Dag:
     def wildcards(self) -> dict[str, str]:
         """Wildcard → the regular expression that constrains it in every rule."""
         return {
-            "dataset": "|".join(self.suite.datasets),
-            "network": "|".join(self.suite.networks),
+            "dataset": _any_of(self.suite.datasets),
+            "network": _any_of(self.suite.networks),
             "variant": _any_of(variant.name for variant in self.suite.variants),
             "seed": r"\d+",
             "recipe": f"{paths.TRAINED}|{paths.IMPORTED}",
             "scope": self.suite.scope,
             "target": paths.TARGET,
         }
+
+    @property
+    def own_data(self) -> str:
+        """Regular expression of the datasets of one's own."""
+        return _any_of(self.suite.own_data)
 
     def variants_of(self, *methods: str) -> str:
         """Regular expression of the variants in one shot that use one of these methods or controls."""
@@ -201,6 +206,15 @@ class Dag:
         """SHA-256 of the kept record of a setting."""
         return files.sha256(self.reused[wildcards.setting])
 
+    def own_data_options(self, wildcards: Any) -> list[str]:
+        """The options of `daar data prepare` that say what a dataset of one's own is."""
+        entry = self.suite.own_data[wildcards.dataset]
+        switches = {True: "--{}", False: "--no-{}"}
+        return [
+            switches[value].format(key) if isinstance(value, bool) else f"--{key}={value}"
+            for key, value in entry.items()
+        ]
+
     def import_options(self, wildcards: Any) -> list[str]:
         """The options of `daar import`."""
         return self.suite.base[wildcards.network].options
@@ -226,7 +240,7 @@ class Dag:
         return [schedule.name, f"--schedule-options={json.dumps(schedule.given)}"]
 
     def target_options(self, wildcards: Any) -> list[str]:
-        """The options with a setting's target (none for the policy's own rate), steps of widths, own ratios, policy's options."""
+        """The options with a setting's target (none for the policy's own rate), widths, own ratios, policy's options."""
         own, step = paths.target_from_text(wildcards.target) is None, self.suite.round_to
         told = [] if own else [f"--macs-reduction={wildcards.target}"]
         told += [] if step == 1 else [f"--round-to={step}"]

@@ -12,6 +12,7 @@ from typing import Any
 from daar.cluster import costs, launch, requests, slurm
 from daar.device import gpu
 from daar.methods import discovery, planners
+from daar.models import own
 from daar.suite import paths
 from daar.suite.definition import Suite
 
@@ -44,6 +45,7 @@ def export_environment(suite: Suite, where: Where) -> int:
     """
     if suite.data_root:  # no option of a job: a pack is the same wherever its dataset was
         os.environ["DAAR_DATA_ROOT"] = suite.data_root
+    own.export(suite.networks_dirs)  # nor is this one: a network's code counts, not where it lies
     discovery.export_interpreter()
     if where.in_job:
         gpu.export_granted()

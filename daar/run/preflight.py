@@ -31,6 +31,8 @@ def problems(suite: Suite, packs: Path, *, elsewhere: bool = False) -> list[str]
     root = Path(suite.data_root) if suite.data_root else None
     for name in suite.datasets:
         dataset = datasets.get(name)
+        if name in suite.own_data:  # looked at when the suite was read
+            continue
         if pack_files.split_file(packs / name, "test").exists() or sources.locate(dataset, root) is not None:
             continue
         if "torchvision" in dataset.sources and sources.reachable():

@@ -101,7 +101,9 @@ def _config(file: Path, record: Mapping[str, Any], root: Path) -> dict[str, Any]
     # relative paths were so to where the suite was run: results/ lies there, or results/reference/
     places = (*root.parents[:2], Path.cwd(), ROOT)
     config: dict[str, Any] = _absolute(reading.normal_form(documents.read_json(file, "the suite of a record")), places)
-    suite = reading.from_config(config, str(file))
+    # kept results have no packed data of their own
+    packed = [place / Path(paths.PACKS).name for place in (root, root.parent)]
+    suite = reading.from_config(config, str(file), next((place for place in packed if place.is_dir()), packed[0]))
     if suite.name != record["suite"] or records.place(record) not in {setting.path for setting in suite.settings}:
         raise InputError(f"{file} should have the setting of the record, but has not. Give the record's own suite.")
     return config
@@ -109,7 +111,11 @@ def _config(file: Path, record: Mapping[str, Any], root: Path) -> dict[str, Any]
 
 def _require_own(config: Mapping[str, Any], trust: bool, say: Callable[[str], None]) -> None:
     """InputError where the suite would run code that is not daar's own, unless it is trusted."""
-    foreign = [folder for folder in config.get("methods_dirs", ()) if not _is_own(Path(folder))]
+    foreign = [
+        folder
+        for folder in [*config.get("methods_dirs", ()), *config.get("networks_dirs", ())]
+        if not _is_own(Path(folder))
+    ]
     if not foreign:
         return
     folders = ", ".join(map(documents.shown, foreign))
@@ -163,7 +169,11 @@ def _absolute(content: Any, places: Iterable[Path], key: str = "") -> Any:
         return {name: _absolute(value, places, name) for name, value in content.items()}
     if isinstance(content, list):
         return [_absolute(value, places, key) for value in content]
-    if key not in ("file", "data_root", "methods_dirs") or not isinstance(content, str) or "\0" in content:
+    if (
+        key not in ("file", "data_root", "methods_dirs", "networks_dirs", "folder", "parquet")
+        or not isinstance(content, str)
+        or "\0" in content
+    ):
         return content
     # published weights may have a name instead of a path, torchvision:NAME, or lie below the data root
     there = [str(place / content) for place in places if os.path.exists(place / content)]  # noqa: PTH110

@@ -3,6 +3,7 @@
 import importlib.metadata
 import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ CHANGES = "+changes"
 # what a result can depend on; suites are settings, which records have themselves
 _CODE = ("Snakefile", "workflow", "daar", "baselines", ":(exclude)workflow/config")
 _PACKAGES = ("daar", "torch", "torchvision", "numpy", "snakemake", "thop", "safetensors")
+# counts where a network is one of its own
+_IF_LOADED = ("timm",)
 
 
 def environment() -> dict[str, Any]:
@@ -27,7 +30,7 @@ def environment() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Versions of Python, daar and the packages that shape results."""
     found = {"python": platform.python_version()}
-    for name in _PACKAGES:
+    for name in [*_PACKAGES, *(name for name in _IF_LOADED if name in sys.modules)]:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -61,6 +61,11 @@ def require_possible_paths(content: dict[str, Any], where: str) -> None:
         )
     named = [(f"base.{network}.file", entry["file"]) for network, entry in content.get("base", {}).items()]
     named += [("methods_dirs", folder) for folder in content.get("methods_dirs", ())]
+    named += [("networks_dirs", folder) for folder in content.get("networks_dirs", ())]
+    if isinstance(content["datasets"], dict):
+        entries = [(f"datasets.{name}.{key}", path) for name, entry in content["datasets"].items() if entry
+                   for key, path in entry.items() if key in ("folder", "parquet")]  # fmt: skip
+        named += entries
     named += [("data_root", content["data_root"])] if "data_root" in content else []
     for key, path in named:
         for kind, part, most in (("path", path, _LONGEST_PATH), *(("name", p, _LONGEST_NAME) for p in path.split("/"))):

@@ -153,6 +153,8 @@ class Suite:
         ratios: policy's name → own ratios, of policies that are such.
         reuse: whether records with an equal hash in results/reference replace runs of settings (daar/run/reuse.py).
         methods_dirs: further folders of methods.
+        networks_dirs: folders of networks of one's own.
+        own_data: dataset of one's own → what the suite says of it.
         latency: whether every slim network is timed, with its dense one.
         stability: which importances are scored with how many images, or None.
     """
@@ -180,6 +182,8 @@ class Suite:
     reuse: bool = False
     ratios: Mapping[str, Spec] = field(default_factory=dict)
     round_to: int = 1
+    networks_dirs: tuple[Path, ...] = ()
+    own_data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @cached_property
     def methods(self) -> dict[str, discovery.Method]:

@@ -4,17 +4,22 @@ Imported while the DAG is built: neither torch nor numpy.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from daar import models
+from daar.data import datasets
+from daar.data.own import definition as own_data
 from daar.errors import InputError, unknown
 from daar.methods import discovery
+from daar.models import libraries
+from daar.models import own as own_networks
 from daar.pruning import own_ratios
 from daar.storage import documents
 from daar.storage.schemas import schema, validate
-from daar.suite import checks
+from daar.suite import checks, paths
 from daar.suite.definition import CONTROLS, Base, Suite, Variant
 from daar.suite.stability import Stability, from_entry
 from daar.training import published_recipes, schedules
@@ -53,12 +58,13 @@ def require_plain(files: Iterable[Path]) -> None:
             raise InputError(f"{file}: {_TEMPLATE} makes a template of it, and a suite is none. Take it out.")
 
 
-def from_config(content: Any, where: str) -> Suite:
+def from_config(content: Any, where: str, packs: Path = Path(paths.PACKS)) -> Suite:
     """Make a suite of Snakemake's config or of a suite file's content.
 
     Args:
         content: the mapping.
         where: it comes from, for messages.
+        packs: folder of packed datasets, which stand for a dataset of one's own whose images are gone.
 
     Raises:
         InputError: a key, a name or a value is wrong; says which and what is allowed.
@@ -66,11 +72,15 @@ def from_config(content: Any, where: str) -> Suite:
     content = normal_form(documents.require_json(content, f"{where}: it", "Correct it."))
     validate(content, "suite", where, "See workflow/schemas/suite.schema.yaml.")
     checks.require_possible_paths(content, where)
+    networks_dirs = tuple(Path(folder) for folder in content.get("networks_dirs", ()))
+    own_networks.use(networks_dirs)
+    data_of_own = _own_data(content, packs, where)
+    names = _network_names(content)
     extra = tuple(Path(folder) for folder in content.get("methods_dirs", ()))
     suite = Suite(
         name=content["suite"],
         datasets=_distinct(content["datasets"], f"{where}: datasets"),
-        networks=_distinct(content["networks"], f"{where}: networks"),
+        networks=_distinct(map(names, content["networks"]), f"{where}: networks"),
         variants=_variants(content, extra, where),
         policies=_policies(content, where),
         scope=content.get("scope", "all"),
@@ -79,10 +89,12 @@ def from_config(content: Any, where: str) -> Suite:
         calibration_images=content.get("calibration_images", 640),
         train=published_recipes.resolve(content.get("train", {}), "train", f"{where}: train"),
         finetune=published_recipes.resolve(content["finetune"], "finetune", f"{where}: finetune"),
-        base={name: _base(entry) for name, entry in content.get("base", {}).items()},
+        base={names(name): _base(entry) for name, entry in content.get("base", {}).items()},
         data_root=content.get("data_root"),
         allow_cpu=content.get("allow_cpu", True),
         methods_dirs=extra,
+        networks_dirs=networks_dirs,
+        own_data=data_of_own,
         latency=content.get("latency", False),
         slots_per_gpu=content.get("slots_per_gpu"),
         processes=content.get("distributed", {}).get("processes", 1),
@@ -134,6 +146,26 @@ def _distinct(values: Iterable[Any], where: str) -> tuple[Any, ...]:
     if twice := [value for value, count in Counter(values).items() if count > 1]:
         raise InputError(f"{where} names {twice[0]!r} twice. Name it once.")
     return values
+
+
+def _own_data(content: dict[str, Any], packs: Path, where: str) -> dict[str, dict[str, Any]]:
+    """Datasets of one's own, which are known by their names from then on."""
+    if isinstance(content["datasets"], list):
+        return {}
+    entries = {name: entry for name, entry in content["datasets"].items() if entry}
+    for name, entry in entries.items():
+        own_data.from_suite(name, entry, packs, f"{where}: datasets.{name}")
+    return entries
+
+
+def _network_names(content: dict[str, Any]) -> Callable[[str], str]:
+    """What gives a network's name: of a library's network, with the size of the datasets' images, as paths have it."""
+    size = datasets.get(next(iter(content["datasets"]))).shape[1]
+
+    def name(said: str) -> str:
+        return models.get(libraries.at_size(said, size)).name if libraries.is_one(said) else said
+
+    return name
 
 
 def _variants(content: dict[str, Any], extra: tuple[Path, ...], where: str) -> tuple[Variant, ...]:

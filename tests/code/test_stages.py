@@ -31,6 +31,7 @@ DAAR = "explain score/daar"
 
 _PACK: list[Edit] = [
     ("daar/data/splits.py", "free & ~masks[name]", "free & masks[name]", "pack"),
+    ("daar/data/own/images.py", "wide / 257", "wide / 256", "pack_own"),
     ("daar/data/decoding.py", "_RESIZE = 256 / 224", "_RESIZE = 1.0", LOADING),  # a pack holds the files as they are
 ]
 _TRAINING: list[Edit] = [

@@ -263,5 +263,5 @@ def test_a_class_without_images_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_pack_of_others_whose_checksum_is_right(tmp_path, images, labels, changes, said):
     about = {"dataset": "digits", "split": "val", "classes": ["a", "b"], "mean": [0.5], "std": [0.5], **changes}
     part = readers.Part(np.zeros(images, dtype=np.uint8), np.array(labels, dtype=np.int64))
-    packed_splits._write(tmp_path / "val.safetensors", part, about)
+    packed_splits.write_split(tmp_path / "val.safetensors", part, about)
     refused(tmp_path / "val.safetensors", said)

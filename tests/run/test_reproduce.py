@@ -82,6 +82,26 @@ def test_code_of_a_stranger_is_not_run(tmp_path: Path, ran: list[list[str]], fol
     assert not (tmp_path / "executed").exists()
 
 
+def test_a_network_of_a_stranger_is_not_run(tmp_path: Path, ran: list[list[str]]) -> None:
+    record = {**RECORD, "network": "mine"}
+    path = lay(tmp_path, record)
+    (tmp_path / "networks").mkdir()
+    trap = f"open({str(tmp_path / 'executed')!r}, 'w').close()\n"
+    (tmp_path / "networks" / "mine.py").write_text(f"{trap}INPUT_SHAPE = (3, 32, 32)\ndef build(num_classes): {trap}")
+    suite = suite_of(record, networks_dirs=["networks"])
+    (tmp_path / "results" / RECORD["suite"] / "suite.json").write_text(json.dumps(suite))
+    with pytest.raises(InputError, match=r"runs code from .*networks, which is not part of daar.*--trust"):
+        reproduce(path, tmp_path / "again", cores=1)
+    assert not ran
+    said: list[str] = []
+    with pytest.raises(InputError, match="the rerun ended with exit code 1"):
+        reproduce(path, tmp_path / "again", trust=True, cores=1, say=said.append)
+    assert said[0].startswith("trusted: code from ")
+    config = json.loads((tmp_path / "again" / "suite.json").read_text())
+    assert config["networks_dirs"] == [str(tmp_path / "networks")]
+    assert not (tmp_path / "executed").exists()
+
+
 def test_methods_that_come_with_daar_need_no_trust(tmp_path: Path, ran: list[list[str]]) -> None:
     path = lay(tmp_path)
     (tmp_path / "empty").mkdir()
