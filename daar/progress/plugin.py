@@ -100,7 +100,7 @@ class LogHandler(LogHandlerBase):
         from daar.progress import screen
         from daar.progress.state import Notice
 
-        if self._quiet or self._ends.is_set() or not self._run.running:
+        if self._quiet or self._ends.is_set() or not self._run.started:
             return
         if now > self._look_again:
             for job in self._run.running.values():

@@ -11,6 +11,8 @@ _STYLES = {"news": "", "warning": "yellow", "failure": "red", "error": "red"}
 # jobs that are shown at most, columns of the bar, and what a narrow terminal has no words for
 _JOBS, _BAR, _NARROW = 12, 30, 80
 _GAP = "  "
+# seconds: that a run takes at least so long is nothing to say
+_SOON = 60
 
 
 def foot(run: Run, now: float, width: int, height: int, *, ascii_only: bool) -> list[Text]:
@@ -75,7 +77,8 @@ def _whole(run: Run, now: float, width: int, *, ascii_only: bool) -> Text:
     if run.stopping:
         return head.append(f"{_GAP}stopping: jobs save their state", style="yellow")
     tail = clock(_elapsed(run, now))
-    if rest := left.estimate(run, now):
+    rest = left.estimate(run, now)
+    if rest and not (rest.least and rest.seconds < _SOON):
         tail += f", {'over' if rest.least else 'about'} {clock(rest.seconds)} left"
     columns = min(_BAR, width - 1 - head.cell_len - len(tail) - 2 * len(_GAP))
     bar = _bar(run.done / max(1, run.total), columns, ascii_only=ascii_only)
@@ -90,7 +93,9 @@ def _bar(share: float, columns: int, *, ascii_only: bool) -> Text:
 
 def _at_work(run: Run, jobs: Sequence[Job], now: float, width: int, *, ascii_only: bool) -> list[Text]:
     """A line for each job: its rule, what it works on, how far it is. The middle gives way where there is no room."""
-    rows = [(job.rule, run.label(job), _progress(job, now, short=width < _NARROW)) for job in jobs]
+    short = width < _NARROW
+    labels = [run.label(job).replace(" seed ", " s" if short else " seed ") for job in jobs]
+    rows = [(job.rule, label, _progress(job, now, short=short)) for job, label in zip(jobs, labels, strict=True)]
     rule, label, progress = (max(map(len, column)) for column in zip(*rows, strict=True)) if rows else (0, 0, 0)
     label = max(0, min(label, width - 1 - 3 * len(_GAP) - rule - progress))
     lines = []
@@ -107,7 +112,7 @@ def _progress(job: Job, now: float, *, short: bool) -> str:
         return clock(now - job.since)
     ends = clock(epoch.ends - now)
     if short:
-        return f"{epoch.number}/{epoch.of}  {epoch.val} %  {ends}"
+        return f"{epoch.number}/{epoch.of} val {epoch.val} ETA {ends}"
     return f"epoch {epoch.number}/{epoch.of}  val {epoch.val}  ETA {ends}"
 
 

@@ -118,6 +118,11 @@ class Run:
         handle = handlers.get(getattr(record, "event", None))
         return handle(record) if handle else []
 
+    @property
+    def started(self) -> bool:
+        """Whether its first job has been started."""
+        return self._told
+
     def label(self, job: Job) -> str:
         """What a job works on, as the lines of its log begin; with the dataset where there are several."""
         given = job.wildcards
@@ -151,6 +156,7 @@ class Run:
         job = self.running.pop(record.job_id, None)
         if job is None:
             return []
+        self.done += 1
         job.look()
         seconds = record.created - job.since
         self.took[job.rule].append(seconds)

@@ -81,11 +81,10 @@ class Terminal:
         return capture.get()
 
     def _write(self, text: str) -> None:
-        if self.ascii_only:
-            text = text.encode("ascii", "backslashreplace").decode()
+        data = text.encode("ascii" if self.ascii_only else self._file.encoding, "backslashreplace")
         with contextlib.suppress(OSError):  # the terminal was closed, or the reader of the pipe; the run goes on
-            self._file.write(text)
-            self._file.flush()
+            while data:  # at once, and nothing is kept that could not be written
+                data = data[os.write(self._file.fileno(), data) :]
 
 
 class Streams:
@@ -95,7 +94,7 @@ class Streams:
         self._descriptors = {number: os.dup(number) for number in (1, 2)}
         encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
         # by a copy of its descriptor: the number 2 is what jobs inherit
-        self.stderr = os.fdopen(os.dup(2), "w", encoding=encoding, errors="backslashreplace")
+        self.stderr = os.fdopen(os.dup(2), "w", encoding=encoding)
         self._own = sys.stdout, sys.stderr
 
     def redirect(self, file: Path, terminal: Terminal) -> None:
