@@ -4,22 +4,24 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check
+# the same, with a line for each large file in place of three for each package
+INSTALL := $(BIN)/python workflow/scripts/install.py
 TORCH  := ^(torch|torchvision)==
 CUDA   := ^(nvidia-[a-z0-9-]*|cuda-[a-z]*|triton)==
 
 ifdef CPU
 # uv itself knows where PyTorch's builds without CUDA are; all else is of the same lock
 SIZE := PyTorch without CUDA and all other locked packages, about 0.5 GB to download and 2 GB on disk
-INSTALL_LOCKED = $(PIP) $$(grep -E '^uv==' requirements.lock) && { \
+INSTALL_LOCKED = $(INSTALL) $$(grep -E '^uv==' requirements.lock) && { \
 	  $(BIN)/python -m uv pip install --python $(BIN)/python --no-deps --torch-backend cpu $$(grep -E '$(TORCH)' requirements.lock) \
 	  || { echo "PyTorch's builds without CUDA cannot be had from here. Run: make setup" >&2; exit 2; }; } && \
-	  grep -vE '$(TORCH)|$(CUDA)' requirements.lock > $(VENV)/cpu.lock && $(PIP) -r $(VENV)/cpu.lock
+	  grep -vE '$(TORCH)|$(CUDA)' requirements.lock > $(VENV)/cpu.lock && $(INSTALL) -r $(VENV)/cpu.lock
 else
 SIZE := less than 1 GB to download
 ifeq ($(shell uname),Linux)
 SIZE := about 3.3 GB to download and 6.5 GB on disk, most of it CUDA's libraries (make setup CPU=1: without them)
 endif
-INSTALL_LOCKED = $(PIP) -r requirements.lock
+INSTALL_LOCKED = $(INSTALL) -r requirements.lock
 endif
 
 # A file of tests in one process: its tests share what they have made. Threads that wait for each other while others have the

@@ -127,7 +127,7 @@ def content(wheel: Path) -> dict[str, bytes]:
 def test_a_wheel_has_all_that_daar_reads_and_nothing_twice(wheel: Path) -> None:
     packed = content(wheel)
     own = {path.relative_to(ROOT).as_posix() for path in tracked()}
-    package = {name for name in own if name.startswith("daar/")}
+    package = {name for name in own if name.startswith(("daar/", "snakemake_logger_plugin_daar/"))}
     parts = ("config", "profiles", "report", "resources", "rules", "schemas", "starter")
     shared = {"Snakefile", "environment.yml"} | {
         name for name in own if name.startswith(("baselines/", "profiles/", *(f"workflow/{part}/" for part in parts)))
@@ -221,3 +221,34 @@ def test_the_folder_to_start_from_runs_with_an_installed_wheel(installed: Path, 
     assert "My method (Author et al. 2026)" in table
     again = outside(installed, "daar", "run", "suite.yaml", "-n", "--", "--config", *short, cwd=tmp_path / "mine")
     assert "Nothing to be done" in again
+
+
+# as pip 23 and 26 write it
+PIP = """\
+Looking in links: /opt/wheels
+Collecting torch==2.14.1 (from -r requirements.lock (line 120))
+  Downloading torch-2.14.1-cp311-cp311-manylinux_2_28_x86_64.whl.metadata (30 kB)
+Collecting nvidia-cublas==13.1.1.3 (from -r requirements.lock (line 70))
+  Downloading https://example.org/a/nvidia_cublas-13.1.1.3-py3-none-manylinux_2_27_x86_64.whl (1.2 GB)
+  Using cached pandas-3.1.1-cp311-cp311-manylinux_2_28_x86_64.whl (11.0 MB)
+  Downloading thop-0.1.1.post2209072238.tar.gz (15 kB)
+Downloading torch-2.14.1-cp311-cp311-manylinux_2_28_x86_64.whl (899.8 MB)
+   ---------------------------------------- 899.8/899.8 MB 250.0 MB/s  0:00:03
+Downloading scipy-1.18.1-cp311-cp311-manylinux_2_27_x86_64.whl (9.9 MB)
+Installing collected packages: thop, torch, scipy
+Successfully installed thop-0.1.1 torch-2.14.1 scipy-1.18.1
+"""
+
+
+def test_a_set_up_says_what_it_downloads(capfd: pytest.CaptureFixture[str]) -> None:
+    script = runpy.run_path(str(ROOT / "workflow" / "scripts" / "install.py"))
+    assert list(script["said"](PIP.splitlines())) == [
+        "  downloading nvidia_cublas 13.1.1.3, 1.2 GB",
+        "  downloading torch 2.14.1, 900 MB",
+        "  4 files, 2.1 GB downloaded; installing 3 packages",
+    ]
+    # pip's exit code and its errors
+    assert script["main"](["--no-index", "no-such-package-of-daar"]) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "No matching distribution found for no-such-package-of-daar" in err

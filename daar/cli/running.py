@@ -25,7 +25,8 @@ def add_commands(subparsers: Any) -> None:
     options.add_suite(command)
     command.add_argument("--cores", type=int, metavar="N", help="for Snakemake (default: all)")
     command.add_argument("-n", "--dry-run", action="store_true", help="only show the jobs")
-    command.usage = "daar run [-h] [--cores N] [-n] SUITE [-- OPTIONS]"
+    command.add_argument("-q", "--quiet", action="store_true", help="say only what failed")
+    command.usage = "daar run [-h] [--cores N] [-n] [-q] SUITE [-- OPTIONS]"
     command.epilog = "What follows -- goes to Snakemake: daar run demo -- --until score_l1 --keep-going"
     command.set_defaults(snakemake=[])
 
@@ -52,9 +53,9 @@ def run(a: Namespace) -> None:
     file = start.find_suite(a.suite)
     found = reading.load(file)
     dry = ["--dry-run"] if a.dry_run else []
-    code = start.run(start.command(file, cores, [*dry, *a.snakemake]))
+    code = start.run(start.command(file, cores, [*dry, *a.snakemake], quiet=a.quiet))
     results = Path(paths.RESULTS) / found.name
-    if code == 0 and not a.dry_run and (results / "report.html").exists():
+    if code == 0 and not a.dry_run and not a.quiet and (results / "report.html").exists():
         print(where(results))
     sys.exit(code)
 

@@ -6,6 +6,7 @@ Imported while the DAG is built: no torch.
 import atexit
 import contextlib
 import gc
+import logging
 import re
 import signal
 import sys
@@ -15,11 +16,13 @@ from typing import Any, NoReturn
 
 from daar.cluster import slurm, watching
 from daar.errors import InputError
+from daar.progress import plugin
 from daar.run import locks, metadata, preflight, reuse
 from daar.run.dag import Dag
 from daar.suite import paths
 
 _SNAKEMAKE = Path(".snakemake")
+_LOGGER = logging.getLogger(plugin.LOGGER)
 
 
 def begin(workflow: Any) -> None:
@@ -135,6 +138,17 @@ def submitted(dag: Any) -> list[dict[str, Any]]:
     return [dict(entry.resources.items()) for entry in entries if not entry.is_local]
 
 
+def tell_failures(workflow: Any, snakemake_logs: Iterable[str]) -> None:
+    """Repeat the last line of every failed job where the user is looking, unless the progress has said each at once.
+
+    Args:
+        workflow: Snakemake's own.
+        snakemake_logs: files that name the failed jobs' logs.
+    """
+    if plugin.NAME not in workflow.output_settings.log_handler_settings:
+        print(*last_lines(snakemake_logs), sep="\n", file=sys.stderr)
+
+
 def last_lines(snakemake_logs: Iterable[str]) -> list[str]:
     """The last line of the log of every job that failed, which says what to do.
 
@@ -154,4 +168,5 @@ def _read(log: Path) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"daar: {text}", file=sys.stderr)
+    """Say it by Snakemake's logger, so that it is in its log too, and `--quiet` holds for it."""
+    _LOGGER.info(f"daar: {text}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from daar.errors import unknown
+from daar.progress import plugin
 from daar.run import locks
 from daar.storage import documents
 from daar.storage.bundled import PACKAGE, ROOT, SUITES
@@ -39,19 +40,22 @@ def find_suite(name: str) -> Path:
     raise unknown("suite", name, list(shipped), hint)
 
 
-def command(suite: Path, cores: int, options: Sequence[str] = ()) -> list[str]:
-    """The command line of Snakemake.
+def command(suite: Path, cores: int, options: Sequence[str] = (), *, quiet: bool = False) -> list[str]:
+    """The command line of Snakemake, with the progress of daar/progress/ in place of its log.
 
     Args:
         suite: its file.
         cores: for Snakemake, unless its options say it themselves.
-        options: Snakemake's own.
+        options: Snakemake's own; with `--logger` among them, the progress is left to that one.
+        quiet: whether only what failed is said.
     """
     # `-j8` and `--jobs=8` are as good as `-j 8`
     says_how_many = any(option.split("=")[0] in _SAY_HOW_MANY or option[:2] in ("-j", "-c", "-e") for option in options)
+    has_logger = any(option.split("=")[0] == "--logger" for option in options)
     return [
         # -P: a file of the working directory, such as yaml.py, must not come before a package
         *(sys.executable, "-P", str(PACKAGE / "run" / "engine.py"), "--snakefile", str(ROOT / "Snakefile")),
+        *(() if has_logger else ("--logger", plugin.NAME, *((plugin.QUIET,) if quiet else ()))),
         *(() if says_how_many else ("--cores", str(cores))),
         *options,
         *("--configfile", str(suite)),

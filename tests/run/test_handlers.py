@@ -38,6 +38,23 @@ def test_the_last_line_of_every_failed_job_s_log_is_said_once(tmp_path: Path, mo
     assert handlers.last_lines([]) == []
 
 
+def test_failures_are_repeated_unless_the_progress_has_said_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("one.log").write_text("daar: error: the loss is nan\n")
+    Path("snakemake.log").write_text(FAILED.format("one.log"))
+    for loggers, said in (
+        ({}, "one.log: daar: error: the loss is nan\n"),
+        ({"rich": None}, "one.log: daar"),
+        ({"daar": None}, ""),
+    ):
+        settings = SimpleNamespace(log_handler_settings=loggers)
+        handlers.tell_failures(SimpleNamespace(output_settings=settings), ["snakemake.log"])
+        assert capsys.readouterr().err.startswith(said)
+        assert bool(said) == ("daar" not in loggers)
+
+
 @dataclass(eq=False)
 class Entry:
     """A job or a group, told apart by identity as Snakemake's."""
@@ -76,49 +93,55 @@ def workflow(*requests: dict[str, int], plugin: str = "slurm") -> Any:
     )
 
 
-def test_slurm_is_asked_before_anything_is_queued(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_slurm_is_asked_before_anything_is_queued(asked: list[Any], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     handlers.check_cluster(Dag(make()), workflow({"gpu": 1}, {"gpu": 2}), None)
     assert asked == ["its class", "squeue", ({"gpu": 1}, Path("results/small"))]
-    assert capsys.readouterr().err == ""
+    assert caplog.messages == []
 
 
-def test_another_scheduler_is_only_watched(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_scheduler_is_only_watched(asked: list[Any], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     handlers.check_cluster(Dag(make()), workflow({"gpu": 1}, plugin="lsf"), "no costs.json yet")
     assert asked == ["its class"]
-    said = capsys.readouterr().err
+    (said,) = caplog.messages
     assert said.startswith("daar: no costs.json yet; times and memory that jobs ask for follow from MACs.")
 
 
-def test_nothing_to_submit_is_nothing_to_check(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_to_submit_is_nothing_to_check(asked: list[Any], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     handlers.check_cluster(Dag(make()), workflow(), "no costs.json yet")
-    assert (asked, capsys.readouterr().err) == ([], "")
+    assert (asked, caplog.messages) == ([], [])
 
 
 @pytest.mark.usefixtures("asked")
-def test_what_could_not_be_tried_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_could_not_be_tried_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     monkeypatch.setattr(slurm, "require_shared_folder", lambda *_: "no node was free")
     handlers.check_cluster(Dag(make()), workflow({"gpu": 1}), None)
-    assert capsys.readouterr().err == "daar: no node was free\n"
+    assert caplog.messages == ["daar: no node was free"]
 
 
 @pytest.mark.parametrize("on_cluster", [True, False])
 def test_a_run_that_cannot_succeed_stops_and_kept_records_are_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], on_cluster: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, on_cluster: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    caplog.set_level("INFO")
     monkeypatch.setattr(preflight, "_has_gpu", lambda: False)
     suite = reading.from_config({**SMALL, "seeds": [0, 1]}, "here")
     handlers.check(Dag(suite), on_cluster=on_cluster)
-    assert capsys.readouterr().err == ""
+    assert caplog.messages == []
     dag = Dag(suite)
     keep_one(tmp_path / "results" / "reference", suite, dag.made_from(_wildcards(suite.settings[0])))
     handlers.check(Dag(suite), on_cluster=on_cluster)
-    said = capsys.readouterr().err
+    (said,) = caplog.messages
     assert said.startswith("daar: 1 of 2 settings have a record in results/reference/small,")
-    assert said.endswith("--config reuse=false runs all here\n")
+    assert said.endswith("--config reuse=false runs all here")
+    caplog.clear()
     other = reading.from_config({**SMALL, "seeds": [0, 1], "finetune": {**SMALL["finetune"], "lr": 0.001}}, "here")
     handlers.check(Dag(other), on_cluster=on_cluster)
-    said = capsys.readouterr().err
+    (said,) = caplog.messages
     assert said.startswith("daar: 0 of 2 settings have a record in results/reference/small that was made")
     gpu_only = Dag(reading.from_config({**SMALL, "allow_cpu": False}, "here"))
     if on_cluster:  # its nodes are unknown here

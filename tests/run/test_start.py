@@ -146,6 +146,7 @@ def test_cores_are_said_once(options: list[str], cores: bool) -> None:
     # at the end: it takes as many files as follow, so a target would be taken for one
     assert command[-2:] == ["--configfile", "suite.yaml"]
     assert " ".join(options) in " ".join(command)
+    assert command[command.index("--logger") + 1] == "daar"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

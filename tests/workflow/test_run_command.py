@@ -65,6 +65,10 @@ def test_bad_input_is_one_line(arguments: list[str], message: str, capsys: pytes
     assert err.count("\n") == 1
 
 
+def training_log(folder: Path) -> str:
+    return "".join(file.read_text() for file in (folder / "results" / "dense").rglob("train.log"))
+
+
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A suite on its way, in the training of a dense network."""
@@ -72,10 +76,8 @@ def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump(content))
     command = [*RUN, "suite.yaml", "--cores", "1"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "epoch 1/200" in line:
-            break
+    while process.poll() is None and "epoch 1/200" not in training_log(tmp_path):
+        time.sleep(0.1)
     yield process
     for pid in trainings(tmp_path):
         os.kill(pid, signal.SIGKILL)
@@ -93,8 +95,10 @@ def test_a_signal_ends_the_jobs_saved_and_then_the_run(
     os.kill(running.pid, number)
     out, _ = running.communicate(timeout=300)
     assert running.returncode == code, out
+    assert out.splitlines()[-1].startswith("daar: interrupted after ")
+    assert out.count("interrupted") == 1
     assert "Traceback" not in out
-    assert f"{number.name}: saved after" in out
+    assert f"{number.name}: saved after" in training_log(tmp_path)
     while trainings(tmp_path):  # as good as ended
         time.sleep(0.1)
     assert daar_run("suite.yaml", "-n", cwd=tmp_path).returncode == 0  # no lock is left

@@ -112,5 +112,4 @@ onstart:
 
 
 onerror:
-    # repeated where the user is looking
-    print(*handlers.last_lines(log), sep="\n", file=sys.stderr)
+    handlers.tell_failures(workflow, log)
