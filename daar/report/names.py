@@ -1,4 +1,4 @@
-"""How tables and figures name networks and datasets, methods, targets and seeds."""
+"""How tables and figures name networks and datasets, targets and seeds."""
 
 import pandas as pd
 
@@ -11,11 +11,6 @@ def pair_title(network: str, dataset: str) -> str:
     network_title = models.NETWORKS[network].title if network in models.NETWORKS else network
     dataset_title = datasets.DATASETS[dataset].title if dataset in datasets.DATASETS else dataset
     return f"{network_title} on {dataset_title}"
-
-
-def row_title(title: str, control: bool) -> str:
-    """A method's title, with a mark where it is a control."""
-    return title + (" (control)" if control else "")
 
 
 def removed(target: float) -> str:

@@ -20,11 +20,6 @@ from daar.training.recipe import Recipe
 
 RESULT_NEUTRAL = "names settings; their values are arguments of the stages"
 CONTROLS = ("random_at", "scratch_of")
-_CONTROL_TITLES = {
-    ("random_at", None): "random filters at the widths of {}",
-    ("scratch_of", "epochs"): "slim network of {} from scratch (same epochs)",
-    ("scratch_of", "compute"): "slim network of {} from scratch (same compute)",
-}
 
 
 @dataclass(frozen=True)
@@ -37,6 +32,7 @@ class Variant:
         options: of the method or the control.
         of: the variant that such a control takes its plan from.
         policy: what turns its importance into counts, whatever the suite says; None for the suite's or the method's.
+        title: what tables and figures call it; None for a name that follows from the others (daar/suite/names.py).
     """
 
     name: str
@@ -44,6 +40,7 @@ class Variant:
     options: tuple[tuple[str, Any], ...] = ()
     of: str | None = None
     policy: str | None = None
+    title: str | None = None
 
 
 @dataclass(frozen=True)
@@ -227,20 +224,6 @@ class Suite:
             # batch norm sees the images of its own process, so that weights differ with their number
             recipe = f"{self.train.hash}-x{self.processes}" if self.processes > 1 else self.train.hash
         return paths.DENSE_NETWORK.format(dataset=dataset, network=network, recipe=recipe, seed=seed)
-
-    def titles(self) -> dict[str, str]:
-        """Variant → how tables name it."""
-        titles = {}
-        ordinary = [variant for variant in self.variants if variant.of is None]
-        for variant in ordinary:
-            title = str(self.methods[variant.method].info.get("title", variant.method))
-            titles[variant.name] = title if variant.name == variant.method else f"{title}: {variant.name}"
-        for variant in self.variants:
-            if variant.of is not None:
-                titles[variant.name] = _CONTROL_TITLES[variant.method, dict(variant.options).get("budget")].format(
-                    titles[variant.of]
-                )
-        return titles
 
     def deviations(self) -> dict[str, tuple[str, ...]]:
         """Variant → where its method differs from the paper that it follows, phrases; none for controls."""

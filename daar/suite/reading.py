@@ -164,14 +164,14 @@ def _variant(name: str, entry: dict[str, Any], where: str) -> Variant:
         raise InputError(f"{where} has {' and '.join(kinds) or 'none'} of method, random_at, scratch_of. Give one.")
     allowed = {"method": ("options", "policy"), "scratch_of": ("budget",)}.get(kinds[0], ())
     for key in entry:
-        if key not in (kinds[0], *allowed):
+        if key not in (kinds[0], *allowed, "title"):
             raise InputError(f"{where} has {key!r}, which {kinds[0]} does not take. Take it out.")
     if kinds[0] == "method":
         options = tuple(sorted(entry.get("options", {}).items()))
         own = _policy(entry["policy"], f"{where}.policy") if "policy" in entry else None
-        return Variant(name, entry["method"], options, policy=own)
+        return Variant(name, entry["method"], options, policy=own, title=entry.get("title"))
     options = (("budget", entry.get("budget", "epochs")),) if kinds[0] == "scratch_of" else ()
-    return Variant(name, kinds[0], options, entry[kinds[0]])
+    return Variant(name, kinds[0], options, entry[kinds[0]], title=entry.get("title"))
 
 
 def _policies(content: dict[str, Any], where: str) -> tuple[str, ...] | None:
