@@ -10,7 +10,7 @@ from daar.report import ablations, markdown
 from daar.report.context import Context, of_suite
 from daar.report.tables import write_tables
 from daar.suite import reading
-from tests.report.report_rows import DAAR, L1, RANDOM, change, csv, frame, lost
+from tests.report.report_rows import DAAR, L1, NAMES, RANDOM, change, csv, frame, lost
 
 
 def variant(name: str, added: float, **options: Any) -> list[dict[str, Any]]:
@@ -22,7 +22,7 @@ def variant(name: str, added: float, **options: Any) -> list[dict[str, Any]]:
 
 SPATIAL = variant("daar-spatial", -0.1, attention="spatial")
 HALF = variant("daar-half", 0.1, attention="dual", boundary=0.5)
-CONTEXT = Context(policies={"daar": "adaptive"}, defaults={"daar": {"attention": "dual", "boundary": "side", "x": 1}})
+CONTEXT = Context(names=NAMES, defaults={"daar": {"attention": "dual", "boundary": "side", "x": 1}})
 
 
 def lines(*groups: list[dict[str, Any]]) -> list[list[str]]:

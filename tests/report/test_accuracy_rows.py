@@ -11,7 +11,7 @@ import pytest
 from daar.report import drawing
 from daar.report.accuracy_rows import draw_accuracy_rows, is_better
 from tests.report.report_files import draw_all, write_setting_files
-from tests.report.report_rows import change, csv, frame, rows
+from tests.report.report_rows import change, csv, frame, named, rows
 
 # tuned: mean 90 + k, deviations −0.5, 0, 0.5; dense 93.0, 93.2, 93.4
 MANY = [rows(f"v{k}", (89.5 + k, 90.0 + k, 90.5 + k), top1_recalibrated=50.0 + k) for k in range(7)]
@@ -20,7 +20,7 @@ MANY = [rows(f"v{k}", (89.5 + k, 90.0 + k, 90.5 + k), top1_recalibrated=50.0 + k
 def draw(*groups: list[dict[str, Any]], titles: dict[str, str]) -> Any:
     data = frame(*groups)
     with matplotlib.style.context(["default", drawing.STYLE]):
-        figure = draw_accuracy_rows(data, titles, drawing.looks_of(data))
+        figure = draw_accuracy_rows(data, named(titles), drawing.looks_of(data))
         figure.draw_without_rendering()
     return figure
 
@@ -99,7 +99,7 @@ def test_nothing_is_clipped_or_overlaps(title: str, targets: tuple[float, ...]) 
 def test_it_takes_the_place_of_accuracy_versus_macs(tmp_path: Path) -> None:
     results = csv(tmp_path, *MANY)
     write_setting_files(results, frame(*MANY))
-    first, second = (draw_all(results, tmp_path / name, {}) for name in "ab")
+    first, second = (draw_all(results, tmp_path / name, named()) for name in "ab")
     assert first[1].name == "cifar10-resnet56-accuracy-macs.svg"
     assert "test top-1, 50% of the MACs removed" in first[1].read_text(encoding="utf-8")
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]

@@ -222,7 +222,7 @@ def test_damaged_results(tmp_path: Path, damage: Any) -> None:
 def build(paths: list[Path], out: Path) -> list[Path]:
     results = write_results(paths, out / "results.csv")
     write_setting_files(results, read_results(results))
-    return [results, *write_tables(results, out / "tables", Context()), *draw_all(results, out / "figures", {})]
+    return [results, *write_tables(results, out / "tables", Context()), *draw_all(results, out / "figures", named())]
 
 
 def test_each_step_returns_what_it_writes(tmp_path: Path) -> None:
@@ -275,7 +275,9 @@ def test_a_control_from_scratch_has_blanks_where_it_never_was_pruned(tmp_path: P
     assert row["of"] == "l1"
     assert np.isnan(row["top1_pruned"])
     assert np.isnan(row["top1_recalibrated"])
-    text = markdown.page(accuracies.sheet(frame, Context({"again": "slim network of L1 from scratch (same epochs)"})))
+    text = markdown.page(
+        accuracies.sheet(frame, Context(named({"again": "slim network of L1 from scratch (same epochs)"})))
+    )
     line = next(line for line in text.splitlines() if "from scratch" in line and "(control)" in line)
     assert [cell.strip() for cell in line.split("|")][4:6] == ["–", "–"]
     assert "nan" not in text

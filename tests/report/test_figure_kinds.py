@@ -13,7 +13,7 @@ from daar.cli.main import main
 from daar.report import attention, collect, figures, ledger, page, published, stability, tables
 from daar.suite.figures import KINDS
 from tests.report.report_files import folder, write_curve, write_importance, write_plan
-from tests.report.report_rows import DAAR, L1, RANDOM, csv, frame
+from tests.report.report_rows import DAAR, L1, RANDOM, csv, frame, named
 
 # kind → what it reads of a setting
 READS: dict[str, Callable[[Path], None]] = {
@@ -36,7 +36,7 @@ def test_a_kind_needs_no_other_kind_s_files(tmp_path: Path, kind: str) -> None:
     results = csv(tmp_path, L1, DAAR)  # every row has a latency
     for row in frame(L1, DAAR).to_dict("records"):
         READS[kind](folder(results, row))  # type: ignore[arg-type]
-    written = KIND_FUNCTIONS[kind](results, tmp_path / "figures", {}, ("l1", "daar"))
+    written = KIND_FUNCTIONS[kind](results, tmp_path / "figures", named(), ("l1", "daar"))
     assert [path.name for path in written] == [f"cifar10-resnet56-{kind}.{ending}" for ending in ("png", "svg")]
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {path.name for path in written}
 
@@ -46,7 +46,7 @@ def test_what_there_is_nothing_of_is_not_drawn(tmp_path: Path, kind: str) -> Non
     scratch = [row | {"method": "scratch_of"} for row in L1]  # without a plan and a tuning of its own
     untimed = {f"latency_ms_{which}_b{size}": None for which in ("dense", "slim") for size in (1, 128)}
     results = csv(tmp_path, [row | untimed for row in scratch])
-    assert KIND_FUNCTIONS[kind](results, tmp_path / "figures", {}, ()) == []
+    assert KIND_FUNCTIONS[kind](results, tmp_path / "figures", named(), ()) == []
     assert not (tmp_path / "figures").exists()
 
 

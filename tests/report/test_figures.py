@@ -15,13 +15,13 @@ from daar.report import drawing
 from daar.report.accuracy_macs import draw_accuracy_macs
 from daar.report.collect import read_results
 from tests.report.report_files import draw_all, write_setting_files
-from tests.report.report_rows import DAAR, L1, RANDOM, TITLES, change, csv, frame, rows
+from tests.report.report_rows import DAAR, L1, RANDOM, TITLES, change, csv, frame, named, rows
 
 
 def draw(*groups: list[dict[str, Any]], titles: dict[str, str] = TITLES) -> Any:  # a Figure, whose artists are untyped
     data = frame(*groups)
     with matplotlib.style.context(["default", drawing.STYLE]):
-        figure = draw_accuracy_macs(data, titles, drawing.looks_of(data))
+        figure = draw_accuracy_macs(data, named(titles), drawing.looks_of(data))
         figure.draw_without_rendering()
     return figure
 
@@ -37,8 +37,8 @@ def test_drawn_points_are_the_means() -> None:
     figure = draw(*TARGETS)
     for panel, metric in zip(figure.axes, ("top1_tuned", "top1_recalibrated"), strict=True):
         drawn = {container.get_label(): container for container in panel.containers}
-        labels = {"daar": "DAAR (reconstruction), adaptive", "l1": "L1 (Li et al. 2017), uniform"}
-        labels["random"] = "random (control), uniform"
+        labels = {"daar": "DAAR (reconstructed)", "l1": "L1"}
+        labels["random"] = "random (control)"
         assert set(drawn) == set(labels.values())
         for variant, label in labels.items():
             line, _, (bars,) = drawn[label]
@@ -114,8 +114,8 @@ def test_files_are_deterministic_and_say_what_they_show(tmp_path: Path) -> None:
     write_setting_files(results, frame(*TARGETS))
     before = dict(mpl.rcParams)
     titles = TITLES | {"l1": "L1 <$x$> & $y_1$"}
-    first = draw_all(results, tmp_path / "first", titles)
-    second = draw_all(results, tmp_path / "second", titles)
+    first = draw_all(results, tmp_path / "first", named(titles))
+    second = draw_all(results, tmp_path / "second", named(titles))
     assert dict(mpl.rcParams) == before
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     png, svg = first[:2]
@@ -123,7 +123,7 @@ def test_files_are_deterministic_and_say_what_they_show(tmp_path: Path) -> None:
         assert image.width == int(90 / 25.4 * 200)
         assert len(image.convert("RGB").getcolors(1 << 20) or []) > 50
     texts = {"".join(element.itertext()) for element in ElementTree.parse(svg).iter("{http://www.w3.org/2000/svg}text")}
-    shown = ("L1 <$x$> & $y_1$, uniform", "random (control), uniform", "ResNet-56 on CIFAR-10", "Dense")
+    shown = ("L1 <$x$> & $y_1$, uniform", "random (control)", "ResNet-56 on CIFAR-10", "Dense")
     assert {*shown, "MACs left (% of the dense network's 125.5M)"} <= texts
     assert "DAAR here is a reconstruction" in " ".join(sorted(texts))
 
@@ -132,7 +132,7 @@ def test_single_setting_can_be_drawn(tmp_path: Path) -> None:
     results = csv(tmp_path, L1[:1])
     write_setting_files(results, frame(L1[:1]))
     assert len(read_results(results)) == 1
-    assert all(path.stat().st_size > 5000 for path in draw_all(results, tmp_path / "figures", {}))
+    assert all(path.stat().st_size > 5000 for path in draw_all(results, tmp_path / "figures", named()))
 
 
 def published(*points: tuple[str, float, float]) -> pd.DataFrame:
@@ -142,7 +142,7 @@ def published(*points: tuple[str, float, float]) -> pd.DataFrame:
 def draw_published(points: pd.DataFrame) -> Any:
     data = frame(*TARGETS)
     with matplotlib.style.context(["default", drawing.STYLE]):
-        figure = draw_accuracy_macs(data, TITLES, drawing.looks_of(data), points)
+        figure = draw_accuracy_macs(data, named(), drawing.looks_of(data), points)
         figure.draw_without_rendering()
     return figure
 
