@@ -28,7 +28,7 @@ def labels(series: Sequence[Series]) -> list[str]:
 
 def height(names: Sequence[str]) -> float:
     """Of a panel with rows of these names, in inches."""
-    return len(names) * max(_ROW_INCHES, 0.05 + _LINE_INCHES * (1 + max(name.count("\n") for name in names)))
+    return len(names) * max(_ROW_INCHES, 0.02 + _LINE_INCHES * (1 + max(name.count("\n") for name in names)))
 
 
 def name_rows(panel: Axes, names: Sequence[str]) -> None:

@@ -15,7 +15,10 @@ from daar.suite.definition import Suite, Variant
 
 _CONTROL = " (control)"
 _CITED = re.compile(r"(?P<name>.+?) \((?P<source>[^()]*\b\d{4})\)\Z")
-_POLICIES = {"uniform": "uniform rates", "adaptive": "adaptive rates", "global": "global threshold"}
+_POLICIES = {
+    **{"uniform": "uniform rates", "adaptive": "adaptive rates"},
+    **{"global": "global threshold", "published": "published ratios"},
+}
 _CONTROLS = {"random_at": "random, at {}", "scratch_of": "from scratch, at {}"}
 _BUDGETS = {None: "", "epochs": ", same epochs", "compute": ", same compute"}
 

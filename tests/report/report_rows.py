@@ -29,7 +29,7 @@ COMMON = {name: BLANK[dtype] for name, dtype in COLUMNS.items()} | {
 }
 DENSE = (93.0, 93.2, 93.4)
 TITLES = {"daar": "DAAR (reconstructed)", "l1": "L1", "random": "random (control)"}
-_OTHERS = ("fpgm", "random", "again", *(f"{letter}{k}" for letter in "vm" for k in range(40)))
+_OTHERS = ("l1", "fpgm", "hrank", "random", "again", *(f"{letter}{k}" for letter in "vm" for k in range(40)))
 
 
 def rows(variant: str, tuned: tuple[float, ...], **changes: Any) -> list[dict[str, Any]]:

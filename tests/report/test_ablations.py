@@ -39,9 +39,23 @@ def test_options_that_differ_stand_beside_what_they_do() -> None:
             "Difference to the plain one",
         ],
         ["**Target: 50% of the MACs removed**", *[""] * 5],
-        ["daar", "dual", "side", "60.12 ± 0.00 (3)", "93.40 ± 0.10 (3)", "reference"],
-        ["daar-half", "dual", "0.5", "60.12 ± 0.00 (3)", "93.60 ± 0.17 (3)", "+0.20 [−0.05, +0.45] tied"],
-        ["daar-spatial", "spatial", "side", "60.12 ± 0.00 (3)", "93.20 ± 0.10 (3)", "−0.20 [−0.45, +0.05] tied"],
+        ["DAAR (reconstructed)", "dual", "side", "60.12 ± 0.00 (3)", "93.40 ± 0.10 (3)", "reference"],
+        [
+            "daar-half, adaptive rates",
+            "dual",
+            "0.5",
+            "60.12 ± 0.00 (3)",
+            "93.60 ± 0.17 (3)",
+            "+0.20 [−0.05, +0.45] tied",
+        ],
+        [
+            "daar-spatial, adaptive rates",
+            "spatial",
+            "side",
+            "60.12 ± 0.00 (3)",
+            "93.20 ± 0.10 (3)",
+            "−0.20 [−0.45, +0.05] tied",
+        ],
     ]
 
 

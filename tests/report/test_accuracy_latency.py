@@ -60,7 +60,7 @@ def test_the_panels_show_them() -> None:
         np.testing.assert_allclose(drawn["Dense"], [[4 * factor, 93.2]])
         places = {bars.get_label(): bars[0].get_xydata().tolist() for bars in panel.containers}
         assert places["L1"] == [[2 * factor, pytest.approx(92.5)]]
-        assert set(places) == {"DAAR (reconstructed)", "L1", "fpgm"}
+        assert set(places) == {"DAAR (reconstructed), uniform rates", "L1", "fpgm"}
     assert "batch of 1 image" in figure.axes[0].get_xlabel()
     assert "reconstruction" in figure.get_supxlabel().replace("\n", " ")
 

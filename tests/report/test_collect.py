@@ -23,6 +23,7 @@ from daar.storage import schemas
 from daar.suite.definition import Setting
 from daar.suite.records import place
 from tests.report.report_files import draw_all, write_setting_files
+from tests.report.report_rows import named
 
 ACCURACIES = {"dense": 98.0, "pruned": 20.0, "recalibrated": 70.1, "tuned": 97.3, "best_val": None}
 RECORD: dict[str, Any] = {
@@ -246,7 +247,7 @@ def test_each_step_returns_what_it_writes(tmp_path: Path) -> None:
         ),
         *(
             f"figures/{pair}-{figure}.{kind}"
-            for figure in ("accuracy-macs", "pruning-ratios", "tuning-curves")
+            for figure in ("accuracy-macs", "accuracy-costs", "pruning-ratios", "tuning-curves")
             for pair in pairs
             for kind in ("png", "svg")
         ),
@@ -278,7 +279,7 @@ def test_a_control_from_scratch_has_blanks_where_it_never_was_pruned(tmp_path: P
     text = markdown.page(
         accuracies.sheet(frame, Context(named({"again": "slim network of L1 from scratch (same epochs)"})))
     )
-    line = next(line for line in text.splitlines() if "from scratch" in line and "(control)" in line)
+    line = next(line for line in text.splitlines() if "from scratch" in line)
     assert [cell.strip() for cell in line.split("|")][4:6] == ["–", "–"]
     assert "nan" not in text
 

@@ -94,7 +94,10 @@ def test_all_facts_of_a_plain_table() -> None:
 
 def test_the_methods_recipe_is_first_whatever_its_hash() -> None:
     tuning = facts(frame(change(L1, recipe="f" * 12), change(RANDOM, recipe="0" * 12)), CONTEXT)[2]
-    assert tuning == "Tuning: recipe ffffffffffff, 150 epochs; recipe 000000000000, 200 epochs, for random alone."
+    assert (
+        tuning
+        == "Tuning: recipe ffffffffffff, 150 epochs; recipe 000000000000, 200 epochs, for random (control) alone."
+    )
 
 
 def test_only_controls_from_scratch_have_the_dense_networks_recipe() -> None:

@@ -4,7 +4,7 @@ import pandas as pd
 
 from daar.report import costs, markdown
 from daar.report.context import Context
-from tests.report.report_rows import DAAR, L1, RANDOM, TITLES, change, frame, lost, named
+from tests.report.report_rows import DAAR, L1, RANDOM, change, frame, lost, named
 
 # medians of 1, 2, 9 seconds; cifar10's train part is 45,000 images, of which scoring reads 640
 TIMED = [

@@ -17,7 +17,7 @@ from tests.report.report_rows import DAAR, L1, RANDOM, csv, frame, named
 
 # kind → what it reads of a setting
 READS: dict[str, Callable[[Path], None]] = {
-    "accuracy-macs": lambda _: None,
+    **dict.fromkeys(("accuracy-macs", "differences", "accuracy-costs"), lambda _: None),
     "pruning-ratios": lambda place: write_plan(place, {"conv1": 8}),
     "tuning-curves": lambda place: write_curve(place, [90.0, 91.0]),
     "rank-correlation": lambda place: write_importance(place.parent, len(str(place))),
@@ -90,7 +90,8 @@ def test_an_edit_of_one_output_remakes_no_other(name: str) -> None:
     own = {
         **{"pruning-ratios": {"pruning_ratios"}, "tuning-curves": {"tuning_curves"}},
         **{"rank-correlation": {"rank_correlation"}, "accuracy-latency": {"accuracy_latency"}},
-        "accuracy-macs": {"accuracy_macs", "accuracy_rows"},
+        **{"accuracy-macs": {"accuracy_macs", "accuracy_rows"}, "accuracy-costs": {"accuracy_costs"}},
+        "differences": {"paired_differences"},
         **{"tables": {"tables", "ablations", "costs", "latex"}, "ledger": {"ledger"}, "stability": {"stability"}},
         **{"attention": {"attention"}, "page": {"page", "page_files", "page_plots", "page_words"}, "results": set()},
         "published": set(),
@@ -135,7 +136,8 @@ def test_the_command_draws_one_kind_or_those_of_the_suite(tmp_path: Path, capsys
     with pytest.raises(SystemExit, match="2"):
         report(tmp_path, "accuracy-latency")
     said = capsys.readouterr().err
-    assert "'paper' has the figures accuracy-macs, pruning-ratios, tuning-curves, rank-correlation" in said
+    kinds = "accuracy-macs, differences, accuracy-costs, pruning-ratios, tuning-curves, rank-correlation"
+    assert f"'paper' has the figures {kinds}" in said
     assert "--only is accuracy-latency" in said
     report(tmp_path, "figures")
     # the rows have latencies, but the suite asks for none

@@ -254,7 +254,7 @@ def test_hostile_names_are_escaped() -> None:
     results = frame(rows("l1", (92.5, 92.9, 93.0), policy=HOSTILE))
     their = theirs(variant=HOSTILE, source_url="https://example.org/)|<b>`")
     pages = (
-        ledger.markdown(ledger.compare(results, [their]), {"l1": HOSTILE}, {"l1": (HOSTILE,)}),
+        ledger.markdown(ledger.compare(results, [their]), named({"l1": HOSTILE}), {"l1": (HOSTILE,)}),
         published.markdown([their], "cifar10", HOSTILE),
     )
     for page in pages:

@@ -54,7 +54,7 @@ def test_frame_has_a_row_per_variant_and_count() -> None:
 
 
 def test_one_pair_has_no_spread() -> None:
-    table = stability.frame({"daar": content("daar", {10: (0.5, None)}, seeds=2)}, {})
+    table = stability.frame({"daar": content("daar", {10: (0.5, None)}, seeds=2)}, named())
     assert pd.isna(table["correlation_std"]).all()
     assert "| 0.500 | 0.250 |" in re.sub(" +", " ", stability.markdown({"daar": content("daar", DAAR)}, table))
 
@@ -70,7 +70,7 @@ def test_markdown_is_escaped_and_says_what_it_is() -> None:
     assert "random sets have 0.360" in text
     assert "DAAR here is a reconstruction" in text
     alone = {"l1": FOUND["l1"]}
-    assert "reconstruction" not in stability.markdown(alone, stability.frame(alone, {}))
+    assert "reconstruction" not in stability.markdown(alone, stability.frame(alone, named()))
 
 
 def test_the_figure_shows_the_means_and_their_spread() -> None:
@@ -111,16 +111,16 @@ def test_files_are_deterministic_and_looks_are_those_of_the_whole_suite(tmp_path
     ]
     svg = made["figures/digits-resnet20-stability.svg"].decode()
     assert "L1|&lt;b&gt;$x$" in svg
-    # `a` has the first colour, as in the figures that show it
-    assert drawing.COLOURS[0].lower() not in svg
-    assert drawing.COLOURS[1].lower() in svg
+    # DAAR has the first colour everywhere, `a` the second, as in the figures that show it
+    assert drawing.COLOURS[0].lower() in svg
+    assert drawing.COLOURS[1].lower() not in svg
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"daar\.json should be what `daar stability` wrote, but there is no such"):
-        write_stability(tmp_path, [("digits", "resnet20")], ("daar",), {})
+        write_stability(tmp_path, [("digits", "resnet20")], ("daar",), named())
     path = tmp_path / "digits" / "resnet20" / "stability" / "daar.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({**FOUND["daar"], "groups": 0}))
     with pytest.raises(InputError, match=r"daar\.json: groups: .*Make it again"):
-        write_stability(tmp_path, [("digits", "resnet20")], ("daar",), {})
+        write_stability(tmp_path, [("digits", "resnet20")], ("daar",), named())
