@@ -97,10 +97,11 @@ def _label(grid: Any, rows: pd.DataFrame) -> None:
         panel.set_xlim(0, left)
     known = rows["seconds"].dropna()
     wide = len(known) > 0 and known.min() > 0 and known.max() > _RANGE * known.min()
+    between = (1.0, 3.0) if wide and known.max() < _RANGE**2 / 4 * known.min() else (1.0,)
     for panel in grid[:, 2]:
         if wide:
             panel.set_xscale("log")
-            panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            panel.xaxis.set_major_locator(LogLocator(subs=between))
             panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             panel.xaxis.set_minor_locator(NullLocator())
         else:

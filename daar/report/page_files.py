@@ -43,7 +43,7 @@ def fragment(path: Path) -> Markup | None:
 
 
 def figures(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, str | None]]:
-    """Every figure once, as the smaller of its files: pictures are smaller as PNG, lines as SVG.
+    """Every figure once, in the order of _FIGURES, as the smaller of its files: pictures as PNG, lines as SVG, mostly.
 
     Args:
         folder: of the figures.
@@ -52,7 +52,14 @@ def figures(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, str | 
     Yields:
         `pair`, the stem, or None where it is of no pair; `name`; and `uri`, the file itself.
     """
-    for stem in sorted({path.stem for path in folder.glob("*") if path.suffix in _TYPES and path.is_file()}):
+    order = list(_FIGURES)
+
+    def place(stem: str) -> tuple[int, str]:
+        kind = _belongs(stem, pairs)[1]
+        return (order.index(kind) if kind in order else len(order), stem)
+
+    stems = {path.stem for path in folder.glob("*") if path.suffix in _TYPES and path.is_file()}
+    for stem in sorted(stems, key=place):
         files = [folder / f"{stem}{ending}" for ending in _TYPES if (folder / f"{stem}{ending}").is_file()]
         small = min(files, key=lambda path: path.stat().st_size)
         data = base64.b64encode(small.read_bytes()).decode()
