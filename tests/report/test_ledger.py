@@ -144,7 +144,7 @@ def test_beyond_ten_points_there_is_no_counterpart() -> None:
     lost = [theirs(flops_reduction_pct=39.9), theirs(flops_reduction_pct=None), theirs(flops_reduction_pct=60.0)]
     found = ledger.compare(frame(L1), lost)
     assert (len(found.entries), found.far, found.without_macs) == (1, 1, 1)
-    page = ledger.markdown(ledger.compare(frame(L1), lost[:2]), {}, {})
+    page = ledger.markdown(ledger.compare(frame(L1), lost[:2]), named(), {})
     assert "No published result has a counterpart in this suite." in page
     assert "1 print no MACs, 1 have no target of ours within 10 points" in page
 

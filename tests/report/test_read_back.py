@@ -17,7 +17,7 @@ import scipy.stats
 from daar.report import figures, page
 from daar.report.stability import write_stability
 from daar.suite import reading
-from tests.report.report_files import SIZES, folder, write_curve, write_importance, write_plan
+from tests.report.report_files import LAYERS, SIZES, folder, write_curve, write_importance, write_plan
 from tests.report.report_rows import DENSE, csv, frame, named, rows
 from tests.report.svg import Drawing
 from tests.report.test_page import CONTENT, Page
@@ -144,8 +144,8 @@ def test_accuracy_versus_latency(tmp_path: Path) -> None:
     svg, data = drawn(tmp_path, "accuracy-latency", measured())
     for size in (1, 128):
         for variant, policy in POLICIES.items():
-            own = of(data, variant=variant).groupby("target")[[f"latency_ms_slim_b{size}", "top1_tuned"]].mean()
-            own = own.sort_values(f"latency_ms_slim_b{size}").to_numpy()
+            means = of(data, variant=variant).groupby("target")[[f"latency_ms_slim_b{size}", "top1_tuned"]].mean()
+            own = means.sort_values(f"latency_ms_slim_b{size}").to_numpy()
             pixels = svg.points("mean", str(size), variant, policy)
             np.testing.assert_allclose(svg.data(pixels[:, 0], f"panel:{size}", "x"), own[:, 0], rtol=1e-3)
             np.testing.assert_allclose(svg.data(pixels[:, 1], f"panel:{size}", "y"), own[:, 1], atol=0.005)
@@ -153,22 +153,24 @@ def test_accuracy_versus_latency(tmp_path: Path) -> None:
 
 def test_pruning_ratios_are_those_of_the_plans(tmp_path: Path) -> None:
     groups = measured(TARGETS[1:])
-    dice, removed = np.random.default_rng(1), {}
+    dice = np.random.default_rng(1)
+    removed: dict[tuple[str, str], list[list[float]]] = {}
     for row in (row for group in groups for row in group):
         kept = {name: int(dice.integers(1, size + 1)) for name, size in SIZES.items()}
         write_plan(folder(tmp_path / "results.csv", row), kept)
         ratios = [100 * (1 - kept[name] / size) for name, size in SIZES.items()]
         removed.setdefault((f"{row['target']:g}", row["variant"]), []).append(ratios)
     svg, _ = drawn(tmp_path, "pruning-ratios", groups)
-    for (target, variant), ratios in removed.items():
+    for (target, variant), own in removed.items():
         pixels = svg.points("mean", target, variant, POLICIES[variant])
-        np.testing.assert_allclose(svg.data(pixels[:, 1], f"panel:{target}", "y"), np.mean(ratios, axis=0), atol=0.05)
+        np.testing.assert_allclose(svg.data(pixels[:, 1], f"panel:{target}", "y"), np.mean(own, axis=0), atol=0.05)
 
 
 @pytest.mark.parametrize("seen", [False, True])
 def test_tuning_curves_are_those_of_the_records(tmp_path: Path, seen: bool) -> None:
     groups = [[row | {"saw_val": seen} for row in group] for group in measured(TARGETS[:2])]
-    dice, curves = np.random.default_rng(2), {}
+    dice = np.random.default_rng(2)
+    curves: dict[tuple[str, str], list[list[float]]] = {}
     for row in (row for group in groups for row in group):
         val = list(np.sort(dice.uniform(60, 95, 4)))
         write_curve(folder(tmp_path / "results.csv", row), val)
@@ -192,20 +194,19 @@ def test_rank_correlations_are_those_of_the_importances(tmp_path: Path) -> None:
     svg, _ = drawn(tmp_path, "rank-correlation", groups)
     order = ["daar", "fpgm", "l1", "random"]  # controls last
     starts = {name: 3 * list(POLICIES).index(name) for name in order}
-    from tests.report.report_files import LAYERS
 
     def scores(index: int) -> list[Any]:
         dice = np.random.default_rng(index)
         return [dice.random(size).astype(np.float32) for size in LAYERS.values()]
 
-    for _, row, column in svg.ids("value"):
-        one, other = order[int(row)], order[int(column)]
+    for _, line, column in svg.ids("value"):
+        one, other = order[int(line)], order[int(column)]
         pairs = [
             scipy.stats.spearmanr(a, b).statistic
             for seed in range(3)
             for a, b in zip(scores(starts[one] + seed), scores(starts[other] + seed), strict=True)
         ]
-        shown = "".join(svg.by_id[f"value:{row}:{column}"].itertext()).strip().replace("−", "-")
+        shown = "".join(svg.by_id[f"value:{line}:{column}"].itertext()).strip().replace("−", "-")
         assert float(shown) == pytest.approx(np.mean(pairs), abs=0.0051)
 
 
@@ -281,10 +282,12 @@ def test_kept_figures_show_kept_numbers(path: Path) -> None:
             if (variant, policy) == ("daar", "adaptive"):
                 continue
             apart = own - tuned["daar", "adaptive"]
-            ((x, *_), *_) = svg.points("mean", f"{target:g}", variant, policy)
+            ((x, *_), *_) = svg.points("mean", f"{target:g}", str(variant), str(policy))
             assert svg.data(x, f"panel:{target:g}", "x") == pytest.approx(apart.mean(), abs=0.02)
             ends = np.sort(
-                svg.data(svg.spans("interval", f"{target:g}", variant, policy)[0, :, 0], f"panel:{target:g}", "x")
+                svg.data(
+                    svg.spans("interval", f"{target:g}", str(variant), str(policy))[0, :, 0], f"panel:{target:g}", "x"
+                )
             )
             np.testing.assert_allclose(
                 ends, scipy.stats.t.interval(0.95, 2, apart.mean(), scipy.stats.sem(apart)), atol=0.04
@@ -297,7 +300,7 @@ def test_the_main_figure_has_daar_where_the_table_has_it() -> None:
     data, svg = pd.read_csv(path.parents[1] / "results.csv"), Drawing(path)
     means = data.groupby(["variant", "policy", "target"])[["top1_tuned", "macs_reduction"]].mean()
     for (variant, policy), own in means.groupby(["variant", "policy"]):
-        pixels = svg.points("mean", "top1_tuned", variant, policy)
+        pixels = svg.points("mean", "top1_tuned", str(variant), str(policy))
         left = svg.data(pixels[:, 0], "panel:top1_recalibrated", "x")
         np.testing.assert_allclose(left, 100 * (1 - own["macs_reduction"][::-1]), atol=0.01)
         top1 = svg.data(pixels[:, 1], "panel:top1_tuned", "y")
