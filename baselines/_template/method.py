@@ -10,7 +10,7 @@ from daar.api import Batch, MethodInfo, filters
 # Literals only, no calls and no names: `daar list methods` reads INFO without importing this file.
 INFO = MethodInfo(
     name="my_method",  # rename 1 of 3: the folder's name
-    title="My method (Author et al. 2026)",  # as tables print it
+    title="My method (Author et al. 2026)",  # its name in tables, and whose it is
     citation="author2026title",  # a key of references.bib in this folder
     # All that a score changes with, out of "weights", "images", "labels"; feature maps change with the weights too.
     uses=("weights",),

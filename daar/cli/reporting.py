@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from daar.cli import options
 from daar.errors import InputError
 from daar.run import start
-from daar.suite import figures, reading
+from daar.suite import figures, names, reading
 from daar.suite.definition import Suite
 
 
@@ -114,14 +114,14 @@ def _draw(request: _Request, kind: str) -> None:
             f"suite {suite.name!r} has the figures {', '.join(there)}, but --only is {kind}. Name another."
         )
     draw = getattr(drawn, kind.replace("-", "_"))  # as the module says
-    draw(request.csv, request.folder / "figures", suite.titles(), figures.scored(suite))
+    draw(request.csv, request.folder / "figures", names.of_suite(suite), figures.scored(suite))
 
 
 def _ledger(request: _Request) -> None:
     from daar.report.ledger import write_ledger
 
     suite = request.suite
-    write_ledger(request.csv, request.folder / "tables", suite.titles(), suite.deviations())
+    write_ledger(request.csv, request.folder / "tables", names.of_suite(suite), suite.deviations())
 
 
 def _published(request: _Request) -> None:
@@ -137,7 +137,8 @@ def _stability(request: _Request) -> None:
     from daar.report.stability import write_stability
 
     pairs = list(product(suite.datasets, suite.networks))
-    write_stability(request.folder, pairs, suite.stability.variants, suite.titles(), figures.controls(suite))
+    rows = names.of_suite(suite)
+    write_stability(request.folder, pairs, suite.stability.variants, rows, figures.controls(suite))
 
 
 def _attention(request: _Request) -> None:
@@ -150,7 +151,7 @@ def _attention(request: _Request) -> None:
     if request.partial:
         files = {pair: path for pair, path in files.items() if path.exists()}
     variant = next(iter(explained.values())).variant.name
-    write_attention(files, request.folder / "figures", request.suite.titles()[variant])
+    write_attention(files, request.folder / "figures", names.of_suite(request.suite).variant(variant))
 
 
 def _page(request: _Request) -> None:

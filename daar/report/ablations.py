@@ -16,6 +16,7 @@ from daar.report.notes import on_intervals
 from daar.report.sheet import Cell, Section, Sheet, grid, headed
 from daar.report.statistics import by_variant
 from daar.report.table_text import RECONSTRUCTION, difference, mean_std_n, seeds, target_heading
+from daar.suite.names import Names
 from daar.training.schedules import ONE_SHOT
 
 _OPTION = "option_"
@@ -34,7 +35,7 @@ def ablation(rows: pd.DataFrame, method: str, context: Context) -> tuple[Sheet, 
     Args:
         rows: rows of results.csv of the pair.
         method: one of `ablated`.
-        context: titles, own policies, and the defaults of options.
+        context: names, and the defaults of options.
 
     Returns:
         The page; and one row per (target, variant, policy): `option_<name>` for every option that differs, the means
@@ -42,21 +43,25 @@ def ablation(rows: pd.DataFrame, method: str, context: Context) -> tuple[Sheet, 
         the row that `reference_variant` and `reference_policy` name, which are blank in that row itself.
     """
     own = rows[(rows["method"] == method) & rows["of"].isna()]
-    reference = plain(own, method, context)
+    reference = plain(own, method, context.names)
     assert reference is not None, method
     numbers = frame(own, reference, _options(own, context.defaults.get(method, {})))
     pair = pair_title(str(rows["network"].iloc[0]), str(rows["dataset"].iloc[0]))
-    title = f"Ablation: {context.title(reference[0])}, {pair}"
+    title = f"Ablation: {context.names.variant(reference[0])}, {pair}"
     names = [name.removeprefix(_OPTION) for name in numbers.columns if name.startswith(_OPTION)]
     heads = ["Variant", *(["Policy"] if own["policy"].nunique() > 1 else []), *map(_head, names)]
     left = len(heads)
     heads += ["BN recalibrated (before tuning)", "Tuned top-1", "Difference to the plain one"]
-    cells = grid(headed(_cells(numbers, names, own["seed"].nunique())), heads, left, heads)
-    return Sheet(title, (Section(None, comparison.facts(own, context), cells),), tuple(_notes(own, reference))), numbers
+    cells = grid(headed(_cells(numbers, names, own["seed"].nunique(), context.names)), heads, left, heads)
+    return Sheet(
+        title,
+        (Section(None, comparison.facts(own, context), cells),),
+        tuple(_notes(own, reference, context.names.variant(reference[0]))),
+    ), numbers
 
 
 def frame(own: pd.DataFrame, reference: Key, chosen: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
-    """The numbers, see `ablation`; the plain variant comes first, then the others by name.
+    """The numbers, see `ablation`; the plain variant comes first, then the others by accuracy.
 
     Args:
         own: a method's rows of results.csv.
@@ -67,15 +72,15 @@ def frame(own: pd.DataFrame, reference: Key, chosen: Mapping[str, Mapping[str, s
         ["target", "own_ratios", "variant", "policy", "n", "n_asked", "failed_seeds"]
         + [f"top1_{stage}_{what}" for stage in ("recalibrated", "tuned") for what in ("mean", "std")]
     ]
-    means = means.assign(first=means["variant"] != reference[0])
-    means = means.sort_values(["own_ratios", "target", "first", "variant", "policy"], ignore_index=True)
+    means = means.assign(first=means["variant"] != reference[0], top1=-means["top1_tuned_mean"])
+    means = means.sort_values(["own_ratios", "target", "first", "top1", "variant", "policy"], ignore_index=True)
     tuned = {target: by_seed(members) for target, members in own[~own_ratios(own)].groupby("target")}
     lines = [
         {f"{_OPTION}{name}": value for name, value in chosen[row["variant"]].items()}
         | _compared(row, tuned.get(row["target"], {}), reference)
         for row in means.to_dict("records")
     ]
-    numbers = pd.concat([means.drop(columns="first"), pd.DataFrame(lines, dtype=object)], axis=1)
+    numbers = pd.concat([means.drop(columns=["first", "top1"]), pd.DataFrame(lines, dtype=object)], axis=1)
     types = dict.fromkeys(("difference_mean", "difference_low", "difference_high"), "float64")
     return numbers.astype({**types, "difference_n": "Int64", "difference_tied": "boolean"})
 
@@ -123,13 +128,15 @@ def _head(option: str) -> str:
     return f"{option} (option)"
 
 
-def _cells(numbers: pd.DataFrame, names: list[str], usual: int) -> Iterator[tuple[str, Mapping[str, Cell | str]]]:
+def _cells(
+    numbers: pd.DataFrame, names: list[str], usual: int, rows: Names
+) -> Iterator[tuple[str, Mapping[str, Cell | str]]]:
     """The heading and the cells of every row."""
     for row in numbers.to_dict("records"):
         points = Difference(*(row[f"difference_{name}"] for name in Difference._fields))
         itself = pd.isna(row["reference_variant"])
         cells = {
-            "Variant": row["variant"],
+            "Variant": rows.row(row["variant"], row["policy"]),
             "Policy": row["policy"],
             **{_head(name): row[f"{_OPTION}{name}"] for name in names},
             "BN recalibrated (before tuning)": mean_std_n(
@@ -141,13 +148,13 @@ def _cells(numbers: pd.DataFrame, names: list[str], usual: int) -> Iterator[tupl
         yield target_heading(None if row["own_ratios"] else row["target"]), cells
 
 
-def _notes(own: pd.DataFrame, reference: Key) -> Iterator[str]:
+def _notes(own: pd.DataFrame, reference: Key, name: str) -> Iterator[str]:
     yield "Accuracies are percent of the test images, mean ± sample standard deviation (n)."
     if (finished(own)["epochs"] == 0).all():
         yield "Nothing was tuned (0 epochs): tuned top-1 is that after BN recalibration."
     several = own["policy"].nunique() > 1
-    under = f" under the same policy; what has none such, and {reference[0]} itself, is compared with {reference[1]}"
-    yield f"Difference: tuned top-1 minus that of {reference[0]}{under if several else ''}."
+    under = f" under the same policy; what has none such, and {name} itself, is compared with {reference[1]}"
+    yield f"Difference: tuned top-1 minus that of {name}{under if several else ''}."
     yield on_intervals(own["seed"].nunique())
     if (own["method"] == "daar").any():
         yield RECONSTRUCTION

@@ -9,7 +9,7 @@ from daar.report import comparison, fairness
 from daar.report.collect import finished
 from daar.report.context import Context
 from daar.report.differences import BEST, DAAR, Difference, Key, between, by_seed, differences, ranked
-from daar.report.names import pair_title, row_title
+from daar.report.names import pair_title
 from daar.report.notes import on_accuracies, on_differences, on_failures
 from daar.report.sheet import Cell, Heading, Section, Sheet, grid
 from daar.report.statistics import by_variant, dense
@@ -23,6 +23,7 @@ from daar.report.table_text import (
     signed,
     target_heading,
 )
+from daar.suite.names import Names
 
 # what a row of the numeric table is; its numbers follow
 _FRONT = ["dataset", "network", "own_ratios", "target", "variant", "title", "method", "policy", "scope", "control"]
@@ -53,25 +54,26 @@ _NARROW = (
 )
 
 
-def table(rows: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
+def table(rows: pd.DataFrame, names: Names) -> pd.DataFrame:
     """The numeric table of one (dataset, network).
 
     Args:
         rows: its rows of results.csv.
-        titles: variant -> what a reader should see.
+        names: of the rows.
 
     Returns:
         The columns of `by_variant` with a title. First the dense row; then the targets, lowest
-        first, each with its methods by title and its controls last; then the rows at ratios of
-        their own, most MACs first.
+        first, each with its rows by tuned accuracy, the highest first; then the rows at ratios
+        of their own, most MACs first.
     """
     frame = by_variant(rows)
-    frame["title"] = [titles.get(variant, variant) for variant in frame["variant"]]
+    frame["title"] = list(map(names.row, frame["variant"], frame["policy"]))
     order = frame.assign(
         target=frame["target"].where(~frame["own_ratios"]),
         macs=-frame["macs_slim_mean"].where(frame["own_ratios"]),
+        top1=-frame["top1_tuned_mean"],
         title=frame["title"].str.casefold(),
-    ).sort_values(["own_ratios", "target", "macs", "control", "title", "variant", "policy"])
+    ).sort_values(["own_ratios", "target", "macs", "top1", "title", "variant", "policy"])
     first = pd.DataFrame([dict(frame.iloc[0][["dataset", "network"]]) | {"title": "Dense"} | dense(rows)])
     whole = pd.concat([first, frame.loc[order.index]], ignore_index=True)
     return whole[[*_FRONT, *(name for name in frame.columns if name not in _FRONT)]]
@@ -87,8 +89,8 @@ def sheet(rows: pd.DataFrame, context: Context, compared: pd.DataFrame | None = 
         context: what the suite says of them.
         compared: their `differences`, if they have been taken already.
     """
-    compared = differences(rows, context) if compared is None else compared
-    numeric = table(rows, context.titles).to_dict("records")
+    compared = differences(rows, context.names) if compared is None else compared
+    numeric = table(rows, context.names).to_dict("records")
     whole, pruned = numeric[0], numeric[1:]
     machines = _machines(rows)
     own = fairness.own_ratios(rows)
@@ -111,7 +113,7 @@ def _by_target(
     versus = _versus(compared, rows["seed"].nunique())
     for target in sorted(rows["target"].unique()):
         members = rows[rows["target"] == target]
-        leader = _leader(members, context)
+        leader = _leader(members, context.names)
         yield Heading(target_heading(target))
         for row in pruned:
             if row["own_ratios"] or row["target"] != target:
@@ -142,9 +144,9 @@ def _machines(rows: pd.DataFrame) -> _Machines:
     return {place: {"Machine": ", ".join(sorted(names))} for place, names in used.items()}
 
 
-def _leader(members: pd.DataFrame, context: Context) -> Key | None:
+def _leader(members: pd.DataFrame, names: Names) -> Key | None:
     """The method with the highest mean at one target, if the interval of its lead over the second excludes 0."""
-    order = ranked(members, context)
+    order = ranked(members, names)
     if len(order) < 2:
         return None
     tuned = by_seed(members)
@@ -174,7 +176,7 @@ def _cells(row: Mapping[Any, Any]) -> dict[str, Cell | str]:
     """A row of the numeric table as text, by column head; what a dense row lacks is missing."""
     is_dense = pd.isna(row["method"])
     cells: dict[str, Cell | str] = {
-        "Method": row_title(row["title"], row["control"]),
+        "Method": row["title"],
         "Dense top-1": _of_dense(row, "top1_dense", is_dense),
         "FLOPs (MACs), removed": left_and_removed(row["macs_slim_mean"], row["macs_reduction_mean"]),
         "Params, removed": left_and_removed(row["params_slim_mean"], row["params_reduction_mean"]),

@@ -12,6 +12,7 @@ from daar.report import drawing
 from daar.report.drawing import Look, Series
 from daar.report.names import pair_title
 from daar.report.statistics import dense, summarise
+from daar.suite.names import Names
 
 _BATCHES = (1, 128)
 _PANEL_INCHES = 1.6
@@ -52,49 +53,54 @@ def pareto(ms: Any, top1: Any) -> Any:
     return ~(no_worse & better).any(axis=1)
 
 
-def draw_accuracy_latency(rows: pd.DataFrame, titles: Mapping[str, str], given: Mapping[str, Look]) -> Figure:
+def draw_accuracy_latency(rows: pd.DataFrame, names: Names, given: Mapping[str, Look]) -> Figure:
     """Tuned test top-1 versus the median time of a batch, a panel per batch size, with the Pareto front.
 
     Args:
         rows: rows of results.csv of one (dataset, network), timed at one batch size at least.
-        titles: variant → what a reader should see.
+        names: of the rows.
         given: variant → its look.
     """
     sizes = timed(rows)
-    series = drawing.series_of(rows, titles, given)
+    series = drawing.series_of(rows, names, given)
     figure = Figure(dpi=drawing.PNG_DPI, layout="constrained")
     panels = list(figure.subplots(len(sizes), 1, squeeze=False)[:, 0])
     for panel, size in zip(panels, sizes, strict=True):
+        drawing.mark(panel, "panel", str(size))
         _draw_front(panel, points(rows, size))
         for one in series:
-            _draw(panel, points(rows, size), one)
+            _draw(panel, points(rows, size), one, size)
         _draw_dense(panel, rows, size)
         panel.set_xlim(left=max(0.0, panel.get_xlim()[0]))  # whatever error bars reach to
         panel.set_xlabel(f"Milliseconds for a batch of {size} image{'s' if size > 1 else ''}")
     panels[0].set_title(pair_title(rows["network"].iloc[0], rows["dataset"].iloc[0]), loc="left")
     figure.supylabel("Test top-1, tuned (%)", fontsize=7)
-    lines = drawing.legend(figure, panels) + drawing.footnote(figure, _notes(rows), rows["method"])
+    lines = drawing.legend(figure, panels) + drawing.footnote(
+        figure, [*_notes(rows), drawing.cut_note(panels)], rows["method"]
+    )
     drawing.set_height(figure, _PANEL_INCHES * len(sizes), lines)
     return figure
 
 
-def _draw(panel: Axes, placed: pd.DataFrame, one: Series) -> None:
+def _draw(panel: Axes, placed: pd.DataFrame, one: Series, size: int) -> None:
     own = placed[(placed["variant"] == one.variant) & (placed["policy"] == one.policy)].sort_values("ms")
-    panel.errorbar(
+    drawn, _, _ = panel.errorbar(
         own["ms"],
         own["top1"],
         xerr=own["ms_std"],
         yerr=own["top1_std"],
         color=one.look.colour,
         marker=one.look.marker,
-        markersize=3.6,
-        markeredgewidth=0.8,
+        markersize=4.4,
+        markeredgewidth=0.6,
         fillstyle=one.fill,
         linestyle="none",
         elinewidth=0.6,
         label=one.label,
         zorder=3,
+        **drawing.edge(one),
     )
+    drawing.mark(drawn, "mean", str(size), one.variant, one.policy)
 
 
 def _draw_front(panel: Axes, placed: pd.DataFrame) -> None:

@@ -1,7 +1,11 @@
-"""The figure of accuracy versus MACs left, one per (dataset, network)."""
+"""The figure of accuracy versus MACs left, one per (dataset, network).
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+Every mark is at its true MACs. Rows of one target lie almost above each other, so those that overlap are told apart by
+size, rim and shape; `daar.report.paired_differences` shows what their distances are.
+"""
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,11 +17,16 @@ from daar.report.drawing import Look, Series
 from daar.report.names import pair_title
 from daar.report.statistics import by_variant, dense
 from daar.report.table_text import count
+from daar.suite.names import Names
+
+FEWEST = 3  # targets of one row that a line joins: between two nothing says how it runs
+_SIZES = 6.4, 3.6  # of the first and of the last series' markers, in points: the last is in front
+_LEAST_SPAN = 10.0  # of the axis, in points of MACs: less would show how targets are met, not what they cost
 
 
 def draw_accuracy_macs(
     rows: pd.DataFrame,
-    titles: Mapping[str, str],
+    names: Names,
     given: Mapping[str, Look],
     published: pd.DataFrame | None = None,
 ) -> Figure:
@@ -25,92 +34,71 @@ def draw_accuracy_macs(
 
     Args:
         rows: rows of results.csv of one (dataset, network).
-        titles: variant → what a reader should see.
+        names: of the rows.
         given: variant → its look.
         published: what others published of this pair: `label` (method), `macs_reduction` (fraction) and `pruned_top1`
             (percent); rows that lack a number are left out.
     """
     figure = Figure(dpi=drawing.PNG_DPI, layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    placed = _place(rows, drawing.series_of(rows, titles, given))
+    panels = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    upper, lower = panels
+    series, means = drawing.series_of(rows, names, given), by_variant(rows)
     for panel, metric in ((upper, "top1_tuned"), (lower, "top1_recalibrated")):
-        for one in placed:
-            _draw(panel, one, metric)
+        drawing.mark(panel, "panel", metric)
+        for one, size in zip(series, np.linspace(*_SIZES, len(series)), strict=True):
+            _draw(panel, one, means, metric, size)
+            _draw_seeds(panel, one, rows, metric)
     whole = dense(rows)
     _dense_line(upper, whole)
-    numbered = _draw_published(upper, published)
+    crosses = _draw_published(upper, published)
     upper.set_title(pair_title(rows["network"].iloc[0], rows["dataset"].iloc[0]), loc="left")
     upper.set_ylabel("Test top-1, tuned (%)")
     lower.set_ylabel("BN recalibrated,\nbefore tuning (%)")
     lower.set_xlabel(f"MACs left (% of the dense network's {count(whole['macs_slim_mean'])})")
-    if not numbered:  # with published points every place on the axis means something
-        _ticks(lower, placed)
+    _widen(lower)
     figure.align_ylabels()
     lines = drawing.legend(figure, [upper])
-    lines += drawing.footnote(figure, [*_notes(rows, len(placed)), *_key(numbered)], rows["method"])
+    notes = [*_notes(rows), drawing.cut_note(panels), crosses]
+    lines += drawing.footnote(figure, notes, rows["method"])
     drawing.set_height(figure, drawing.PANELS_INCHES, lines)
     return figure
 
 
-class _Placed(NamedTuple):
-    """A series, its summary rows, its single seeds, and both with their place `x` (% of MACs)."""
-
-    series: Series
-    means: pd.DataFrame
-    seeds: pd.DataFrame
-
-
-def _place(rows: pd.DataFrame, series: list[Series]) -> list[_Placed]:
-    """Shift the series sideways so that their error bars do not overlap."""
-    means = by_variant(rows)
-    means["x"] = 100 * (1 - means["macs_reduction_mean"])
-    means = means.sort_values("x")
-    step = _step(means, len(series))
-    placed = []
-    for index, one in enumerate(series):
-        own = means[(means["variant"] == one.variant) & (means["policy"] == one.policy)]
-        # rows at ratios of their own share no target with others: they are not shifted
-        shift = step * (index - (len(series) - 1) / 2)
-        own = own.assign(x=own["x"].where(own["own_ratios"], own["x"] + shift))
-        seeds = rows[(rows["variant"] == one.variant) & (rows["policy"] == one.policy)]
-        placed.append(_Placed(one, own, seeds.merge(own[["target", "x"]], on="target")))
-    return placed
-
-
-def _step(means: pd.DataFrame, count: int) -> float:
-    """Points of MACs between neighbours of one target: just apart, and a group within a third of the room it has."""
-    places = np.sort(means.loc[~means["own_ratios"]].groupby("target")["x"].mean().to_numpy())
-    if len(places) < 2:
-        return max(3.0, float(np.ptp(means["x"]))) / 3 / max(count - 1, 1)
-    return min(0.03 * float(np.ptp(means["x"])), float(np.diff(places).min()) / 3 / max(count - 1, 1))
-
-
-def _draw(panel: Axes, one: _Placed, metric: str) -> None:
-    look, own = one.series.look, one.means["own_ratios"]
-    # a line leads from target to target; own ratios are single points
-    styles = (one.means[~own], one.series.line, one.series.fill), (one.means[own], "none", "none")
-    for means, line_style, fill_style in styles:
-        if means.empty:
+def _draw(panel: Axes, one: Series, means: pd.DataFrame, metric: str, size: float) -> None:
+    mine = means[(means["variant"] == one.variant) & (means["policy"] == one.policy)]
+    mine = mine.assign(x=100 * (1 - mine["macs_reduction_mean"])).sort_values("x")
+    own = mine["own_ratios"]
+    joined = one.line if (~own).sum() >= FEWEST else "none"
+    # rows at ratios of their own share no target with others: hollow, and no line leads there
+    for what, part, line, fill in (("mean", mine[~own], joined, one.fill), ("own", mine[own], "none", "none")):
+        if part.empty:
             continue
-        panel.errorbar(
-            means["x"],
-            means[f"{metric}_mean"],
-            yerr=means[f"{metric}_std"].fillna(0),
-            color=look.colour,
-            marker=look.marker,
-            markersize=3.6,
-            markeredgewidth=0.8,
-            fillstyle=fill_style,
-            linestyle=line_style,
-            linewidth=0.8,
+        panel.plot(part["x"], part[f"{metric}_mean"], color=one.look.colour, linestyle=line, linewidth=0.5, alpha=0.7)
+        drawn, _, bars = panel.errorbar(
+            part["x"],
+            part[f"{metric}_mean"],
+            yerr=part[f"{metric}_std"].fillna(0),
+            color=one.look.colour,
+            marker=one.look.marker,
+            markersize=size,
+            markeredgewidth=0.6,
+            fillstyle=fill,
+            linestyle="none",
             elinewidth=0.8,
-            capsize=1.8,
-            capthick=0.8,
-            label=one.series.label,
+            label=one.label,
             zorder=3,
+            **drawing.edge(one._replace(fill=fill)),
         )
-    # wider than the error bar in front of them
-    panel.scatter(one.seeds["x"], one.seeds[metric], s=11, color=look.colour, alpha=0.3, linewidth=0, zorder=2)
+        drawing.mark(drawn, what, metric, one.variant, one.policy)
+        drawing.mark(bars[0], "std", metric, one.variant, one.policy)
+
+
+def _draw_seeds(panel: Axes, one: Series, rows: pd.DataFrame, metric: str) -> None:
+    own = rows[(rows["variant"] == one.variant) & (rows["policy"] == one.policy)]
+    dots = panel.scatter(
+        100 * (1 - own["macs_reduction"]), own[metric], s=5, color=one.look.colour, alpha=0.45, linewidth=0, zorder=2
+    )
+    drawing.mark(dots, "seeds", metric, one.variant, one.policy)
 
 
 def _dense_line(panel: Axes, whole: Mapping[str, Any]) -> None:
@@ -120,54 +108,32 @@ def _dense_line(panel: Axes, whole: Mapping[str, Any]) -> None:
         panel.axhspan(mean - std, mean + std, color="black", alpha=0.08, linewidth=0, zorder=0)
 
 
-def _draw_published(panel: Axes, published: pd.DataFrame | None) -> list[str]:
-    """Crosses, each with the number of its label; returns the labels."""
-    if published is None:
-        return []
-    known = published.dropna(subset=["macs_reduction", "pruned_top1"])
+def _draw_published(panel: Axes, published: pd.DataFrame | None) -> str:
+    """Crosses; returns what they are, or nothing."""
+    known = pd.DataFrame() if published is None else published.dropna(subset=["macs_reduction", "pruned_top1"])
+    if known.empty:
+        return ""
     x, y = 100 * (1 - known["macs_reduction"].to_numpy(dtype=float)), known["pruned_top1"].to_numpy(dtype=float)
-    panel.plot(
-        x, y, marker="x", color="#606060", markersize=3, markeredgewidth=0.6, linestyle="none", zorder=2,
-        label="Published, by number" if len(known) else "_",
+    (crosses,) = panel.plot(
+        x, y, marker="x", color="#808080", markersize=2.6, markeredgewidth=0.5, linestyle="none", zorder=1,
+        label="Published",
     )  # fmt: skip
-    labels = sorted(set(known["label"]))
-    room = np.array([np.ptp(panel.get_xlim()), np.ptp(panel.get_ylim())]) * (0.03, 0.05)
-    taken: list[Any] = []
-    for label, place in zip(known["label"], np.column_stack([x, y]), strict=True):
-        if any((abs(place - other) < room).all() for other in taken):
-            continue  # two numbers at one place cannot be read
-        taken.append(place)
-        text = str(labels.index(label) + 1)
-        panel.annotate(text, tuple(place), (1.8, 1.2), textcoords="offset points", fontsize=4.5)
-    return labels
+    drawing.mark(crosses, "published", "top1_tuned")
+    results, methods = len(known), known["label"].nunique()
+    what = f"{results} result{'' if results == 1 else 's'} of {methods} method{'' if methods == 1 else 's'}"
+    return f"Published: {what}, of other dense networks and recipes; the table of published results lists them."
 
 
-def _key(labels: list[str]) -> list[str]:
-    """What the numbers next to the crosses mean."""
-    named = ", ".join(f"{number}\N{NO-BREAK SPACE}{label}" for number, label in enumerate(labels, 1))
-    text = f"Published, of other dense networks and recipes, numbered where there is room: {named}."
-    return [text] if labels else []
+def _widen(panel: Axes) -> None:
+    left, right = panel.get_xlim()
+    missing = max(0.0, _LEAST_SPAN - (right - left)) / 2
+    panel.set_xlim(left - missing, right + missing)
 
 
-def _ticks(panel: Axes, placed: Iterable[_Placed]) -> None:
-    """A tick at every target, if they are few: other places on the axis mean nothing."""
-    means = pd.concat([one.means for one in placed])
-    if means["own_ratios"].any() or means["target"].nunique() > 6:
-        return
-    places = np.sort(100 * (1 - means.groupby("target")["macs_reduction_mean"].mean()))
-    panel.set_xticks(places, [f"{place:.1f}" for place in places])
-    if len(places) == 1:  # keep the variants of one target close together, in the middle
-        left, right = panel.get_xlim()
-        panel.set_xlim(left - (right - left), right + (right - left))
-
-
-def _notes(rows: pd.DataFrame, series: int) -> list[str]:
+def _notes(rows: pd.DataFrame) -> list[str]:
     """How to read the panels."""
-    seeds, own = rows["seed"].nunique(), fairness.own_ratios(rows)
-    base = f"; one base, {seeds} tunings" if rows["imported"].any() else ""
-    notes = [drawing.mean_note(rows) + (f" (dots){base}." if seeds > 1 else ".")]
-    if series > 1 and not own.all():
-        notes.append("Variants of one target are spread sideways.")
+    several, own = rows["seed"].nunique() > 1, fairness.own_ratios(rows)
+    notes = [f"{drawing.mean_note(rows)}{' (dots)' if several else ''}{drawing.base_note(rows)}."]
     if own.any():
         notes.append("Hollow: at ratios of their own.")
     return notes

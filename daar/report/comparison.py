@@ -21,7 +21,7 @@ def facts(rows: pd.DataFrame, context: Context) -> tuple[str, ...]:
 
     Args:
         rows: its rows of results.csv, fair ones, of one (dataset, network).
-        context: titles, recipes and methods.
+        context: names, recipes and methods.
     """
     done = finished(rows)
     seeds = ", ".join(map(str, sorted(set(rows["seed"]))))
@@ -31,6 +31,7 @@ def facts(rows: pd.DataFrame, context: Context) -> tuple[str, ...]:
         return (first, "No setting has finished.")
     return (
         first,
+        *([context.names.key] if context.names.key else []),
         _bases(done, context),
         f"Tuning: {_tuning(done, context)}",
         f"Level of comparison: {_level(done, context)}",
@@ -95,8 +96,8 @@ def _precision(rows: pd.DataFrame) -> str:
 
 
 def names(variants: Iterable[str], context: Context) -> str:
-    """Variants by their titles, in a sentence."""
-    return ", ".join(context.title(name) for name in sorted(set(variants)))
+    """Variants by their names, in a sentence."""
+    return ", ".join(sorted({context.names.variant(name) for name in variants}))
 
 
 def _learning_rate(recipe: Recipe) -> str:

@@ -1,11 +1,13 @@
-"""What tables say that results.csv does not hold: the suite's titles, recipes and methods."""
+"""What tables say that results.csv does not hold: the names of its rows, the suite's recipes and methods."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from daar.methods import discovery
+from daar.suite import names
 from daar.suite.definition import Suite
+from daar.suite.names import Names
 from daar.training.recipe import Recipe
 
 
@@ -14,28 +16,22 @@ class Context:
     """What tables take from the suite. Where something is missing, they say what results.csv holds.
 
     Attributes:
-        titles: variant → what a reader should see; a variant without one keeps its name.
+        names: of the rows.
         train: recipe of the dense networks.
         finetune: recipe of every pruned network.
-        policies: method → its own policy.
         defaults: method → option → its value where a variant names none.
         sees_images: the variants whose scores are computed from calibration images.
         round_to: each group keeps a multiple of this many channels, or all.
         own_program: the variants whose importance comes from a program of its own; what that costs is not known.
     """
 
-    titles: Mapping[str, str] = field(default_factory=dict)
+    names: Names = field(default_factory=Names)
     train: Recipe | None = None
     finetune: Recipe | None = None
-    policies: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sees_images: frozenset[str] = frozenset()
     own_program: frozenset[str] = frozenset()
     round_to: int = 1
-
-    def title(self, variant: str) -> str:
-        """What a reader should see."""
-        return self.titles.get(variant, variant)
 
 
 def of_suite(suite: Suite) -> Context:
@@ -43,10 +39,9 @@ def of_suite(suite: Suite) -> Context:
     methods = discovery.find(suite.methods_dirs)
     scored = {variant.name: methods[variant.method] for variant in suite.variants if variant.of is None}
     return Context(
-        titles=suite.titles(),
+        names=names.of_suite(suite),
         train=suite.train,
         finetune=suite.finetune,
-        policies={name: method.policy for name, method in methods.items()},
         defaults={name: method.defaults for name, method in methods.items()},
         sees_images=frozenset(name for name, method in scored.items() if "images" in method.info.get("uses", ())),
         own_program=frozenset(name for name, method in scored.items() if method.scores is None),

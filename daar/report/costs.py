@@ -9,7 +9,7 @@ from daar.data import datasets
 from daar.report import comparison
 from daar.report.collect import finished
 from daar.report.context import Context
-from daar.report.names import pair_title, row_title
+from daar.report.names import pair_title
 from daar.report.sheet import NONE, Cell, Section, Sheet, grid, headed
 from daar.report.table_text import RECONSTRUCTION, target_heading
 from daar.training.schedules import ONE_SHOT
@@ -28,7 +28,7 @@ def costs(rows: pd.DataFrame, context: Context) -> tuple[Sheet, pd.DataFrame]:
 
     Args:
         rows: its rows of results.csv.
-        context: titles, and which variants read calibration images.
+        context: names, and which variants read calibration images.
 
     Returns:
         The page; and one row per (target, variant, policy): `seconds_<stage>`, the median over seeds;
@@ -46,7 +46,9 @@ def costs(rows: pd.DataFrame, context: Context) -> tuple[Sheet, pd.DataFrame]:
 
 def frame(rows: pd.DataFrame, context: Context) -> pd.DataFrame:
     """The numbers; see `costs`."""
-    done = finished(rows).assign(title=lambda all_rows: [context.title(name) for name in all_rows["variant"]])
+    done = finished(rows).assign(
+        title=lambda all_rows: list(map(context.names.row, all_rows["variant"], all_rows["policy"]))
+    )
     memory = [f"peak_memory_mib_{stage}" for stage in STAGES]
     lines = []
     for key, group in done.groupby(_KEY, dropna=False):
@@ -56,14 +58,12 @@ def frame(rows: pd.DataFrame, context: Context) -> pd.DataFrame:
             "epochs_score": _epochs_of_scoring(group.iloc[0].to_dict(), context),
             "epochs_finetune": group["epochs"].max(),
         }
-        lines.append(line | {"peak_memory_mib": group[memory].max().max()})
+        lines.append(line | {"peak_memory_mib": group[memory].max().max(), "top1": -group["top1_tuned"].mean()})
     columns = [*_KEY, "n", *(f"seconds_{stage}" for stage in STAGES), "epochs_score", "epochs_finetune"]
-    numbers = pd.DataFrame(lines, columns=[*columns, "peak_memory_mib"])
-    return numbers.sort_values(["target", "control", "title", "variant", "policy"], key=_folded, ignore_index=True)
-
-
-def _folded(column: pd.Series) -> pd.Series:
-    return column.str.casefold() if column.name == "title" else column
+    numbers = pd.DataFrame(lines, columns=[*columns, "peak_memory_mib", "top1"])
+    # as the table of accuracies: the most accurate first
+    numbers = numbers.sort_values(["target", "top1", "title", "variant", "policy"], ignore_index=True)
+    return numbers.drop(columns="top1")
 
 
 def _epochs_of_scoring(row: Mapping[Any, Any], context: Context) -> float | None:
@@ -76,7 +76,7 @@ def _epochs_of_scoring(row: Mapping[Any, Any], context: Context) -> float | None
 
 def _row(row: Mapping[Any, Any]) -> Mapping[str, Cell | str]:
     return {
-        "Method": row_title(row["title"], row["control"]),
+        "Method": row["title"],
         "Policy": row["policy"],
         **{f"{name}, s": _seconds(row[f"seconds_{stage}"]) for stage, name in STAGES.items()},
         "Scoring, epochs": NONE if pd.isna(row["epochs_score"]) else f"{row['epochs_score']:.3g}",

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from daar.report.collect import finished
-from daar.report.context import Context
 from daar.report.fairness import own_ratios
 from daar.report.statistics import half_width, summarise
+from daar.suite.names import Names
 from daar.training.schedules import ONE_SHOT
 
 BEST, DAAR = "best comparison", "DAAR"
@@ -70,24 +70,24 @@ def by_seed(rows: pd.DataFrame) -> dict[Key, dict[int, float]]:
     return tuned
 
 
-def ranked(rows: pd.DataFrame, context: Context) -> list[Key]:
-    """The rows of one target that are no controls, highest mean first; equal ones by title."""
+def ranked(rows: pd.DataFrame, names: Names) -> list[Key]:
+    """The rows of one target that are no controls, highest mean first; equal ones by name."""
     means = {key: statistics.fmean(seeds.values()) for key, seeds in by_seed(rows[~rows["control"]]).items()}
-    return sorted(means, key=lambda key: (-means[key], context.title(key[0]).casefold(), key))
+    return sorted(means, key=lambda key: (-means[key], names.row(*key).casefold(), key))
 
 
-def best_comparison(rows: pd.DataFrame, context: Context) -> Key | None:
+def best_comparison(rows: pd.DataFrame, names: Names) -> Key | None:
     """The comparison method (no control, no variant of DAAR) with the highest mean at one target; None without one.
 
     Where some settings did not finish, it is one of those with the most seeds: a difference to a row of a single seed
     has no interval.
     """
     others = rows[rows["method"] != "daar"]
-    order, tuned = ranked(others, context), by_seed(others)
+    order, tuned = ranked(others, names), by_seed(others)
     return max(order, key=lambda key: len(tuned[key]), default=None)  # the first of equals: the highest mean
 
 
-def plain(rows: pd.DataFrame, method: str, context: Context) -> Key | None:
+def plain(rows: pd.DataFrame, method: str, names: Names) -> Key | None:
     """The row that represents a method: the variant of its name, else in one shot without options, else the first.
 
     Under its own policy, or else under the first by name. None where the method has no row.
@@ -96,19 +96,19 @@ def plain(rows: pd.DataFrame, method: str, context: Context) -> Key | None:
     if own.empty:
         return None
     bare = set(own.loc[(own["options"] == "{}") & (own["schedule"] == ONE_SHOT), "variant"])
-    names = sorted(set(own["variant"]), key=lambda name: (name != method, name not in bare, context.title(name), name))
-    policies = sorted(set(own.loc[own["variant"] == names[0], "policy"]))
-    policy = context.policies.get(method, policies[0])
-    return names[0], policy if policy in policies else policies[0]
+    order = sorted(set(own["variant"]), key=lambda name: (name != method, name not in bare, names.variant(name), name))
+    policies = sorted(set(own.loc[own["variant"] == order[0], "policy"]))
+    policy = names.policies.get(order[0], policies[0])
+    return order[0], policy if policy in policies else policies[0]
 
 
-def differences(rows: pd.DataFrame, context: Context) -> pd.DataFrame:
+def differences(rows: pd.DataFrame, names: Names) -> pd.DataFrame:
     """Compare every row with the best comparison method of its target and with DAAR.
 
     Args:
         rows: rows of results.csv of one (dataset, network), fair ones. Those at ratios of their own have no common
             target and are left out.
-        context: titles, and the methods' own policies.
+        names: of the rows, with the methods' own policies.
 
     Returns:
         One line per pair: `mean`, `low` and `high` in points, over the `n` common `seeds`; `tied`, blank without an
@@ -117,7 +117,7 @@ def differences(rows: pd.DataFrame, context: Context) -> pd.DataFrame:
     lines = []
     for target, members in rows[~own_ratios(rows)].groupby("target"):
         tuned, controls = by_seed(members), set(members.loc[members["control"], "variant"])
-        references = {BEST: best_comparison(members, context), DAAR: plain(members, "daar", context)}
+        references = {BEST: best_comparison(members, names), DAAR: plain(members, "daar", names)}
         for name, reference in references.items():
             if reference not in tuned:
                 continue

@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from daar.report.names import row_title, seeds_counted
+from daar.report.names import seeds_counted
 from daar.report.table_text import RECONSTRUCTION
 from daar.storage.files import atomic
+from daar.suite.names import Names
 
 if TYPE_CHECKING:  # the page takes looks from here and draws nothing
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 WIDTH_INCHES = 90 / 25.4  # one column of a journal
 PANELS_INCHES = 3.1
 LINE_INCHES = 0.13  # of legend or footnote
 PNG_DPI = 200
-_MANY = 8  # entries of a legend; with more it is long
+_MANY = 6  # entries of a legend; with more it is long
 
 # Okabe & Ito's colours: distinct for colour-blind readers and, with the markers, in grey print
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -82,7 +84,7 @@ class Series(NamedTuple):
 
 def looks(variants: Iterable[str], controls: Collection[str]) -> dict[str, Look]:
     """A look for every variant, the same in all figures of one suite; controls are grey."""
-    names = sorted(set(variants))
+    names = sorted(set(variants), key=lambda name: (name != "daar", name))  # DAAR has one look in all suites
     ordinary, grey = [n for n in names if n not in controls], [n for n in names if n in controls]
     given = {}
     for group, colours, markers in ((ordinary, COLOURS, MARKERS), (grey, CONTROL_COLOURS, CONTROL_MARKERS)):
@@ -96,36 +98,37 @@ def looks_of(results: pd.DataFrame) -> dict[str, Look]:
     return looks(results["variant"], set(results.loc[results["control"], "variant"]))
 
 
-def series_of(rows: pd.DataFrame, titles: Mapping[str, str], given: Mapping[str, Look]) -> list[Series]:
-    """The series of a figure, controls last; the policy is named where there are several.
+def series_of(rows: pd.DataFrame, names: Names, given: Mapping[str, Look]) -> list[Series]:
+    """The series of a figure, controls last.
 
     Args:
         rows: rows of results.csv of one (dataset, network).
-        titles: variant → what a reader should see; a variant without one keeps its name.
+        names: of the rows.
         given: variant → its look.
     """
     keys = rows[["control", "variant", "policy"]].drop_duplicates().sort_values(["control", "variant", "policy"])
-    several = keys["policy"].nunique() > 1
     listed: list[Series] = []
-    for control, variant, policy in keys.itertuples(index=False):
-        label = row_title(titles.get(variant, variant), control) + (f", {policy}" if several else "")
+    for _, variant, policy in keys.itertuples(index=False):
         line, fill = POLICY_LOOKS[sum(one.variant == variant for one in listed) % len(POLICY_LOOKS)]
-        listed.append(Series(variant, policy, label, given[variant], line, fill))
+        listed.append(Series(variant, policy, names.row(variant, policy), given[variant], line, fill))
     return listed
 
 
-def legend(figure: "Figure", panels: "Iterable[Axes]") -> int:
+def legend(figure: "Figure | SubFigure", panels: "Iterable[Axes]", *, small: bool = False) -> int:
     """Put one legend of all panels above them, in smaller print if it is long; returns how many lines it takes.
 
     Args:
         figure: that has the panels.
         panels: whose artists have labels; equal labels are one entry.
+        small: whether it is in smaller print in any case.
     """
     entries: dict[str, Any] = {}
     for panel in panels:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    size, width = (6.5, 60) if len(entries) <= _MANY else (5, 78)  # points, and characters that a line holds
+    size, width = (
+        (6.5, 60) if len(entries) <= _MANY and not small else (5, 76)
+    )  # points, and characters that a line holds
     labels = [textwrap.fill(label, width) for label in entries]
     columns = 2 if max(map(len, labels)) <= width // 2 else 1
     figure.legend(
@@ -143,15 +146,42 @@ def footnote(figure: "Figure", notes: Sequence[str], methods: Iterable[str]) -> 
         notes: sentences.
         methods: whose numbers they show; DAAR's are a reconstruction's, and it is said.
     """
-    text = textwrap.fill(" ".join([*notes, *([RECONSTRUCTION] if "daar" in set(methods) else [])]), 86)
+    text = textwrap.fill(" ".join([*filter(None, notes), *([RECONSTRUCTION] if "daar" in set(methods) else [])]), 86)
     figure.supxlabel(text, x=0.01, ha="left", fontsize=5.5, color="#505050", linespacing=1.3)
     return text.count("\n") + 1
+
+
+def mark(artist: "Artist", *parts: str) -> None:
+    """Give what shows data an id in the SVG, so that programs can read the numbers back.
+
+    Args:
+        artist: a panel, whose ticks say what a place means, or what is drawn into it.
+        parts: `panel` and the panel's name; or what it shows, the panel's name, and the series.
+    """
+    artist.set_gid(":".join(parts))
+
+
+def edge(one: Series) -> dict[str, Any]:
+    """Keywords of matplotlib's markers that keep those that overlap apart: a white rim around filled ones."""
+    inside = {"markerfacecoloralt": "white"} if one.fill != "none" else {}
+    return inside | {"markeredgecolor": "white" if one.fill == "full" else one.look.colour}
+
+
+def cut_note(panels: "Iterable[Axes]", axis: str = "y") -> str:
+    """That axes do not start at 0, where one does not; blank where all do."""
+    starts = [panel.get_ylim()[0] if axis == "y" else panel.get_xlim()[0] for panel in panels]
+    return "Axes of accuracy do not start at 0." if any(start > 0 for start in starts) else ""
 
 
 def mean_note(rows: pd.DataFrame) -> str:
     """What a point and its error bar are, without a full stop."""
     several = rows["seed"].nunique() > 1
     return f"Mean ± sample standard deviation over {seeds_counted(rows)}" if several else "One seed"
+
+
+def base_note(rows: pd.DataFrame) -> str:
+    """What seeds vary where the dense network was imported, to follow `mean_note`; blank where it was trained."""
+    return "; one dense network, which seeds do not vary" if rows["imported"].any() else ""
 
 
 def set_height(figure: "Figure", panels_inches: float, lines: int) -> None:

@@ -21,6 +21,7 @@ from daar.report.published import KINDS, delta, source
 from daar.report.statistics import half_width, summarise
 from daar.report.table_text import RECONSTRUCTION, mean_std_n, percent, signed
 from daar.storage.files import write_text
+from daar.suite.names import Names
 
 NEAR_POINTS = 10.0  # of MACs: beyond it there is no counterpart
 MACS_POINTS = 3.0
@@ -110,15 +111,13 @@ class Ledger(NamedTuple):
     far: int
 
 
-def write_ledger(
-    results: Path, folder: Path, titles: Mapping[str, str], deviations: Mapping[str, Sequence[str]]
-) -> list[Path]:
+def write_ledger(results: Path, folder: Path, names: Names, deviations: Mapping[str, Sequence[str]]) -> list[Path]:
     """Write `ledger.md` and `ledger.csv` into `folder`.
 
     Args:
         results: the results.csv.
         folder: where they go.
-        titles: variant -> what a reader should see; a variant without one keeps its name.
+        names: of the rows.
         deviations: variant -> where it differs from the paper that it follows, phrases.
 
     Returns:
@@ -131,7 +130,7 @@ def write_ledger(
     fairness.check(frame)
     ledger = compare(frame, literature.load())
     paths = [Path(folder) / "ledger.md", Path(folder) / "ledger.csv"]
-    write_text(paths[0], markdown(ledger, titles, deviations))
+    write_text(paths[0], markdown(ledger, names, deviations))
     write_text(paths[1], table(ledger).to_csv(index=False, lineterminator="\n"))
     return paths
 
@@ -228,7 +227,7 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-def markdown(ledger: Ledger, titles: Mapping[str, str], deviations: Mapping[str, Sequence[str]]) -> str:
+def markdown(ledger: Ledger, names: Names, deviations: Mapping[str, Sequence[str]]) -> str:
     """The ledger as a page. Arguments as for `write_ledger`."""
     head = "# Ledger: our numbers next to the published ones"
     if not ledger.entries:
@@ -242,10 +241,10 @@ def markdown(ledger: Ledger, titles: Mapping[str, str], deviations: Mapping[str,
     ]
     pairs = dict.fromkeys((entry.dataset, entry.network) for entry in ledger.entries)
     for dataset, network in pairs:
-        cells = [_cells(e, titles) for e in ledger.entries if (e.dataset, e.network) == (dataset, network)]
+        cells = [_cells(e, names) for e in ledger.entries if (e.dataset, e.network) == (dataset, network)]
         grid = pipe_table(pd.DataFrame(cells), ["left"] * 2 + ["right"] * 9 + ["left"])
         parts += [f"## {escape(pair_title(network, dataset))}", grid]
-    return "\n\n".join((*parts, _notes(ledger, titles, deviations))) + "\n"
+    return "\n\n".join((*parts, _notes(ledger, names, deviations))) + "\n"
 
 
 def _left_out(ledger: Ledger) -> str:
@@ -257,14 +256,14 @@ def _left_out(ledger: Ledger) -> str:
     return f" Published results of its methods without a counterpart: {said}." if said else ""
 
 
-def _cells(entry: LedgerEntry, titles: Mapping[str, str]) -> dict[str, str]:
+def _cells(entry: LedgerEntry, names: Names) -> dict[str, str]:
     theirs, ours = entry.theirs, entry.ours
     variant = theirs.variant or theirs.method
     named = variant if variant.startswith(theirs.method) else f"{theirs.method}, {variant}"
     interval = "" if math.isnan(ours.delta_low) else f" [{signed(ours.delta_low)}, {signed(ours.delta_high)}]"
     return {
         "Published": f"{escape(named)} ({KINDS[theirs.source_kind]}, {source(theirs)})",
-        "Ours": f"{escape(titles.get(ours.variant, ours.variant))}, {escape(ours.policy)}",
+        "Ours": f"{escape(names.row(ours.variant, ours.policy))}",
         "Their dense": percent(theirs.baseline_top1),
         "Our dense": percent(ours.top1_dense),
         "Their pruned": percent(theirs.pruned_top1),
@@ -278,7 +277,7 @@ def _cells(entry: LedgerEntry, titles: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _notes(ledger: Ledger, titles: Mapping[str, str], deviations: Mapping[str, Sequence[str]]) -> str:
+def _notes(ledger: Ledger, names: Names, deviations: Mapping[str, Sequence[str]]) -> str:
     variants = dict.fromkeys(entry.ours.variant for entry in ledger.entries)
     notes = [
         "Accuracies are percent of the test images; ours is the last epoch, mean ± sample standard deviation (n).",
@@ -288,7 +287,7 @@ def _notes(ledger: Ledger, titles: Mapping[str, str], deviations: Mapping[str, S
         "cannot be compared with each other, whatever their difference. The dense accuracies may differ by "
         f"{BASE_POINTS:g} point, the MACs removed by {MACS_POINTS:g} points.",
         *(
-            f"How {escape(titles.get(name, name))} differs from its source: {escape('; '.join(deviations[name]))}."
+            f"How {escape(names.variant(name))} differs from its source: {escape('; '.join(deviations[name]))}."
             for name in variants
             if deviations.get(name)
         ),

@@ -1,4 +1,4 @@
-"""How tables and figures name networks and datasets, methods, targets and seeds."""
+"""How tables and figures name networks and datasets, targets and seeds."""
 
 import pandas as pd
 
@@ -9,11 +9,6 @@ from daar.data import datasets
 def pair_title(network: str, dataset: str) -> str:
     """For ("resnet20", "digits") it is "ResNet-20 on Digits"; names unknown to the registries stay as they are."""
     return f"{models.title(network)} on {datasets.title(dataset)}"
-
-
-def row_title(title: str, control: bool) -> str:
-    """A method's title, with a mark where it is a control."""
-    return title + (" (control)" if control else "")
 
 
 def removed(target: float) -> str:

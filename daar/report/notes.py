@@ -37,12 +37,12 @@ def on_differences(rows: pd.DataFrame, context: Context) -> Iterator[str]:
     usual = rows["seed"].nunique()
     if not (rows.drop_duplicates(["target", "variant", "policy"])["target"].value_counts() > 1).any():
         return
-    daar = plain(rows, "daar", context)
+    daar = plain(rows, "daar", context.names)
     fewer = "" if rows["failed"].isna().all() else " (where not all rows have all seeds, of those with the most)"
     yield (
         f"vs best comparison: tuned top-1 minus that of the method with the highest mean at the target{fewer}, "
         "controls and variants of DAAR left out; it is the row that says reference."
-        + (f" vs DAAR: minus that of {context.title(daar[0])}, policy {daar[1]}." if daar else "")
+        + (f" vs DAAR: minus that of {context.names.row(*daar)}." if daar else "")
     )
     yield on_intervals(usual)
     if usual < 2:
@@ -66,4 +66,4 @@ def on_failures(rows: pd.DataFrame, context: Context) -> Iterator[str]:
     """Which settings have no record, and why."""
     for row, seeds in failures.alike(rows[rows["failed"].notna()]):
         target = "" if pd.isna(row["target"]) else f", target {100 * row['target']:g}%"
-        yield f"Missing: {context.title(row['variant'])}, {row['policy']}{target}, {seeds}: {row['failed']}"
+        yield f"Missing: {context.names.row(row['variant'], row['policy'])}{target}, {seeds}: {row['failed']}"

@@ -24,7 +24,8 @@ from daar.report.accuracies import table
 from daar.report.collect import finished, read_results
 from daar.report.comparison import facts, machines
 from daar.report.context import of_suite
-from daar.report.names import pair_title, row_title
+from daar.report.drawing import Look, looks_of
+from daar.report.names import pair_title
 from daar.report.page_files import figures, fragment, more_tables
 from daar.report.page_plots import accuracy_macs_plot
 from daar.report.page_words import findings, limits, run_facts
@@ -33,6 +34,8 @@ from daar.report.table_text import RECONSTRUCTION, count, mean_std, percent, sig
 from daar.storage import documents
 from daar.storage.files import write_text
 from daar.suite.definition import Suite, setting_path
+from daar.suite.names import Names
+from daar.suite.names import of_suite as of_rows
 
 _LIBRARIES = {"plotly": ("plotly", "package_data/plotly.min.js"), "tables": ("itables", "html/dt_bundle.js")}
 _TABLES_CSS = ("itables", "html/dt_bundle.css")
@@ -55,7 +58,8 @@ def write_page(suite: Suite, folder: Path, source: Path) -> Path:
     everything = read_results(folder / "results.csv")
     fairness.check(everything)
     config = documents.read_yaml(source, "a suite")
-    pairs = [_pair(str(pair[0]), str(pair[1]), rows, suite) for pair, rows in _by_pair(everything)]
+    names, looks = of_rows(suite), looks_of(everything)
+    pairs = [_pair(str(pair[0]), str(pair[1]), rows, suite, names, looks) for pair, rows in _by_pair(everything)]
     text = (
         _environment()
         .get_template("report.html.j2")
@@ -65,7 +69,7 @@ def write_page(suite: Suite, folder: Path, source: Path) -> Path:
             config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
             libraries={name: _library(*where) for name, where in _LIBRARIES.items()},
             tables_css=Markup(_file(*_TABLES_CSS).replace("</", r"<\/")),
-            **_numbers(suite, everything, pairs),
+            **_numbers(names, everything, pairs),
             **_files(folder, pairs),
         )
     )
@@ -81,26 +85,27 @@ def _by_pair(everything: pd.DataFrame) -> Iterator[tuple[Any, pd.DataFrame]]:
             yield pair, rows
 
 
-def _pair(dataset: str, network: str, rows: pd.DataFrame, suite: Suite) -> dict[str, Any]:
+def _pair(
+    dataset: str, network: str, rows: pd.DataFrame, suite: Suite, names: Names, looks: Mapping[str, Look]
+) -> dict[str, Any]:
     """What the section on one (dataset, network) shows of its rows in results.csv."""
-    titles, done = suite.titles(), finished(rows)
-    numeric = table(done, titles)
+    done = finished(rows)
+    numeric = table(done, names)
     return {
         "stem": f"{dataset}-{network}",
         "dataset": dataset,
         "network": network,
         "title": pair_title(network, dataset),
-        "daar": bool((done["method"] == "daar").any()),
-        "findings": findings(done, titles),
+        "findings": findings(done, names),
         "rows": [_row(row) for row in numeric.to_dict("records")],
-        "plot": accuracy_macs_plot(done, numeric),
+        "plot": accuracy_macs_plot(numeric, looks),
         "facts": facts(rows, of_suite(suite)),
     }
 
 
-def _numbers(suite: Suite, everything: pd.DataFrame, pairs: list[dict[str, Any]]) -> dict[str, Any]:
+def _numbers(names: Names, everything: pd.DataFrame, pairs: list[dict[str, Any]]) -> dict[str, Any]:
     """What the other sections show of results.csv."""
-    results, titles = finished(everything), suite.titles()
+    results = finished(everything)
     return {
         "reconstruction": RECONSTRUCTION if (results["method"] == "daar").any() else None,
         "findings": [finding for pair in pairs for finding in pair["findings"]],
@@ -108,10 +113,10 @@ def _numbers(suite: Suite, everything: pd.DataFrame, pairs: list[dict[str, Any]]
         "limits": limits(results),
         "targets": _targets(pairs),
         "plots": {pair["stem"]: pair["plot"] for pair in pairs},
-        "failures": _failures(everything, titles),
+        "failures": _failures(everything, names),
         "provenance": _provenance(results),
         "bases": _bases(results),
-        "records": list(_records(results, titles)),
+        "records": list(_records(results, names)),
     }
 
 
@@ -178,7 +183,7 @@ def _row(row: Mapping[Any, Any]) -> dict[str, Any]:
         "params": f"{numbers['params']:.2f}% ({count(row['params_slim_mean'])} left)",
     }
     return {
-        "title": row_title(row["title"], row["control"]),
+        "title": row["title"],
         "target": "" if is_dense else "own" if own else _target(row),
         "target_order": -1 if is_dense else 1000 if own else 100 * row["target"],
         "policy": NONE if is_dense else row["policy"],
@@ -206,12 +211,12 @@ def _versions(text: str) -> str:
     return ", ".join(f"{name} {version}" for name, version in json.loads(text).items())
 
 
-def _failures(results: pd.DataFrame, titles: Mapping[str, str]) -> list[dict[str, str]]:
+def _failures(results: pd.DataFrame, names: Names) -> list[dict[str, str]]:
     """The settings without a record, with their reasons."""
     return [
         {
-            "setting": f"{pair_title(row['network'], row['dataset'])}, {titles.get(row['variant'], row['variant'])}, "
-            f"{row['policy']}, {_target(row)}, {seeds}",
+            "setting": f"{pair_title(row['network'], row['dataset'])}, {names.row(row['variant'], row['policy'])}, "
+            f"{_target(row)}, {seeds}",
             "reason": row["failed"],
         }
         for row, seeds in failures.alike(results[results["failed"].notna()])
@@ -236,11 +241,11 @@ def record_path(row: Mapping[Any, Any]) -> str:
     return f"{setting_path(*place, str(row['variant']), str(row['policy']), str(row['scope']), target)}/record.json"
 
 
-def _records(results: pd.DataFrame, titles: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def _records(results: pd.DataFrame, names: Names) -> Iterator[dict[str, Any]]:
     for row in results.to_dict("records"):
         yield {
             **{key: row[key] for key in ("dataset", "network", "seed", "policy")},
-            "title": titles.get(row["variant"], row["variant"]),
+            "title": names.row(row["variant"], row["policy"]),
             "target": _target(row),
             "top1": percent(row["top1_tuned"]),
             "path": shlex.quote(record_path(row)),

@@ -10,12 +10,17 @@ import pandas as pd
 from markupsafe import Markup
 
 from daar.errors import InputError
+from daar.report.html import escape
+from daar.report.table_text import RECONSTRUCTION
 from daar.storage.documents import read_text
 
 _TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 # kind → its words; another kind is named as its file
 _FIGURES = {
     "accuracy-macs": "accuracy versus MACs, in print",
+    "differences": "paired differences of accuracy, with their 95% intervals",
+    "accuracy-costs": "accuracy next to parameters, MACs and the seconds of scoring and planning",
+    "tuning-curves": "tuning, epoch by epoch",
     "accuracy-latency": "accuracy versus measured latency",
     "pruning-ratios": "pruning ratios over depth",
     "rank-correlation": "rank correlation between methods",
@@ -31,12 +36,14 @@ def _belongs(stem: str, pairs: Mapping[str, str]) -> tuple[str | None, str]:
 
 
 def fragment(path: Path) -> Markup | None:
-    """HTML of our own, whose texts are escaped; None where there is no such file."""
-    return Markup(read_text(path, "a table in HTML")) if path.is_file() else None
+    """HTML of our own, whose texts are escaped, without what the page says once; None where there is no such file."""
+    if not path.is_file():
+        return None
+    return Markup(read_text(path, "a table in HTML").replace(f"<li>{escape(RECONSTRUCTION)}</li>\n", ""))
 
 
 def figures(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, str | None]]:
-    """Every figure once, as the smaller of its files: pictures are smaller as PNG, lines as SVG.
+    """Every figure once, in the order of _FIGURES, as the smaller of its files: pictures as PNG, lines as SVG, mostly.
 
     Args:
         folder: of the figures.
@@ -45,7 +52,14 @@ def figures(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, str | 
     Yields:
         `pair`, the stem, or None where it is of no pair; `name`; and `uri`, the file itself.
     """
-    for stem in sorted({path.stem for path in folder.glob("*") if path.suffix in _TYPES and path.is_file()}):
+    order = list(_FIGURES)
+
+    def place(stem: str) -> tuple[int, str]:
+        kind = _belongs(stem, pairs)[1]
+        return (order.index(kind) if kind in order else len(order), stem)
+
+    stems = {path.stem for path in folder.glob("*") if path.suffix in _TYPES and path.is_file()}
+    for stem in sorted(stems, key=place):
         files = [folder / f"{stem}{ending}" for ending in _TYPES if (folder / f"{stem}{ending}").is_file()]
         small = min(files, key=lambda path: path.stat().st_size)
         data = base64.b64encode(small.read_bytes()).decode()

@@ -1,43 +1,47 @@
 """The figure of the page that shows values on hover: accuracy versus MACs, as Plotly's data and layout."""
 
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
 import pandas as pd
 
-from daar.report.drawing import Look, looks_of
+from daar.report.drawing import POLICY_LOOKS, Look
 from daar.report.table_text import plus_minus
 
 _SYMBOLS = {
     **{"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross"},
     **{"X": "x", "p": "pentagon", "h": "hexagon", "*": "star"},
 }
-# the least span of the axis, in points of MACs, and the part of the span between neighbours of one target
-_MIN_SPAN, _APART = 20.0, 0.012
+_DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
+_MIN_SPAN = 20.0  # the least span of the axis, in points of MACs
+_FEWEST = 3  # targets of one row that a line joins, as in print
+_SIZES = 13, 7  # of the first and of the last trace's markers, which is in front
 _HOVER = "%{customdata[0]}<br>tuned top-1 %{y:.2f}%%{customdata[1]}<br>MACs left %{customdata[2]:.2f}%<extra></extra>"
 
 
-def accuracy_macs_plot(rows: pd.DataFrame, numeric: pd.DataFrame) -> dict[str, Any]:
-    """Tuned top-1 versus MACs left, one trace per (variant, policy).
+def accuracy_macs_plot(numeric: pd.DataFrame, looks: Mapping[str, Look]) -> dict[str, Any]:
+    """Tuned top-1 versus MACs left, one trace per (variant, policy), every mark at its true MACs.
 
     Args:
-        rows: rows of results.csv of one (dataset, network).
-        numeric: their numeric table (`daar.report.accuracies.table`).
+        numeric: the numeric table of one (dataset, network) (`daar.report.accuracies.table`).
+        looks: variant → its look, that of the figures in print.
 
     Returns:
         `data` and `layout`, JSON-like. Plotly reads markup in names, so names are escaped.
     """
-    given = looks_of(rows)
     whole, pruned = numeric.iloc[0], numeric.iloc[1:]
     left = 100 * (1 - pruned["macs_reduction_mean"])
     middle, span = (left.min() + left.max()) / 2, max(_MIN_SPAN, 1.2 * (left.max() - left.min()))
+    # in the order of print: controls last, in front
+    groups = list(pruned.groupby(["control", "variant", "policy"]))
     data: list[dict[str, Any]] = []
-    groups = list(pruned.groupby(["variant", "policy"], sort=False))
-    for index, ((variant, policy), members) in enumerate(groups):
-        name = str(members["title"].iloc[0])
-        name += ", control" if members["control"].iloc[0] else f", {policy}"
-        shift = _APART * span * (index - (len(groups) - 1) / 2)
-        data.append(_trace(members.to_dict("records"), escape(name), given[str(variant)], shift))
+    seen: dict[str, int] = {}
+    for index, ((_, variant, _), members) in enumerate(groups):
+        policy = seen.setdefault(str(variant), 0)
+        seen[str(variant)] += 1
+        size = _SIZES[0] + (_SIZES[1] - _SIZES[0]) * index / max(len(groups) - 1, 1)
+        data.append(_trace(members.to_dict("records"), looks[str(variant)], policy, size))
     return {"data": data, "layout": _layout(middle, span, float(whole["top1_dense_mean"]), len(data))}
 
 
@@ -72,25 +76,44 @@ def _layout(middle: float, span: float, dense: float, traces: int) -> dict[str, 
     }
 
 
-def _trace(points: list[dict[Any, Any]], name: str, look: Look, shift: float) -> dict[str, Any]:
+def _trace(points: list[dict[Any, Any]], look: Look, policy: int, size: float) -> dict[str, Any]:
+    """One row's marks.
+
+    Args:
+        points: of the numeric table, one for each target.
+        look: the variant's.
+        policy: which of the variant's policies it is, from 0; print has the same line and filling.
+        size: of the markers, in pixels.
+    """
     points = sorted(points, key=lambda point: point["macs_reduction_mean"])
+    own = any(point["own_ratios"] for point in points)
     left = [100 * (1 - point["macs_reduction_mean"]) for point in points]
-    spreads = [point["top1_tuned_std"] for point in points]
+    name, (line, fill) = escape(str(points[0]["title"])), POLICY_LOOKS[policy % len(POLICY_LOOKS)]
+    filled = fill == "full" and not own
     return {
         "type": "scatter",
-        "mode": "markers" if any(point["own_ratios"] for point in points) else "lines+markers",
+        "mode": "lines+markers" if len(points) >= _FEWEST and not own else "markers",
         "name": name,
-        # rows at ratios of their own share no target with others: they are not shifted
-        "x": [_number(macs + (0 if point["own_ratios"] else shift)) for macs, point in zip(left, points, strict=True)],
+        "x": [_number(macs) for macs in left],
         "y": [_number(point["top1_tuned_mean"]) for point in points],
-        "error_y": {"type": "data", "array": [_number(spread) or 0 for spread in spreads], "thickness": 1},
+        "error_y": {
+            "type": "data",
+            "array": [_number(point["top1_tuned_std"]) or 0 for point in points],
+            "thickness": 1,
+            "width": 0,
+        },
         "customdata": [
             [name, f"{plus_minus(point['top1_tuned_std'])} ({point['n']})", _number(macs)]
             for macs, point in zip(left, points, strict=True)
         ],
         "hovertemplate": _HOVER,
-        "marker": {"color": look.colour, "symbol": _SYMBOLS[look.marker], "size": 8},
-        "line": {"color": look.colour, "width": 1},
+        "marker": {
+            "color": look.colour,
+            "symbol": _SYMBOLS[look.marker] + ("" if filled else "-open"),
+            "size": _number(size),
+            "line": {"width": 1, "color": "#ffffff" if filled else look.colour},
+        },
+        "line": {"color": look.colour, "width": 0.7, "dash": _DASHES[line]},
     }
 
 

@@ -1,7 +1,6 @@
 """The page's words about the numbers: who is ahead and how surely, what was run, what the numbers do not show."""
 
 import statistics
-from collections.abc import Mapping
 
 import pandas as pd
 
@@ -9,24 +8,22 @@ from daar.report.differences import between
 from daar.report.fairness import own_ratios
 from daar.report.names import pair_title, removed
 from daar.report.table_text import signed
+from daar.suite.names import Names
 
 
-def findings(rows: pd.DataFrame, titles: Mapping[str, str]) -> list[str]:
+def findings(rows: pd.DataFrame, names: Names) -> list[str]:
     """One sentence per target of one (dataset, network): the best method, and whether it leads the next one."""
     where = pair_title(str(rows["network"].iloc[0]), str(rows["dataset"].iloc[0]))
     compared = rows[~own_ratios(rows) & ~rows["control"] & rows["top1_tuned"].notna()]
     return [
-        f"{where}, {removed(float(str(target)))}: {_finding(members, titles)}"
+        f"{where}, {removed(float(str(target)))}: {_finding(members, names)}"
         for target, members in compared.groupby("target")
     ]
 
 
-def _finding(rows: pd.DataFrame, titles: Mapping[str, str]) -> str:
-    several = rows["policy"].nunique() > 1 and rows.groupby("variant")["policy"].nunique().max() > 1
+def _finding(rows: pd.DataFrame, names: Names) -> str:
     by_row = {
-        titles.get(str(variant), str(variant)) + (f" with {policy} widths" if several else ""): dict(
-            zip(members["seed"], members["top1_tuned"], strict=True)
-        )
+        names.row(str(variant), str(policy)): dict(zip(members["seed"], members["top1_tuned"], strict=True))
         for (variant, policy), members in rows.groupby(["variant", "policy"])
     }
     means = {name: statistics.fmean(seeds.values()) for name, seeds in by_row.items()}

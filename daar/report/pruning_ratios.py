@@ -12,13 +12,15 @@ from matplotlib.figure import Figure
 from daar.errors import InputError
 from daar.report import drawing, small_multiples
 from daar.report.drawing import Look, Series
-from daar.report.names import pair_title
+from daar.report.names import pair_title, seeds_counted
 from daar.report.setting_files import read_each
 from daar.report.small_multiples import Key
 from daar.storage.documents import read_json
+from daar.suite.names import Names, in_words
 
 _NAMES = 36  # of groups that an axis holds, each readable
-_LISTED = 3  # variants that a label names
+_LISTED = 4  # rows that a label names
+_APART = 0.4  # of the room of a group, that its series take
 
 # (target, series) → (seeds, groups)
 Ratios = dict[Key, Any]
@@ -58,41 +60,53 @@ def _read(path: Path) -> list[Mapping[str, Any]]:
         ) from error
 
 
-def draw_pruning_ratios(
-    rows: pd.DataFrame, ratios: pd.DataFrame, titles: Mapping[str, str], given: Mapping[str, Look]
-) -> Figure:
+def draw_pruning_ratios(rows: pd.DataFrame, ratios: pd.DataFrame, names: Names, given: Mapping[str, Look]) -> Figure:
     """Percent of filters removed, mean over seeds and the band from least to most, by channel group; by target.
 
     Args:
         rows: rows of results.csv of one (dataset, network).
         ratios: of that pair, as `load_ratios` gives them.
-        titles: variant → what a reader should see.
+        names: of the rows.
         given: variant → its look.
 
     Raises:
         InputError: two plans differ in their groups.
     """
-    names = _groups(ratios)
-    merged = merge(ratios, drawing.series_of(rows, titles, given))
+    groups = _groups(ratios)
+    merged = merge(ratios, drawing.series_of(rows, names, given))
+    order = list(dict.fromkeys(series for _, series in merged))
     figure = Figure(dpi=drawing.PNG_DPI, layout="constrained")
 
     def line(panel: Axes, target: float | None, one: Series, look: Look) -> None:
-        _draw(panel, 100 * merged[target, one], one, look)
+        name = "own" if target is None else f"{target:g}"
+        drawing.mark(panel, "panel", name)
+        drawn = _draw(panel, 100 * merged[target, one], one, look, _aside(order, one))
+        if look is not small_multiples.FAINT:
+            drawing.mark(drawn, "mean", name, one.variant, one.policy)
 
     pair = pair_title(rows["network"].iloc[0], rows["dataset"].iloc[0])
-    panels, height, above = small_multiples.draw(figure, pair, merged, line)
-    for panel in panels:
-        panel.set_ylim(0, 100)
+    grid = small_multiples.draw(figure, pair, merged, line)
+    for panel in grid.axes:
+        panel.set_ylim(-3, 103)
         panel.set_yticks([0, 50, 100])
         panel.margins(x=0.02)
-    columns = {panel.get_position().x0: panel for panel in panels}  # the last panel of each column
-    for panel in columns.values():
-        _name_groups(panel, names, _NAMES // len(columns))
+    most = _NAMES // grid.columns
+    for panel in grid.axes[-grid.columns :]:
+        _name_groups(panel, groups, most)
+    for panel in grid.axes[: -grid.columns] if grid.columns > 1 else []:  # one column shares its ticks
+        panel.set_xticks(range(len(groups)), [""] * len(groups))
     figure.supylabel("Pruning ratio: filters removed (%)", fontsize=7)
-    lines = above + drawing.footnote(figure, _notes(rows, len(names) <= _NAMES // len(columns)), rows["method"])
-    longest = max(map(len, names)) * 0.05
-    drawing.set_height(figure, height + longest + 0.5, lines)
+    lines = grid.lines + drawing.footnote(figure, _notes(rows, len(groups) <= most), rows["method"])
+    longest = max(map(len, groups)) * 0.05
+    drawing.set_height(figure, grid.inches + longest + 0.5, lines)
     return figure
+
+
+def _aside(order: Sequence[Series], one: Series) -> float:
+    """How far a few series stand apart within a group, whose places are no quantity; 0 where they are many."""
+    if len(order) > small_multiples.MOST:
+        return 0.0
+    return _APART * (order.index(one) - (len(order) - 1) / 2) / max(len(order) - 1, 1)
 
 
 def merge(ratios: pd.DataFrame, series: Sequence[Series]) -> Ratios:
@@ -128,13 +142,11 @@ def merge(ratios: pd.DataFrame, series: Sequence[Series]) -> Ratios:
 
 
 def _label(members: Sequence[Series]) -> str:
-    if len(members) == 1:
-        return members[0].label
+    if len(members) <= _LISTED:
+        return "; ".join(one.label for one in members)
     policies = {one.policy for one in members}
-    policy = f"{next(iter(policies))}: " if len(policies) == 1 else ""
-    if len(members) > _LISTED:
-        return f"{policy}{len(members)} variants at the same widths"
-    return policy + ", ".join(one.label.removesuffix(f", {one.policy}") if policy else one.label for one in members)
+    rule = in_words(next(iter(policies))) if len(policies) == 1 else "same widths"
+    return f"{rule}: {len(members)} rows"
 
 
 def _groups(ratios: pd.DataFrame) -> list[str]:
@@ -152,8 +164,19 @@ def _groups(ratios: pd.DataFrame) -> list[str]:
     return list(next(iter(listed)))
 
 
-def _draw(panel: Axes, percent: Any, one: Series, look: Look) -> None:
-    small_multiples.draw_band(panel, np.arange(percent.shape[1]), percent, one, look, markersize=2.6)
+def _draw(panel: Axes, percent: Any, one: Series, look: Look, aside: float) -> Any:
+    """Markers at the means, bars from the least to the most; a thin line leads the eye from group to group."""
+    faint = look is small_multiples.FAINT
+    x, mean = np.arange(percent.shape[1]) + aside, percent.mean(axis=0)
+    if not faint:
+        low, high = percent.min(axis=0), percent.max(axis=0)
+        panel.vlines(x, low, high, color=look.colour, linewidth=1.6, alpha=0.35, zorder=2)
+    (line,) = panel.plot(
+        x, mean, color=look.colour, marker=look.marker, markersize=3, markeredgewidth=0.4, fillstyle=one.fill,
+        linestyle=one.line, linewidth=0.35, label="_" if faint else one.label, zorder=1 if faint else 3,
+        **({} if faint else drawing.edge(one)),
+    )  # fmt: skip
+    return line
 
 
 def _name_groups(panel: Axes, names: Sequence[str], most: int) -> None:
@@ -167,8 +190,10 @@ def _name_groups(panel: Axes, names: Sequence[str], most: int) -> None:
 
 def _notes(rows: pd.DataFrame, all_named: bool) -> list[str]:
     named = "named by" if all_named else "every one a tick, named by"
+    several = rows["seed"].nunique() > 1
+    means = f"Mean over {seeds_counted(rows)}; bars: from the least to the most." if several else "One seed."
     return [
-        small_multiples.band_note(rows),
+        means,
         f"Channel groups in the order of execution, {named} the first conv that makes their channels; scope "
-        f"{rows['scope'].iloc[0]}.",
+        f"{rows['scope'].iloc[0]}. Lines only lead the eye.",
     ]

@@ -1,7 +1,7 @@
 """The figure of rank correlation: how alike methods order the filters of the same network."""
 
 import textwrap
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 
 from daar.errors import InputError
 from daar.report import drawing
-from daar.report.names import pair_title, row_title
+from daar.report.names import pair_title
 from daar.report.setting_files import setting_files
 from daar.storage import tensors
+from daar.suite.names import Names
 
 _ROW_INCHES = 0.24
 _ROOMY = 8  # up to this number of variants the figures have room next to their labels
@@ -108,19 +109,18 @@ def _require_equal_layers(paths: list[Path], scores: list[Scores]) -> None:
             )
 
 
-def draw_rank_correlation(rows: pd.DataFrame, matrices: Correlations, titles: Mapping[str, str]) -> Figure:
+def draw_rank_correlation(rows: pd.DataFrame, matrices: Correlations, names: Names) -> Figure:
     """A labelled heat map: the mean over seeds of every two variants' correlation.
 
     Args:
         rows: rows of results.csv of one (dataset, network).
         matrices: of that pair, as `load_correlations` gives them.
-        titles: variant → what a reader should see.
+        names: of the rows.
     """
     figure = Figure(dpi=drawing.PNG_DPI, layout="constrained")
     panel = figure.subplots()
-    controls = set(rows.loc[rows["control"], "variant"])
-    names = [row_title(titles.get(name, name), name in controls) for name in matrices.variants]
-    labels = [textwrap.fill(name, 30 if len(names) <= _ROOMY else 22) for name in names]
+    width = 30 if len(matrices.variants) <= _ROOMY else 22
+    labels = [textwrap.fill(names.variant(variant), width) for variant in matrices.variants]
     _heat_map(panel, matrices.values.mean(axis=0), labels)
     panel.set_title(pair_title(rows["network"].iloc[0], rows["dataset"].iloc[0]), loc="left")
     lines = drawing.footnote(figure, _notes(matrices), rows.loc[rows["variant"].isin(matrices.variants), "method"])
@@ -132,15 +132,16 @@ def draw_rank_correlation(rows: pd.DataFrame, matrices: Correlations, titles: Ma
 def _heat_map(panel: Axes, mean: Any, labels: list[str]) -> None:
     """Rows are named in full and numbered, columns numbered; only the half below the diagonal is shown."""
     n = len(labels)
-    shown = np.ma.masked_array(mean, np.triu(np.ones((n, n), dtype=bool), 1))
-    panel.pcolormesh(np.arange(n + 1) - 0.5, np.arange(n + 1) - 0.5, shown, cmap="Blues", vmin=0, vmax=1, linewidth=0)
+    half = np.ma.masked_array(mean, np.triu(np.ones((n, n), dtype=bool), 1))
+    panel.pcolormesh(np.arange(n + 1) - 0.5, np.arange(n + 1) - 0.5, half, cmap="Blues", vmin=0, vmax=1, linewidth=0)
     for row in range(n):
         for column in range(row + 1):
             value = mean[row, column]
             text = f"{value:.2f}".replace("-", "−")
             text = text.removeprefix("−") if float(f"{value:.2f}") == 0 else text
             colour = "white" if value > _DARK else "black"
-            panel.text(column, row, text, ha="center", va="center", fontsize=min(5.5, 50 / n), color=colour)
+            shown = panel.text(column, row, text, ha="center", va="center", fontsize=min(5.5, 50 / n), color=colour)
+            drawing.mark(shown, "value", str(row), str(column))
     panel.set_xlim(-0.5, n - 0.5)
     panel.set_ylim(n - 0.5, -0.5)
     panel.grid(False)
@@ -151,11 +152,11 @@ def _heat_map(panel: Axes, mean: Any, labels: list[str]) -> None:
 
 
 def _notes(matrices: Correlations) -> list[str]:
-    seeds, layers = len(matrices.values), matrices.layers
+    seeds, layers, lowest = len(matrices.values), matrices.layers, matrices.values.mean(axis=0).min()
     notes = [
         f"Spearman's rank correlation of the importances of a conv's filters, averaged over all {layers} scored convs "
         + (f"and then {seeds} seeds." if seeds > 1 else "of one seed."),
-        "1: the same order; 0: as unlike as random orders.",
+        "1: the same order; 0: as unlike as random orders" + (", and white below." if lowest < 0 else "."),
     ]
     if seeds > 1:
         spread = float(matrices.values.std(axis=0, ddof=1).max())

@@ -1,8 +1,7 @@
-"""Panels by target: a few series share one; of many, each has a panel of its own, with the others faint behind it."""
+"""Panels by target: a few series share one; of many, some share one, with all others faint behind it."""
 
-import itertools
-import textwrap
-from collections.abc import Callable, Collection
+import math
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,64 +13,46 @@ from daar.report import drawing
 from daar.report.drawing import Look, Series
 from daar.report.names import removed, seeds_counted
 
-MOST = 6  # series that a reader can distinguish in one panel
-FAINT = Look("#c8c8c8", "")
-# height of a panel that is shared (True) or alone (False), and of a line of its title
-INCHES = {True: 1.35, False: 0.62}
-TITLE_INCHES = 0.12
-_TITLE = 62
-_COLUMNS = 3  # targets side by side, each panel still wide enough
+MOST = 7  # series that a reader can distinguish in one panel
+PANELS = 9  # that a reader can compare in one picture
+FAINT = Look("#d4d4d4", "")
+INCHES = 1.35  # height of a panel
+_HEAD_INCHES = 0.2  # of a panel's title
 
 Key = tuple[float | None, Series]
 Line = Callable[[Axes, float | None, Series, Look], None]
 
 
-class Panel(NamedTuple):
-    """A panel.
+class Grid(NamedTuple):
+    """The panels of a figure.
 
     Attributes:
-        title: above it.
-        target: fraction of MACs removed, or None for ratios of their own.
-        shown: series in colour; all others of its target are faint.
-        alone: whether it is one of many, which need no legend: the title says what it shows.
+        axes: all of them, those of a row next to each other.
+        columns: how many are in a row.
+        below: one more, empty, below them; or None.
+        inches: the height of all.
+        lines: of legends.
     """
 
-    title: str
-    target: float | None
-    shown: tuple[Series, ...]
-    alone: bool
+    axes: list[Axes]
+    columns: int
+    below: Axes | None
+    inches: float
+    lines: int
 
 
-def panels(keys: Collection[Key], pair: str, width: int = _TITLE) -> list[Panel]:
-    """One panel per target, or one per target and series where a target has more than MOST series.
-
-    Args:
-        keys: the (target, series) there are, in the order of drawing.
-        pair: network and dataset, as a reader should see them.
-        width: characters in a line of a title of one of many.
-    """
-    listed = []
-    targets = sorted({target for target, _ in keys}, key=lambda target: (target is None, target))
-    for target in targets:
-        own = tuple(series for other, series in keys if other == target)
-        words = "at ratios of their own" if target is None else removed(target)
-        if len(own) <= MOST:
-            listed.append(Panel(f"{pair}, {words}", target, own, False))
-        else:
-            listed += [Panel(textwrap.fill(f"{one.label}, {words}", width), target, (one,), True) for one in own]
-    return listed
+def groups(series: Sequence[Series], targets: int) -> list[list[Series]]:
+    """Which series share a panel: as few as there is room for in PANELS."""
+    most = max(MOST, math.ceil(len(series) / max(1, PANELS // targets)))
+    count = math.ceil(len(series) / most)
+    size = math.ceil(len(series) / count)
+    return [list(series[start : start + size]) for start in range(0, len(series), size)]
 
 
-def draw(
-    figure: Figure,
-    pair: str,
-    keys: Collection[Key],
-    line: Line,
-    below: float = 0,
-) -> tuple[list[Axes], float, int]:
-    """Make the panels, draw the series into them, and put a legend or a title above.
+def draw(figure: Figure, pair: str, keys: Collection[Key], line: Line, below: float = 0) -> Grid:
+    """Make the panels, draw the series into them, and put a legend above.
 
-    There is one column; where every panel is of one series and none comes below, there is one for each target.
+    One column, a panel for each target; where there are too many series for one panel, a column for each target.
 
     Args:
         figure: without panels yet.
@@ -79,51 +60,69 @@ def draw(
         keys: the (target, series) there are.
         line: draws a series of a target into a panel, in the given look: its own, or FAINT where it stays behind.
         below: height of one more, empty, panel below them, in inches; 0 for none.
-
-    Returns:
-        All panels, their height in inches, and how many lines are above them.
     """
-    rows: list[list[Panel | None]] = [[panel] for panel in panels(keys, pair)] if below else _rows(keys, pair)
-    heights = [max(INCHES[not panel.alone] for panel in row if panel) for row in rows] + ([below] if below else [])
-    grid = figure.subplots(len(heights), len(rows[0]), sharex=True, height_ratios=heights, squeeze=False)
-    places = {panel: grid[r, c] for r, row in enumerate(rows) for c, panel in enumerate(row) if panel}
-    axes = [*places.values(), *([grid[-1, 0]] if below else [])]
-    for unused in {*grid.flat} - {*axes}:
-        unused.remove()
-    for panel, ax in places.items():
-        _fill(panel, ax, keys, line)
-    titles = sum(max(panel.title.count("\n") + 1 for panel in row if panel) for row in rows)
-    shared = [ax for panel, ax in places.items() if not panel.alone]
-    if shared:
-        above = drawing.legend(figure, shared)
-    else:  # every panel says what it shows, but not of which network
-        figure.suptitle(pair, x=0.01, ha="left", fontsize=8)
-        above = 1
-    return axes, sum(heights) + TITLE_INCHES * titles, above
+    targets = sorted({target for target, _ in keys}, key=lambda target: (target is None, target))
+    shown = groups(list(dict.fromkeys(series for _, series in keys)), len(targets))
+    if len(shown) == 1:
+        return _draw_together(figure, pair, targets, keys, line, below)
+    return _draw_groups(figure, pair, targets, shown, keys, line, below)
 
 
-def _fill(panel: Panel, ax: Axes, keys: Collection[Key], line: Line) -> None:
-    """Draw a panel's series, the faint ones first, and its title."""
-    for target, one in keys:
-        if target == panel.target and one not in panel.shown:
-            line(ax, target, one, FAINT)
-    for one in panel.shown:
-        line(ax, panel.target, one, one.look)
-    ax.set_title(panel.title, loc="left", fontsize=6.5, pad=3)
+def words(target: float | None) -> str:
+    """A target in a panel's title."""
+    return "at ratios of their own" if target is None else removed(target)
 
 
-def _rows(keys: Collection[Key], pair: str) -> list[list[Panel | None]]:
-    """The panels row by row: a column for each of few targets if all panels are of one series, else one column."""
-    targets = len({target for target, _ in keys})
-    if 1 < targets <= _COLUMNS and all(panel.alone for panel in panels(keys, pair)):
-        narrow = panels(keys, pair, _TITLE // targets - 4)
-        columns = [list(own) for _, own in itertools.groupby(narrow, key=lambda panel: panel.target)]
-        return [list(row) for row in itertools.zip_longest(*columns)]
-    return [[panel] for panel in panels(keys, pair)]
+def _draw_together(
+    figure: Figure, pair: str, targets: Sequence[float | None], keys: Collection[Key], line: Line, below: float
+) -> Grid:
+    heights = [INCHES] * len(targets) + ([below] if below else [])
+    grid = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
+    axes = list(grid[: len(targets)])
+    for panel, target in zip(axes, targets, strict=True):
+        _fill(panel, target, [series for other, series in keys if other == target], keys, line)
+        panel.set_title(f"{pair}, {words(target)}", loc="left", fontsize=6.5, pad=3)
+    inches = sum(heights) + _HEAD_INCHES * len(targets)
+    return Grid(axes, 1, grid[-1] if below else None, inches, drawing.legend(figure, axes))
 
 
-def draw_band(panel: Axes, x: Any, values: Any, one: Series, look: Look, **marks: Any) -> None:
-    """A series as the mean over its seeds, with a band from the least to the most.
+def _draw_groups(
+    figure: Figure,
+    pair: str,
+    targets: Sequence[float | None],
+    shown: Sequence[list[Series]],
+    keys: Collection[Key],
+    line: Line,
+    below: float,
+) -> Grid:
+    """A row of panels for each group, with a legend of its own above it."""
+    heads = [math.ceil(len(group) / 2) * drawing.LINE_INCHES * 0.85 + _HEAD_INCHES for group in shown]
+    heights = [INCHES + head for head in heads] + ([below + 0.3] if below else [])
+    blocks = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    axes: list[Axes] = []
+    for block, group in zip(blocks, shown, strict=False):
+        row = list(block.subplots(1, len(targets), sharex=True, sharey=True, squeeze=False)[0])
+        for panel, target in zip(row, targets, strict=True):
+            _fill(panel, target, [series for other, series in keys if other == target and series in group], keys, line)
+            panel.set_title(words(target), loc="left", fontsize=6, pad=2)
+        drawing.legend(block, row, small=True)
+        axes += row
+    figure.suptitle(pair, x=0.01, ha="left", fontsize=8)
+    last = blocks[-1].subplots() if below else None
+    return Grid(axes, len(targets), last, sum(heights), 1)
+
+
+def _fill(panel: Axes, target: float | None, shown: Sequence[Series], keys: Collection[Key], line: Line) -> None:
+    """Draw a panel's series, the faint ones first."""
+    for other, series in keys:
+        if other == target and series not in shown:
+            line(panel, target, series, FAINT)
+    for series in shown:
+        line(panel, target, series, series.look)
+
+
+def draw_band(panel: Axes, x: Any, values: Any, one: Series, look: Look, **marks: Any) -> Any:
+    """A series as the mean over its seeds, with a band from the least to the most; returns its line.
 
     Args:
         panel: to draw on.
@@ -137,19 +136,20 @@ def draw_band(panel: Axes, x: Any, values: Any, one: Series, look: Look, **marks
     if not faint and len(values) > 1:
         low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
         panel.fill_between(x, low, high, color=look.colour, alpha=0.2, linewidth=0, zorder=2)
-    panel.plot(
+    (line,) = panel.plot(
         x,
         np.nanmean(values, axis=0),
         color=look.colour,
         marker=look.marker,
-        markeredgewidth=0.5,
+        markeredgewidth=0.3,
         fillstyle=one.fill,
         linestyle=one.line,
         linewidth=0.5 if faint else 0.8,
         label="_" if faint else one.label,
         zorder=1 if faint else 3,
-        **marks,
+        **({} if faint else drawing.edge(one) | marks),
     )
+    return line
 
 
 def band_note(rows: pd.DataFrame) -> str:

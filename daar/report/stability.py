@@ -18,6 +18,7 @@ from daar.report.table_text import RECONSTRUCTION, mean_std
 from daar.storage.documents import read_json
 from daar.storage.files import write_text
 from daar.storage.schemas import validate
+from daar.suite.names import Names
 
 MEASURES = {"correlation": "Rank correlation", "overlap": "Overlap"}
 _TO_LARGEST = {f"{name}_to_largest": f"{head} to the largest" for name, head in MEASURES.items()}
@@ -27,7 +28,7 @@ def write_stability(
     folder: Path,
     pairs: Sequence[tuple[str, str]],
     variants: Sequence[str],
-    titles: Mapping[str, str],
+    names: Names,
     controls: Collection[str] = (),
 ) -> list[Path]:
     """Write tables/<dataset>-<network>-stability.{md,csv} and figures/….{png,svg}.
@@ -36,7 +37,7 @@ def write_stability(
         folder: of the suite's results.
         pairs: (dataset, network).
         variants: that were scored.
-        titles: variant → what a reader should see, of all the suite's variants, which have one look each.
+        names: of all the suite's variants, which have one look each.
         controls: those variants that are controls.
 
     Returns:
@@ -45,11 +46,11 @@ def write_stability(
     Raises:
         InputError: a JSON file is absent or damaged.
     """
-    given = drawing.looks({*titles, *variants}, controls)
+    given = drawing.looks({*names.variants, *variants}, controls)
     paths = []
     for dataset, network in pairs:
         contents = {v: _read(folder / dataset / network / "stability" / f"{v}.json") for v in variants}
-        table, name = frame(contents, titles), f"{dataset}-{network}-stability"
+        table, name = frame(contents, names), f"{dataset}-{network}-stability"
         for ending, text in (
             ("md", markdown(contents, table)),
             ("csv", table.to_csv(index=False, lineterminator="\n")),
@@ -60,13 +61,13 @@ def write_stability(
     return paths
 
 
-def frame(contents: Mapping[str, dict[str, Any]], titles: Mapping[str, str]) -> pd.DataFrame:
+def frame(contents: Mapping[str, dict[str, Any]], names: Names) -> pd.DataFrame:
     """One row per variant and count: each measure's mean, std and n."""
     rows = []
     for variant, content in contents.items():
         front = {key: content[key] for key in ("dataset", "network", "method", "scope", "target")}
         for entry in content["counts"]:
-            row = {**front, "variant": variant, "title": titles.get(variant, variant), "images": entry["images"]}
+            row = {**front, "variant": variant, "title": names.variant(variant), "images": entry["images"]}
             for name in (*MEASURES, *_TO_LARGEST):
                 row |= {f"{name}_{key}": value for key, value in entry[name].items()}
             rows.append(row | {"random_overlap": content["random_overlap"]})
@@ -104,6 +105,8 @@ def figure(contents: Mapping[str, dict[str, Any]], table: pd.DataFrame, given: M
         for variant, rows in table.groupby("variant", sort=False):
             _line(panel, rows, name, given[str(variant)])
         panel.set_ylabel(head)
+        drawing.mark(panel, "panel", name)
+        panel.set_ylim(min(0.0, panel.get_ylim()[0]), 1.02)
     one = next(iter(contents.values()))
     panels[1].axhline(one["random_overlap"], color="black", linestyle=(0, (4, 3)), linewidth=0.8)
     panels[1].annotate(
@@ -127,10 +130,11 @@ def _line(panel: Axes, rows: pd.DataFrame, name: str, look: Look) -> None:
     x, mean, std = (rows[key].to_numpy() for key in ("images", f"{name}_mean", f"{name}_std"))
     std = np.nan_to_num(std)
     panel.fill_between(x, mean - std, mean + std, color=look.colour, alpha=0.15, linewidth=0, zorder=2)
-    panel.plot(
+    (line,) = panel.plot(
         x, mean, color=look.colour, marker=look.marker, markersize=3.6, linewidth=0.8, label=rows["title"].iloc[0],
         zorder=3,
     )  # fmt: skip
+    drawing.mark(line, "mean", name, str(rows["variant"].iloc[0]))
 
 
 def _figure_notes(one: dict[str, Any]) -> list[str]:

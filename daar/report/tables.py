@@ -35,8 +35,8 @@ def write_tables(results: Path, folder: Path, context: Context) -> list[Path]:
     paths = []
     for (dataset, network), rows in frame.groupby(["dataset", "network"]):
         pair = f"{dataset}-{network}"
-        compared = differences(rows, context)
-        paths += write(folder / pair, accuracies.sheet(rows, context, compared), table(rows, context.titles))
+        compared = differences(rows, context.names)
+        paths += write(folder / pair, accuracies.sheet(rows, context, compared), table(rows, context.names))
         paths.append(folder / f"{pair}-differences.csv")
         write_text(paths[-1], compared.to_csv(index=False, lineterminator="\n"))
         paths += write(folder / f"{pair}-costs", *costs.costs(rows, context))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from daar.errors import InputError
 from daar.report import drawing, small_multiples
@@ -17,6 +17,7 @@ from daar.report.names import pair_title
 from daar.report.setting_files import read_each
 from daar.report.small_multiples import Key
 from daar.storage.documents import read_json
+from daar.suite.names import Names
 
 _LR_INCHES = 0.45
 _FEW = 20  # epochs that are marked one by one
@@ -57,9 +58,7 @@ def _number(value: object) -> float:
     return float("nan") if value is None else float(value)  # type: ignore[arg-type]
 
 
-def draw_tuning_curves(
-    rows: pd.DataFrame, curves: pd.DataFrame, titles: Mapping[str, str], given: Mapping[str, Look]
-) -> Figure:
+def draw_tuning_curves(rows: pd.DataFrame, curves: pd.DataFrame, names: Names, given: Mapping[str, Look]) -> Figure:
     """Top-1 on val after every epoch, mean over seeds and the band from least to most, by target; the lr below.
 
     Where the dense network was trained on the validation images, or they were not measured, it shows the training loss.
@@ -67,24 +66,36 @@ def draw_tuning_curves(
     Args:
         rows: rows of results.csv of one (dataset, network).
         curves: of that pair, as `load_curves` gives them.
-        titles: variant → what a reader should see.
+        names: of the rows.
         given: variant → its look.
     """
     seen = bool(rows["saw_val"].any() or curves["val_top1"].isna().any())
-    values = by_series(curves, drawing.series_of(rows, titles, given), "loss" if seen else "val_top1")
+    column = "loss" if seen else "val_top1"
+    values = by_series(curves, drawing.series_of(rows, names, given), column)
     figure = Figure(dpi=drawing.PNG_DPI, layout="constrained")
 
     def line(panel: Axes, target: float | None, one: Series, look: Look) -> None:
-        _draw(panel, values[target, one], one, look)
+        name = "own" if target is None else f"{target:g}"
+        drawing.mark(panel, "panel", column, name)
+        drawn = _draw(panel, values[target, one], one, look)
+        if look is not small_multiples.FAINT:
+            drawing.mark(drawn, "mean", column, name, one.variant, one.policy)
 
     pair = pair_title(rows["network"].iloc[0], rows["dataset"].iloc[0])
-    axes, height, above = small_multiples.draw(figure, pair, values, line, _LR_INCHES)
-    _draw_lr(axes[-1], curves)
-    what = "Training loss (nats)" if seen else "Top-1 on val while tuning (%)"
-    axes[(len(axes) - 1) // 2].set_ylabel(what)
-    figure.align_ylabels()
-    lines = above + drawing.footnote(figure, _notes(rows, seen), rows["method"])
-    drawing.set_height(figure, height + 0.4, lines)
+    grid = small_multiples.draw(figure, pair, values, line, _LR_INCHES)
+    if grid.below is not None:
+        _draw_lr(grid.below, curves)
+    what = "Training loss (nats)" if seen else "Top-1 on val (%)"
+    for panel in grid.axes[:: grid.columns]:
+        panel.set_ylabel(what)
+    if seen:
+        for panel in grid.axes:
+            panel.set_ylim(bottom=0)
+    if grid.columns == 1:
+        figure.align_ylabels()
+    cut = "" if seen else drawing.cut_note(grid.axes)
+    lines = grid.lines + drawing.footnote(figure, [*_notes(rows, seen), cut], rows["method"])
+    drawing.set_height(figure, grid.inches + 0.4, lines)
     return figure
 
 
@@ -99,21 +110,25 @@ def by_series(curves: pd.DataFrame, series: list[Series], column: str) -> dict[K
     return values
 
 
-def _draw(panel: Axes, values: Any, one: Series, look: Look) -> None:
+def _draw(panel: Axes, values: Any, one: Series, look: Look) -> Any:
     epochs = np.arange(1, values.shape[1] + 1)
     # some of many epochs are marked, to distinguish the lines in grey print
     marked = 1 if len(epochs) <= _FEW else 0.15
-    small_multiples.draw_band(panel, epochs, values, one, look, markersize=2.8, markevery=marked)
+    return small_multiples.draw_band(panel, epochs, values, one, look, markersize=3.4, markevery=marked)
 
 
 def _draw_lr(panel: Axes, curves: pd.DataFrame) -> None:
     """The lr after each epoch; every tuning of a pair has the same, but for parts of a schedule: the most usual."""
     lr = curves.groupby("epoch")["lr"].agg(lambda values: values.mode().iloc[0])
-    panel.plot(lr.index, lr, color="black", linewidth=0.8, marker="." if len(lr) <= _FEW else "", markersize=3)
-    panel.set_yscale("log")
+    drawing.mark(panel, "panel", "lr")
+    (line,) = panel.plot(
+        lr.index, lr, color="black", linewidth=0.8, marker="." if len(lr) <= _FEW else "", markersize=3
+    )
+    drawing.mark(line, "mean", "lr")
+    panel.set_ylim(bottom=0)
+    panel.yaxis.set_major_locator(MaxNLocator(4))
     panel.set_ylabel("lr")
     panel.set_xlabel("Epoch of tuning")
-    panel.yaxis.set_minor_locator(NullLocator())
     panel.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # no powers: our style prints no formulas
     if len(lr) <= _FEW:
         panel.set_xticks(range(1, len(lr) + 1))

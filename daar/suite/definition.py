@@ -21,11 +21,6 @@ from daar.training.schedules import Schedule
 
 RESULT_NEUTRAL = "names settings; their values are arguments of the stages"
 CONTROLS = ("random_at", "scratch_of")
-_CONTROL_TITLES = {
-    ("random_at", None): "random filters at the widths of {}",
-    ("scratch_of", "epochs"): "slim network of {} from scratch (same epochs)",
-    ("scratch_of", "compute"): "slim network of {} from scratch (same compute)",
-}
 
 
 @dataclass(frozen=True)
@@ -40,6 +35,7 @@ class Variant:
         policy: what turns its importance into counts, whatever the suite says; None for the suite's or the method's.
         policy_options: of its policy, whosever that is.
         schedule: when its filters go; None for one-shot.
+        title: what tables and figures call it; None for a name that follows from the others (daar/suite/names.py).
     """
 
     name: str
@@ -49,11 +45,7 @@ class Variant:
     policy: str | None = None
     policy_options: tuple[tuple[str, Any], ...] = ()
     schedule: Schedule | None = None
-
-    @property
-    def usual_name(self) -> str:
-        """The name that says all of it where it has no options: `l1`, or `fpgm-soft`."""
-        return self.method if self.schedule is None else f"{self.method}-{self.schedule.name}"
+    title: str | None = None
 
     @property
     def recorded(self) -> dict[str, Any]:
@@ -251,21 +243,6 @@ class Suite:
             # batch norm sees the images of its own process, so that weights differ with their number
             recipe = f"{self.train.hash}-x{self.processes}" if self.processes > 1 else self.train.hash
         return paths.DENSE_NETWORK.format(dataset=dataset, network=network, recipe=recipe, seed=seed)
-
-    def titles(self) -> dict[str, str]:
-        """Variant → how tables name it."""
-        titles = {}
-        ordinary = [variant for variant in self.variants if variant.of is None]
-        for variant in ordinary:
-            title = str(self.methods[variant.method].info.get("title", variant.method))
-            title = title if variant.schedule is None else f"{title}, {variant.schedule}"
-            titles[variant.name] = title if variant.name == variant.usual_name else f"{title}: {variant.name}"
-        for variant in self.variants:
-            if variant.of is not None:
-                titles[variant.name] = _CONTROL_TITLES[variant.method, dict(variant.options).get("budget")].format(
-                    titles[variant.of]
-                )
-        return titles
 
     def deviations(self) -> dict[str, tuple[str, ...]]:
         """Variant → where its method, and policies of others, differ from their papers, phrases; none for controls."""

@@ -11,6 +11,8 @@ from daar.suite.definition import Setting, Suite
 # kind → its title; the report's caption is workflow/report/<kind>.rst
 KINDS = {
     "accuracy-macs": "Accuracy and MACs",
+    "differences": "Paired differences of accuracy",
+    "accuracy-costs": "Accuracy, size and cost",
     "pruning-ratios": "Pruning ratios over depth",
     "tuning-curves": "Tuning curves",
     "rank-correlation": "Rank correlation between methods",
@@ -49,11 +51,21 @@ def scored(suite: Suite) -> tuple[str, ...]:
 def kinds(suite: Suite) -> tuple[str, ...]:
     """The kinds of figures that every (dataset, network) of it has, as in `<dataset>-<network>-<kind>.svg`."""
     has = {
+        "differences": _comparable(suite),
         "tuning-curves": suite.finetune.epochs > 0,
         "rank-correlation": len(scored(suite)) > 1,
         "accuracy-latency": suite.latency,
     }
     return tuple(kind for kind in KINDS if has.get(kind, True))
+
+
+def _comparable(suite: Suite) -> bool:
+    """Whether two rows share a target, one of them of a method and no control."""
+    if not any(target is not None for target in suite.targets):
+        return False
+    grey = set(controls(suite))
+    rows = {(s.variant.name, s.policy) for s in suite.settings if not s.policy.startswith("published")}
+    return len(rows) > 1 and any(variant not in grey for variant, _ in rows)
 
 
 def explained(suite: Suite) -> dict[tuple[str, str], Setting]:

@@ -198,7 +198,7 @@ def _variant(name: str, entry: dict[str, Any], where: str) -> Variant:
     own_keys = ("options", "policy", "policy_options", "schedule", "schedule_options")
     allowed = {"method": own_keys, "scratch_of": ("budget",)}.get(kinds[0], ())
     for key in entry:
-        if key not in (kinds[0], *allowed):
+        if key not in (kinds[0], *allowed, "title"):
             raise InputError(f"{where} has {key!r}, which {kinds[0]} does not take. Take it out.")
     if kinds[0] == "method":
         options, given = (tuple(sorted(entry.get(key, {}).items())) for key in ("options", "policy_options"))
@@ -206,10 +206,10 @@ def _variant(name: str, entry: dict[str, Any], where: str) -> Variant:
         if "schedule_options" in entry and "schedule" not in entry:
             raise InputError(f"{where} has schedule_options, but no schedule. Name it, or take them out.")
         said = entry.get("schedule", schedules.ONE_SHOT), entry.get("schedule_options", {})
-        by = schedules.from_entry(*said, where)
-        return Variant(name, entry["method"], options, policy=own, policy_options=given, schedule=by)
+        by, title = schedules.from_entry(*said, where), entry.get("title")
+        return Variant(name, entry["method"], options, policy=own, policy_options=given, schedule=by, title=title)
     options = (("budget", entry.get("budget", "epochs")),) if kinds[0] == "scratch_of" else ()
-    return Variant(name, kinds[0], options, entry[kinds[0]])
+    return Variant(name, kinds[0], options, entry[kinds[0]], title=entry.get("title"))
 
 
 def _spelled_out(variant: Variant, methods: Mapping[str, discovery.Method], where: str) -> Variant:

@@ -24,7 +24,7 @@ LOADING = f"{TRAINING} {SCORING} {PLANNING} explain measure record stability"
 SLIMMING = "finetune latency measure random_at record scratch"
 GRAPH = f"{SCORING} {PLANNING} {SLIMMING} explain stability"
 FIGURES = "figure_accuracy_latency figure_accuracy_macs figure_pruning_ratios figure_rank_correlation"
-FIGURES = f"{FIGURES} figure_tuning_curves"
+FIGURES = f"{FIGURES} figure_tuning_curves figure_differences figure_accuracy_costs"
 LITERATURE = "figure_accuracy_macs ledger published"
 L1 = "score stability"
 DAAR = "explain score/daar"
@@ -129,13 +129,15 @@ _REPORTS: list[Edit] = [
     ("daar/report/fairness.py", "MACS_POINTS = 0.5", "MACS_POINTS = 0.6", f"ledger page tables {FIGURES}"),
     (
         *("daar/report/statistics.py", "statistics.stdev(numbers)", "statistics.pstdev(numbers)"),
-        "figure_accuracy_latency figure_accuracy_macs ledger page tables",
+        "figure_accuracy_costs figure_accuracy_latency figure_accuracy_macs figure_differences ledger page tables",
     ),
     # intervals are only in what compares
-    ("daar/report/statistics.py", "(1 + CONFIDENCE) / 2", "CONFIDENCE", "ledger page tables"),
+    ("daar/report/statistics.py", "(1 + CONFIDENCE) / 2", "CONFIDENCE", "figure_differences ledger page tables"),
     ("daar/report/drawing.py", "PNG_DPI = 200", "PNG_DPI = 100", f"{FIGURES} attention stability_report"),
     ("daar/report/accuracy_macs.py", "height_ratios=(3, 2)", "height_ratios=(2, 2)", "figure_accuracy_macs"),
-    ("daar/report/accuracy_rows.py", "_LINE_INCHES = 0.105", "_LINE_INCHES = 0.2", "figure_accuracy_macs"),
+    ("daar/report/accuracy_rows.py", "_TWICE = 14", "_TWICE = 15", "figure_accuracy_macs"),
+    ("daar/report/accuracy_costs.py", "_RANGE = 20", "_RANGE = 30", "figure_accuracy_costs"),
+    ("daar/report/paired_differences.py", "_TITLE_INCHES = 0.32", "_TITLE_INCHES = 0.3", "figure_differences"),
     ("daar/report/accuracy_latency.py", "_PANEL_INCHES = 1.6", "_PANEL_INCHES = 1.7", "figure_accuracy_latency"),
     ("daar/report/pruning_ratios.py", '1 - len(group["kept"])', 'len(group["kept"])', "figure_pruning_ratios"),
     ("daar/report/rank_correlation.py", "norms == 0", "norms == 1", "figure_rank_correlation"),

@@ -11,6 +11,7 @@ import safetensors.numpy
 
 from daar.report import figures
 from daar.suite.figures import KINDS
+from daar.suite.names import Names
 
 SIZES = {"conv1": 16, "layer1.0.conv1": 16, "layer2.0.conv1": 32}
 # the first group is a stream of two convs
@@ -58,9 +59,9 @@ def write_setting_files(results: Path, frame: pd.DataFrame) -> None:
         write_importance(place.parent, index)
 
 
-def draw_all(results: Path, folder: Path, titles: Mapping[str, str], scored: Collection[str] = ()) -> list[Path]:
+def draw_all(results: Path, folder: Path, names: Names, scored: Collection[str] = ()) -> list[Path]:
     """Every kind of figure that the results have."""
     paths: list[Path] = []
     for kind in KINDS:
-        paths += getattr(figures, kind.replace("-", "_"))(results, folder, titles, scored)
+        paths += getattr(figures, kind.replace("-", "_"))(results, folder, names, scored)
     return paths

@@ -1,5 +1,6 @@
 """Rows of results.csv made by hand, for the tests of the report: three methods over three seeds."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pandas as pd
 
 from daar.report.collect import COLUMNS, OF_SUITE
 from daar.report.context import Context
+from daar.suite.names import Names
 
 BLANK = {"string": "x", "bool": False, "boolean": False, "int64": 1, "Int64": 1, "float64": 1.0}
 COMMON = {name: BLANK[dtype] for name, dtype in COLUMNS.items()} | {
@@ -27,8 +29,8 @@ COMMON = {name: BLANK[dtype] for name, dtype in COLUMNS.items()} | {
     **{"of": pd.NA, "failed": pd.NA},
 }
 DENSE = (93.0, 93.2, 93.4)
-TITLES = {"daar": "DAAR (reconstruction)", "l1": "L1 (Li et al. 2017)"}
-CONTEXT = Context(titles=TITLES)
+TITLES = {"daar": "DAAR (reconstructed)", "l1": "L1", "random": "random (control)"}
+_OTHERS = ("l1", "fpgm", "hrank", "random", "again", *(f"{letter}{k}" for letter in "vm" for k in range(40)))
 
 
 def rows(variant: str, tuned: tuple[float, ...], **changes: Any) -> list[dict[str, Any]]:
@@ -38,6 +40,15 @@ def rows(variant: str, tuned: tuple[float, ...], **changes: Any) -> list[dict[st
         COMMON | own | {"seed": k, "base_sha256": f"{k}" * 64, "top1_dense": DENSE[k], "top1_tuned": top1} | changes
         for k, top1 in enumerate(tuned)
     ]
+
+
+def named(titles: Mapping[str, str] = TITLES) -> Names:
+    """Names of rows as a suite gives them: every method's own policy is uniform, DAAR's is adaptive."""
+    return Names(titles, policies=dict.fromkeys((*_OTHERS, *titles), "uniform") | {"daar": "adaptive"})
+
+
+NAMES = named()
+CONTEXT = Context(names=NAMES)
 
 
 def frame(*groups: list[dict[str, Any]]) -> pd.DataFrame:

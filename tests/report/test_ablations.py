@@ -10,7 +10,7 @@ from daar.report import ablations, markdown
 from daar.report.context import Context, of_suite
 from daar.report.tables import write_tables
 from daar.suite import reading
-from tests.report.report_rows import DAAR, L1, RANDOM, change, csv, frame, lost, rows
+from tests.report.report_rows import DAAR, L1, NAMES, RANDOM, change, csv, frame, lost, rows
 
 
 def variant(name: str, added: float, **options: Any) -> list[dict[str, Any]]:
@@ -22,7 +22,7 @@ def variant(name: str, added: float, **options: Any) -> list[dict[str, Any]]:
 
 SPATIAL = variant("daar-spatial", -0.1, attention="spatial")
 HALF = variant("daar-half", 0.1, attention="dual", boundary=0.5)
-CONTEXT = Context(policies={"daar": "adaptive"}, defaults={"daar": {"attention": "dual", "boundary": "side", "x": 1}})
+CONTEXT = Context(names=NAMES, defaults={"daar": {"attention": "dual", "boundary": "side", "x": 1}})
 
 
 def lines(*groups: list[dict[str, Any]]) -> list[list[str]]:
@@ -39,9 +39,23 @@ def test_options_that_differ_stand_beside_what_they_do() -> None:
             "Difference to the plain one",
         ],
         ["**Target: 50% of the MACs removed**", *[""] * 5],
-        ["daar", "dual", "side", "60.12 ± 0.00 (3)", "93.40 ± 0.10 (3)", "reference"],
-        ["daar-half", "dual", "0.5", "60.12 ± 0.00 (3)", "93.60 ± 0.17 (3)", "+0.20 [−0.05, +0.45] tied"],
-        ["daar-spatial", "spatial", "side", "60.12 ± 0.00 (3)", "93.20 ± 0.10 (3)", "−0.20 [−0.45, +0.05] tied"],
+        ["DAAR (reconstructed)", "dual", "side", "60.12 ± 0.00 (3)", "93.40 ± 0.10 (3)", "reference"],
+        [
+            "daar-half, adaptive rates",
+            "dual",
+            "0.5",
+            "60.12 ± 0.00 (3)",
+            "93.60 ± 0.17 (3)",
+            "+0.20 [−0.05, +0.45] tied",
+        ],
+        [
+            "daar-spatial, adaptive rates",
+            "spatial",
+            "side",
+            "60.12 ± 0.00 (3)",
+            "93.20 ± 0.10 (3)",
+            "−0.20 [−0.45, +0.05] tied",
+        ],
     ]
 
 

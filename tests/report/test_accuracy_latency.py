@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from daar.report import accuracy_latency, drawing
-from tests.report.report_rows import TITLES, change, frame, rows
+from tests.report.report_rows import TITLES, change, frame, named, rows
 
 
 def timed(name: str, top1: tuple[float, ...], ms: tuple[float, ...], **changes: Any) -> list[dict[str, Any]]:
@@ -25,7 +25,7 @@ BLANK: dict[str, Any] = {name: float("nan") for name in ("latency_ms_slim_b1", "
 def draw(*groups: list[dict[str, Any]], titles: dict[str, str] = TITLES) -> Any:
     data = frame(*groups)
     with matplotlib.style.context(["default", drawing.STYLE]):
-        figure = accuracy_latency.draw_accuracy_latency(data, titles, drawing.looks_of(data))
+        figure = accuracy_latency.draw_accuracy_latency(data, named(titles), drawing.looks_of(data))
         figure.draw_without_rendering()
     return figure
 
@@ -59,8 +59,8 @@ def test_the_panels_show_them() -> None:
         np.testing.assert_allclose(drawn["Pareto front"], [[2 * factor, 92.5], [3 * factor, 93.2]])
         np.testing.assert_allclose(drawn["Dense"], [[4 * factor, 93.2]])
         places = {bars.get_label(): bars[0].get_xydata().tolist() for bars in panel.containers}
-        assert places["L1 (Li et al. 2017)"] == [[2 * factor, pytest.approx(92.5)]]
-        assert set(places) == {"DAAR (reconstruction)", "L1 (Li et al. 2017)", "fpgm"}
+        assert places["L1"] == [[2 * factor, pytest.approx(92.5)]]
+        assert set(places) == {"DAAR (reconstructed), uniform rates", "L1", "fpgm"}
     assert "batch of 1 image" in figure.axes[0].get_xlabel()
     assert "reconstruction" in figure.get_supxlabel().replace("\n", " ")
 

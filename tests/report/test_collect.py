@@ -23,6 +23,7 @@ from daar.storage import schemas
 from daar.suite.definition import Setting
 from daar.suite.records import place
 from tests.report.report_files import draw_all, write_setting_files
+from tests.report.report_rows import named
 
 ACCURACIES = {"dense": 98.0, "pruned": 20.0, "recalibrated": 70.1, "tuned": 97.3, "best_val": None}
 RECORD: dict[str, Any] = {
@@ -223,7 +224,7 @@ def test_damaged_results(tmp_path: Path, damage: Any) -> None:
 def build(paths: list[Path], out: Path) -> list[Path]:
     results = write_results(paths, out / "results.csv")
     write_setting_files(results, read_results(results))
-    return [results, *write_tables(results, out / "tables", Context()), *draw_all(results, out / "figures", {})]
+    return [results, *write_tables(results, out / "tables", Context()), *draw_all(results, out / "figures", named())]
 
 
 def test_each_step_returns_what_it_writes(tmp_path: Path) -> None:
@@ -247,7 +248,7 @@ def test_each_step_returns_what_it_writes(tmp_path: Path) -> None:
         ),
         *(
             f"figures/{pair}-{figure}.{kind}"
-            for figure in ("accuracy-macs", "pruning-ratios", "tuning-curves")
+            for figure in ("accuracy-macs", "accuracy-costs", "pruning-ratios", "tuning-curves")
             for pair in pairs
             for kind in ("png", "svg")
         ),
@@ -276,8 +277,10 @@ def test_a_control_from_scratch_has_blanks_where_it_never_was_pruned(tmp_path: P
     assert row["of"] == "l1"
     assert np.isnan(row["top1_pruned"])
     assert np.isnan(row["top1_recalibrated"])
-    text = markdown.page(accuracies.sheet(frame, Context({"again": "slim network of L1 from scratch (same epochs)"})))
-    line = next(line for line in text.splitlines() if "from scratch" in line and "(control)" in line)
+    text = markdown.page(
+        accuracies.sheet(frame, Context(named({"again": "slim network of L1 from scratch (same epochs)"})))
+    )
+    line = next(line for line in text.splitlines() if "from scratch" in line)
     assert [cell.strip() for cell in line.split("|")][4:6] == ["–", "–"]
     assert "nan" not in text
 

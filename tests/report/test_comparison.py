@@ -5,7 +5,7 @@ import pytest
 from daar.report.comparison import facts, in_words, names
 from daar.report.context import Context
 from daar.training.recipe import Recipe
-from tests.report.report_rows import CONTEXT, DAAR, L1, RANDOM, change, frame, lost
+from tests.report.report_rows import CONTEXT, DAAR, L1, RANDOM, change, frame, lost, named
 
 STEP = Recipe(epochs=150, lr=0.01, schedule="step", milestones=(50, 100), batch_size=256)
 REST = "weight decay 0.0005, random crops with 4 pixels of padding, mirroring where the dataset allows it"
@@ -61,12 +61,12 @@ def test_the_suite_s_recipes_are_told_and_others_named() -> None:
 
 def test_the_level_names_what_is_not_known() -> None:
     assert "S3.2" in facts(frame(L1), CONTEXT)[3]
-    outside = facts(frame(L1, DAAR), Context({"l1": "L1!"}, own_program=frozenset({"l1", "absent"})))[3]
+    outside = facts(frame(L1, DAAR), Context(named({"l1": "L1!"}), own_program=frozenset({"l1", "absent"})))[3]
     assert "not known for L1! (a program of its own)" in outside
 
 
 def test_variants_are_listed_once_in_the_order_of_their_names() -> None:
-    assert names(["l1", "daar", "l1", "fpgm"], Context({"daar": "Z"})) == "Z, fpgm, l1"
+    assert names(["l1", "daar", "l1", "fpgm"], Context(named({"daar": "Z"}))) == "Z, fpgm, l1"
 
 
 def test_macs_are_told_in_points() -> None:
@@ -80,7 +80,7 @@ def test_macs_are_told_in_points() -> None:
 
 def test_all_facts_of_a_plain_table() -> None:
     gpu = change(DAAR, 1, hardware_cpu="Xeon", hardware_cores=8, hardware_gpu="H200")
-    assert facts(frame(L1, gpu, RANDOM), Context(titles={"random": "Random"})) == (
+    assert facts(frame(L1, gpu, RANDOM), Context(names=named({"random": "Random"}))) == (
         "Scope: all. Seeds: 0, 1, 2. Calibration images: 640.",
         "Dense weights: one network per seed, the same for all rows of a seed; training recipe 0123456789ab.",
         "Tuning: recipe 0123456789ab, 150 epochs; recipe ffffffffffff, 200 epochs, for Random alone.",
@@ -94,7 +94,10 @@ def test_all_facts_of_a_plain_table() -> None:
 
 def test_the_methods_recipe_is_first_whatever_its_hash() -> None:
     tuning = facts(frame(change(L1, recipe="f" * 12), change(RANDOM, recipe="0" * 12)), CONTEXT)[2]
-    assert tuning == "Tuning: recipe ffffffffffff, 150 epochs; recipe 000000000000, 200 epochs, for random alone."
+    assert (
+        tuning
+        == "Tuning: recipe ffffffffffff, 150 epochs; recipe 000000000000, 200 epochs, for random (control) alone."
+    )
 
 
 def test_only_controls_from_scratch_have_the_dense_networks_recipe() -> None:

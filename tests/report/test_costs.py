@@ -4,7 +4,7 @@ import pandas as pd
 
 from daar.report import costs, markdown
 from daar.report.context import Context
-from tests.report.report_rows import DAAR, L1, RANDOM, TITLES, change, frame, lost
+from tests.report.report_rows import DAAR, L1, RANDOM, change, frame, lost, named
 
 # medians of 1, 2, 9 seconds; cifar10's train part is 45,000 images, of which scoring reads 640
 TIMED = [
@@ -12,7 +12,7 @@ TIMED = [
     for row, seconds in zip(L1, (1.0, 9.0, 2.0), strict=True)
 ]
 UNTIMED = [row | dict.fromkeys(("seconds_score", "peak_memory_mib_score"), float("nan")) for row in DAAR]
-CONTEXT = Context(titles=TITLES, sees_images=frozenset({"daar"}))
+CONTEXT = Context(names=named(), sees_images=frozenset({"daar"}))
 
 
 def test_numbers() -> None:
@@ -33,8 +33,8 @@ def test_page() -> None:
         for line in text.splitlines()
         if "|" in line
     }
-    assert cells["L1 (Li et al. 2017)"] == ["uniform", "1.00", "1.00", "2.00", "1.00", "0", "150", "90", "3"]
-    assert cells["DAAR (reconstruction)"][1:] == ["–", "1.00", "1.00", "1.00", "0.0142", "150", "1", "3"]
+    assert cells["L1"] == ["uniform", "1.00", "1.00", "2.00", "1.00", "0", "150", "90", "3"]
+    assert cells["DAAR (reconstructed)"][1:] == ["–", "1.00", "1.00", "1.00", "0.0142", "150", "1", "3"]
     assert cells["random (control)"][-1] == "2"
     assert "rough" in text
     assert "reconstruction from the abstract" in text

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from daar.report.context import Context
 from daar.report.differences import best_comparison, between, differences, paired, plain
-from tests.report.report_rows import CONTEXT, DAAR, L1, RANDOM, change, frame, lost, rows
+from daar.suite.names import Names
+from tests.report.report_rows import DAAR, L1, NAMES, RANDOM, change, frame, lost, rows
 
 
 @pytest.mark.parametrize("n", [2, 3, 10])
@@ -48,46 +48,46 @@ def test_only_common_seeds_count() -> None:
 def test_the_best_is_no_control_and_no_daar() -> None:
     better = change(rows("random", (99.0, 99.0, 99.0)), control=True)
     fpgm = rows("fpgm", (92.4, 92.9, 93.0))
-    assert best_comparison(frame(L1, fpgm, better, DAAR), CONTEXT) == ("l1", "uniform")
+    assert best_comparison(frame(L1, fpgm, better, DAAR), NAMES) == ("l1", "uniform")
     # equal means: by title, neither by name nor by the case of a letter
     equal = frame(L1, rows("fpgm", (92.5, 92.9, 93.0)))
-    assert best_comparison(equal, Context({"l1": "a", "fpgm": "Z"})) == ("l1", "uniform")
-    assert best_comparison(equal, Context({"l1": "Z", "fpgm": "a"})) == ("fpgm", "uniform")
+    assert best_comparison(equal, Names({"l1": "a", "fpgm": "Z"})) == ("l1", "uniform")
+    assert best_comparison(equal, Names({"l1": "Z", "fpgm": "a"})) == ("fpgm", "uniform")
     # every policy is a row of its own
-    assert best_comparison(frame(L1, change(L1, policy="global", top1_tuned=93.0)), CONTEXT) == ("l1", "global")
-    assert best_comparison(frame(DAAR, better), CONTEXT) is None
-    assert best_comparison(frame([lost(row) for row in L1]), CONTEXT) is None
+    assert best_comparison(frame(L1, change(L1, policy="global", top1_tuned=93.0)), NAMES) == ("l1", "global")
+    assert best_comparison(frame(DAAR, better), NAMES) is None
+    assert best_comparison(frame([lost(row) for row in L1]), NAMES) is None
 
 
 def test_a_row_cut_off_is_no_reference_beside_whole_ones() -> None:
     # FPGM has the highest mean, of one seed
     fpgm = rows("fpgm", (99.0, 99.0, 99.0))
     one_seed = [fpgm[0], *map(lost, fpgm[1:])]
-    assert best_comparison(frame(one_seed, L1), CONTEXT) == ("l1", "uniform")
-    assert best_comparison(frame(one_seed, DAAR), CONTEXT) == ("fpgm", "uniform")
+    assert best_comparison(frame(one_seed, L1), NAMES) == ("l1", "uniform")
+    assert best_comparison(frame(one_seed, DAAR), NAMES) == ("fpgm", "uniform")
     # of rows with as many seeds each the highest mean
-    assert best_comparison(frame(one_seed, [lost(row) for row in L1[1:]] + L1[:1]), CONTEXT) == ("fpgm", "uniform")
+    assert best_comparison(frame(one_seed, [lost(row) for row in L1[1:]] + L1[:1]), NAMES) == ("fpgm", "uniform")
 
 
 def test_the_plain_row() -> None:
     both = [*DAAR, *change(DAAR, policy="uniform")]
-    assert plain(frame(both), "daar", CONTEXT) == ("daar", "adaptive")
-    assert plain(frame(both), "daar", Context(policies={"daar": "uniform"})) == ("daar", "uniform")
-    assert plain(frame(both), "daar", Context(policies={"daar": "global"})) == ("daar", "adaptive")
-    assert plain(frame(L1), "daar", CONTEXT) is None
+    assert plain(frame(both), "daar", NAMES) == ("daar", "adaptive")
+    assert plain(frame(both), "daar", Names(policies={"daar": "uniform"})) == ("daar", "uniform")
+    assert plain(frame(both), "daar", Names(policies={"daar": "global"})) == ("daar", "adaptive")
+    assert plain(frame(L1), "daar", NAMES) is None
     a, b, c = (change(DAAR, variant=name, options=options) for name, options in (("a", "{}"), ("b", "{}"), ("c", "x")))
-    assert plain(frame(a, b, c), "daar", Context({"a": "z", "b": "y", "c": "x"})) == ("b", "adaptive")
+    assert plain(frame(a, b, c), "daar", Names({"a": "z", "b": "y", "c": "x"})) == ("b", "adaptive")
     # the variant of the method's name comes first, whatever its options, and under a policy of its own
     named = change(DAAR, options="x")
     other = change(DAAR, variant="a", policy="uniform")
-    assert plain(frame(named, other), "daar", CONTEXT) == ("daar", "adaptive")
+    assert plain(frame(named, other), "daar", NAMES) == ("daar", "adaptive")
     # a control at DAAR's widths is none of its variants
-    assert plain(frame(change(DAAR, of="daar")), "daar", CONTEXT) is None
+    assert plain(frame(change(DAAR, of="daar")), "daar", NAMES) is None
 
 
 def test_frame_of_differences() -> None:
     own = change(L1, target=float("nan"), policy="published", macs_reduction=0.3)
-    found = differences(frame(RANDOM, L1, DAAR, own), CONTEXT).set_index(["reference", "variant"])
+    found = differences(frame(RANDOM, L1, DAAR, own), NAMES).set_index(["reference", "variant"])
     assert set(found.index) == {
         *(("best comparison", "daar"), ("best comparison", "random")),
         *(("DAAR", "l1"), ("DAAR", "random")),
@@ -99,17 +99,17 @@ def test_frame_of_differences() -> None:
     assert (line["reference_variant"], line["reference_policy"], line["target"]) == ("l1", "uniform", 0.5)
     assert list(found["policy"]) == ["adaptive", "uniform", "uniform", "uniform"]
     assert list(found["control"]) == [False, True, False, True]
-    assert differences(frame(own), CONTEXT).empty
+    assert differences(frame(own), NAMES).empty
 
 
 def test_without_daar_there_is_one_reference() -> None:
-    compared = differences(frame(L1, RANDOM), CONTEXT)
+    compared = differences(frame(L1, RANDOM), NAMES)
     assert set(compared["reference"]) == {"best comparison"}
     assert list(compared["variant"]) == ["random"]
 
 
 def test_seeds_are_those_that_both_rows_have() -> None:
-    line = differences(frame([L1[0], L1[1], lost(L1[2])], [lost(DAAR[0]), *DAAR[1:]]), CONTEXT).iloc[0]
+    line = differences(frame([L1[0], L1[1], lost(L1[2])], [lost(DAAR[0]), *DAAR[1:]]), NAMES).iloc[0]
     assert (line["seeds"], line["n"]) == ("1", 1)
     assert line["mean"] == pytest.approx(93.5 - 92.9)
     assert math.isnan(line["low"])

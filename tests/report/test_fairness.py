@@ -10,7 +10,7 @@ from daar.errors import InputError
 from daar.report import fairness
 from daar.report.tables import write_tables
 from tests.report.report_files import draw_all
-from tests.report.report_rows import CONTEXT, DAAR, L1, RANDOM, change, csv, frame, lost, rows
+from tests.report.report_rows import CONTEXT, DAAR, L1, RANDOM, change, csv, frame, lost, named, rows
 
 IMPORTED: dict[str, Any] = {"base_sha256": "a" * 64, "imported": True, "top1_dense": 93.1, "train_recipe": None}
 FAIR = {
@@ -79,7 +79,7 @@ def test_unfair(tmp_path: Path, name: str) -> None:
     path = csv(tmp_path, L1, rows("fpgm", (92.6, 92.7, 92.8)), group)
     for write in (
         lambda: write_tables(path, tmp_path / "out", CONTEXT),
-        lambda: draw_all(path, tmp_path / "out", {}),
+        lambda: draw_all(path, tmp_path / "out", named()),
     ):
         with pytest.raises(InputError) as error:
             write()

@@ -13,11 +13,11 @@ from daar.cli.main import main
 from daar.report import attention, collect, figures, ledger, page, published, stability, tables
 from daar.suite.figures import KINDS
 from tests.report.report_files import folder, write_curve, write_importance, write_plan
-from tests.report.report_rows import DAAR, L1, RANDOM, csv, frame
+from tests.report.report_rows import DAAR, L1, RANDOM, csv, frame, named
 
 # kind → what it reads of a setting
 READS: dict[str, Callable[[Path], None]] = {
-    "accuracy-macs": lambda _: None,
+    **dict.fromkeys(("accuracy-macs", "differences", "accuracy-costs"), lambda _: None),
     "pruning-ratios": lambda place: write_plan(place, {"conv1": 8}),
     "tuning-curves": lambda place: write_curve(place, [90.0, 91.0]),
     "rank-correlation": lambda place: write_importance(place.parent, len(str(place))),
@@ -36,7 +36,7 @@ def test_a_kind_needs_no_other_kind_s_files(tmp_path: Path, kind: str) -> None:
     results = csv(tmp_path, L1, DAAR)  # every row has a latency
     for row in frame(L1, DAAR).to_dict("records"):
         READS[kind](folder(results, row))  # type: ignore[arg-type]
-    written = KIND_FUNCTIONS[kind](results, tmp_path / "figures", {}, ("l1", "daar"))
+    written = KIND_FUNCTIONS[kind](results, tmp_path / "figures", named(), ("l1", "daar"))
     assert [path.name for path in written] == [f"cifar10-resnet56-{kind}.{ending}" for ending in ("png", "svg")]
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {path.name for path in written}
 
@@ -46,7 +46,7 @@ def test_what_there_is_nothing_of_is_not_drawn(tmp_path: Path, kind: str) -> Non
     scratch = [row | {"method": "scratch_of"} for row in L1]  # without a plan and a tuning of its own
     untimed = {f"latency_ms_{which}_b{size}": None for which in ("dense", "slim") for size in (1, 128)}
     results = csv(tmp_path, [row | untimed for row in scratch])
-    assert KIND_FUNCTIONS[kind](results, tmp_path / "figures", {}, ()) == []
+    assert KIND_FUNCTIONS[kind](results, tmp_path / "figures", named(), ()) == []
     assert not (tmp_path / "figures").exists()
 
 
@@ -90,7 +90,8 @@ def test_an_edit_of_one_output_remakes_no_other(name: str) -> None:
     own = {
         **{"pruning-ratios": {"pruning_ratios"}, "tuning-curves": {"tuning_curves"}},
         **{"rank-correlation": {"rank_correlation"}, "accuracy-latency": {"accuracy_latency"}},
-        "accuracy-macs": {"accuracy_macs", "accuracy_rows"},
+        **{"accuracy-macs": {"accuracy_macs", "accuracy_rows"}, "accuracy-costs": {"accuracy_costs"}},
+        "differences": {"paired_differences"},
         **{"tables": {"tables", "ablations", "costs", "latex"}, "ledger": {"ledger"}, "stability": {"stability"}},
         **{"attention": {"attention"}, "page": {"page", "page_files", "page_plots", "page_words"}, "results": set()},
         "published": set(),
@@ -135,7 +136,8 @@ def test_the_command_draws_one_kind_or_those_of_the_suite(tmp_path: Path, capsys
     with pytest.raises(SystemExit, match="2"):
         report(tmp_path, "accuracy-latency")
     said = capsys.readouterr().err
-    assert "'paper' has the figures accuracy-macs, pruning-ratios, tuning-curves, rank-correlation" in said
+    kinds = "accuracy-macs, differences, accuracy-costs, pruning-ratios, tuning-curves, rank-correlation"
+    assert f"'paper' has the figures {kinds}" in said
     assert "--only is accuracy-latency" in said
     report(tmp_path, "figures")
     # the rows have latencies, but the suite asks for none

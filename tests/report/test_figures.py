@@ -1,5 +1,6 @@
 """What figures share, and the figure of accuracy versus MACs, from frames with the columns of results.csv."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,13 +16,13 @@ from daar.report import drawing
 from daar.report.accuracy_macs import draw_accuracy_macs
 from daar.report.collect import read_results
 from tests.report.report_files import draw_all, write_setting_files
-from tests.report.report_rows import DAAR, L1, RANDOM, TITLES, change, csv, frame, rows
+from tests.report.report_rows import DAAR, L1, RANDOM, TITLES, change, csv, frame, named, rows
 
 
 def draw(*groups: list[dict[str, Any]], titles: dict[str, str] = TITLES) -> Any:  # a Figure, whose artists are untyped
     data = frame(*groups)
     with matplotlib.style.context(["default", drawing.STYLE]):
-        figure = draw_accuracy_macs(data, titles, drawing.looks_of(data))
+        figure = draw_accuracy_macs(data, named(titles), drawing.looks_of(data))
         figure.draw_without_rendering()
     return figure
 
@@ -37,8 +38,8 @@ def test_drawn_points_are_the_means() -> None:
     figure = draw(*TARGETS)
     for panel, metric in zip(figure.axes, ("top1_tuned", "top1_recalibrated"), strict=True):
         drawn = {container.get_label(): container for container in panel.containers}
-        labels = {"daar": "DAAR (reconstruction), adaptive", "l1": "L1 (Li et al. 2017), uniform"}
-        labels["random"] = "random (control), uniform"
+        labels = {"daar": "DAAR (reconstructed)", "l1": "L1"}
+        labels["random"] = "random (control)"
         assert set(drawn) == set(labels.values())
         for variant, label in labels.items():
             line, _, (bars,) = drawn[label]
@@ -51,14 +52,29 @@ def test_drawn_points_are_the_means() -> None:
             np.testing.assert_allclose(spans, 2 * stds, atol=1e-9)
 
 
-def test_variants_of_a_target_stand_apart_around_it() -> None:
-    for groups, places in ((TARGETS, [15.9, 30.0, 50.0]), ([L1, DAAR, RANDOM], [50.0])):
-        panel, lower = draw(*groups).axes
-        x = np.array([container[0].get_xydata()[:, 0] for container in panel.containers])
-        np.testing.assert_allclose(x.mean(axis=0), places)
-        marker = 3.6 / 72 / drawing.WIDTH_INCHES * np.ptp(panel.get_xlim())
-        assert (np.diff(x, axis=0) > marker).all()
-        assert [label.get_text() for label in lower.get_xticklabels()] == [f"{place:.1f}" for place in places]
+def test_marks_are_at_their_true_macs_and_all_can_be_seen() -> None:
+    moved = [row | {"macs_reduction": row["target"] + 0.001 * k} for k, row in enumerate(itertools.chain(*TARGETS))]
+    panel, lower = draw(moved).axes
+    left = 100 * (1 - frame(moved).groupby(["variant", "target"])["macs_reduction"].mean())
+    for container in panel.containers:
+        variant = {"DAAR (reconstructed)": "daar", "L1": "l1", "random (control)": "random"}[container.get_label()]
+        np.testing.assert_allclose(container[0].get_xydata()[:, 0], np.sort(left[variant].to_numpy()))
+    sizes = [container[0].get_markersize() for container in panel.containers]
+    order = [container[0].get_zorder() for container in panel.containers]
+    assert all(larger - smaller > 1 for larger, smaller in itertools.pairwise(sizes))  # the last drawn is the smallest
+    assert len(set(order)) == 1
+    assert np.ptp(lower.get_xlim()) >= 10
+
+
+def test_a_line_joins_three_targets_or_more_and_no_ratios_of_their_own() -> None:
+    def joined(*groups: list[dict[str, Any]]) -> set[int]:
+        lines = [line for line in draw(*groups).axes[0].lines if line.get_label().startswith("_child")]
+        return {len(line.get_xdata()) for line in lines if line.get_linestyle() != "None"}
+
+    own = [change(DAAR, policy=f"published-{k}", macs_reduction=0.1 * k) for k in range(1, 5)]
+    assert joined(*TARGETS) == {3}
+    assert joined(*TARGETS[:6]) == set()
+    assert joined(*TARGETS[:6], *own) == set()
 
 
 def test_dense_line_and_single_seeds() -> None:
@@ -114,8 +130,8 @@ def test_files_are_deterministic_and_say_what_they_show(tmp_path: Path) -> None:
     write_setting_files(results, frame(*TARGETS))
     before = dict(mpl.rcParams)
     titles = TITLES | {"l1": "L1 <$x$> & $y_1$"}
-    first = draw_all(results, tmp_path / "first", titles)
-    second = draw_all(results, tmp_path / "second", titles)
+    first = draw_all(results, tmp_path / "first", named(titles))
+    second = draw_all(results, tmp_path / "second", named(titles))
     assert dict(mpl.rcParams) == before
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     png, svg = first[:2]
@@ -123,7 +139,7 @@ def test_files_are_deterministic_and_say_what_they_show(tmp_path: Path) -> None:
         assert image.width == int(90 / 25.4 * 200)
         assert len(image.convert("RGB").getcolors(1 << 20) or []) > 50
     texts = {"".join(element.itertext()) for element in ElementTree.parse(svg).iter("{http://www.w3.org/2000/svg}text")}
-    shown = ("L1 <$x$> & $y_1$, uniform", "random (control), uniform", "ResNet-56 on CIFAR-10", "Dense")
+    shown = ("L1 <$x$> & $y_1$", "random (control)", "ResNet-56 on CIFAR-10", "Dense")
     assert {*shown, "MACs left (% of the dense network's 125.5M)"} <= texts
     assert "DAAR here is a reconstruction" in " ".join(sorted(texts))
 
@@ -132,7 +148,7 @@ def test_single_setting_can_be_drawn(tmp_path: Path) -> None:
     results = csv(tmp_path, L1[:1])
     write_setting_files(results, frame(L1[:1]))
     assert len(read_results(results)) == 1
-    assert all(path.stat().st_size > 5000 for path in draw_all(results, tmp_path / "figures", {}))
+    assert all(path.stat().st_size > 5000 for path in draw_all(results, tmp_path / "figures", named()))
 
 
 def published(*points: tuple[str, float, float]) -> pd.DataFrame:
@@ -142,12 +158,12 @@ def published(*points: tuple[str, float, float]) -> pd.DataFrame:
 def draw_published(points: pd.DataFrame) -> Any:
     data = frame(*TARGETS)
     with matplotlib.style.context(["default", drawing.STYLE]):
-        figure = draw_accuracy_macs(data, TITLES, drawing.looks_of(data), points)
+        figure = draw_accuracy_macs(data, named(), drawing.looks_of(data), points)
         figure.draw_without_rendering()
     return figure
 
 
-def test_published_points_are_crosses_with_the_number_of_their_label() -> None:
+def test_published_points_are_crosses_at_their_places() -> None:
     nan = float("nan")
     points = [
         ("HRank <$x$>", 0.25, 93.17),
@@ -158,20 +174,13 @@ def test_published_points_are_crosses_with_the_number_of_their_label() -> None:
     ]
     figure = draw_published(published(*points))
     upper, lower = figure.axes
-    (crosses,) = (line for line in upper.lines if line.get_label() == "Published, by number")
+    (crosses,) = (line for line in upper.lines if line.get_label() == "Published")
     np.testing.assert_allclose(crosses.get_xydata(), [[75.0, 93.17], [47.4, 93.26], [10.0, 90.0]])
-    numbers = {text.xy[0].round(1): text.get_text() for text in upper.texts}
-    assert numbers == {75.0: "2", 47.4: "1", 10.0: "1"}
-    assert "1 FPGM, 2 HRank <$x$>." in figure.get_supxlabel().replace("\N{NO-BREAK SPACE}", " ").replace("\n", " ")
-    # other places than the targets mean something now
-    assert len(lower.get_xticks()) != 3
+    assert "Published: 3 results of 2 methods" in figure.get_supxlabel().replace("\n", " ")
     assert not [line for line in lower.lines if line.get_label().startswith("Published")]
 
 
-def test_numbers_do_not_lie_on_each_other_and_nothing_published_changes_nothing() -> None:
-    crowd = [(f"m{k}", 0.5 + 0.001 * k, 93.0 + 0.01 * k) for k in range(9)]
-    figure = draw_published(published(*crowd, ("far", 0.2, 92.0)))
-    assert [text.get_text() for text in figure.axes[0].texts] == ["2", "1"]
+def test_nothing_published_changes_nothing() -> None:
     plain, empty = draw(*TARGETS), draw_published(published())
     assert empty.get_supxlabel() == plain.get_supxlabel()
     labels = [[text.get_text() for text in one.legends[0].get_texts()] for one in (plain, empty)]

@@ -18,7 +18,7 @@ from daar.report.ledger import write_ledger
 from daar.report.literature import PublishedResult
 from daar.report.published import write_published
 from daar.report.table_text import RECONSTRUCTION
-from tests.report.report_rows import DAAR, DENSE, L1, RANDOM, TITLES, frame, lost, rows
+from tests.report.report_rows import DAAR, DENSE, L1, RANDOM, TITLES, frame, lost, named, rows
 from tests.report.test_literature import result
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,7 +144,7 @@ def test_beyond_ten_points_there_is_no_counterpart() -> None:
     lost = [theirs(flops_reduction_pct=39.9), theirs(flops_reduction_pct=None), theirs(flops_reduction_pct=60.0)]
     found = ledger.compare(frame(L1), lost)
     assert (len(found.entries), found.far, found.without_macs) == (1, 1, 1)
-    page = ledger.markdown(ledger.compare(frame(L1), lost[:2]), {}, {})
+    page = ledger.markdown(ledger.compare(frame(L1), lost[:2]), named(), {})
     assert "No published result has a counterpart in this suite." in page
     assert "1 print no MACs, 1 have no target of ours within 10 points" in page
 
@@ -201,7 +201,9 @@ def written(
     folder: Path, *groups: list[dict[str, Any]], titles: dict[str, str] | None = None
 ) -> tuple[str, pd.DataFrame]:
     frame(*groups).to_csv(folder / "results.csv", index=False)
-    page, table = write_ledger(folder / "results.csv", folder / "tables", titles or TITLES, {"l1": ("a | b", "c")})
+    page, table = write_ledger(
+        folder / "results.csv", folder / "tables", named(titles or TITLES), {"l1": ("a | b", "c")}
+    )
     return page.read_text(encoding="utf-8"), pd.read_csv(table)
 
 
@@ -219,7 +221,7 @@ def test_the_ledger_of_the_real_resource(tmp_path: Path) -> None:
     assert np.allclose(table.loc[expected.index, "published_delta"], expected)
     assert np.allclose(table.loc[expected.index, "delta_difference"], table["delta"][expected.index] - expected)
     assert "## ResNet-56 on CIFAR-10" in page
-    assert "L1 (Li et al. 2017) differs from its source: a \\| b; c." in page
+    assert "L1 differs from its source: a \\| b; c." in page
     assert RECONSTRUCTION not in page
     again, _ = written(tmp_path, RANDOM, DAAR, L1)
     assert again == page
@@ -252,7 +254,7 @@ def test_hostile_names_are_escaped() -> None:
     results = frame(rows("l1", (92.5, 92.9, 93.0), policy=HOSTILE))
     their = theirs(variant=HOSTILE, source_url="https://example.org/)|<b>`")
     pages = (
-        ledger.markdown(ledger.compare(results, [their]), {"l1": HOSTILE}, {"l1": (HOSTILE,)}),
+        ledger.markdown(ledger.compare(results, [their]), named({"l1": HOSTILE}), {"l1": (HOSTILE,)}),
         published.markdown([their], "cifar10", HOSTILE),
     )
     for page in pages:

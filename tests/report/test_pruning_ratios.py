@@ -13,7 +13,7 @@ from daar.errors import InputError
 from daar.report import drawing, pruning_ratios, small_multiples
 from daar.report.drawing import Look, Series
 from tests.report.report_files import folder, write_plan
-from tests.report.report_rows import TITLES, change, frame, rows
+from tests.report.report_rows import TITLES, change, frame, named, rows
 
 DAAR = rows("daar", (93.3, 93.5), policy="adaptive")
 L1 = rows("l1", (92.5, 92.9))
@@ -37,7 +37,9 @@ def placed(tmp_path: Path, *groups: list[dict[str, Any]]) -> tuple[Path, Any]:
 def draw(results: Path, data: Any, titles: dict[str, str] = TITLES) -> Any:
     with matplotlib.style.context(["default", drawing.STYLE]):
         given = drawing.looks_of(data)
-        figure = pruning_ratios.draw_pruning_ratios(data, pruning_ratios.load_ratios(results, data), titles, given)
+        figure = pruning_ratios.draw_pruning_ratios(
+            data, pruning_ratios.load_ratios(results, data), named(titles), given
+        )
         figure.draw_without_rendering()
     return figure
 
@@ -55,28 +57,28 @@ def test_ratios_are_what_the_plans_leave_out(tmp_path: Path) -> None:
     assert list(own["ratio"]) == [0.5, 0.25, 0.5, 0.0, 0.75, 0.25]
 
 
-def test_lines_are_means_and_bands_reach_from_least_to_most(tmp_path: Path) -> None:
+def test_marks_are_means_and_bars_reach_from_least_to_most(tmp_path: Path) -> None:
     (panel,) = draw(*placed(tmp_path, DAAR, L1)).axes
     drawn = lines(panel)
-    assert set(drawn) == {"DAAR (reconstruction), adaptive", "L1 (Li et al. 2017), uniform"}
-    assert drawn["DAAR (reconstruction), adaptive"].get_ydata().tolist() == [25.0, 50.0, 37.5]
-    assert drawn["L1 (Li et al. 2017), uniform"].get_ydata().tolist() == [50.0, 50.0, 50.0]
-    band = panel.collections[0].get_paths()[0].vertices
-    for x, low, high in ((0, 0, 50), (1, 25, 75), (2, 25, 50)):
-        at = band[band[:, 0] == x][:, 1]
-        assert (at.min(), at.max()) == (low, high)
+    assert set(drawn) == {"DAAR (reconstructed)", "L1"}
+    assert drawn["DAAR (reconstructed)"].get_ydata().tolist() == [25.0, 50.0, 37.5]
+    assert drawn["L1"].get_ydata().tolist() == [50.0, 50.0, 50.0]
+    bars = [segment.tolist() for segment in panel.collections[0].get_segments()]
+    assert [[low[1], high[1]] for low, high in bars] == [[0, 50], [25, 75], [25, 50]]
+    aside = {label: line.get_xdata()[0] for label, line in drawn.items()}
+    assert aside == {"DAAR (reconstructed)": -0.2, "L1": 0.2}  # next to each other within a group
     assert [label.get_text() for label in panel.get_xticklabels()] == ["conv1", "layer1.0.conv1", "layer2.0.conv1"]
 
 
 def test_variants_at_equal_widths_are_one_line_that_names_them(tmp_path: Path) -> None:
     few = lines(draw(*placed(tmp_path / "few", DAAR, L1, FPGM)).axes[0])
-    assert set(few) == {"DAAR (reconstruction), adaptive", "uniform: fpgm, L1 (Li et al. 2017)"}
-    more = [L1, FPGM, rows("a", (1.0, 1.0)), rows("random", (1.0, 1.0))]
+    assert set(few) == {"DAAR (reconstructed)", "fpgm; L1"}
+    more = [L1, FPGM, *(rows(f"v{k}", (1.0, 1.0)) for k in range(3))]
     many = lines(draw(*placed(tmp_path / "many", *more)).axes[0])
-    assert set(many) == {"uniform: 4 variants at the same widths"}
+    assert set(many) == {"uniform rates: 5 rows"}
     control = change(rows("r", (1.0, 1.0)), method="random_at", of="l1", control=True, policy="adaptive")
     mixed = lines(draw(*placed(tmp_path / "mixed", L1, control)).axes[0])
-    assert set(mixed) == {"L1 (Li et al. 2017), uniform, r (control), adaptive"}
+    assert set(mixed) == {"L1; r, adaptive rates"}
 
 
 def test_a_network_from_scratch_has_no_plan_of_its_own(tmp_path: Path) -> None:
@@ -84,7 +86,7 @@ def test_a_network_from_scratch_has_no_plan_of_its_own(tmp_path: Path) -> None:
     scratch = change(rows("again", (92.0, 92.0)), method="scratch_of", of="l1", control=True)
     both = frame(L1, scratch)
     assert pruning_ratios.load_ratios(results, both).equals(pruning_ratios.load_ratios(results, data))
-    assert set(lines(draw(results, both).axes[0])) == {"L1 (Li et al. 2017)"}
+    assert set(lines(draw(results, both).axes[0])) == {"L1"}
     assert pruning_ratios.load_ratios(results, frame(scratch)).empty
 
 
@@ -98,7 +100,7 @@ def test_a_panel_per_target_and_one_for_ratios_of_their_own(tmp_path: Path) -> N
         f"ResNet-56 on CIFAR-10, {words}"
         for words in ("50% of the MACs removed", "84.1% of the MACs removed", "at ratios of their own")
     ]
-    assert set(lines(figure.axes[2])) == {"fpgm, published", "L1 (Li et al. 2017), uniform"}
+    assert set(lines(figure.axes[2])) == {"fpgm, published ratios", "L1"}
 
 
 def test_damaged_and_absent_plans_are_named(tmp_path: Path) -> None:
@@ -135,29 +137,33 @@ def series(count: int) -> list[Series]:
     return [Series(f"v{k}", "uniform", f"Variant {k}", Look("#000000", "o"), "-", "full") for k in range(count)]
 
 
-def test_few_series_share_a_panel_and_many_have_their_own() -> None:
-    few = small_multiples.panels([(0.5, one) for one in series(6)], "N on D")
-    assert [(panel.title, len(panel.shown), panel.alone) for panel in few] == [
-        ("N on D, 50% of the MACs removed", 6, False)
-    ]
-    many = small_multiples.panels([(0.5, one) for one in series(7)], "N on D")
-    assert [panel.title for panel in many] == [f"Variant {k}, 50% of the MACs removed" for k in range(7)]
-    assert all(panel.alone and len(panel.shown) == 1 for panel in many)
+@pytest.mark.parametrize(
+    ("count", "targets", "sizes"), [(7, 3, [7]), (8, 1, [4, 4]), (24, 2, [6] * 4), (24, 3, [8] * 3), (50, 9, [50])]
+)
+def test_as_many_series_share_a_panel_as_leave_a_picture_of_nine_panels(
+    count: int, targets: int, sizes: list[int]
+) -> None:
+    shown = small_multiples.groups(series(count), targets)
+    assert [len(group) for group in shown] == sizes
+    assert list(itertools.chain(*shown)) == series(count)
+    assert len(shown) * targets <= small_multiples.PANELS
 
 
-def test_of_many_each_stands_before_the_others(tmp_path: Path) -> None:
+def test_of_many_some_stand_before_the_others(tmp_path: Path) -> None:
     results = tmp_path / "results.csv"
     groups = [rows(f"v{k}", (92.0, 92.0)) for k in range(8)]
     for k, group in enumerate(groups):
         for row in group:
             write_plan(folder(results, row), {**EVEN, "conv1": k + 1})
-    figure = draw(results, frame(*groups))
-    assert not figure.legends
-    for k, panel in enumerate(figure.axes):
-        (own,) = lines(panel).values()
-        assert own.get_ydata()[0] == 100 * (1 - (k + 1) / 16)
-        faint = [line.get_ydata()[0] for line in panel.lines if line is not own]
-        np.testing.assert_allclose(sorted(faint), sorted(100 * (1 - (j + 1) / 16) for j in range(8) if j != k))
+    panels = draw(results, frame(*groups)).axes
+    assert len(panels) == 2
+    for first, panel in zip((0, 4), panels, strict=True):
+        own = lines(panel)
+        assert set(own) == {f"v{k}" for k in range(first, first + 4)}
+        assert all(line.get_ydata()[0] == 100 * (1 - (int(label[1:]) + 1) / 16) for label, line in own.items())
+        faint = [line.get_ydata()[0] for line in panel.lines if line not in own.values()]
+        others = [j for j in range(8) if not first <= j < first + 4]
+        np.testing.assert_allclose(sorted(faint), sorted(100 * (1 - (j + 1) / 16) for j in others))
 
 
 def at(group: list[dict[str, Any]], target: float) -> list[dict[str, Any]]:
@@ -173,16 +179,14 @@ def test_of_many_at_few_targets_each_target_is_a_column(tmp_path: Path) -> None:
         for row in group:
             write_plan(folder(results, row), {**EVEN, "conv1": k % 8 + 1 + (row["target"] == 0.7)})
     panels = draw(results, frame(*groups)).axes
-    said = [" ".join(panel.get_title(loc="left").split()) for panel in panels]
+    said = [panel.get_title(loc="left") for panel in panels]
     left = [panel.get_window_extent().x0 for panel in panels]
-    for target, place in ((50, min(left)), (70, max(left))):
-        shown = [title for title, x0 in zip(said, left, strict=True) if x0 == pytest.approx(place, abs=1)]
-        assert shown == [f"v{k}, {target}% of the MACs removed" for k in range(8 if target == 50 else 7)]
-    named = [panel for panel in panels if any(label.get_text() for label in panel.get_xticklabels())]
-    assert {said[panels.index(panel)] for panel in named} == {
-        "v7, 50% of the MACs removed",
-        "v6, 70% of the MACs removed",
-    }
+    assert said == ["50% of the MACs removed", "70% of the MACs removed"] * 2
+    assert left[0] == pytest.approx(left[2], abs=1)
+    assert left[1] == pytest.approx(left[3], abs=1)
+    named_groups = [any(label.get_text() for label in panel.get_xticklabels()) for panel in panels]
+    assert named_groups == [False, False, True, True]
+    assert len({panel.get_ylim() for panel in panels}) == 1
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import scipy.stats
 from daar.errors import InputError
 from daar.report import drawing, rank_correlation
 from tests.report.report_files import folder, write_importance
-from tests.report.report_rows import TITLES, change, frame, rows
+from tests.report.report_rows import TITLES, change, frame, named, rows
 
 GROUPS = [rows(name, (92.0, 92.5)) for name in ("daar", "l1", "random")]
 
@@ -117,7 +117,7 @@ def test_the_heat_map_says_every_number_and_clips_nothing(tmp_path: Path, names:
     found = rank_correlation.load_correlations(results, data, names)["cifar10", "resnet56"]
     titles = TITLES if len(names) == 2 else dict.fromkeys(names, "A <$x$> long title (with authors et al. 2017): v")
     with matplotlib.style.context(["default", drawing.STYLE]):
-        figure: Any = rank_correlation.draw_rank_correlation(data, found, titles)
+        figure: Any = rank_correlation.draw_rank_correlation(data, found, named(titles))
         figure.draw_without_rendering()
     (panel,) = figure.axes
     mean = found.values.mean(axis=0)

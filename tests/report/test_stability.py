@@ -13,6 +13,7 @@ import pytest
 from daar.errors import InputError
 from daar.report import drawing, stability
 from daar.report.stability import write_stability
+from tests.report.report_rows import named
 
 # images → correlation: mean, std; overlap is half of it
 DAAR: dict[int, tuple[float, float | None]] = {10: (0.5, 0.1), 640: (0.9, 0.02)}
@@ -40,7 +41,7 @@ FOUND = {"daar": content("daar", DAAR), "l1": content("l1", L1)}
 
 
 def test_frame_has_a_row_per_variant_and_count() -> None:
-    table = stability.frame(FOUND, TITLES)
+    table = stability.frame(FOUND, named(TITLES))
     assert list(zip(table["variant"], table["images"], strict=True)) == [
         *(("daar", 10), ("daar", 640)),
         *(("l1", 10), ("l1", 640)),
@@ -53,13 +54,13 @@ def test_frame_has_a_row_per_variant_and_count() -> None:
 
 
 def test_one_pair_has_no_spread() -> None:
-    table = stability.frame({"daar": content("daar", {10: (0.5, None)}, seeds=2)}, {})
+    table = stability.frame({"daar": content("daar", {10: (0.5, None)}, seeds=2)}, named())
     assert pd.isna(table["correlation_std"]).all()
     assert "| 0.500 | 0.250 |" in re.sub(" +", " ", stability.markdown({"daar": content("daar", DAAR)}, table))
 
 
 def test_markdown_is_escaped_and_says_what_it_is() -> None:
-    text = stability.markdown(FOUND, stability.frame(FOUND, TITLES))
+    text = stability.markdown(FOUND, stability.frame(FOUND, named(TITLES)))
     assert text.startswith("# Calibration images: ResNet-20 on Digits\n")
     lines = [re.sub(" +", " ", line) for line in text.splitlines()]
     assert "| DAAR, reconstructed | 10 | 0.500 ± 0.100 | 0.250 ± 0.050 | 0.500 ± 0.100 | 0.250 ± 0.100 |" in lines
@@ -69,13 +70,13 @@ def test_markdown_is_escaped_and_says_what_it_is() -> None:
     assert "random sets have 0.360" in text
     assert "DAAR here is a reconstruction" in text
     alone = {"l1": FOUND["l1"]}
-    assert "reconstruction" not in stability.markdown(alone, stability.frame(alone, {}))
+    assert "reconstruction" not in stability.markdown(alone, stability.frame(alone, named()))
 
 
 def test_the_figure_shows_the_means_and_their_spread() -> None:
     given = drawing.looks(("daar", "hrank", "l1"), ())
     with matplotlib.style.context(["default", drawing.STYLE]):
-        figure: Any = stability.figure(FOUND, stability.frame(FOUND, TITLES), given)
+        figure: Any = stability.figure(FOUND, stability.frame(FOUND, named(TITLES)), given)
         figure.draw_without_rendering()
     for panel, factor in zip(figure.axes, (1.0, 0.5), strict=True):
         lines = {line.get_label(): line for line in panel.lines if not str(line.get_label()).startswith("_")}
@@ -98,7 +99,7 @@ def test_files_are_deterministic_and_looks_are_those_of_the_whole_suite(tmp_path
     titles = TITLES | {"a": "another", "random": "random"}
 
     def make() -> dict[str, bytes]:
-        paths = write_stability(tmp_path, [("digits", "resnet20")], ("daar", "l1"), titles, ("random",))
+        paths = write_stability(tmp_path, [("digits", "resnet20")], ("daar", "l1"), named(titles), ("random",))
         return {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in paths}
 
     made = make()
@@ -110,16 +111,16 @@ def test_files_are_deterministic_and_looks_are_those_of_the_whole_suite(tmp_path
     ]
     svg = made["figures/digits-resnet20-stability.svg"].decode()
     assert "L1|&lt;b&gt;$x$" in svg
-    # `a` has the first colour, as in the figures that show it
-    assert drawing.COLOURS[0].lower() not in svg
-    assert drawing.COLOURS[1].lower() in svg
+    # DAAR has the first colour everywhere, `a` the second, as in the figures that show it
+    assert drawing.COLOURS[0].lower() in svg
+    assert drawing.COLOURS[1].lower() not in svg
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"daar\.json should be what `daar stability` wrote, but there is no such"):
-        write_stability(tmp_path, [("digits", "resnet20")], ("daar",), {})
+        write_stability(tmp_path, [("digits", "resnet20")], ("daar",), named())
     path = tmp_path / "digits" / "resnet20" / "stability" / "daar.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({**FOUND["daar"], "groups": 0}))
     with pytest.raises(InputError, match=r"daar\.json: groups: .*Make it again"):
-        write_stability(tmp_path, [("digits", "resnet20")], ("daar",), {})
+        write_stability(tmp_path, [("digits", "resnet20")], ("daar",), named())

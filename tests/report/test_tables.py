@@ -13,7 +13,7 @@ from daar.report import accuracies, markdown, table_text
 from daar.report.context import Context
 from daar.report.sheet import NONE
 from daar.report.tables import write_tables
-from tests.report.report_rows import CONTEXT, DAAR, DENSE, L1, RANDOM, TITLES, change, csv, frame, lost, rows
+from tests.report.report_rows import CONTEXT, DAAR, DENSE, L1, RANDOM, TITLES, change, csv, frame, lost, named, rows
 
 # worked out by hand. Tuned l1: mean 92.8, deviations −0.3, 0.1, 0.2, std √(0.14 / 2) = 0.26, Δ −0.5, −0.3, −0.4.
 # daar: mean 93.4, std 0.1, Δ 0.3, 0.3, 0.0. random: Δ −1.0, −1.2, −1.4. Dense: mean 93.2, std 0.2.
@@ -24,7 +24,7 @@ GOLDEN = """\
 
 - Scope: all. Seeds: 0, 1, 2. Calibration images: 640.
 - Dense weights: one network per seed, the same for all rows of a seed; training recipe 0123456789ab.
-- Tuning: recipe 0123456789ab, 150 epochs; recipe ffffffffffff, 200 epochs, for random alone.
+- Tuning: recipe 0123456789ab, 150 epochs; recipe ffffffffffff, 200 epochs, for random (control) alone.
 - Level of comparison: S3.2 of Wang et al. 2023 (same dense weights and same tuning schedule for every method), \
 checked; S4 counts the epochs of pruning too: 0, as scoring and planning train nothing. Test images are read once, \
 after all choices.
@@ -36,9 +36,9 @@ after all choices.
 |:-|:-|-:|-:|-:|-:|-:|-:|-:|-:|-:|-:|-:|-:|
 | Dense | – | 93.20 ± 0.20 (3) | – | – | – | – | – | – | 125.5M (0.00%) | 853.0K (0.00%) | 126.0M | – | – |
 | **Target: 50% of the MACs removed** | | | | | | | | | | | | | |
-| DAAR (reconstruction) | adaptive | 93.20 | 10.00 | 60.12 | **93.40 ± 0.10 (3)** | +0.20 \
+| DAAR (reconstructed) | adaptive | 93.20 | 10.00 | 60.12 | **93.40 ± 0.10 (3)** | +0.20 \
 | +0.60 [+0.10, +1.10] | reference | 62.7M (50.00%) | 426.5K (50.00%) | 63.0M | 93.00 | 92.00 |
-| L1 (Li et al. 2017) | uniform | 93.20 | 10.00 | 60.12 | 92.80 ± 0.26 (3) | −0.40 \
+| L1 | uniform | 93.20 | 10.00 | 60.12 | 92.80 ± 0.26 (3) | −0.40 \
 | reference | −0.60 [−1.10, −0.10] | 62.7M (50.00%) | 426.5K (50.00%) | 63.0M | 93.00 | 92.00 |
 | random (control) | uniform | 93.20 | 10.00 | 60.12 | 92.00 ± 0.00 (3) | −1.20 \
 | −0.80 [−1.46, −0.14] | −1.40 [−1.65, −1.15] | 62.7M (50.00%) | 426.5K (50.00%) | 63.0M | 93.00 | 92.00 |
@@ -49,7 +49,7 @@ with the best validation accuracy.
 - FLOPs means MACs: multiply-accumulates of conv and linear layers for one image; thop adds BN.
 - DAAR here is a reconstruction from the abstract; its numbers are not the paper's.
 - vs best comparison: tuned top-1 minus that of the method with the highest mean at the target, controls and variants \
-of DAAR left out; it is the row that says reference. vs DAAR: minus that of DAAR (reconstruction), policy adaptive.
+of DAAR left out; it is the row that says reference. vs DAAR: minus that of DAAR (reconstructed).
 - In brackets: 95% interval of the mean difference, in points, paired by seed (Student's t, n = 3 unless said \
 otherwise); tied: it contains 0. Each is for one comparison, without correction for their number.
 - Bold: the method with the highest tuned top-1 at the target, unless it is tied with the second.
@@ -57,7 +57,7 @@ otherwise); tied: it contains 0. Each is for one comparison, without correction 
 
 
 def page(data: pd.DataFrame, titles: dict[str, str]) -> str:
-    return markdown.page(accuracies.sheet(data, Context(titles)))
+    return markdown.page(accuracies.sheet(data, Context(named(titles))))
 
 
 def squeezed(text: str) -> str:
@@ -77,7 +77,7 @@ def test_top5_stands_beside_top1_where_it_was_measured(tmp_path: Path) -> None:
         change(L1, dataset="cifar100", top5_dense=value, top5_tuned=tuned[k])[k] for k, value in enumerate(dense)
     ]
     own = [row | {"target": float("nan"), "macs_reduction": 0.3, "top5_tuned": 97.0} for row in measured]
-    written = write_tables(csv(tmp_path, measured, own, L1), tmp_path / "tables", Context())
+    written = write_tables(csv(tmp_path, measured, own, L1), tmp_path / "tables", Context(named({})))
     pages = {path.name: path for path in written}
     assert "top-5" not in pages["cifar10-resnet56.md"].read_text(encoding="utf-8")
     text = pages["cifar100-resnet56.md"].read_text(encoding="utf-8")
@@ -121,14 +121,14 @@ def test_groups_by_target_and_own_ratios_by_macs() -> None:
     published = change(rows("hrank", (92.0, 92.0, 92.0)), policy="published", macs_slim=60_000_000, macs_reduction=0.52)
     text = page(frame(none, *high, published, L1, DAAR), TITLES | {"daar": "zeta"})
     first, second = text.split("## At ratios of their own")
-    titles = ["L1 (Li et al. 2017)", "zeta"]
+    titles = ["zeta", "L1"]  # the most accurate first
     assert methods(first) == [
         *("Method", "Dense", "**Target: 50% of the MACs removed**", *titles),
         *("**Target: 70% of the MACs removed**", *titles),
     ]
-    assert methods(second) == ["Method", "Dense", "hrank", "L1 (Li et al. 2017)"]
+    assert methods(second) == ["Method", "Dense", "hrank, published ratios", "L1, global threshold"]
     alone = page(frame(none), {})
-    assert methods(alone) == ["Method", "Dense", "l1"]
+    assert methods(alone) == ["Method", "Dense", "l1, global threshold"]
 
 
 def test_imported_base_that_saw_val() -> None:
@@ -141,7 +141,7 @@ def test_imported_base_that_saw_val() -> None:
     dense, _, method = (line.split("|")[1:-1] for line in text.splitlines() if re.match(r"\| (Dense|\*|l1)", line))
     assert dense[2].strip() == "93.10 (1)"
     assert [cell.strip() for cell in method[-2:]] == ["", "seen"]
-    numeric = accuracies.table(data, {}).iloc[1]
+    numeric = accuracies.table(data, named({})).iloc[1]
     assert pd.isna(numeric["top1_best_val_mean"])
     assert pd.isna(numeric["val_top1_tuned_mean"])
 
@@ -163,7 +163,7 @@ def test_rows_say_their_machine_where_a_table_has_several() -> None:
     xeon: Any = {"hardware_cpu": "A Xeon", "hardware_cores": 2}
     mixed = [*change(DAAR[:1], **xeon), *DAAR[1:]]
     assert column(L1, mixed, change(RANDOM, **xeon)) == {
-        "Dense": "–", "l1": "B", "daar": "A, B", "random (control)": "A",
+        "Dense": "–", "l1": "B", "daar": "A, B", "random": "A",
     }  # fmt: skip
     own: Any = {"target": float("nan")}
     assert column(change(L1, **own), change(RANDOM, **own, **xeon))["l1"] == "B"
@@ -212,15 +212,15 @@ def test_failed_seeds_are_shown_with_their_reasons() -> None:
     assert lines["daar"][6] == "93.45 ± 0.07 (2 of 3; seed 0 missing)"
     assert lines["daar"][8] == "+0.50 [−0.77, +1.77] tied (n = 2)"
     assert lines["fpgm"][6:9] == [f"{NONE} (0 of 3; seeds 0, 1, 2 missing)", NONE, NONE]
-    assert r"- Missing: daar, adaptive, target 50%, seed 0: the loss \| is \<nan\>" in text
-    assert text.count("- Missing: fpgm, uniform, target 50%, seeds 0, 1, 2: ") == 1
+    assert r"- Missing: daar, target 50%, seed 0: the loss \| is \<nan\>" in text
+    assert text.count("- Missing: fpgm, target 50%, seeds 0, 1, 2: ") == 1
     assert "at the target (where not all rows have all seeds, of those with the most), controls" in text
 
 
 def test_a_pair_of_which_nothing_finished_still_has_its_page() -> None:
     text = page(frame([lost(row) for row in L1]), {})
     assert "No setting has finished" in text
-    assert text.count("- Missing: l1, uniform, target 50%, seeds 0, 1, 2: ") == 1
+    assert text.count("- Missing: l1, target 50%, seeds 0, 1, 2: ") == 1
 
 
 def test_nothing_is_bold_where_the_best_is_tied_with_the_second() -> None:

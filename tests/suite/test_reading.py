@@ -79,15 +79,13 @@ def test_keys_left_out_have_the_values_that_the_schema_and_the_protocol_state() 
     assert (found.scope, found.base, found.methods_dirs, found.train) == ("all", {}, (), Recipe())
 
 
-def test_variants_carry_options_and_titles() -> None:
+def test_variants_carry_options() -> None:
     found = make(methods=["l1"], variants={"wrong-way": {"method": "daar", "options": {"attention": "swapped"}}})
     assert [v.name for v in found.variants] == ["l1", "wrong-way"]
     assert found.variant("wrong-way").options == (("attention", "swapped"),)
-    title = "DAAR, reconstructed (Lian et al. 2025): wrong-way"
-    assert found.titles() == {"l1": "L1 (Li et al. 2017)", "wrong-way": title}
 
 
-def test_controls_take_the_policy_of_their_variant_and_titles_that_claim_no_method() -> None:
+def test_controls_take_the_policy_of_their_variant() -> None:
     controls = {
         "r": {"random_at": "daar"},
         "s": {"scratch_of": "daar"},
@@ -96,10 +94,6 @@ def test_controls_take_the_policy_of_their_variant_and_titles_that_claim_no_meth
     found = make(methods=["daar"], variants=controls)
     assert len({setting.policy for setting in found.settings}) == 1
     assert [v.of for v in found.variants] == [None, "daar", "daar", "daar"]
-    title = found.titles()["daar"]
-    assert found.titles()["r"] == f"random filters at the widths of {title}"
-    assert found.titles()["s"] == f"slim network of {title} from scratch (same epochs)"
-    assert found.titles()["b"] == f"slim network of {title} from scratch (same compute)"
     policies = ["uniform", "global"]
     assert len(make(methods=["l1"], variants={"r": {"random_at": "l1"}}, policies=policies).settings) == 4
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from daar.suite import definition, figures, reading
+from daar.suite import definition, figures, names, reading
 from tests.report.report_files import draw_all, write_setting_files
 from tests.report.report_rows import frame, rows
 from tests.workflow.test_dag import ROOT, snakemake
@@ -27,11 +27,12 @@ SUITES = {
     "nothing tuned": {**PLAIN, "finetune": {"epochs": 0}},
     "timed": {**PLAIN, "latency": True},
 }
+ALWAYS = ("accuracy-macs", "differences", "accuracy-costs")
 KINDS = {
-    "usual": {"accuracy-macs", "pruning-ratios", "tuning-curves", "rank-correlation"},
-    "one scored variant beside controls": {"accuracy-macs", "pruning-ratios", "tuning-curves"},
-    "nothing tuned": {"accuracy-macs", "pruning-ratios", "rank-correlation"},
-    "timed": {"accuracy-macs", "pruning-ratios", "tuning-curves", "rank-correlation", "accuracy-latency"},
+    "usual": {*ALWAYS, "pruning-ratios", "tuning-curves", "rank-correlation"},
+    "one scored variant beside controls": {*ALWAYS, "pruning-ratios", "tuning-curves"},
+    "nothing tuned": {*ALWAYS, "pruning-ratios", "rank-correlation"},
+    "timed": {*ALWAYS, "pruning-ratios", "tuning-curves", "rank-correlation", "accuracy-latency"},
 }
 
 
@@ -66,7 +67,7 @@ def test_what_is_written_is_what_was_announced(tmp_path: Path, name: str) -> Non
     if not found.finetune.epochs:
         for record in tmp_path.rglob("record.json"):
             record.write_text(json.dumps({"curve": []}))
-    written = draw_all(path, tmp_path / "figures", found.titles(), figures.scored(found))
+    written = draw_all(path, tmp_path / "figures", names.of_suite(found), figures.scored(found))
     expected = {f"digits-resnet20-{kind}.{ending}" for kind in KINDS[name] for ending in ("svg", "png")}
     assert {path.name for path in written} == expected == {path.name for path in (tmp_path / "figures").iterdir()}
 
