@@ -127,6 +127,6 @@ def test_schedules_are_named_where_they_differ() -> None:
     soft = change(DAAR, schedule="soft", schedule_options='{"interval": 1}')
     level = next(fact for fact in facts(frame(L1, soft), CONTEXT) if fact.startswith("Level"))
     assert level.startswith("Level of comparison: S4 of Wang et al. 2023")
-    assert "Schedules: soft for DAAR (reconstruction); one-shot for all others." in level
+    assert "Schedules: soft for DAAR (reconstructed); one-shot for all others." in level
     usual = next(fact for fact in facts(frame(L1, DAAR), CONTEXT) if fact.startswith("Level"))
     assert usual.startswith("Level of comparison: S3.2")

@@ -8,7 +8,7 @@ import pytest
 from daar.errors import InputError
 from daar.run import code, reuse
 from daar.run.dag import Dag
-from daar.suite import figures, reading
+from daar.suite import figures, names, reading
 from daar.suite.definition import Setting, Suite
 from daar.training.schedules import Schedule, parts
 
@@ -44,14 +44,17 @@ def test_a_schedule_is_said_long_or_short() -> None:
     assert found.variant("mine").policy == "global"
 
 
-def test_titles_say_the_schedule() -> None:
-    titles = make(
-        methods=["l1", "fpgm-soft"],
-        variants={"r": {**ROUNDS, "policy": "uniform"}, "far": {"method": "fpgm-soft", "policy": "global"}},
-    ).titles()
-    assert titles["fpgm-soft"] == "FPGM (He et al. 2019), soft"
-    assert titles["r"] == "L1 (Li et al. 2017), iterative, 3 rounds: r"
-    assert titles["far"] == "FPGM (He et al. 2019), soft: far"
+def test_names_say_the_schedule() -> None:
+    made = names.of_suite(
+        make(
+            methods=["l1", "fpgm-soft"],
+            variants={"r": {**ROUNDS, "policy": "uniform"}, "far": {"method": "fpgm-soft", "policy": "global"}},
+        )
+    )
+    assert made.row("l1", "uniform") == "L1"
+    assert made.row("fpgm-soft", "uniform") == "FPGM, soft"
+    assert made.row("r", "uniform") == "L1, iterative, 3 rounds"
+    assert made.row("far", "global") == "FPGM, soft, global threshold"
 
 
 def test_one_shot_said_and_not_said_are_one_setting() -> None:
