@@ -14,12 +14,12 @@ PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 # row of the page → variant
 ROWS = {
     "L1, adaptive rates": "l1-adaptive",
-    "**DAAR, reconstructed**": "daar",
-    "random, at DAAR's widths": "daar-random",
+    "**DAAR (reconstructed)**": "daar",
+    "random, at DAAR's widths (control)": "daar-random",
     "FPGM": "fpgm",
     "L1": "l1",
     "HRank": "hrank",
-    "random": "random",
+    "random (control)": "random",
 }
 TABLES = [("ResNet-20", "cifar10-cpu", (0.3, 0.5, 0.7)), ("ResNet-56", "cifar10-cpu-resnet56", (0.5, 0.841))]
 
