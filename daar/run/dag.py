@@ -215,18 +215,20 @@ class Dag:
         return [*self.method_options(wildcards), *self._policy_options(wildcards)]
 
     def target_options(self, wildcards: Any) -> list[str]:
-        """The options with a setting's target, none for the policy's own rate, own ratios, and the policy's options."""
+        """The options with a setting's target, none for the policy's own rate, and with own ratios."""
         own = paths.target_from_text(wildcards.target) is None
-        told = [] if own else [f"--macs-reduction={wildcards.target}"]
-        return [*told, *self._ratios(wildcards), *self._policy_options(wildcards)]
+        return [*([] if own else [f"--macs-reduction={wildcards.target}"]), *self._ratios(wildcards)]
+
+    def _ratios(self, wildcards: Any) -> list[str]:
+        """Own ratios, or the options of the policy."""
+        spec = self.suite.ratios.get(getattr(wildcards, "policy", ""))
+        if spec is None:
+            return self._policy_options(wildcards)
+        return [f"--ratios={spec if isinstance(spec, str) else json.dumps(dict(spec))}"]
 
     def _policy_options(self, wildcards: Any) -> list[str]:
         given = dict(self.suite.variant(wildcards.variant).policy_options)
         return [f"--policy-options={json.dumps(given)}"] if given else []
-
-    def _ratios(self, wildcards: Any) -> list[str]:
-        spec = self.suite.ratios.get(getattr(wildcards, "policy", ""))
-        return [] if spec is None else [f"--ratios={spec if isinstance(spec, str) else json.dumps(dict(spec))}"]
 
     def budget(self, wildcards: Any) -> Any:
         """What a network from scratch is given as much of as the other had: epochs, or compute."""
