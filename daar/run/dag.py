@@ -240,19 +240,22 @@ class Dag:
         return [schedule.name, f"--schedule-options={json.dumps(schedule.given)}"]
 
     def target_options(self, wildcards: Any) -> list[str]:
-        """The options with a setting's target (none for the policy's own rate), widths, own ratios, policy options."""
+        """The options with a setting's target (none for the policy's own rate), widths, own ratios or policy options."""
         own, step = paths.target_from_text(wildcards.target) is None, self.suite.round_to
         told = [] if own else [f"--macs-reduction={wildcards.target}"]
         told += [] if step == 1 else [f"--round-to={step}"]
-        return [*told, *self._ratios(wildcards), *self._policy_options(wildcards)]
+        return [*told, *self._ratios(wildcards)]
+
+    def _ratios(self, wildcards: Any) -> list[str]:
+        """Own ratios, or the options of the policy."""
+        spec = self.suite.ratios.get(getattr(wildcards, "policy", ""))
+        if spec is None:
+            return self._policy_options(wildcards)
+        return [f"--ratios={spec if isinstance(spec, str) else json.dumps(dict(spec))}"]
 
     def _policy_options(self, wildcards: Any) -> list[str]:
         given = dict(self.suite.variant(wildcards.variant).policy_options)
         return [f"--policy-options={json.dumps(given)}"] if given else []
-
-    def _ratios(self, wildcards: Any) -> list[str]:
-        spec = self.suite.ratios.get(getattr(wildcards, "policy", ""))
-        return [] if spec is None else [f"--ratios={spec if isinstance(spec, str) else json.dumps(dict(spec))}"]
 
     def budget(self, wildcards: Any) -> Any:
         """What a network from scratch is given as much of as the other had: epochs, or compute."""
