@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 from daar.progress.state import TRAININGS, Job, Run
 
+# by how much jobs differ while it says nothing
+_LATE_SECONDS = 10.0
+
 
 @dataclass(frozen=True)
 class Left:
-    """Seconds that are left; `least` where nobody knows yet what a kind of long job takes."""
+    """Seconds that are left; `least` where it may be much more, as nobody knows yet what a kind of job takes."""
 
     seconds: float
     least: bool
@@ -35,7 +38,14 @@ def estimate(run: Run, now: float) -> Left | None:
     unknown = {rule for rule, seconds in takes.items() if seconds is None}
     unknown |= {job.rule for job in run.running.values() if running[job.number] is None}
     longest = max((rest or 0.0 for rest in running.values()), default=0.0)
-    return Left(max(work / _at_once(run, now), longest), any(map(_is_long, unknown)))
+    overdue = any(_is_overdue(run, job, now) for job in run.running.values())
+    return Left(max(work / _at_once(run, now), longest), overdue or any(map(_is_long, unknown)))
+
+
+def _is_overdue(run: Run, job: Job, now: float) -> bool:
+    """Whether a job takes longer than those before it: what a rule takes depends on method and network."""
+    mean = _mean(run, job.rule)
+    return job.epoch is None and mean is not None and now - job.since > mean + _LATE_SECONDS
 
 
 def _is_long(rule: str) -> bool:

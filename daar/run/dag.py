@@ -240,7 +240,7 @@ class Dag:
         return [schedule.name, f"--schedule-options={json.dumps(schedule.given)}"]
 
     def target_options(self, wildcards: Any) -> list[str]:
-        """The options with a setting's target (none for the policy's own rate), widths, own ratios or policy options."""
+        """The options with a setting's target (none for the policy's own rate), widths, ratios or policy options."""
         own, step = paths.target_from_text(wildcards.target) is None, self.suite.round_to
         told = [] if own else [f"--macs-reduction={wildcards.target}"]
         told += [] if step == 1 else [f"--round-to={step}"]

@@ -16,17 +16,17 @@ _LARGE_MB = 10
 
 def said(lines: Iterable[str]) -> Iterator[str]:
     """What is said of pip's lines."""
-    in_all, count = 0.0, 0
+    in_all = 0.0
     for line in lines:
         if found := _FILE.match(line):
             name, version, size, unit = found.groups()
             size_mb = float(size) * _MB[unit]
-            in_all, count = in_all + size_mb, count + 1
+            in_all += size_mb
             if size_mb >= _LARGE_MB:
                 yield f"  downloading {name} {version}, {_readable(size_mb)}"
         elif line.startswith("Installing collected packages: "):
             packages = line.count(",") + 1
-            yield f"  {count} {'file' if count == 1 else 'files'}, {_readable(in_all)} downloaded; installing {packages} packages"
+            yield f"  {_readable(in_all)} downloaded; installing {packages} packages"
 
 
 def main(arguments: list[str]) -> int:
