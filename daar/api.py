@@ -70,9 +70,9 @@ class MethodInfo:
 
     Attributes:
         name: as in suites and paths; the folder's name (`daar` for the method of the paper).
-        title: its name in tables, and whose it is in brackets: "L1 (Li et al. 2017)". What follows a comma in the name is
-            bracketed in tables and left out where more follows: "DAAR, reconstructed" gives "DAAR (reconstructed)" and
-            "DAAR, uniform rates".
+        title: its name in tables, and whose it is in brackets: "L1 (Li et al. 2017)". What follows a comma in the name
+            is in brackets there, and left out where more follows: "DAAR, reconstructed" gives "DAAR (reconstructed)"
+            and "DAAR, uniform rates".
         citation: its key in the folder's references.bib.
         uses: what the scores depend on, out of "weights", "images" and "labels".
         policy: the policy that turns its scores into counts unless the suite says otherwise.

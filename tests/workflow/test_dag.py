@@ -56,7 +56,8 @@ def expected(found: definition.Suite) -> dict[str, int]:
         **{"plan": settings, "finetune": settings, "record": settings},
         **{"suite": 1, "collect": 1, "tables": 1, "ledger": 1, "page": 1, "all": 1},
         # every kind of figure; the one of tuning needs epochs
-        **dict.fromkeys(("figure_accuracy_macs", "figure_pruning_ratios", "figure_rank_correlation"), 1),
+        **dict.fromkeys(("figure_accuracy_macs", "figure_differences", "figure_accuracy_costs"), 1),
+        **dict.fromkeys(("figure_pruning_ratios", "figure_rank_correlation"), 1),
         **({"figure_tuning_curves": 1} if found.finetune.epochs else {}),
         **({"figure_accuracy_latency": 1} if found.latency else {}),
         # one job, where a network has published results on a dataset
