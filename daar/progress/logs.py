@@ -36,13 +36,24 @@ def last_epoch(log: str) -> Epoch | None:
     for line in reversed(_tail(log)):
         if found := _EPOCH.search(line):
             number, of, val, left = found.groups()
-            return Epoch(int(number), int(of), val, written(log) + _seconds(left))
+            return Epoch(int(number), int(of), val, _written(log) + _seconds(left))
     return None
 
 
-def last_line(log: str) -> str:
+@dataclass(frozen=True)
+class LastLine:
+    """The last line of a log, and when it was written to, in seconds since 1970; true if there is one."""
+
+    text: str
+    written: float
+
+    def __bool__(self) -> bool:
+        return bool(self.text)
+
+
+def last_line(log: str) -> LastLine:
     """The last line of a log that is not empty; empty where there is none."""
-    return next((line for line in reversed(_tail(log)) if line.strip()), "")
+    return LastLine(next((line for line in reversed(_tail(log)) if line.strip()), ""), _written(log))
 
 
 def was_interrupted(line: str) -> bool:
@@ -60,8 +71,7 @@ def _tail(log: str) -> list[str]:
         return []
 
 
-def written(log: str) -> float:
-    """When a log was last written to, in seconds since 1970; 0 for one that is absent."""
+def _written(log: str) -> float:
     try:
         return Path(log).stat().st_mtime
     except OSError:

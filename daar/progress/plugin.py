@@ -57,7 +57,7 @@ class LogHandler(LogHandlerBase):
         self._terminal = Terminal(self._streams.stderr, colours=not given.nocolor)
         self._said, self._look_again, self._ends = time.time(), 0.0, threading.Event()
         self._clock = threading.Thread(target=self._go_on, daemon=True)
-        logging.getLogger(LOGGER).addFilter(self._before_jobs)
+        logging.getLogger(LOGGER).addFilter(self._at_once)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say what is news, and show what is at work."""
@@ -75,17 +75,23 @@ class LogHandler(LogHandlerBase):
             from daar.progress import screen
 
             self._ends.set()
+            logging.getLogger(LOGGER).removeFilter(self._at_once)
             self._terminal.show([])
             if last := screen.end(self._run, time.time()):
                 self._say(last)
             self._streams.restore()
         super().close()
 
-    def _before_jobs(self, record: logging.LogRecord) -> bool:
-        """Have jobs print into a file. Called at each record, in the thread that starts jobs: `emit` were too late."""
+    def _at_once(self, record: logging.LogRecord) -> bool:
+        """Have jobs print into a file before the first, and read the log of one that failed before it is tried again.
+
+        Called at each record in the thread that logs it; `emit` were too late.
+        """
+        from daar.progress.state import look_at_once
+
+        look_at_once(record)
         if getattr(record, "event", None) == LogEvent.RUN_INFO:
             logger = logging.getLogger(LOGGER)
-            logger.removeFilter(self._before_jobs)
             log = next((each.baseFilename for each in logger.handlers if isinstance(each, logging.FileHandler)), None)
             self._streams.redirect(Path(log).with_suffix(".jobs.log") if log else Path(os.devnull), self._terminal)
             self._clock.start()

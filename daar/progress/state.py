@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from logging import ERROR, WARNING, LogRecord
-from typing import Any
+from typing import Any, cast
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
@@ -192,21 +192,23 @@ class Run:
         job = self.running.pop(number, None)
         if getattr(record, "indent", False):  # of a group, which is told of as one
             return []
-        return self._failure(number, job, record, ended)
+        return self._failure(number, job, record.__dict__, ended, _last_lines(record))
 
     def _group_failed(self, record: Any) -> list[Notice]:
         """Tell of the job of a group that has written last: those behind it never started."""
         self._group = {int(info["jobid"]) for info in record.job_error_info}
-        written = [info for info in record.job_error_info if any(map(logs.last_line, info["log"]))]
+        last = _last_lines(record)
+        written = [info for info in record.job_error_info if any(last[str(log)] for log in info["log"])]
         if not written:
             self.failed |= self._group
             return [Notice("failure", f"{record.getMessage()}, before its first job said anything")]
-        info = max(written, key=lambda info: max(map(logs.written, info["log"])))
-        return self._failure(int(info["jobid"]), self.running.get(int(info["jobid"])), info, "")
+        info = max(written, key=lambda info: max(last[str(log)].written for log in info["log"]))
+        return self._failure(int(info["jobid"]), self.running.get(int(info["jobid"])), info, "", last)
 
-    def _failure(self, number: int, job: Job | None, record: Any, ended: str) -> list[Notice]:
-        given = record if isinstance(record, dict) else record.__dict__
-        lines = [line for log in given["log"] or () if (line := logs.last_line(str(log)))]
+    def _failure(
+        self, number: int, job: Job | None, given: Mapping[str, Any], ended: str, last: Mapping[str, logs.LastLine]
+    ) -> list[Notice]:
+        lines = [line.text for log in given["log"] or () if (line := last[str(log)])]
         if any(map(logs.was_interrupted, lines)):
             self.stopping = True
             return []
@@ -246,6 +248,20 @@ class Run:
         elif text.startswith("daar: "):
             return [Notice("news", text)]
         return []
+
+
+def look_at_once(record: Any) -> None:
+    """Add to the record of a failure what its logs say, before a job that is tried again writes its log anew."""
+    if getattr(record, "event", None) in (LogEvent.JOB_ERROR, LogEvent.GROUP_ERROR):
+        record.last_lines = _last_lines(record)
+
+
+def _last_lines(record: Any) -> Mapping[str, logs.LastLine]:
+    """Log → its last line; those that were added to the record, or as they are now."""
+    if added := getattr(record, "last_lines", None):
+        return cast("Mapping[str, logs.LastLine]", added)
+    infos = record.job_error_info if record.event == LogEvent.GROUP_ERROR else [record.__dict__]
+    return {str(log): logs.last_line(str(log)) for info in infos for log in info["log"] or ()}
 
 
 def clock(seconds: float) -> str:

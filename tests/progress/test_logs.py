@@ -36,11 +36,12 @@ def test_the_last_of_many_epochs_counts_and_no_more_than_the_end_is_read(tmp_pat
 
 def test_a_log_that_tells_nothing(tmp_path: Path) -> None:
     absent, log = str(tmp_path / "absent"), tmp_path / "log"
-    assert (logs.last_epoch(absent), logs.last_line(absent), logs.written(absent)) == (None, "", 0.0)
+    assert (logs.last_epoch(absent), logs.last_line(absent)) == (None, logs.LastLine("", 0.0))
+    assert not logs.last_line(absent)
     log.write_bytes(b"")
-    assert (logs.last_epoch(str(log)), logs.last_line(str(log))) == (None, "")
+    assert (logs.last_epoch(str(log)), logs.last_line(str(log)).text) == (None, "")
     log.write_bytes(b"caf\xe9 \n \n")
-    assert logs.last_line(str(log)) == "caf\\xe9 "
+    assert logs.last_line(str(log)).text == "caf\\xe9 "
 
 
 def test_last_words_after_a_signal_are_told_from_failures() -> None:

@@ -117,6 +117,17 @@ def test_a_failure_is_the_last_line_of_its_log_said_once_however_often_it_is_tri
     assert said(run, last, record(LogEvent.ERROR, 9, end, logging.ERROR, exception="WorkflowError")) == []
 
 
+def test_a_failure_is_what_the_log_said_then_and_not_what_the_next_try_wrote() -> None:
+    Path("train.log").write_text("daar: error: no space left\n")
+    failure, run = failed(3, "train", 2, "train.log"), Run()
+    state.look_at_once(failure)
+    Path("train.log").write_text("")
+    said(run, planned(train=1), started(3, "train", 1, DENSE, "train.log"))
+    assert said(run, failure) == [
+        ("failure", "train resnet20 seed 0 dense failed: daar: error: no space left [train.log]")
+    ]
+
+
 @pytest.mark.parametrize(
     ("how", "words"),
     [("died with <Signals.SIGKILL: 9>", "SIGKILL"), ("returned non-zero exit status 137", "exit code 137")],
