@@ -77,8 +77,8 @@ def test_every_setting_has_its_record_and_the_table_its_numbers(finished: Path) 
     std = frame[frame["variant"] == "l1"]["top1_tuned"].std(ddof=1)
     assert f"{mean:.2f} ± {std:.2f} (2)" in table
     assert "random (control)" in table
-    assert "random filters at the widths of L1 (Li et al. 2017) (control)" in table
-    assert "slim network of L1 (Li et al. 2017) from scratch (same epochs) (control)" in table
+    assert "random, at L1's widths (control)" in table
+    assert "from scratch, at L1's widths, same epochs (control)" in table
     written = {path.name for path in (finished / "results/tiny/tables").iterdir()}
     forms = ("md", "csv", "tex", "html")
     pages = {f"digits-resnet20{page}.{form}" for page in ("", "-costs") for form in forms}
