@@ -34,7 +34,7 @@ def _add_logger() -> None:
     """Have `--logger daar` found: Snakemake itself sees no package of an editable install."""
     from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
-    from daar.progress import plugin
+    import snakemake_logger_plugin_daar as plugin
 
     LoggerPluginRegistry().register_plugin(plugin.MODULE, plugin)
 

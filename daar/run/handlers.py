@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import snakemake_logger_plugin_daar as plugin
 from daar.cluster import slurm, watching
 from daar.errors import InputError
-from daar.progress import plugin
 from daar.run import locks, metadata, preflight, reuse
 from daar.run.dag import Dag
 from daar.suite import paths

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
+import snakemake_logger_plugin_daar as plugin
 from daar.errors import unknown
-from daar.progress import plugin
 from daar.run import locks
 from daar.storage import documents
 from daar.storage.bundled import PACKAGE, ROOT, SUITES
