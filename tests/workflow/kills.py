@@ -82,6 +82,8 @@ def results(folder: Path) -> dict[str, str]:
         name = str(path.relative_to(folder))
         if path.name.startswith("."):  # what a killed process was writing; a later write removes it, after an hour
             continue
+        if "accuracy-costs" in path.name:  # a figure of seconds
+            continue
         if path.suffix in (".safetensors", ".png") or path.name == "plan.json":
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         elif path.name in ("record.json", "model.json"):
