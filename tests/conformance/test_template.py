@@ -51,8 +51,8 @@ def test_the_command_lists_a_copy(folder: Path, capsys: pytest.CaptureFixture[st
 def test_the_document_tells_how_to_copy_and_rename() -> None:
     text = DOC.read_text(encoding="utf-8")
     for command in (
-        "cp -r baselines/_template baselines/bn_scale",
-        "grep -n my_method baselines/bn_scale/*",
-        "pytest tests/conformance -k bn_scale",
+        "cp -r baselines/_template baselines/my_bn_scale",
+        "grep -n my_method baselines/my_bn_scale/*",
+        "pytest tests/conformance -k my_bn_scale",
     ):
         assert command in text
