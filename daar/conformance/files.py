@@ -66,7 +66,7 @@ def bibliography(method: Method) -> None:
         breach(f"each key once in {file.name}", f"{twice[0]!r} twice", "Take one out.")
     for entry in re.split(r"^(?=@)", text, flags=re.MULTILINE)[1:]:
         for field in _FIELDS:
-            if not re.search(rf"^\s*{field}\s*=\s*\{{.+\}}", entry, re.MULTILINE):
+            if not re.search(rf"[{{,\s]{field}\s*=\s*(?:\{{[^}}]|\"[^\"]|\d)", entry, re.IGNORECASE):
                 breach(f"{' and '.join(_FIELDS)} in every entry", f"no {field} in {entry[:40]!r}", "Add it.")
 
 

@@ -19,7 +19,7 @@ from daar.pruning.groups import ChannelGraph
 from daar.pruning.policies import SLACK
 from daar.pruning.shapes import shapes_of
 
-REDUCTIONS = {"none": None, "0.3": 0.3, "0.6": 0.6}
+REDUCTIONS = {"none": None, "0.3": 0.3, "0.45": 0.45, "0.6": 0.6, "0.75": 0.75}
 
 
 def held(method: Method, reduction: str) -> None:

@@ -31,7 +31,7 @@ def breach(expected: str, got: object, fix: str) -> NoReturn:
         got: what was found instead.
         fix: what to do, a sentence.
     """
-    raise BreachError(f"expected {expected}; got {in_one_line(str(got), 300)}. {fix}")
+    raise BreachError(f"expected {expected}; got {in_one_line(str(got), 300).rstrip('.')}. {fix}")
 
 
 def enliven(model: Any, seed: int = 0) -> Any:

@@ -178,7 +178,10 @@ def _variants(content: dict[str, Any], extra: tuple[Path, ...], where: str) -> t
     variants = [_spelled_out(variant, methods, f"{where}: variants.{variant.name}") for variant in variants]
     for variant in variants:
         if variant.of is None and variant.method not in methods:
-            hint = "Leave `methods` out to run all there are."
+            hint = (
+                f"With a schedule it is NAME-{' or NAME-'.join(schedules.KINDS)}; methods of your own are in folders "
+                "that methods_dirs names. Leave `methods` out to run all there are."
+            )
             raise unknown(f"method in {where}", variant.method, list(methods), hint)
         if variant.of is None:
             discovery.split_options(methods[variant.method], dict(variant.options))

@@ -132,6 +132,7 @@ def test_a_check_finds_its_fault(name: str, change: tuple[str, str], said: str, 
         ({"rule.smk": RULE.replace("mine", "my_method")}, "rule", "Rename both in it, after the folder"),
         ({"rule.smk": "x = 1\n"}, "rule", "neither. Copy baselines/_template/rule.smk"),
         ({"references.bib": BIB.replace("year", "yaer")}, "bibliography", "no year in .*Add it"),
+        ({"references.bib": BIB.replace("title =", "subtitle =")}, "bibliography", "no title in .*Add it"),
         ({"references.bib": BIB * 2}, "bibliography", "'me2026' twice. Take one out"),
     ],
 )
@@ -152,7 +153,7 @@ def test_without_a_rule_it_says_where_to_get_one(tmp_path: Path) -> None:
 def test_the_command_passes_what_is_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["method", "check", str(folder(tmp_path, NO_SEED))])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "method 'mine' passes all 26 checks"
+    assert lines[-1] == "method 'mine' passes all 28 checks"
     assert all(line.endswith(" ok") for line in lines[:-1])
     assert len(lines) == 27
 
@@ -178,3 +179,16 @@ def test_a_folder_that_is_none_is_said(make: str | None, tmp_path: Path, capsys:
         main(["method", "check", str(tmp_path / "mine")])
     assert ended.value.code == 2
     assert "should be the folder of a method, with method.py and rule.smk, or of a policy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "@misc{me2026, author={Me}, title={T}, year={2026}}\n",
+        '@article{me2026,\n  Title = "T",\n  AUTHOR = "Me",\n  year = 2026\n}\n',
+    ],
+)
+def test_bibtex_may_be_written_as_bibtex_is(entry: str, tmp_path: Path) -> None:
+    method = discovery.read_folder(folder(tmp_path, NO_SEED, **{"references.bib": entry}))
+    [check] = [check for check in checks.of(method) if check.name == "bibliography"]
+    assert checks.problem(check, method) is None
