@@ -155,7 +155,7 @@ def test_the_command_passes_what_is_right(tmp_path: Path, capsys: pytest.Capture
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "method 'mine' passes all 28 checks"
     assert all(line.endswith(" ok") for line in lines[:-1])
-    assert len(lines) == 27
+    assert len(lines) == 29
 
 
 def test_the_command_says_what_is_wrong_and_ends_with_2(tmp_path: Path) -> None:
