@@ -229,7 +229,9 @@ class _Timed:
     @functools.cache  # noqa: B019  # lives as long as the estimate
     def _step(self, recipe: Recipe, target: float | None) -> float:
         pack = self._pack(recipe.batch_size * (_STEPS + 2))
-        loop = Loop(self._network(target), Data(pack, pack, self._mean, self._std, flip=True), recipe, 0, self._device)
+        data = Data(pack, pack, self._mean, self._std, flip=True)
+        teacher = self._network(None) if recipe.distillation else None
+        loop = Loop(self._network(target), data, recipe, 0, self._device, teacher)
         steps = loop.train(0)
         next(steps), next(steps)  # the first are slower: caches, kernels, a graph's capture
         return _seconds(lambda: next(steps), _STEPS, self._device)

@@ -178,3 +178,15 @@ def test_a_folder_that_is_none_is_said(make: str | None, tmp_path: Path, capsys:
         main(["method", "check", str(tmp_path / "mine")])
     assert ended.value.code == 2
     assert "should be the folder of a method, with method.py and rule.smk, or of a policy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["uniform", "published-mine", "erk"])
+def test_a_policy_s_name_is_its_own(name: str, tmp_path: Path) -> None:
+    place = tmp_path / name
+    place.mkdir()
+    info = f'PolicyInfo(name="{name}", title="Mine", citation="me2026")'
+    (place / "policy.py").write_text(f"from daar.api import PolicyInfo\nINFO = {info}\ndef plan(groups): pass\n")
+    check = next(check for check in checks.of(discovery.read_folder(place)) if check.name == "metadata")
+    assert f"expected a name that no other policy has; got '{name}'" in str(
+        checks.problem(check, discovery.read_folder(place))
+    )

@@ -115,6 +115,12 @@ def test_the_real_thing_takes_time_for_everything() -> None:
     assert f"{sum(found.jobs.values())} jobs" in text.splitlines()[-1]
 
 
+def test_a_recipe_that_distils_has_a_teacher() -> None:
+    tuned = {"epochs": 1, "lr": 0.1, "batch_size": 8, "distillation": 0.5}
+    found = estimate.estimate(made(macs_reductions=[0.5], seeds=[0], methods=["l1"], finetune=tuned), CPU, 1)
+    assert found.seconds["finetune"] > 0
+
+
 @pytest.mark.usefixtures("unit")
 def test_jobs_run_side_by_side_on_shares_of_the_cores() -> None:
     one, four = (estimate.estimate(made(), CPU, cores) for cores in (1, 4))

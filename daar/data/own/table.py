@@ -85,8 +85,8 @@ def labels(parts: dict[str, list[Path]], columns: Columns, where: str) -> tuple[
     ordered = sorted(distinct)
     if len(ordered) > _MOST_CLASSES or any(len(str(value)) > _LONGEST for value in ordered):
         raise InputError(
-            f"{where}: column {shown(columns.label)} has {len(ordered):,} values; expected {_MOST_CLASSES:,} classes at "
-            f"most, named with {_LONGEST} characters at most. Name another column."
+            f"{where}: column {shown(columns.label)} has {len(ordered):,} values; expected {_MOST_CLASSES:,} classes "
+            f"at most, named with {_LONGEST} characters at most. Name another column."
         )
     numbers = {value: number for number, value in enumerate(ordered)}
     return tuple(map(str, ordered)), {part: [numbers[value] for value in found] for part, found in values.items()}
@@ -160,8 +160,8 @@ def _require_columns(schema: Any, columns: Columns, where: str) -> None:
         kind = kind.field("bytes").type
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         raise InputError(
-            f"{where}: column {shown(columns.image)} is {shown(str(kind))}; expected bytes of image files, alone or in a "
-            "struct as Hugging Face has them. Convert it, or name another."
+            f"{where}: column {shown(columns.image)} is {shown(str(kind))}; expected bytes of image files, alone or in "
+            "a struct as Hugging Face has them. Convert it, or name another."
         )
     kind = schema.field(columns.label).type
     if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
