@@ -277,14 +277,15 @@ class _Timed:
         return once * (images / shown if sees_images else 1)
 
     def require_plan(self, suite: Suite, setting: Setting) -> None:
-        """Have a policy that a folder brings plan once, by random scores and a made-up loss.
+        """Have a policy that a folder brings, or one of daar's own that rounds, plan once, by random scores.
 
         Raises:
-            InputError: it breaks its contract; before anything is trained.
+            InputError: it breaks its contract, or widths in such multiples miss the target; before anything is trained.
         """
         origin = suite.origin(setting.variant)
         key = repr([origin, setting.policy, setting.target])
-        if key in self._planned or setting.policy not in planners.find(suite.methods_dirs):
+        rounds = suite.round_to > 1 and setting.policy in ("uniform", "global")
+        if key in self._planned or not (rounds or setting.policy in planners.find(suite.methods_dirs)):
             return
         self._planned.add(key)
         dice = torch.Generator().manual_seed(0)
@@ -303,6 +304,7 @@ class _Timed:
             scope=setting.scope,
             target=setting.target,
             methods_dirs=suite.methods_dirs,
+            round_to=suite.round_to,
         )
 
     def _network(self, target: float | None) -> nn.Module:
