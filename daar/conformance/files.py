@@ -10,7 +10,7 @@ from typing import Any
 from daar.api import MethodInfo, PolicyInfo
 from daar.conformance.subject import BreachError, breach
 from daar.errors import said
-from daar.methods import discovery
+from daar.methods import discovery, planners
 from daar.methods.discovery import Method
 from daar.storage import documents
 
@@ -26,7 +26,8 @@ def is_scorer(method: Method) -> bool:
 
 
 def metadata(method: Method) -> None:
-    """INFO is complete, and what the module has is what is written."""
+    """INFO is complete and names what nothing else is named, and what the module has is what is written."""
+    _require_own_name(method)
     kind = PolicyInfo if method.is_policy else MethodInfo
     try:
         info: Any = kind(**method.info)
@@ -43,6 +44,20 @@ def metadata(method: Method) -> None:
             breach(f"a tuple as INFO.{name}", repr(value), "One phrase needs a comma behind it.")
     if not method.is_policy and not info.control and not uses:
         breach("INFO.uses to name what scores depend on", "()", "Name weights, images or labels; or it is a control.")
+
+
+def _require_own_name(method: Method) -> None:
+    """No other folder has its name, and as a policy none of daar's own does."""
+    others = planners.find() if method.is_policy else discovery.find()
+    other = others.get(method.name)
+    if (other is not None and other.code.resolve() != method.code.resolve()) or (
+        method.is_policy and planners.is_taken(method.name)
+    ):
+        kind = "policy" if method.is_policy else "method"
+        where = "one of daar's own" if other is None else other.code
+        breach(
+            f"a name that no other {kind} has", f"{method.name!r}, as {where} has", "Rename the folder and INFO.name."
+        )
 
 
 def documentation(method: Method) -> None:

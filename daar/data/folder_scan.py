@@ -44,7 +44,7 @@ def classes(root: Path) -> list[str]:
         InputError: a part is no folder, or cannot be read; a link in it leads nowhere; the parts have other classes; or
             there are fewer than two.
     """
-    names = {part: _folders(root / part) for part in PARTS}
+    names = {part: _classes_of(root / part) for part in PARTS}
     for part, other in (PARTS, PARTS[::-1]):
         if missing := sorted(names[other] - names[part]):
             alike = {_folded(name) for name in names[part] - names[other]} & {_folded(name) for name in missing}
@@ -98,10 +98,19 @@ def text_of(name: str) -> str:
     return os.fsencode(name).replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
 
 
-def _folders(part: Path) -> set[str]:
-    """Names of the folders in a part; of its other entries only links to nothing matter: a class may be lost there."""
+def _classes_of(part: Path) -> set[str]:
+    """Names of the folders in a part."""
     if not os.path.isdir(part):  # noqa: PTH112  # Path's raises where nobody may look
         raise InputError(f"{shown(part)} should hold a folder for each class, but is no folder. Complete it.")
+    return folders(part)
+
+
+def folders(part: Path) -> set[str]:
+    """Names of the folders in a folder; of its other entries only links to nothing matter: a class may be lost there.
+
+    Raises:
+        InputError: a link leads nowhere, or the folder cannot be read.
+    """
     found = set()
     with entries(part) as there:
         for entry in there:

@@ -99,14 +99,15 @@ def faults(whose: str, function: Callable[..., Any], through: Sequence[Exception
         through: exceptions that are not its own.
 
     Raises:
-        InputError: it raised anything but an InputError; what says that memory is used up gets through.
+        InputError: it raised anything but an InputError, or ended the program; what says that memory is used up gets
+            through.
     """
     try:
         yield
     except InputError:
         raise
-    except Exception as error:
-        if is_out_of_memory(error) or error in through:
+    except (Exception, SystemExit) as error:
+        if isinstance(error, Exception) and (is_out_of_memory(error) or error in through):
             raise
         at = _place(error, Path(function.__code__.co_filename).parent)
         what = f"{whose} fails in {function.__name__}(): {type(error).__name__}: {in_one_line(said(error))}{at}."
@@ -118,7 +119,7 @@ def faults(whose: str, function: Callable[..., Any], through: Sequence[Exception
         raise InputError(f"{what} Mend it, or choose another.") from error
 
 
-def _place(error: Exception, folder: Path) -> str:
+def _place(error: BaseException, folder: Path) -> str:
     """The last line of the method's own that ran."""
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == folder]
     return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from daar.errors import InputError, unknown
+from daar.errors import InputError, in_one_line, said, unknown
 from daar.methods import contract, signatures
 from daar.methods.signatures import Allowed
 from daar.storage import documents
@@ -127,12 +127,15 @@ def read_folder(folder: Path) -> Method:
     """The method or policy in one folder, whatever its name begins with.
 
     Raises:
-        InputError: it holds neither, or its INFO cannot be read.
+        InputError: it holds neither, its INFO cannot be read, or a policy has no plan() that is written by `def`.
     """
     folder = folder.resolve()
     for name, others in ((METHOD, ()), (POLICY, ("rule.smk",))):
         if (folder / name).exists() and not any((folder / other).exists() for other in others):
-            return _read(folder.name, folder / name)
+            found = _read(folder.name, folder / name)
+            if found.is_policy and found.plans is None:
+                raise InputError(_lacks(found.code, "plan"))
+            return found
     raise InputError(
         f"{folder} should be the folder of a method, with {METHOD} and rule.smk, or of a policy, with {POLICY}; it has "
         "neither. Give another folder, or see docs/adding-a-method.md and docs/adding-a-policy.md."
@@ -143,9 +146,8 @@ def _folders(root: Path, *, policies: bool = False) -> list[Path]:
     """The folders of methods, or of policies, in a folder, sorted; their names become parts of paths and of rules."""
     try:
         if not root.is_dir():
-            raise InputError(
-                f"methods folder {root} does not exist. Correct --methods-dir or methods_dirs in the suite."
-            )
+            what = "is no folder" if root.exists() else "does not exist"
+            raise InputError(f"methods folder {root} {what}. Correct --methods-dir or methods_dirs in the suite.")
         listed = [folder for folder in sorted(root.iterdir()) if not folder.name.startswith("_")]
         folders = [f for f in listed if (_is_policy(f) if policies else (f / "rule.smk").exists())]
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -198,17 +200,23 @@ def load(method: Method) -> ModuleType:
     sys.modules[module_name] = module  # so that a method of several files can import its own
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except MemoryError:
+        raise
+    except (Exception, SystemExit) as error:
         raise InputError(
-            f"{what} {method.name!r} fails to import: {type(error).__name__}: {error}. See {method.code}."
+            f"{what} {method.name!r} fails to import: {type(error).__name__}: {in_one_line(said(error))}. See "
+            f"{method.code}."
         ) from error
     for needed in ("INFO", function):
         if not hasattr(module, needed):
-            raise InputError(
-                f"{method.code} defines no {needed}. A {what} has INFO and {function}(); see docs/adding-a-{what}.md."
-            )
+            raise InputError(_lacks(method.code, needed))
     contract.enforce(module, method.name, method.policy)
     return module
+
+
+def _lacks(code: Path, needed: str) -> str:
+    what, function = ("policy", "plan") if code.name == POLICY else ("method", "score")
+    return f"{code} defines no {needed}. A {what} has INFO and {function}(); see docs/adding-a-{what}.md."
 
 
 def split_options(method: Method, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

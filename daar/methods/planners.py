@@ -25,7 +25,7 @@ def find(extra: Sequence[Path] = ()) -> dict[str, Method]:
     for one in [*discovery.find(extra).values(), *discovery.find_policies(extra).values()]:
         if one.plans is None:
             continue
-        if one.policy in _TAKEN or one.policy.startswith(_PREFIXES):
+        if is_taken(one.policy):
             raise InputError(
                 f"{one.code} has a plan(), whose policy is named {one.policy!r}, as one of daar's own is. Give it "
                 f"another name{'' if one.is_policy else ', as INFO.policy'}."
@@ -33,6 +33,11 @@ def find(extra: Sequence[Path] = ()) -> dict[str, Method]:
         if (other := brought.setdefault(one.policy, one)) is not one:
             raise InputError(f"two policies are named {one.policy!r}: {other.code} and {one.code}. Rename one.")
     return dict(sorted(brought.items()))
+
+
+def is_taken(name: str) -> bool:
+    """Whether a policy of daar's own has that name, or one that begins so."""
+    return name in _TAKEN or name.startswith(_PREFIXES)
 
 
 def measuring(extra: Sequence[Path] = ()) -> list[str]:

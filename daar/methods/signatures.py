@@ -80,8 +80,13 @@ def _allowed(annotation: ast.expr | None) -> Allowed:
         anything = left.anything or right.anything
         return Allowed(left.literals + right.literals, left.types + right.types, anything)
     if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Literal":
-        values = ast.literal_eval(annotation.slice)
+        try:
+            values = ast.literal_eval(annotation.slice)
+        except (ValueError, TypeError, SyntaxError):  # names, which only Python itself could look up
+            return Allowed(anything=True)
         return Allowed(values if isinstance(values, tuple) else (values,))
+    if isinstance(annotation, ast.Constant) and annotation.value is None:
+        return Allowed((None,))
     if isinstance(annotation, ast.Name) and annotation.id in _TYPES:
         return Allowed(types=(annotation.id,))
     return Allowed(anything=True)

@@ -125,7 +125,8 @@ def _files(folder: Path) -> list[Path]:
     correct = "Correct --networks-dir, or networks_dirs in the suite."
     try:
         if not folder.is_dir():
-            raise InputError(f"networks folder {documents.shown(folder)} does not exist. {correct}")
+            what = "is no folder" if folder.exists() else "does not exist"
+            raise InputError(f"networks folder {documents.shown(folder)} {what}. {correct}")
         files = sorted(f for f in folder.iterdir() if f.suffix == ".py" and not f.name.startswith(("_", ".")))
     except OSError as error:
         raise InputError(
@@ -161,8 +162,8 @@ def _read(file: Path, _modified: int) -> OwnNetwork:
     constants = {
         target.id: node.value
         for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         if isinstance(target, ast.Name)
     }
     return OwnNetwork(

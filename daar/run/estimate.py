@@ -229,7 +229,9 @@ class _Timed:
     @functools.cache  # noqa: B019  # lives as long as the estimate
     def _step(self, recipe: Recipe, target: float | None) -> float:
         pack = self._pack(recipe.batch_size * (_STEPS + 2))
-        loop = Loop(self._network(target), Data(pack, pack, self._mean, self._std, flip=True), recipe, 0, self._device)
+        data = Data(pack, pack, self._mean, self._std, flip=True)
+        teacher = self._network(None) if recipe.distillation else None
+        loop = Loop(self._network(target), data, recipe, 0, self._device, teacher)
         steps = loop.train(0)
         next(steps), next(steps)  # the first are slower: caches, kernels, a graph's capture
         return _seconds(lambda: next(steps), _STEPS, self._device)
@@ -275,14 +277,15 @@ class _Timed:
         return once * (images / shown if sees_images else 1)
 
     def require_plan(self, suite: Suite, setting: Setting) -> None:
-        """Have a policy that a folder brings plan once, by random scores and a made-up loss.
+        """Have a policy that a folder brings, or one of daar's own that rounds, plan once, by random scores.
 
         Raises:
-            InputError: it breaks its contract; before anything is trained.
+            InputError: it breaks its contract, or widths in such multiples miss the target; before anything is trained.
         """
         origin = suite.origin(setting.variant)
         key = repr([origin, setting.policy, setting.target])
-        if key in self._planned or setting.policy not in planners.find(suite.methods_dirs):
+        rounds = suite.round_to > 1 and setting.policy in ("uniform", "global")
+        if key in self._planned or not (rounds or setting.policy in planners.find(suite.methods_dirs)):
             return
         self._planned.add(key)
         dice = torch.Generator().manual_seed(0)
@@ -301,6 +304,7 @@ class _Timed:
             scope=setting.scope,
             target=setting.target,
             methods_dirs=suite.methods_dirs,
+            round_to=suite.round_to,
         )
 
     def _network(self, target: float | None) -> nn.Module:

@@ -192,3 +192,15 @@ def test_bibtex_may_be_written_as_bibtex_is(entry: str, tmp_path: Path) -> None:
     method = discovery.read_folder(folder(tmp_path, NO_SEED, **{"references.bib": entry}))
     [check] = [check for check in checks.of(method) if check.name == "bibliography"]
     assert checks.problem(check, method) is None
+
+
+@pytest.mark.parametrize("name", ["uniform", "published-mine", "erk"])
+def test_a_policy_s_name_is_its_own(name: str, tmp_path: Path) -> None:
+    place = tmp_path / name
+    place.mkdir()
+    info = f'PolicyInfo(name="{name}", title="Mine", citation="me2026")'
+    (place / "policy.py").write_text(f"from daar.api import PolicyInfo\nINFO = {info}\ndef plan(groups): pass\n")
+    check = next(check for check in checks.of(discovery.read_folder(place)) if check.name == "metadata")
+    assert f"expected a name that no other policy has; got '{name}'" in str(
+        checks.problem(check, discovery.read_folder(place))
+    )

@@ -159,6 +159,8 @@ def test_a_broken_method_says_what_is_wrong(tmp_path: Path, code: str | None, me
         (GOOD.replace("def score", "def scores"), r"defines no score\. A method has INFO and score\(\)"),
         (GOOD + "\nimport nonexistent_thing\n", "'mine' fails to import: ModuleNotFoundError: .*nonexistent_thing"),
         (GOOD + "\n1 / 0\n", "'mine' fails to import: ZeroDivisionError: division by zero"),
+        (GOOD + "\nraise SystemExit(0)\n", "'mine' fails to import: SystemExit: 0"),
+        (GOOD + "\nraise ValueError('a\\nb\\x1b[1m')\n", r"'mine' fails to import: ValueError: a b\\x1b\[1m\. See"),
         (GOOD.replace('citation="me2026"', 'citation=" "'), "'mine' fails to import: ValueError: .*citation is blank"),
         (GOOD.replace('("weights",)', '("gradients",)'), "'mine' fails to import: ValueError: .*uses names"),
     ],
@@ -206,7 +208,9 @@ def test_options_are_divided_between_score_and_plan(tmp_path: Path) -> None:
         ("bool", [True], [1, "true"]),
         ('Literal["a"] | float', ["a", 0.5], ["b", None, False]),
         ("dict[str, int]", [{}, "anything"], []),
-        ("Literal['a'] | None", ["a", None, "what the annotation does not tell is left to the method"], []),
+        ("Literal['a'] | None", ["a", None], ["b", 1]),
+        ("float | None", [0.5, None], ["1", True]),
+        ("Literal[NAMES]", ["what names stand for is left to the method"], []),
     ],
 )
 def test_values_are_held_against_the_annotation(tmp_path: Path, annotation: str, good: list, bad: list) -> None:

@@ -96,6 +96,8 @@ def test_a_broken_policy_says_what_is_wrong(tmp_path: Path, code: str, message: 
     ("code", "message"),
     [
         (ALONE.replace("def plan", "def plans"), None),
+        (ALONE.replace("def plan", "async def plan"), None),
+        (ALONE.replace("return {}", "raise SystemExit(0)"), r"policy 'alone' fails in plan\(\): SystemExit: 0"),
         (ALONE + "\n1 / 0\n", "policy 'alone' fails to import: ZeroDivisionError"),
         (ALONE.replace("Alone (Me 2026)", " "), "policy 'alone' fails to import: ValueError: .*title is blank"),
         (ALONE.replace("return {}", "1 / 0"), r"policy 'alone' fails in plan\(\)"),

@@ -64,6 +64,11 @@ def test_a_network_is_drawn_from_the_generator_alone(tmp_path: Path) -> None:
     assert torch.equal(*drawn)
 
 
+def test_the_shape_may_be_annotated(tmp_path: Path) -> None:
+    network(tmp_path, SMALL.replace("INPUT_SHAPE = ", "INPUT_SHAPE: tuple[int, int, int] = "))
+    assert models.get("small").input_shape == (3, 8, 8)
+
+
 def test_files_share_code_and_what_is_shared_counts(tmp_path: Path) -> None:
     shared = tmp_path / "_shared.py"
     shared.write_text("WIDTH = 4\n")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from daar.device import gpu
+from daar.errors import InputError
 from daar.run import estimate
 from daar.suite import definition, reading
 from tests.networks import one_thread  # noqa: F401  # it acts on this module
@@ -113,6 +114,20 @@ def test_the_real_thing_takes_time_for_everything() -> None:
     text = estimate.to_text(found)
     assert text.splitlines()[-1].startswith("together")
     assert f"{sum(found.jobs.values())} jobs" in text.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("unit")
+@pytest.mark.parametrize("policy", ["uniform", "global", "adaptive"])
+def test_multiples_that_miss_the_target_are_said_before_anything_runs(policy: str) -> None:
+    estimate.estimate(made(round_to=8, policies=[policy]), CPU, 1)
+    with pytest.raises(InputError, match="no widths in such multiples"):
+        estimate.estimate(made(round_to=64, policies=[policy]), CPU, 1)
+
+
+def test_a_recipe_that_distils_has_a_teacher() -> None:
+    tuned = {"epochs": 1, "lr": 0.1, "batch_size": 8, "distillation": 0.5}
+    found = estimate.estimate(made(macs_reductions=[0.5], seeds=[0], methods=["l1"], finetune=tuned), CPU, 1)
+    assert found.seconds["finetune"] > 0
 
 
 @pytest.mark.usefixtures("unit")

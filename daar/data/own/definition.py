@@ -3,6 +3,7 @@
 Neither torch nor numpy; of Parquet files the labels are read, by pyarrow.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -80,7 +81,7 @@ def define(name: str, entry: Mapping[str, Any], where: str) -> OwnDataset:
     """
     _require_name(name, where)
     is_table = _require_one_source(entry, where) == "parquet"
-    place = Path(entry["parquet" if is_table else "folder"]).expanduser()
+    place = _expanded(entry["parquet" if is_table else "folder"])
     columns = Columns(entry.get("image", "image"), entry.get("label", "label"))
     if is_table:
         files = table.files(place, where)
@@ -249,11 +250,20 @@ def recall_all(packs: Path) -> None:
 
 def from_suite(name: str, entry: Mapping[str, Any], packs: Path, where: str) -> OwnDataset:
     """As `define`; where the images are gone, what was packed of them with the same settings will do."""
-    if not Path(entry.get("parquet", entry.get("folder", ""))).expanduser().exists():
+    place = _expanded(entry.get("parquet", entry.get("folder", "")))
+    if not os.path.exists(place):  # noqa: PTH110  # Path's raises where nobody may look
         packed = recall(name, packs / name)
         if packed is not None and entry.items() <= {**to_json(packed), **_place(entry)}.items():
             return packed
     return define(name, entry, where)
+
+
+def _expanded(place: str) -> Path:
+    """A path with one's home for `~`; as it is where nobody has that name."""
+    try:
+        return Path(place).expanduser()
+    except RuntimeError:
+        return Path(place)
 
 
 def _place(entry: Mapping[str, Any]) -> dict[str, Any]:

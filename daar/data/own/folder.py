@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daar.data.folder_scan import entries, is_folder, listed, size_of, text_of
+from daar.data.folder_scan import entries, folders, is_folder, listed, size_of, text_of
 from daar.errors import InputError
 from daar.storage.documents import shown
 
@@ -49,7 +49,7 @@ def scan(root: Path, where: str) -> Folder:
         what = "is no folder" if os.path.exists(root) else "is not there"  # noqa: PTH110  # as above
         raise InputError(f"{where}: {shown(root)} {what}. {_LAYOUT}")
     parts = _parts(root, where)
-    _require_same({part: set(_folders(folder)) for part, folder in parts.items()}, parts, where)
+    _require_same({part: folders(folder) for part, folder in parts.items()}, parts, where)
     found = Folder(tuple(_classes(next(iter(parts.values())), where)), {})
     labels = {name: label for label, name in enumerate(found.classes)}
     for part, folder in parts.items():
@@ -63,10 +63,10 @@ def scan(root: Path, where: str) -> Folder:
 
 def _parts(root: Path, where: str) -> dict[str, Path]:
     """Part → its folder."""
-    names = set(_folders(root))
+    names = folders(root)
     there = [part for part in PARTS if part in names]
-    if "train" not in names or not _folders(root / "train"):
-        if there and not names - set(PARTS) and any(_folders(root / part) for part in there):
+    if "train" not in names or not folders(root / "train"):
+        if there and not names - set(PARTS) and any(folders(root / part) for part in there):
             raise InputError(f"{where}: {shown(root)} has {' and '.join(there)}, but no train. {_LAYOUT}")
         return {WHOLE: root}
     if others := sorted(names - set(PARTS)):
@@ -84,7 +84,7 @@ def _parts(root: Path, where: str) -> dict[str, Path]:
 
 def _classes(folder: Path, where: str) -> list[str]:
     """Names of the classes of a part, sorted."""
-    names = sorted(_folders(folder))
+    names = sorted(folders(folder))
     if len(names) > 1:
         return names
     if not names:
@@ -92,7 +92,7 @@ def _classes(folder: Path, where: str) -> list[str]:
             count = sum(entry.name.lower().endswith(ENDINGS) for entry in there)
         what = f"{count:,} images, but no folders of classes" if count else "no images"
         raise InputError(f"{where}: {shown(folder)} holds {what}. {_LAYOUT}")
-    if _folders(folder / names[0]):
+    if folders(folder / names[0]):
         raise InputError(
             f"{where}: {shown(folder)} holds one folder, {shown(names[0])}, with folders in it. If those are the "
             f"classes, name {shown(folder / names[0])} instead."
@@ -133,8 +133,3 @@ def _images(folder: Path, where: str, passed_over: list[str]) -> Iterator[tuple[
             f"{where}: {shown(folder)} has no images ({', '.join(ENDINGS)}). Fill it, or remove the class."
         )
     yield from sorted(found)
-
-
-def _folders(folder: Path) -> list[str]:
-    with entries(folder) as there:
-        return [entry.name for entry in there if not entry.name.startswith(".") and is_folder(entry)]

@@ -57,6 +57,11 @@ def prepare(dataset: OwnDataset, out: Path, *, skip_corrupt: bool = False) -> Pa
     if not faults and counts != dataset.splits:
         raise InputError(f"{where}: {shown(dataset.place)} has changed while it was read. Run the same command again.")
     mean, std = packed.channel_statistics(splits["train"].images)
+    if min(std) < normalisation.STD[0]:
+        raise InputError(
+            f"{where}: the train images of {shown(dataset.place)} have a channel with one value (std "
+            f"{min(std):g}); expected pictures. Replace them."
+        )
     normalisation.require(mean, std, 3, f"the train images of {shown(dataset.place)}")
     about = {"dataset": dataset.name, "classes": dataset.classes, "mean": mean, "std": std}
     checksums = {
@@ -105,7 +110,7 @@ def _decoded(items: list[_Item], dataset: OwnDataset, kinds: Counter[str], fault
         try:
             image, found = images.read(item[0], item[1], dataset.size, dataset.crop)
         except InputError as error:
-            return None, [], str(error)
+            return None, [], str(error).rstrip(".")
         return image, found, ""
 
     waiting: Iterator[_Item] = iter(items)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from daar.data.own.folder import PARTS, WHOLE
-from daar.errors import InputError, said
+from daar.errors import InputError, in_one_line, said
 from daar.storage.documents import require_file, shown
 
 _LONGEST = 255  # characters of a class's name
@@ -66,32 +66,52 @@ def labels(parts: dict[str, list[Path]], columns: Columns, where: str) -> tuple[
         part: [value for file in found for value in _column(file, columns, where)] for part, found in parts.items()
     }
     distinct = {value for part in values.values() for value in part}
+    if not distinct:
+        first = next(iter(parts.values()))[0]
+        raise InputError(f"{where}: {shown(first)} has no rows; expected an image and a label in each. Name another.")
+    if len({type(value) for value in distinct}) > 1:
+        raise InputError(
+            f"{where}: column {shown(columns.label)} has whole numbers in one file and texts in another; expected one "
+            "of the two. Convert one."
+        )
     named = _names(next(iter(parts.values()))[0], columns.label)
-    if named is not None and all(isinstance(value, int) and 0 <= value < len(named) for value in distinct):
+    if named is not None and isinstance(next(iter(distinct)), int):
+        if outside := sorted(value for value in distinct if not 0 <= value < len(named)):
+            raise InputError(
+                f"{where}: column {shown(columns.label)} has {outside[0]}, but its metadata names {len(named)} "
+                f"classes, 0 to {len(named) - 1}. Take out the rows without a class."
+            )
         return named, values
     ordered = sorted(distinct)
     if len(ordered) > _MOST_CLASSES or any(len(str(value)) > _LONGEST for value in ordered):
         raise InputError(
-            f"{where}: column {columns.label} has {len(ordered):,} values; expected {_MOST_CLASSES:,} classes at most, "
-            f"named with {_LONGEST} characters at most. Name another column."
+            f"{where}: column {shown(columns.label)} has {len(ordered):,} values; expected {_MOST_CLASSES:,} classes "
+            f"at most, named with {_LONGEST} characters at most. Name another column."
         )
     numbers = {value: number for number, value in enumerate(ordered)}
     return tuple(map(str, ordered)), {part: [numbers[value] for value in found] for part, found in values.items()}
 
 
 def images(file: Path, columns: Columns) -> Iterator[tuple[str, bytes | None]]:
-    """The image files of a Parquet file, each with what a message calls it."""
+    """The image files of a Parquet file, each with what a message calls it.
+
+    Raises:
+        InputError: a part of the file cannot be read.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     row = 0
-    for batch in pq.ParquetFile(file).iter_batches(256, columns=[columns.image]):
-        column = batch.column(0)
-        if pa.types.is_struct(column.type):
-            column = column.field("bytes")
-        for encoded in column.to_pylist():
-            yield f"{shown(file)}, row {row} (from 0)", encoded
-            row += 1
+    try:
+        for batch in pq.ParquetFile(file).iter_batches(256, columns=[columns.image]):
+            column = batch.column(0)
+            if pa.types.is_struct(column.type):
+                column = column.field("bytes")
+            for encoded in column.to_pylist():
+                yield f"{shown(file)}, row {row} (from 0)", encoded
+                row += 1
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(file, error) from error
 
 
 def _column(file: Path, columns: Columns, where: str) -> list[Any]:
@@ -104,22 +124,35 @@ def _column(file: Path, columns: Columns, where: str) -> list[Any]:
         schema = pq.read_schema(file)
         _require_columns(schema, columns, f"{where}: {shown(file)}")
         table = pq.read_table(file, columns=[columns.label], partitioning=None)
+        values: list[Any] = table.column(columns.label).to_pylist()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{where}: {shown(file)}: column {shown(columns.label)} has a text that is not UTF-8. Write it again."
+        ) from error
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{where}: {shown(file)} cannot be read as Parquet: {said(error)}. Fetch it again.") from error
-    values: list[Any] = table.column(columns.label).to_pylist()
+        raise _unreadable(file, error, f"{where}: ") from error
     for row, value in enumerate(values):
         if value is None:
-            raise InputError(f"{where}: {shown(file)}, row {row} (from 0): {columns.label} is null. Correct it.")
+            raise InputError(f"{where}: {shown(file)}, row {row} (from 0): {shown(columns.label)} is null. Correct it.")
     return values
+
+
+def _unreadable(file: Path, error: Exception, where: str = "") -> InputError:
+    return InputError(
+        f"{where}{shown(file)} cannot be read as Parquet: {in_one_line(said(error))}. Fetch it again, or write it "
+        "again."
+    )
 
 
 def _require_columns(schema: Any, columns: Columns, where: str) -> None:
     import pyarrow as pa
 
     for what, name in (("image", columns.image), ("label", columns.label)):
-        if name not in schema.names:
+        if (number := schema.names.count(name)) > 1:
+            raise InputError(f"{where} has {number} columns '{shown(name)}'; expected one. Rename the others.")
+        if not number:
             raise InputError(
-                f"{where} has no column {name!r}, but {', '.join(schema.names)}. Name that of the {what}s: {what} in a "
+                f"{where} has no column '{shown(name)}', but {_listed(schema)}. Name that of the {what}s: {what} in a "
                 f"suite, --{what} of a command."
             )
     kind = schema.field(columns.image).type
@@ -127,20 +160,31 @@ def _require_columns(schema: Any, columns: Columns, where: str) -> None:
         kind = kind.field("bytes").type
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         raise InputError(
-            f"{where}: column {columns.image} is {kind}; expected bytes of image files, alone or in a struct as "
-            "Hugging Face has them. Convert it, or name another."
+            f"{where}: column {shown(columns.image)} is {shown(str(kind))}; expected bytes of image files, alone or in "
+            "a struct as Hugging Face has them. Convert it, or name another."
         )
     kind = schema.field(columns.label).type
     if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise InputError(f"{where}: column {columns.label} is {kind}; expected whole numbers or texts. Name another.")
+        raise InputError(
+            f"{where}: column {shown(columns.label)} is {shown(str(kind))}; expected whole numbers or texts. Name "
+            "another."
+        )
+
+
+def _listed(schema: Any) -> str:
+    """The names of the columns, for a message."""
+    return in_one_line(", ".join(schema.names) or "none at all", 280)
 
 
 def _names(file: Path, label: str) -> tuple[str, ...] | None:
-    """The names that Hugging Face's metadata has for a column's numbers."""
+    """The names that Hugging Face's metadata has for a column's numbers: texts, each another; None without such."""
     import pyarrow.parquet as pq
 
-    with suppress(KeyError, TypeError, ValueError):  # they are optional, like every key on the way to them
+    # they are optional, like every key on the way to them
+    with suppress(KeyError, TypeError, ValueError, RecursionError):
         features = json.loads(pq.read_schema(file).metadata[b"huggingface"])["info"]["features"]
         names = features[label]["names"]
-        return tuple(map(str, names)) if isinstance(names, list) and 1 < len(names) <= _MOST_CLASSES else None
+        right = isinstance(names, list) and 1 < len(names) == len(set(names)) <= _MOST_CLASSES
+        if right and all(isinstance(name, str) and len(name.encode()) <= _LONGEST for name in names):
+            return tuple(names)
     return None

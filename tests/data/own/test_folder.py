@@ -67,6 +67,11 @@ def other_files(root: Path) -> None:
     (root / "b" / "readme.txt").write_text("")
 
 
+def lost(root: Path) -> None:
+    fill(root, {"a": 5, "b": 5})
+    (root / "c").symlink_to(root / "nowhere")
+
+
 def of(**classes: int) -> Callable[[Path], None]:
     def make(root: Path) -> None:
         fill(root, classes)
@@ -101,6 +106,12 @@ def test_one_line(tmp_path: Path, make: Callable[[Path], None], said: str) -> No
     with pytest.raises(InputError, match=f"^suite.yaml: datasets.pets: .*{said}") as error:
         define(root)
     assert "\n" not in str(error.value)
+
+
+def test_a_class_that_is_a_link_to_nothing(tmp_path: Path) -> None:
+    lost(tmp_path / "pets")
+    with pytest.raises(InputError, match="/pets/c is a link that leads nowhere"):
+        define(tmp_path / "pets")
 
 
 def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

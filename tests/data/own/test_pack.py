@@ -132,7 +132,7 @@ def test_images_without_a_picture(tmp_path: Path) -> None:
     root = fill(tmp_path / "pets", {"a": 10, "b": 10})
     for file in root.glob("*/*"):
         picture(0).point(lambda _: 9).save(file)
-    with pytest.raises(InputError, match=r"train images of .*pets: std has 0"):
+    with pytest.raises(InputError, match=r"train images of .*pets have a channel with one value \(std 0\)"):
         prepared(root, tmp_path / "out")
 
 
@@ -163,6 +163,7 @@ def test_it_is_known_by_what_was_prepared(tmp_path: Path, monkeypatch: pytest.Mo
         ("digits", {"size": 8}, "digits is a dataset that daar has already"),
         ("a-b", {"size": 8}, "a-z, 0-9 and _"),
         ("pets", {"size": 8}, "neither folder nor parquet"),
+        ("pets", {"size": 8, "folder": "~nobody-of-that-name/x"}, "~nobody-of-that-name/x is not there"),
         ("pets", {"size": 8, "folder": "x", "parquet": "y"}, "folder and parquet"),
         ("pets", {"folder": "x"}, "names no size"),
         ("pets", {"folder": "x", "size": 8, "label": "y"}, "label names a column of Parquet files"),
@@ -249,12 +250,57 @@ class TestTables:
             ({"image": [b"", b""], "label": [0, None]}, "row 1 .* label is null"),
             ({"image": [b""] * 5, "label": [0] * 5}, "has one class, 0"),
             ({"image": [b""] * 5, "label": [0, 0, 0, 0, 1]}, "has 4 images of the class 0; expected 5"),
+            ({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}, "has no rows"),
+            ({"a\nb\x1b": [b""], "c" * 3000: [0]}, r"no column 'image', but a\\nb\\x1b, c{50,200} … c{50,200}\. Name"),
         ],
     )
     def test_what_is_wrong(self, tmp_path: Path, columns: dict[str, Any], said: str) -> None:
         with pytest.raises(InputError, match=said) as error:
             define(self.write(tmp_path, columns))
         assert "\n" not in str(error.value)
+
+    def test_names_that_cannot_be_told_apart(self, tmp_path: Path) -> None:
+        arrays = [pa.array(self.images()), pa.array([0, 1] * 5), pa.array([0, 1] * 5)]
+        pq.write_table(pa.Table.from_arrays(arrays, names=["image", "label", "label"]), tmp_path / "x.parquet")
+        with pytest.raises(InputError, match="has 2 columns 'label'; expected one"):
+            define({"parquet": str(tmp_path), "size": 8})
+
+    def test_texts_that_are_no_utf_8(self, tmp_path: Path) -> None:
+        ends = pa.py_buffer(b"".join(end.to_bytes(4, "little") for end in range(11)))
+        labels = pa.StringArray.from_buffers(10, ends, pa.py_buffer(b"\xff\xfe" * 5))
+        with pytest.raises(InputError, match="column label has a text that is not UTF-8"):
+            define(self.write(tmp_path, {"image": self.images(), "label": labels}))
+
+    def test_numbers_in_one_file_and_texts_in_another(self, tmp_path: Path) -> None:
+        self.write(tmp_path, {"image": self.images(), "label": [0, 1] * 5}, "train.parquet")
+        self.write(tmp_path, {"image": self.images(), "label": ["0", "1"] * 5}, "test.parquet")
+        with pytest.raises(InputError, match="whole numbers in one file and texts in another"):
+            define({"parquet": str(tmp_path), "size": 8})
+
+    @pytest.mark.parametrize("label", [-1, 2])
+    def test_numbers_that_the_metadata_does_not_name(self, tmp_path: Path, label: int) -> None:
+        features = {"info": {"features": {"label": {"names": ["cat", "dog"]}}}}
+        entry = self.write(tmp_path, {"image": self.images(), "label": [0, label] * 5}, metadata=features)
+        with pytest.raises(InputError, match=f"has {label}, but its metadata names 2 classes, 0 to 1"):
+            define(entry)
+
+    @pytest.mark.parametrize("names", [["a", "a"], ["a", {"x": 1}], ["a", "b" * 256], ["a"], "ab"])
+    def test_metadata_that_names_no_classes(self, tmp_path: Path, names: Any) -> None:
+        features = {"info": {"features": {"label": {"names": names}}}}
+        assert define(
+            self.write(tmp_path, {"image": self.images(), "label": [0, 1] * 5}, metadata=features)
+        ).classes == ("0", "1")
+
+    def test_a_file_that_is_damaged_where_its_images_are(self, tmp_path: Path) -> None:
+        entry = self.write(tmp_path, {"image": self.images(), "label": [0, 1] * 5})
+        dataset, file = define(entry), tmp_path / "x.parquet"
+        content = bytearray(file.read_bytes())
+        content[8:40] = bytes(range(200, 232))
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=r"x\.parquet cannot be read as Parquet: .*Fetch it again") as error:
+            pack.prepare(dataset, tmp_path / "out")
+        assert "\n" not in str(error.value)
+        assert not (tmp_path / "out").exists()
 
     def test_no_table(self, tmp_path: Path) -> None:
         (tmp_path / "x.parquet").write_bytes(b"PAR1")
