@@ -62,22 +62,22 @@ def write(
 
 def test_who_is_ahead_by_hand() -> None:
     # per seed 0.8, 0.6, 0.4: mean 0.6, standard deviation 0.2; t(0.975, 2) = 4.3027, so ± 0.4968
-    (text,) = page_words.findings(frame(L1, DAAR, RANDOM), named())
+    ((_, text),) = page_words.findings(frame(L1, DAAR, RANDOM), named())
     assert text.startswith("ResNet-56 on CIFAR-10, 50% of the MACs removed: DAAR (reconstructed) is ahead with 93.40%")
     assert "0.60 points above L1 (95% interval +0.10 to +1.10, 3 seeds)" in text
 
 
 def test_ties_are_called_ties() -> None:
     # per seed 0.8, 0.6, −0.5: mean 0.3, standard deviation 0.7, so ± 1.7389
-    (text,) = page_words.findings(frame(L1, rows("daar", (93.3, 93.5, 92.5))), named())
+    ((_, text),) = page_words.findings(frame(L1, rows("daar", (93.3, 93.5, 92.5))), named())
     assert "are tied, +0.30 points apart (95% interval −1.44 to +2.04, 3 seeds)" in text
     assert "ahead" not in text
 
 
 def test_one_seed_or_one_method_claims_nothing() -> None:
-    (text,) = page_words.findings(frame(L1[:1], DAAR[:1]), named())
+    ((_, text),) = page_words.findings(frame(L1[:1], DAAR[:1]), named())
     assert "no interval, so this may be chance" in text
-    (text,) = page_words.findings(frame(L1), named())
+    ((_, text),) = page_words.findings(frame(L1), named())
     assert "no other method to compare it with" in text
     assert page_words.findings(frame(RANDOM), named()) == []  # a control leads nothing
 
