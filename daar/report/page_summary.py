@@ -122,11 +122,11 @@ def _counted(known: Sequence[Placed]) -> Markup:
 
 def _not_shown(done: pd.DataFrame) -> Markup:
     seeds = done["seed"].nunique()
-    vary = "the one seed" if seeds == 1 else f"the {seeds} seeds"
+    those, vary = ("the one seed", "varies") if seeds == 1 else (f"the {seeds} seeds", "vary")
     parts = [
-        f"other dense networks (one was imported, and {vary} vary only its tuning)"
+        f"other dense networks (one was imported, and {those} {vary} only its tuning)"
         if done["imported"].any()
-        else f"more dense networks than those of {vary}",
+        else f"more dense networks than those of {those}",
         "another recipe of tuning",
     ]
     theirs = ", nor what the authors' own DAAR reaches" if (done["method"] == "daar").any() else ""

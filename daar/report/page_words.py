@@ -40,7 +40,7 @@ class Finding(NamedTuple):
 
 
 def leads(rows: pd.DataFrame, names: Names) -> Iterator[tuple[str, Lead]]:
-    """Target, as "50%", and who leads there, of one (dataset, network); controls and ratios of their own are left out."""
+    """Target, as "50%", and who leads there, of one (dataset, network); controls and ratios of their own do not count."""
     compared = rows[~own_ratios(rows) & ~rows["control"] & rows["top1_tuned"].notna()]
     for target, members in compared.groupby("target"):
         tuned = {names.row(*key): seeds for key, seeds in by_seed(members).items()}
@@ -56,7 +56,8 @@ def findings(rows: pd.DataFrame, names: Names) -> list[Finding]:
     """One sentence per target of one (dataset, network): the best method, and whether it leads the next one."""
     where = pair_title(str(rows["network"].iloc[0]), str(rows["dataset"].iloc[0]))
     return [
-        Finding(target, f"{where}, {target} of the MACs removed: {_finding(lead)}") for target, lead in leads(rows, names)
+        Finding(target, f"{where}, {target} of the MACs removed: {_finding(lead)}")
+        for target, lead in leads(rows, names)
     ]
 
 

@@ -32,7 +32,9 @@ class Browser:
         self._count += 1
         number = self._count
         message: dict[str, Any] = {"id": number, "method": method, "params": parameters}
-        os.write(self._send, json.dumps(message | ({"sessionId": self._session} if self._session else {})).encode() + b"\0")
+        os.write(
+            self._send, json.dumps(message | ({"sessionId": self._session} if self._session else {})).encode() + b"\0"
+        )
         while True:
             answer = self._read()
             if answer.get("id") == number:
@@ -60,11 +62,15 @@ class Browser:
 
     def media(self, scheme: str = "light", kind: str = "") -> None:
         """Prefer a colour scheme; `kind` print shows the page as on paper."""
-        self.call("Emulation.setEmulatedMedia", media=kind, features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.call(
+            "Emulation.setEmulatedMedia", media=kind, features=[{"name": "prefers-color-scheme", "value": scheme}]
+        )
 
     def show(self, page: Path, width: int, anchor: str = "") -> None:
         """Open a page in a window of this width, and wait until all of it is drawn."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1, mobile=width < 500)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1, mobile=width < 500
+        )
         self.call("Page.navigate", url="about:blank")
         self.call("Page.navigate", url=page.as_uri() + anchor)
         self.run(
@@ -104,10 +110,12 @@ def browser(profile: Path) -> Iterator[Browser]:
         ["bash", "-c", moved, found, *flags, "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"],
         pass_fds=(there, back), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    os.close(there), os.close(back)
+    for end in (there, back):
+        os.close(end)
     try:
         yield Browser(send, receive)
     finally:
         process.terminate()
         process.wait()
-        os.close(send), os.close(receive)
+        for end in (send, receive):
+            os.close(end)
