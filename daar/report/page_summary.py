@@ -52,7 +52,7 @@ def _compared(done: pd.DataFrame, names: Names) -> Markup:
     keys = done[["variant", "policy", "control"]].drop_duplicates()
     rows = {control: sorted({names.row(v, p) for v, p, c in keys.itertuples(index=False) if c == control})
             for control in (False, True)}  # fmt: skip
-    methods = _bold(rows[False], "methods or variants of them") if rows[False] else Markup("no method")
+    methods = _bold(rows[False], "methods and variants of them") if rows[False] else Markup("no method")
     controls = Markup("")
     if rows[True]:
         controls = Markup(" and {} control{}").format(len(rows[True]), "" if len(rows[True]) == 1 else "s")

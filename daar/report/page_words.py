@@ -40,7 +40,7 @@ class Finding(NamedTuple):
 
 
 def leads(rows: pd.DataFrame, names: Names) -> Iterator[tuple[str, Lead]]:
-    """Target, as "50%", and who leads there, of one (dataset, network); controls and ratios of their own do not count."""
+    """Target, as "50%", and who leads there, of one (dataset, network); without controls and ratios of their own."""
     compared = rows[~own_ratios(rows) & ~rows["control"] & rows["top1_tuned"].notna()]
     for target, members in compared.groupby("target"):
         tuned = {names.row(*key): seeds for key, seeds in by_seed(members).items()}

@@ -91,6 +91,12 @@ def test_filters_act_on_tables_figures_and_words_alike(tab: Browser, report: Pat
                    ".filter(Boolean).every((one) => one === '70%')")  # fmt: skip
     assert "18 entries" in tab.run("document.querySelector('.dt-info').textContent")  # 2 networks, 3 rows, 3 seeds
     assert tab.run(seen.format(".whole")) == 1  # the picture says that it shows all targets
+    overlap = """(() => {
+      const place = document.querySelector(".plot");
+      return place.querySelector(".main-svg").getBoundingClientRect().bottom
+        - place.nextElementSibling.getBoundingClientRect().top;
+    })()"""
+    assert tab.run(overlap) <= 0  # the caption is below the figure
     choose(tab, "network", "resnet56")
     assert tab.run(seen.format("article")) == 1
     assert "9 entries" in tab.run("document.querySelector('.dt-info').textContent")
@@ -141,7 +147,7 @@ def test_a_table_is_copied_as_it_is_shown(tab: Browser, report: Path) -> None:
     assert head == "| target | what |"
     assert first == f"| 0.5 | {markdown.escape(ODD)} |"
     lines = copied("LaTeX", odd).splitlines()
-    assert lines[0] == r"\begin{tabular}{ll}"
+    assert lines[0] == r"\begin{tabular}{rl}"  # numbers to the right
     assert lines[4] == rf"0.5 & {latex.escape(ODD)} \\"
     assert [*csv.reader(io.StringIO(copied("CSV", odd)))][1] == ["0.5", ODD]
     assert second == "| 0.7 | two words |"

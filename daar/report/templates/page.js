@@ -89,6 +89,7 @@ function draw(place) {
     legend: { orientation: "h", y: -0.2, yanchor: "top" }, hovermode: "closest", dragmode: false,
   };
   if (paper.matches) Object.assign(look, { width: 640, height: 420, autosize: false }); // pixels of a sheet of A4
+  place.style.height = `${look.height}px`; // what is below stays below
   window.Plotly.react(place, data.map(atTarget).filter((trace) => trace.x.length), look,
     { responsive: true, displaylogo: false, displayModeBar: false });
 }
