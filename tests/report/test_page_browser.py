@@ -203,6 +203,7 @@ def test_a_keyboard_is_enough(tab: Browser, report: Path) -> None:
     assert all(style != "none" for _, style in reached), reached
     tab.run("document.querySelector('table.main thead th:nth-child(3) [role=button]').focus()")
     tab.press("Enter", 13, "\r")
+    tab.run("new Promise((then) => setTimeout(then, 200))")  # it sorts a moment later
     assert tab.run("document.querySelector('table.main thead th:nth-child(3)').getAttribute('aria-sort')")
 
 
