@@ -27,7 +27,7 @@ _KEY = ["dataset", "network", "of_target", "title"]
 _CONDITIONS = {
     **{"recipe": "tuning recipe", "epochs": "epochs of tuning", "precision": "precision of tuning"},
     **{"calibration_images": "calibration images", "scope": "scope", "train_recipe": "training recipe"},
-    **{"hardware_cpu": "CPU", "hardware_gpu": "GPU"},
+    **{"top1_dense": "dense top-1", "hardware_cpu": "CPU", "hardware_gpu": "GPU"},
 }
 
 
@@ -134,13 +134,18 @@ def _cells(row: Mapping[Any, Any], heads: tuple[str, ...], usual: int) -> dict[s
 def _facts(ours: str, theirs: str, both: list[pd.DataFrame]) -> Iterator[str]:
     """What differs between the two, besides the numbers."""
     for column, words in _CONDITIONS.items():
-        own, other = (sorted(set(rows[column].dropna().map(str))) for rows in both)
+        own, other = (sorted(set(rows[column].dropna().map(_text))) for rows in both)
         if own != other:
             yield f"Not the same {words}: {', '.join(own) or 'none'} ({ours}); {', '.join(other) or 'none'} ({theirs})."
 
 
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _notes(numbers: pd.DataFrame, both: list[pd.DataFrame], usual: int) -> Iterator[str]:
-    yield "Tuned top-1 in percent of the test images, mean ± sample standard deviation (n). Rows of both suites alone."
+    yield "Tuned top-1 in percent of the test images, mean ± sample standard deviation (n)."
+    yield "Only rows that both suites have are here."
     if numbers["paired"].any():
         yield on_intervals(usual)
     if not numbers["paired"].all():
