@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from daar.cli import options
 from daar.errors import InputError
 from daar.run import start
-from daar.suite import figures, names, reading
+from daar.storage.bundled import ROOT
+from daar.suite import figures, names, paths, reading
 from daar.suite.definition import Suite
 
 
@@ -54,6 +55,8 @@ def add_commands(subparsers: Any) -> None:
     command.add_argument(
         "--partial", action="store_true", help="list settings without a record as missing, with the reason"
     )
+    words = "also compare rows of the same name and target with those of this suite, which has results"
+    command.add_argument("--with", dest="other", metavar="SUITE", help=words)
     command.add_argument("--where", action="store_true", help="only print where they are")
 
 
@@ -65,12 +68,30 @@ def report(a: Namespace) -> None:
     suite = reading.load(file)
     request = _Request(suite, file, a.results, a.partial)
     if not a.where:
-        _make(request, a.only)
+        if a.other is not None and a.only not in (None, "page"):
+            raise InputError(f"--with adds a table to the page, but --only is {a.only}. Leave one of them out.")
+        other = None if a.other is None else _other(a.other, request)
+        _make(request, a.only, other)
     if a.where or a.only is None:
         print(where(request.folder))
 
 
-def _make(request: _Request, only: str | None) -> None:
+def _other(name: str, request: _Request) -> _Request:
+    """The suite to compare with: its results are next to those of the suite, or kept."""
+    file = start.find_suite(name)
+    suite = reading.load(file)
+    if suite.name == request.suite.name:
+        raise InputError(f"--with should name another suite than {suite.name!r}, but names the same. Give another.")
+    places = (request.results, Path(paths.REFERENCE), ROOT / paths.REFERENCE)
+    found = next((place for place in places if (place / suite.name / "results.csv").is_file()), None)
+    if found is None:
+        raise InputError(
+            f"--with: no results of suite {suite.name!r} in {' or '.join(map(str, places[:2]))}. Run: daar run {name}"
+        )
+    return _Request(suite, file, found, partial=False)
+
+
+def _make(request: _Request, only: str | None, other: _Request | None = None) -> None:
     """Make one part, or all in order."""
     if request.partial and only not in (None, "collect"):
         raise InputError(f"--partial says what to collect, but --only is {only}. Leave one of them out.")
@@ -78,6 +99,8 @@ def _make(request: _Request, only: str | None) -> None:
         _draw(request, only)
         return
     for name, make in _PARTS.items():
+        if name == "page" and other is not None:
+            _versus(request, other)
         if only in (None, name):
             make(request)
 
@@ -152,6 +175,13 @@ def _attention(request: _Request) -> None:
         files = {pair: path for pair, path in files.items() if path.exists()}
     variant = next(iter(explained.values())).variant.name
     write_attention(files, request.folder / "figures", names.of_suite(request.suite).variant(variant))
+
+
+def _versus(request: _Request, other: _Request) -> None:
+    from daar.report.versus import Side, write_versus
+
+    ours, theirs = (Side(one.suite.name, one.csv, names.of_suite(one.suite)) for one in (request, other))
+    write_versus(ours, theirs, request.folder / "tables")
 
 
 def _page(request: _Request) -> None:

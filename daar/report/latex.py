@@ -12,7 +12,7 @@ _SHRUNK = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{"
 _NAME_WIDTH = r"p{0.22\textwidth}"
 
 # what means something else in LaTeX, also at the start of a row ([ and *) and in the OT1 fonts (<, >, |, ")
-_SPECIAL = {
+SPECIAL = {
     **{"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%"},
     **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$", '"': "''"},
     **{"[": "{[}", "]": "{]}", "*": "{*}", "`": "{`}"},
@@ -49,8 +49,8 @@ def escape(text: str) -> str:
 
 
 def _character(character: str) -> str:
-    if character in _SPECIAL:
-        return _SPECIAL[character]
+    if character in SPECIAL:
+        return SPECIAL[character]
     if character.isascii() and character.isprintable():
         return character
     base, *marks = list(unicodedata.normalize("NFD", character))

@@ -19,8 +19,7 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from daar.report import failures, fairness
-from daar.report.accuracies import table
+from daar.report import failures, fairness, latex
 from daar.report.collect import finished, read_results
 from daar.report.comparison import facts, machines
 from daar.report.context import of_suite
@@ -28,9 +27,10 @@ from daar.report.drawing import Look, looks_of
 from daar.report.names import pair_title
 from daar.report.page_files import figures, fragment, more_tables
 from daar.report.page_plots import accuracy_macs_plot
+from daar.report.page_rows import main_table, target_text
+from daar.report.page_summary import summary
 from daar.report.page_words import findings, limits, run_facts
-from daar.report.sheet import NONE
-from daar.report.table_text import RECONSTRUCTION, count, mean_std, percent, signed
+from daar.report.table_text import RECONSTRUCTION, percent
 from daar.storage import documents
 from daar.storage.files import write_text
 from daar.suite.definition import Suite, setting_path
@@ -68,6 +68,7 @@ def write_page(suite: Suite, folder: Path, source: Path) -> Path:
             description=config.get("description", ""),
             config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
             libraries={name: _library(*where) for name, where in _LIBRARIES.items()},
+            escapes={"latex": latex.SPECIAL},
             tables_css=Markup(_file(*_TABLES_CSS).replace("</", r"<\/")),
             **_numbers(names, everything, pairs),
             **_files(folder, pairs),
@@ -89,16 +90,17 @@ def _pair(
     dataset: str, network: str, rows: pd.DataFrame, suite: Suite, names: Names, looks: Mapping[str, Look]
 ) -> dict[str, Any]:
     """What the section on one (dataset, network) shows of its rows in results.csv."""
-    done = finished(rows)
-    numeric = table(done, names)
+    done, stem = finished(rows), f"{dataset}-{network}"
+    main = main_table(done, names, stem)
     return {
-        "stem": f"{dataset}-{network}",
+        "stem": stem,
         "dataset": dataset,
         "network": network,
         "title": pair_title(network, dataset),
         "findings": findings(done, names),
-        "rows": [_row(row) for row in numeric.to_dict("records")],
-        "plot": accuracy_macs_plot(numeric, looks),
+        "rows": main["rows"],
+        "versus": main["versus"],
+        "plot": accuracy_macs_plot(main["numeric"], looks),
         "facts": facts(rows, of_suite(suite)),
     }
 
@@ -108,7 +110,7 @@ def _numbers(names: Names, everything: pd.DataFrame, pairs: list[dict[str, Any]]
     results = finished(everything)
     return {
         "reconstruction": RECONSTRUCTION if (results["method"] == "daar").any() else None,
-        "findings": [finding for pair in pairs for finding in pair["findings"]],
+        "summary": summary(results, names),
         "facts": run_facts(results),
         "limits": limits(results),
         "targets": _targets(pairs),
@@ -162,37 +164,6 @@ def _targets(pairs: list[dict[str, Any]]) -> list[str]:
     return [target for _, target in sorted(targets)]
 
 
-def _row(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """A row of the main table: texts, and the numbers that its cells sort by."""
-    is_dense = pd.isna(row["method"])
-    stage = "dense" if is_dense else "tuned"
-    numbers = {
-        "tuned": row[f"top1_{stage}_mean"],
-        "delta": None if is_dense else row["delta_top1_mean"],
-        "recalibrated": None if is_dense else row["top1_recalibrated_mean"],
-        "macs": 100 * row["macs_reduction_mean"],
-        "params": 100 * row["params_reduction_mean"],
-    }
-    numbers = {name: None if value is None or pd.isna(value) else float(value) for name, value in numbers.items()}
-    own = bool(row["own_ratios"])
-    texts = {
-        "tuned": mean_std(row[f"top1_{stage}_mean"], row[f"top1_{stage}_std"]),
-        "delta": NONE if numbers["delta"] is None else signed(numbers["delta"]),
-        "recalibrated": percent(numbers["recalibrated"]),
-        "macs": f"{numbers['macs']:.2f}% ({count(row['macs_slim_mean'])} left)",
-        "params": f"{numbers['params']:.2f}% ({count(row['params_slim_mean'])} left)",
-    }
-    return {
-        "title": row["title"],
-        "target": "" if is_dense else "own" if own else _target(row),
-        "target_order": -1 if is_dense else 1000 if own else 100 * row["target"],
-        "policy": NONE if is_dense else row["policy"],
-        "n": int(row["n"]),
-        "numbers": numbers,
-        "texts": texts,
-    }
-
-
 def _provenance(results: pd.DataFrame) -> list[tuple[str, list[str]]]:
     """What the numbers were made with: every value that occurs."""
     columns = {
@@ -216,15 +187,11 @@ def _failures(results: pd.DataFrame, names: Names) -> list[dict[str, str]]:
     return [
         {
             "setting": f"{pair_title(row['network'], row['dataset'])}, {names.row(row['variant'], row['policy'])}, "
-            f"{_target(row)}, {seeds}",
+            f"{target_text(row)}, {seeds}",
             "reason": row["failed"],
         }
         for row, seeds in failures.alike(results[results["failed"].notna()])
     ]
-
-
-def _target(row: Mapping[Any, Any]) -> str:
-    return "own" if pd.isna(row["target"]) else f"{100 * row['target']:g}%"
 
 
 def _bases(results: pd.DataFrame) -> list[dict[str, Any]]:
@@ -246,7 +213,7 @@ def _records(results: pd.DataFrame, names: Names) -> Iterator[dict[str, Any]]:
         yield {
             **{key: row[key] for key in ("dataset", "network", "seed", "policy")},
             "title": names.row(row["variant"], row["policy"]),
-            "target": _target(row),
+            "target": target_text(row),
             "top1": percent(row["top1_tuned"]),
             "path": shlex.quote(record_path(row)),
         }

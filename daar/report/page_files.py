@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,9 @@ def fragment(path: Path) -> Markup | None:
     """HTML of our own, whose texts are escaped, without what the page says once; None where there is no such file."""
     if not path.is_file():
         return None
-    return Markup(read_text(path, "a table in HTML").replace(f"<li>{escape(RECONSTRUCTION)}</li>\n", ""))
+    html = read_text(path, "a table in HTML").replace(f"<li>{escape(RECONSTRUCTION)}</li>\n", "")
+    # below the page's own headings
+    return Markup(re.sub(r"<(/?)h([23])>", lambda tag: f"<{tag[1]}h{int(tag[2]) + 1}>", html))
 
 
 def figures(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, str | None]]:
@@ -76,7 +79,8 @@ def more_tables(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, An
         pairs: stem → title.
 
     Yields:
-        `name` and `html`; where that is None, `heads` and `rows`.
+        `name`, `pair` (its stem, or None) and `html`; where that is None, `heads`, `rows` and, for each row, its target
+        in `targets`, blank where it has none.
 
     Raises:
         InputError: a CSV cannot be read.
@@ -87,7 +91,7 @@ def more_tables(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, An
         html = fragment(path.with_name(f"{path.stem}.html"))
         pair, kind = _belongs(path.stem, pairs)
         name = kind.replace("-", " ")
-        whole: dict[str, Any] = {"name": name if pair is None else f"{pairs[pair]}: {name}"}
+        whole: dict[str, Any] = {"name": name if pair is None else f"{pairs[pair]}: {name}", "pair": pair}
         if html is not None:
             yield whole | {"html": html}
             continue
@@ -100,7 +104,16 @@ def more_tables(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, An
         if cells.empty:  # as the ledger of a data set without published results
             continue
         rows = [[_short(cell) for cell in row] for row in cells.to_numpy().tolist()]
-        yield whole | {"html": None, "heads": [head.replace("_", " ") for head in cells.columns], "rows": rows}
+        heads = [head.replace("_", " ") for head in cells.columns]
+        yield whole | {"html": None, "heads": heads, "rows": rows, "targets": _targets(cells)}
+
+
+def _targets(cells: pd.DataFrame) -> list[str]:
+    """The target of each row, as the page's filter has it."""
+    if "target" not in cells.columns:
+        return [""] * len(cells)
+    numbers = pd.to_numeric(cells["target"], errors="coerce")
+    return ["" if pd.isna(number) else f"{100 * number:g}%" for number in numbers]
 
 
 def _short(cell: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from daar.report.drawing import POLICY_LOOKS, Look
+from daar.report.page_rows import target_text
 from daar.report.table_text import plus_minus
 
 _SYMBOLS = {
@@ -94,6 +95,7 @@ def _trace(points: list[dict[Any, Any]], look: Look, policy: int, size: float) -
         "type": "scatter",
         "mode": "lines+markers" if len(points) >= _FEWEST and not own else "markers",
         "name": name,
+        "meta": ["own" if point["own_ratios"] else target_text(point) for point in points],  # what the filter reads
         "x": [_number(macs) for macs in left],
         "y": [_number(point["top1_tuned_mean"]) for point in points],
         "error_y": {

@@ -1,46 +1,80 @@
 """The page's words about the numbers: who is ahead and how surely, what was run, what the numbers do not show."""
 
+import math
 import statistics
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import pandas as pd
 
-from daar.report.differences import between
+from daar.report.differences import Difference, between, by_seed, paired
 from daar.report.fairness import own_ratios
-from daar.report.names import pair_title, removed
+from daar.report.names import pair_title
 from daar.report.table_text import signed
 from daar.suite.names import Names
 
 
-def findings(rows: pd.DataFrame, names: Names) -> list[str]:
+class Lead(NamedTuple):
+    """The best method at one target, and how far it is above the second.
+
+    Attributes:
+        best: the name of its row.
+        top1: its mean, in percent.
+        second: the name of the next row; None where there is none.
+        second_top1: the mean of that.
+        points: best minus second, paired by seed.
+    """
+
+    best: str
+    top1: float
+    second: str | None
+    second_top1: float
+    points: Difference
+
+
+class Finding(NamedTuple):
+    """A sentence on who is ahead, and where."""
+
+    target: str
+    text: str
+
+
+def leads(rows: pd.DataFrame, names: Names) -> Iterator[tuple[str, Lead]]:
+    """Target, as "50%", and who leads there, of one (dataset, network); without controls and ratios of their own."""
+    compared = rows[~own_ratios(rows) & ~rows["control"] & rows["top1_tuned"].notna()]
+    for target, members in compared.groupby("target"):
+        tuned = {names.row(*key): seeds for key, seeds in by_seed(members).items()}
+        means = {name: statistics.fmean(seeds.values()) for name, seeds in tuned.items()}
+        best, *others = sorted(means, key=lambda name: (-means[name], name))
+        second = others[0] if others else None
+        points = paired([]) if second is None else between(tuned[best], tuned[second])
+        lead = Lead(best, means[best], second, math.nan if second is None else means[second], points)
+        yield f"{100 * float(str(target)):g}%", lead
+
+
+def findings(rows: pd.DataFrame, names: Names) -> list[Finding]:
     """One sentence per target of one (dataset, network): the best method, and whether it leads the next one."""
     where = pair_title(str(rows["network"].iloc[0]), str(rows["dataset"].iloc[0]))
-    compared = rows[~own_ratios(rows) & ~rows["control"] & rows["top1_tuned"].notna()]
     return [
-        f"{where}, {removed(float(str(target)))}: {_finding(members, names)}"
-        for target, members in compared.groupby("target")
+        Finding(target, f"{where}, {target} of the MACs removed: {_finding(lead)}")
+        for target, lead in leads(rows, names)
     ]
 
 
-def _finding(rows: pd.DataFrame, names: Names) -> str:
-    by_row = {
-        names.row(str(variant), str(policy)): dict(zip(members["seed"], members["top1_tuned"], strict=True))
-        for (variant, policy), members in rows.groupby(["variant", "policy"])
-    }
-    means = {name: statistics.fmean(seeds.values()) for name, seeds in by_row.items()}
-    ranked = sorted(means, key=lambda name: (-means[name], name))
-    best = f"{means[ranked[0]]:.2f}%"
-    if len(ranked) == 1:
-        return f"{ranked[0]} reaches {best}; there is no other method to compare it with."
-    lead = between(by_row[ranked[0]], by_row[ranked[1]])
-    if lead.tied is None:
+def _finding(lead: Lead) -> str:
+    best = f"{lead.top1:.2f}%"
+    if lead.second is None:
+        return f"{lead.best} reaches {best}; there is no other method to compare it with."
+    points = lead.points
+    if points.tied is None:
         return (
-            f"{ranked[0]} has the highest accuracy, {best}, above {ranked[1]} with {means[ranked[1]]:.2f}%; "
+            f"{lead.best} has the highest accuracy, {best}, above {lead.second} with {lead.second_top1:.2f}%; "
             "with fewer than two common seeds there is no interval, so this may be chance."
         )
-    interval = f"95% interval {signed(lead.low)} to {signed(lead.high)}, {lead.n} seeds"
-    if lead.tied:
-        return f"{ranked[0]} ({best}) and {ranked[1]} are tied, {signed(lead.mean)} points apart ({interval})."
-    return f"{ranked[0]} is ahead with {best}, {lead.mean:.2f} points above {ranked[1]} ({interval})."
+    interval = f"95% interval {signed(points.low)} to {signed(points.high)}, {points.n} seeds"
+    if points.tied:
+        return f"{lead.best} ({best}) and {lead.second} are tied, {signed(points.mean)} points apart ({interval})."
+    return f"{lead.best} is ahead with {best}, {points.mean:.2f} points above {lead.second} ({interval})."
 
 
 def run_facts(results: pd.DataFrame) -> str:
