@@ -148,7 +148,7 @@ _REPORTS: list[Edit] = [
     ("daar/report/literature.py", "_ROUNDING = 0.015", "_ROUNDING = 0.02", LITERATURE),
     ("workflow/resources/published_results.csv", "pruned-A,93.25", "pruned-A,93.24", LITERATURE),
     ("daar/report/attention.py", "_COLUMNS = 8", "_COLUMNS = 9", "attention"),
-    ("daar/report/templates/page.css", "max-width: 76rem", "max-width: 77rem", "page"),
+    ("daar/report/templates/page.css", "max-width: 88rem", "max-width: 77rem", "page"),
 ]
 _SCHEDULES: list[Edit] = [
     ("daar/stages/soft.py", "= 0\n            bias", "= 1\n            bias", "schedule"),

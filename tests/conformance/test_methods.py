@@ -29,7 +29,7 @@ def test_nothing_is_passed_over() -> None:
     assert len(METHODS) >= 14
     assert "erk" in POLICIES
     whole = [check.name for check in checks.of(METHODS["daar"])]
-    assert len(whole) == len(set(whole)) == 27
+    assert len(whole) == len(set(whole)) == 29
     assert [check.name for check in checks.of(METHODS["l1"])] == whole[:23]
     assert [check.name for check in checks.of(POLICIES["erk"])] == [*whole[:4], *whole[24:]]
 

@@ -144,7 +144,7 @@ def test_a_copy_of_the_template_holds_the_contract(tmp_path: Path) -> None:
     (tmp_path / "fresh" / "policy.py").write_text(code.replace("my_policy", "fresh"), encoding="utf-8")
     assert "fresh" in planners.find([tmp_path])
     outcomes = list(checks.outcomes(discovery.read_folder(tmp_path / "fresh")))
-    assert len(outcomes) == 7
+    assert len(outcomes) == 9
     assert [outcome for outcome in outcomes if outcome.problem is not None] == []
 
 
