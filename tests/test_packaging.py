@@ -218,7 +218,8 @@ def test_the_folder_to_start_from_runs_with_an_installed_wheel(installed: Path, 
     said = outside(installed, "daar", "run", "suite.yaml", "--", "--config", *short, cwd=tmp_path / "mine")
     assert re.search(r"^report: +results/mine/report\.html$", said, re.MULTILINE)
     table = (tmp_path / "mine/results/mine/tables/digits-resnet20.md").read_text()
-    assert "My method (Author et al. 2026)" in table
+    assert "Methods: My method: Author et al. 2026" in table
+    assert "| My method " in table
     again = outside(installed, "daar", "run", "suite.yaml", "-n", "--", "--config", *short, cwd=tmp_path / "mine")
     assert "Nothing to be done" in again
 
