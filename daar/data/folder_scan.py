@@ -70,21 +70,41 @@ def scan(root: Path, part: str, names: list[str]) -> Iterator[File]:
         InputError: a class has no image, holds a folder, or cannot be read.
     """
     for label, name in enumerate(names):
-        folder, count = root / part / name, 0
-        with entries(folder) as there:
-            for entry in there:
-                if entry.name.startswith("."):
-                    continue
-                if is_folder(entry):
-                    raise InputError(
-                        f"{shown(folder / entry.name)} is a folder within that of a class; images lie directly in "
-                        "their class's. Move its images there, or remove it."
-                    )
-                if entry.name.lower().endswith(ENDINGS):
-                    count += 1
-                    yield File(f"{part}/{name}/{entry.name}", label, size_of(entry))
-        if not count:
-            raise InputError(f"{shown(folder)} has no images ({', '.join(ENDINGS)}). Fill it, or remove the class.")
+        for file, size in of_class(root / part / name):
+            yield File(f"{part}/{name}/{file}", label, size)
+
+
+def of_class(
+    folder: Path, endings: tuple[str, ...] = ENDINGS, front: str = "", passed_over: list[str] | None = None
+) -> Iterator[tuple[str, int]]:
+    """The images of a class in the folder's own order: name, and size in bytes.
+
+    Args:
+        folder: of the class.
+        endings: of files that are images.
+        front: begins a message.
+        passed_over: gets the paths of files that are no images by their names.
+
+    Raises:
+        InputError: there is no image, or a folder among them.
+    """
+    count = 0
+    with entries(folder) as there:
+        for entry in there:
+            if entry.name.startswith("."):
+                continue
+            if is_folder(entry):
+                raise InputError(
+                    f"{front}{shown(folder / entry.name)} is a folder within that of a class; images lie directly in "
+                    "their class's. Move its images there, or remove it."
+                )
+            if entry.name.lower().endswith(endings):
+                count += 1
+                yield entry.name, size_of(entry)
+            elif passed_over is not None:
+                passed_over.append(str(folder / entry.name))
+    if not count:
+        raise InputError(f"{front}{shown(folder)} has no images ({', '.join(endings)}). Fill it, or remove the class.")
 
 
 def listed(names: list[str]) -> str:

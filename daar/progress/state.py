@@ -251,7 +251,7 @@ class Run:
 
 
 def look_at_once(record: Any) -> None:
-    """Add to the record of a failure what its logs say, before a job that is tried again writes its log anew."""
+    """Add to the record of a failure what its logs say, before the retried job overwrites its log."""
     if getattr(record, "event", None) in (LogEvent.JOB_ERROR, LogEvent.GROUP_ERROR):
         record.last_lines = _last_lines(record)
 

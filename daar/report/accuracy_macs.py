@@ -1,6 +1,6 @@
 """The figure of accuracy versus MACs left, one per (dataset, network).
 
-Every mark is at its true MACs. Rows of one target lie almost above each other, so those that overlap are told apart by
+Every mark is at its true MACs. Rows of one target lie almost above each other, so those that overlap differ by
 size, rim and shape; `daar.report.paired_differences` shows what their distances are.
 """
 

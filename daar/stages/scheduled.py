@@ -147,7 +147,7 @@ class Asked:
         }
 
     def claim(self) -> None:
-        """Note whose unfinished run lies in its folder.
+        """Note which setting the unfinished run in its folder belongs to.
 
         Raises:
             InputError: another run's does; names what differs.

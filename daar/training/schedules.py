@@ -72,7 +72,7 @@ class Schedule:
         return {name: value for name, value in self.options if value is not None}
 
     def problem(self, epochs: int) -> str | None:
-        """Why it cannot be had in so many epochs of tuning, a sentence with its remedy; None if it can."""
+        """Why it cannot be had in this number of epochs of tuning, a sentence with its remedy; None if it can."""
         option, value = self.options[0]
         needed = value or 1
         if needed <= epochs:

@@ -5,11 +5,10 @@ Hidden entries, and files that are no images by their ending, are passed over.
 """
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from daar.data.folder_scan import entries, folders, is_folder, listed, size_of, text_of
+from daar.data.folder_scan import entries, folders, listed, of_class, text_of
 from daar.errors import InputError
 from daar.storage.documents import shown
 
@@ -56,7 +55,7 @@ def scan(root: Path, where: str) -> Folder:
         found.parts[part] = [
             (str(Path(name, file).relative_to(root)), labels[name.name], size)
             for name in (folder / one for one in found.classes)
-            for file, size in _images(name, where, found.passed_over)
+            for file, size in sorted(of_class(name, ENDINGS, f"{where}: ", found.passed_over))
         ]
     return Folder(tuple(text_of(name) for name in found.classes), found.parts, found.passed_over)
 
@@ -110,26 +109,3 @@ def _require_same(names: dict[str, set[str]], parts: dict[str, Path], where: str
                 f"{where}: {shown(lacking)} lacks the class {shown(other)}, which {shown(having)} has. Complete it, or "
                 "remove the class from both."
             )
-
-
-def _images(folder: Path, where: str, passed_over: list[str]) -> Iterator[tuple[str, int]]:
-    """The images of a class: name, and size in bytes."""
-    found = []
-    with entries(folder) as there:
-        for entry in there:
-            if entry.name.startswith("."):
-                continue
-            if is_folder(entry):
-                raise InputError(
-                    f"{where}: {shown(folder / entry.name)} is a folder within that of a class; images lie directly in "
-                    "their class's. Move its images there, or remove it."
-                )
-            if entry.name.lower().endswith(ENDINGS):
-                found.append((entry.name, size_of(entry)))
-            else:
-                passed_over.append(str(folder / entry.name))
-    if not found:
-        raise InputError(
-            f"{where}: {shown(folder)} has no images ({', '.join(ENDINGS)}). Fill it, or remove the class."
-        )
-    yield from sorted(found)
