@@ -153,7 +153,7 @@ def schedule(a: Namespace) -> None:
     from daar.stages.schedule import require_possible
     from daar.stages.schedule import schedule as stage
 
-    require_possible(by, method, a.macs_reduction, recipe.epochs)
+    require_possible(by, method, a.macs_reduction, recipe)
     stage(
         base=a.checkpoint,
         by=by,

@@ -12,19 +12,33 @@ from daar.device.randomness import generator
 
 @dataclass(frozen=True)
 class Draw:
-    """Order and augmentation of one epoch: int64 (N,), `mirrored` bool (N,), all in the order of use.
+    """Order and augmentation of one epoch, in the order of use.
 
     Attributes:
-        order: index of the image.
-        top: first row of its crop in the padded image.
-        left: first column of its crop.
-        mirrored: whether it is mirrored left to right.
+        rows: (N, 4) int64: what the properties give, a row for each image.
     """
 
-    order: Tensor
-    top: Tensor
-    left: Tensor
-    mirrored: Tensor
+    rows: Tensor
+
+    @property
+    def order(self) -> Tensor:
+        """Index of the image, (N,)."""
+        return self.rows[:, 0]
+
+    @property
+    def top(self) -> Tensor:
+        """First row of its crop in the padded image, (N,)."""
+        return self.rows[:, 1]
+
+    @property
+    def left(self) -> Tensor:
+        """First column of its crop, (N,)."""
+        return self.rows[:, 2]
+
+    @property
+    def mirrored(self) -> Tensor:
+        """Whether it is mirrored left to right, bool (N,)."""
+        return self.rows[:, 3] > 0
 
 
 def draw(count: int, padding: int, flip: bool, seed: int, epoch: int, device: torch.device) -> Draw:
@@ -33,7 +47,7 @@ def draw(count: int, padding: int, flip: bool, seed: int, epoch: int, device: to
     order = torch.randperm(count, generator=dice)
     top, left = torch.randint(2 * padding + 1, (2, count), generator=dice)
     mirrored = torch.rand(count, generator=dice) < (0.5 if flip else 0.0)
-    return Draw(*(values.to(device) for values in (order, top, left, mirrored)))
+    return Draw(torch.stack((order, top, left, mirrored), 1).to(device))
 
 
 class ImageStore:
@@ -59,10 +73,9 @@ class ImageStore:
         self._rows = torch.arange(self._height, device=device)
         self._columns = torch.arange(self._width, device=device)
 
-    def batch(self, epoch: Draw, start: int, stop: int) -> Tensor:
-        """Images `start` to `stop` of an epoch: (n, C, H, W) float32, normalised, in channels_last memory."""
-        part = slice(start, stop)
-        columns = torch.where(epoch.mirrored[part, None], self._columns.flip(0), self._columns) + epoch.left[part, None]
-        rows = self._rows + epoch.top[part, None]
-        pixels = self._images[epoch.order[part, None, None], rows[:, :, None], columns[:, None, :]]
+    def batch(self, drawn: Draw) -> Tensor:
+        """The images of a part of an epoch: (n, C, H, W) float32, normalised, in channels_last memory."""
+        columns = torch.where(drawn.mirrored[:, None], self._columns.flip(0), self._columns) + drawn.left[:, None]
+        rows = self._rows + drawn.top[:, None]
+        pixels = self._images[drawn.order[:, None, None], rows[:, :, None], columns[:, None, :]]
         return (pixels * self._scale - self._shift).permute(0, 3, 1, 2)

@@ -44,8 +44,11 @@ def in_words(recipe: Recipe) -> str:
     """A recipe as a reader wants it: optimiser, length, learning rate with its schedule, batch, and the rest."""
     if recipe.epochs == 0:
         return "none, 0 epochs; BN recalibration only"
-    momentum = f"momentum {recipe.momentum:g}" if recipe.momentum else "no momentum"
     optional = (
+        (recipe.sparsity > 0, f"penalty {recipe.sparsity:g} Σ|γ| on the scales of BN"),
+        (recipe.ema > 0, f"moving average of the weights, decay {recipe.ema:g}"),
+        (recipe.mixup > 0, f"mixup {recipe.mixup:g}"),
+        (recipe.cutmix > 0, f"CutMix {recipe.cutmix:g}"),
         (recipe.label_smoothing > 0, f"label smoothing {recipe.label_smoothing:g}"),
         (
             recipe.distillation > 0,
@@ -57,7 +60,7 @@ def in_words(recipe: Recipe) -> str:
     )
     return ", ".join(
         (
-            f"SGD with {'Nesterov ' if recipe.nesterov else ''}{momentum}",
+            _optimizer(recipe),
             epochs_text(recipe.epochs),
             _learning_rate(recipe),
             f"batch {recipe.batch_size}",
@@ -65,6 +68,13 @@ def in_words(recipe: Recipe) -> str:
             *(words for present, words in optional if present),
         )
     )
+
+
+def _optimizer(recipe: Recipe) -> str:
+    if recipe.optimizer == "adamw":
+        return "AdamW with β {:g} and {:g}".format(*recipe.betas)
+    momentum = f"momentum {recipe.momentum:g}" if recipe.momentum else "no momentum"
+    return f"SGD with {'Nesterov ' if recipe.nesterov else ''}{momentum}"
 
 
 def epochs_text(epochs: float) -> str:

@@ -82,7 +82,7 @@ def schedule(
         InputError: the schedule does not fit recipe, method or target, the target is out of reach, slim and masked
             network differ, the loss is not finite, or `out` has another run's steps.
     """
-    require_possible(by, method, target, recipe.epochs)
+    require_possible(by, method, target, recipe)
     train, val = (loading.load(Path(packs) / f"{split}.safetensors") for split in ("train", "val"))
     asked = Asked(
         by, Path(base), checkpoint.describe(base), method, options, policy, scope, target, train, val, recipe, seed,
@@ -99,13 +99,13 @@ def schedule(
     _finish(asked, model, about)
 
 
-def require_possible(by: Schedule, method: Method, target: float | None, epochs: int) -> None:
+def require_possible(by: Schedule, method: Method, target: float | None, recipe: Recipe) -> None:
     """Refuse a schedule that cannot be had.
 
     Raises:
         InputError: it needs more epochs, a target, or a method that can be called again.
     """
-    if problem := by.problem(epochs) or by.unfit(method, target):
+    if problem := by.problem(recipe) or by.unfit(method, target):
         raise InputError(problem)
 
 

@@ -101,6 +101,9 @@ class _Counted:
     def size(self, step: int) -> int:
         return self._inner.size(step)
 
-    def epoch(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, ...]]:
         self.number = epoch
         return self._inner.epoch(epoch, first_step)
+
+    def make(self, *drawn: Tensor) -> tuple[Tensor, Tensor]:
+        return self._inner.make(*drawn)

@@ -201,7 +201,7 @@ def _check_schedules(suite: Suite, where: str) -> None:
         if schedule is None:
             continue
         method = suite.methods[variant.method]
-        problems = [schedule.problem(suite.finetune.epochs), *(schedule.unfit(method, t) for t in suite.targets)]
+        problems = [schedule.problem(suite.finetune), *(schedule.unfit(method, t) for t in suite.targets)]
         if problem := next(filter(None, problems), None):
             raise InputError(f"{where}: variants.{variant.name}: {problem}")
         if suite.processes > 1:

@@ -7,13 +7,14 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from daar.data.augmentation import ImageStore, draw
+from daar.data.augmentation import Draw, ImageStore, draw
 from daar.data.image_folder import ImageFolder
 from daar.data.loading import Split
 from daar.data.packed import Pack
 from daar.measure.accuracy import Accuracy, evaluate
 from daar.training.batch_sizes import BatchSizes
 from daar.training.folder_batches import FolderBatches
+from daar.training.mixing import Mixed
 from daar.training.recipe import Recipe
 
 
@@ -31,10 +32,16 @@ class Batches(Protocol):
     def size(self, step: int) -> int:
         """Images of a step's batch, summed over the processes."""
 
-    def epoch(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches from a step on: images (n, C, H, W) float32, normalised, and labels (n,), on the device.
+    def epoch(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, ...]]:
+        """What `make` needs for each batch from a step on: tensors on the device whose first dimension is the images'.
 
         With several processes each gets its share of every batch.
+        """
+
+    def make(self, *drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """A batch: images (n, C, H, W) float32, normalised, and labels (n,), or (n, classes) where they are mixed.
+
+        On the device alone, so that a CUDA graph of a step contains it.
         """
 
 
@@ -72,9 +79,13 @@ class Data(Generic[Images]):
 
     def batches(self, recipe: Recipe, seed: int, device: torch.device) -> Batches:
         """Batches of the train part: packed images live on the device as uint8, others are decoded when needed."""
+        batches: Batches
         if isinstance(self.train, ImageFolder):
-            return FolderBatches(self.train, recipe, seed, self.mean, self.std, self.flip, device)
-        return PackedBatches(self.train, self, recipe, seed, device)
+            batches = FolderBatches(self.train, recipe, seed, self.mean, self.std, self.flip, device)
+        else:
+            batches = PackedBatches(self.train, self, recipe, seed, device)
+        mixes = recipe.mixup > 0 or recipe.cutmix > 0
+        return Mixed(batches, recipe, len(self.train.classes), seed) if mixes else batches
 
     def watch(self, model: nn.Module, device: torch.device) -> Accuracy:
         """Accuracy on val."""
@@ -100,9 +111,13 @@ class PackedBatches(BatchSizes):
         self._store = ImageStore(pack.images, recipe.padding, data.mean, data.std, device)
         self._labels = pack.labels.to(device)
 
-    def epoch(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch, gathered on the device."""
+    def epoch(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, ...]]:
+        """See `Batches`."""
         plan = draw(len(self._labels), self._recipe.padding, self._flip, self._seed, epoch, self._device)
         for step in range(first_step, self.steps):
-            first, last = self.mine(step)
-            yield self._store.batch(plan, first, last), self._labels[plan.order[first:last]]
+            yield (plan.rows[slice(*self.mine(step))],)
+
+    def make(self, *drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Batches`: gathered, cropped, mirrored and normalised on the device."""
+        part = Draw(*drawn)
+        return self._store.batch(part), self._labels[part.order]

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from daar.device import distributed, malloc
 from daar.device.precision import flushing_denormals, strict_float32
+from daar.device.randomness import derive
 from daar.errors import InputError, first_line, is_out_of_memory
 from daar.training import capacity, interrupts, precision, resume
 from daar.training.batches import TrainingData
 from daar.training.progress import Epoch, Partial, Progress, duration
 from daar.training.recipe import Recipe
 from daar.training.steps import Steps
+from daar.training.trained import Trained
 
 # a killed run loses at most this much, however long its epochs are
 SAVE_SECONDS = 600
@@ -41,13 +43,15 @@ def fit(
 ) -> Progress:
     """Train a network in place.
 
-    The order of the images and their augmentation follow from (seed, epoch) alone. So a run that continues from its
-    resume file gives what an uninterrupted one gives: the same bits on a CPU with the same number of threads. On
+    The order of the images and their augmentation follow from (seed, epoch) alone, what a network draws at random
+    (dropout) from (seed, epoch, step). So a run that continues from its resume file gives what an uninterrupted one
+    gives: the same bits on a CPU with the same number of threads. On
     Ctrl-C or SIGTERM it finishes the step, saves and ends. Under torchrun every process calls this with the same
     arguments; rank 0 writes the resume file, all ranks read it.
 
     Args:
-        model: trained in place; left in channels_last memory on `device`.
+        model: trained in place; left in channels_last memory on `device`, with the average of its weights if the
+            recipe has `ema`.
         data: train images, and val images for the accuracy of each epoch.
         recipe: epochs, lr and the other settings.
         seed: fixes order and augmentation.
@@ -67,7 +71,7 @@ def fit(
     run = resume.Run(settings, resume_file, say)
     loop = Loop(model, data, recipe, seed, device, teacher, run.precision())
     say(loop.describe())
-    progress = run.load(model, loop.optimizer, device)
+    progress = run.load(loop.trained, device)
     progress.precision = loop.precision
     arithmetic = strict_float32() if loop.precision == "float32" else contextlib.nullcontext()
     with (
@@ -77,15 +81,18 @@ def fit(
         distributed.report_lost_rank(),
         distributed.ignore_second_signal(),
         interrupts.watching() as stop,
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
     ):
-        watch = _Watch(stop, lambda: run.save(model, loop.optimizer, progress))
+        watch = _Watch(stop, lambda: run.save(loop.trained, progress))
         for epoch in range(len(progress.curve), recipe.epochs):
-            progress.add(loop.run_epoch(epoch, progress, watch), model)
+            progress.add(loop.run_epoch(epoch, progress, watch), loop.trained.result)
             say(_line(progress.curve, recipe.epochs))
             if epoch + 1 == recipe.epochs:
-                run.save(model, loop.optimizer, progress)
+                run.save(loop.trained, progress)
             elif watch.is_due_after_epoch():
                 watch.save(f"epoch {epoch + 1} of {recipe.epochs}")
+    if recipe.epochs:
+        loop.trained.finish()
     return progress
 
 
@@ -124,7 +131,7 @@ class Loop:
     """Epochs of `fit`, and the steps within them; takes the same arguments, and the precision of one that goes on.
 
     Attributes:
-        optimizer: of the model's parameters.
+        trained: the network, its optimizer, and the average of its weights.
         precision: bf16 or float32.
         steps: per epoch.
     """
@@ -139,7 +146,7 @@ class Loop:
         teacher: nn.Module | None = None,
         saved_precision: str | None = None,
     ) -> None:
-        self.model, self.data, self.recipe, self.device = model, data, recipe, device
+        self.data, self.recipe, self.seed, self.device = data, recipe, seed, device
         self._choice = precision.choose(recipe, device, saved_precision)
         self.precision = self._choice.precision
         distributed.broadcast_state(model.to(device))
@@ -150,10 +157,10 @@ class Loop:
 
             # a copy without batch norm: as exact, and one operation a layer
             teacher = fuse(teacher.to(device).eval()).to(memory_format=torch.channels_last)
-        self._steps = Steps(model, recipe, self.precision, device, teacher)
-        self.optimizer = self._steps.optimizer
         self.batches = data.batches(recipe, seed, device)
         self.steps = self.batches.steps
+        self._steps = Steps(model, recipe, self.precision, device, teacher, self.batches.make)
+        self.trained = Trained(model, self._steps.optimizer, recipe.ema)
 
     def describe(self) -> str:
         """Device, precision, batch size and how steps run: a line for the log."""
@@ -183,7 +190,7 @@ class Loop:
                 watch.save(f"epoch {epoch + 1}, step {step + 1} of {self.steps}")
                 progress.partial = None
         per_step, right_in_all = self._together(losses, correct, epoch)  # the epoch's only synchronisation
-        val = self.data.watch(self.model, self.device)
+        val = self.data.watch(self.trained.result, self.device)
         seconds = round(time.perf_counter() - start, 3)
         lr = self._lr(epoch, self.steps - 1)
         return Epoch(
@@ -194,7 +201,8 @@ class Loop:
         """Sum each step's loss and the number right over the processes; average batch norm's running statistics."""
         in_all = distributed.all_reduce_sum(losses).tolist()
         self._require_finite(in_all, epoch)
-        distributed.average_statistics(self.model)
+        for model in self.trained.models:
+            distributed.average_statistics(model)
         return in_all, int(distributed.all_reduce_sum(correct))
 
     def train(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
@@ -202,20 +210,23 @@ class Loop:
 
         Yields each step's loss and number right, on the device; with several processes, of this one's share.
         """
-        self.model.train()
-        for step, (images, labels) in enumerate(self.batches.epoch(epoch, first_step), first_step):
-            yield self._step(images, labels, self._lr(epoch, step), len(labels) / self.batches.size(step))
+        self.trained.model.train()
+        for step, drawn in enumerate(self.batches.epoch(epoch, first_step), first_step):
+            torch.manual_seed(derive("step", self.seed, epoch, step, distributed.rank()))
+            result = self._step(drawn, self._lr(epoch, step), len(drawn[0]) / self.batches.size(step))
+            self.trained.add_step()
+            yield result
 
-    def _step(self, images: Tensor, labels: Tensor, lr: float, share: float) -> tuple[Tensor, Tensor]:
+    def _step(self, drawn: tuple[Tensor, ...], lr: float, share: float) -> tuple[Tensor, Tensor]:
         try:
-            return self._steps(images, labels, lr, share)
+            return self._steps(drawn, lr, share)
         except (MemoryError, RuntimeError) as error:
             # trying smaller batches would leave other processes waiting
             if not is_out_of_memory(error) or distributed.processes() > 1:
                 raise
             reason = first_line(error)
         # behind the handler: the exception is gone here, and with it the memory that its traceback keeps
-        raise capacity.too_large(lambda n: self._steps(images[:n], labels[:n], lr), len(labels), reason)
+        raise capacity.too_large(lambda n: self._steps(tuple(part[:n] for part in drawn), lr), len(drawn[0]), reason)
 
     def _lr(self, epoch: int, step: int) -> float:
         return self.recipe.lr_at(epoch + step / self.steps)

@@ -42,13 +42,18 @@ class FolderBatches(BatchSizes):
         on_gpu = device.type == "cuda"
         self._decoder = Decoder(images.root, images.size, recipe.flip and flip, workers(), pinned=on_gpu)
 
-    def epoch(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of an epoch, moved to the device as uint8 and normalised there."""
+    def epoch(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, ...]]:
+        """See `Batches`: images (n, H, W, C) uint8, and labels (n,), moved to the device."""
         order = torch.randperm(len(self._images.labels), generator=generator("epoch", self._seed, epoch))
         parts = [order[slice(*self.mine(step))] for step in range(first_step, self.steps)]
         for part, pixels in zip(parts, self._decoder(self._work(part, epoch) for part in parts), strict=True):
-            images = pixels.to(self._device, non_blocking=True) * self._scale - self._shift
-            yield images.permute(0, 3, 1, 2), self._images.labels[part].to(self._device, non_blocking=True)
+            labels = self._images.labels[part].to(self._device, non_blocking=True)
+            yield pixels.to(self._device, non_blocking=True), labels
+
+    def make(self, *drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Batches`: normalised."""
+        pixels, labels = drawn
+        return (pixels * self._scale - self._shift).permute(0, 3, 1, 2), labels
 
     def _work(self, part: Tensor, epoch: int) -> Work:
         chosen = part.tolist()

@@ -1,8 +1,8 @@
 """The resume file: the full state of a training, from which a killed run continues as if nothing had happened.
 
-One safetensors file holds the model, the momenta, the best state so far and the curve. It is replaced atomically after
-epochs, and within long or interrupted ones. It also holds the identity of the run, so that another run's file is
-refused, and the message names what differs.
+One safetensors file holds the model, the optimizer's state, the best state so far and the curve. It is replaced
+atomically after epochs, and within long or interrupted ones. It also holds the identity of the run, so that another
+run's file is refused, and the message names what differs.
 """
 
 import json
@@ -13,7 +13,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import nn
 
 from daar.device import distributed
 from daar.errors import InputError
@@ -21,7 +20,7 @@ from daar.models import weights
 from daar.storage import files, tensors
 from daar.storage.schemas import validate
 from daar.training.progress import Epoch, Partial, Progress
-from daar.training.sgd import Sgd
+from daar.training.trained import Trained
 
 RESULT_NEUTRAL = "stores and restores the state of a training"
 _HEADER = "run"
@@ -57,21 +56,22 @@ class Run:
             self._content = tensors.Contents(stored, about)
         return self._content
 
-    def save(self, model: nn.Module, optimizer: Sgd, progress: Progress) -> None:
+    def save(self, trained: Trained, progress: Progress) -> None:
         """Replace the resume file by the present state: rank 0 writes, the other ranks wait."""
         if self.path is None:
             return
         if distributed.is_first():
-            self._write(self.path, model, optimizer, progress)
+            self._write(self.path, trained, progress)
         distributed.all_reduce_max(0)  # a barrier
 
-    def _write(self, path: Path, model: nn.Module, optimizer: Sgd, progress: Progress) -> None:
-        stored = {f"model.{name}": value for name, value in _contiguous(model.state_dict()).items()}
-        stored |= {f"best.{name}": value for name, value in progress.best.items()}
-        for name, parameter in model.named_parameters():
-            momentum = optimizer.state[parameter].get("momentum_buffer")
-            if momentum is not None:
-                stored[f"momentum.{name}"] = momentum.detach().cpu().contiguous()
+    def _write(self, path: Path, trained: Trained, progress: Progress) -> None:
+        parts = {"model": trained.model.state_dict(), "best": progress.best}
+        if trained.average is not None:
+            parts["average"] = trained.average.state()
+        for name, parameter in trained.model.named_parameters():
+            for kind, value in trained.optimizer.state[parameter].items():
+                parts.setdefault(kind, {})[name] = value
+        stored = {f"{kind}.{name}": _plain(value) for kind, part in parts.items() for name, value in part.items()}
         about = {
             "identity": self.identity,
             "threads": torch.get_num_threads(),
@@ -83,8 +83,8 @@ class Run:
         with files.atomic(path) as temporary:
             safetensors.torch.save_file(stored, temporary, metadata={_HEADER: json.dumps(about)})
 
-    def load(self, model: nn.Module, optimizer: Sgd, device: torch.device) -> Progress:
-        """Restore model and optimizer from the resume file; without one they stay as they are.
+    def load(self, trained: Trained, device: torch.device) -> Progress:
+        """Restore a network in training from the resume file; without one it stays as it is.
 
         Raises:
             InputError: the file is damaged or another run's.
@@ -93,14 +93,18 @@ class Run:
         if self.path is None or content is None:
             return Progress()
         stored, about = content
-        parts = {kind: _part(stored, kind) for kind in ("model", "best", "momentum")}
-        _require_fitting(self.path, about, parts, model)
-        model.load_state_dict(parts["model"])
-        for name, parameter in model.named_parameters():
-            if name in parts["momentum"]:
-                optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(
-                    parts["momentum"][name]
-                )
+        parts = {kind: _part(stored, kind) for kind in ("model", "best", "average", *trained.optimizer.names)}
+        if others := sorted(name for name in stored if name.partition(".")[0] not in parts):
+            raise InputError(f"resume file {self.path} has {others[0]}, which this training has no use for. {_AGAIN}")
+        _require_fitting(self.path, about, parts, trained)
+        trained.model.load_state_dict(parts["model"])
+        if trained.average is not None:
+            trained.average.load(parts["average"])
+        for name, parameter in trained.model.named_parameters():
+            for kind in trained.optimizer.names:
+                if name in parts[kind]:
+                    held = torch.empty_like(parameter if parts[kind][name].ndim else parts[kind][name], device=device)
+                    trained.optimizer.state[parameter][kind] = held.copy_(parts[kind][name])
         curve = [Epoch(**row) for row in about["curve"]]
         partial = about["partial"] and Partial(**{**about["partial"], "losses": tuple(about["partial"]["losses"])})
         where = f"epoch {len(curve)}" + (f" and {partial.steps} steps" if partial else "")
@@ -121,12 +125,10 @@ class Run:
 
 
 def _require_fitting(
-    path: Path, about: dict[str, Any], parts: dict[str, dict[str, torch.Tensor]], model: nn.Module
+    path: Path, about: dict[str, Any], parts: dict[str, dict[str, torch.Tensor]], trained: Trained
 ) -> None:
-    """InputError where the file's tensors are not a state of the model's, or its curve is none of its epochs."""
-    state, parameters = model.state_dict(), dict(model.named_parameters())
-    whole = {"model": state, "best": state if about["best_epoch"] else {}}
-    for kind, expected in {**whole, "momentum": {name: parameters.get(name) for name in parts["momentum"]}}.items():
+    """InputError where the file's tensors are not a state of the training's, or its curve is none of its epochs."""
+    for kind, expected in _expected(about, parts, trained).items():
         if odd := sorted(set(expected) ^ set(parts[kind])):
             what = "lacks" if odd[0] in expected else "has"
             raise InputError(f"resume file {path} {what} {kind}.{odd[0]}, unlike this network. {_AGAIN}")
@@ -142,8 +144,22 @@ def _require_fitting(
         raise InputError(f"resume file {path} should have a curve of epochs from 1 on, but has not. {_AGAIN}")
 
 
-def _contiguous(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+def _expected(
+    about: dict[str, Any], parts: dict[str, dict[str, torch.Tensor]], trained: Trained
+) -> dict[str, dict[str, torch.Tensor | None]]:
+    """Tensors as those that the file should have, by part and name."""
+    state, parameters = trained.model.state_dict(), dict(trained.model.named_parameters())
+    number = torch.zeros(())  # of steps, for every parameter
+    kept = {
+        kind: {name: number if kind == "step" else parameters.get(name) for name in parts[kind]}
+        for kind in trained.optimizer.names
+    }
+    average = {} if trained.average is None else trained.average.state()
+    return {"model": {**state}, "best": {**state} if about["best_epoch"] else {}, "average": {**average}, **kept}
+
+
+def _plain(value: torch.Tensor) -> torch.Tensor:
+    return value.detach().cpu().contiguous()
 
 
 def _part(tensors: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:

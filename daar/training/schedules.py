@@ -9,6 +9,7 @@ from typing import Any
 
 from daar.errors import InputError, unknown
 from daar.methods.discovery import Method
+from daar.training.recipe import Recipe
 
 ONE_SHOT = "one-shot"
 # name → its options with their defaults, each a number from 1 on; None for as many as there can be
@@ -71,16 +72,22 @@ class Schedule:
         """The options that say a number."""
         return {name: value for name, value in self.options if value is not None}
 
-    def problem(self, epochs: int) -> str | None:
-        """Why it cannot be had in this number of epochs of tuning, a sentence with its remedy; None if it can."""
-        option, value = self.options[0]
+    def problem(self, recipe: Recipe) -> str | None:
+        """Why it cannot be had with this recipe of tuning, a sentence with its remedy; None if it can."""
+        if self.name == "soft" and recipe.ema:
+            return (
+                "schedule soft zeroes filters of the network that is trained, but ema keeps an average of its weights, "
+                "in which they are not zero. Take ema out of finetune, or choose another schedule."
+            )
+        (option, value), epochs = self.options[0], recipe.epochs
         needed = value or 1
         if needed <= epochs:
             return None
         epoch = f"epoch{'s' if needed > 1 else ''}" if option == "interval" else f"{option} of one epoch"
+        lower = f"Give schedule_options {option} {epochs}, or raise" if epochs else "Raise"
         return (
-            f"schedule {self.name} needs {needed} {epoch} or more, but the tuning has {epochs} in all. Lower {option}, "
-            "or raise the epochs of finetune."
+            f"schedule {self.name} needs {needed} {epoch} or more, but the tuning has {epochs} in all. {lower} the "
+            f"epochs of finetune to {needed}."
         )
 
     def unfit(self, method: Method, target: float | None) -> str | None:
@@ -88,7 +95,7 @@ class Schedule:
         if method.scores is None:
             return (
                 f"schedule {self.name} scores while it runs, but the method {method.name!r} is a program of its own. "
-                "Leave the schedule out."
+                "Use this method without a schedule."
             )
         if self.name == "iterative" and target is None:
             return (

@@ -144,7 +144,7 @@ def test_two_processes_train_as_one(tmp_path: Path, together: Together) -> None:
 
 def _halves(recipe: Recipe) -> dict[str, Tensor]:
     """The same by hand: two copies of the network, each fed with half of every batch."""
-    from daar.data.augmentation import ImageStore, draw
+    from daar.data.augmentation import Draw, ImageStore, draw
 
     pack = images(32)
     store = ImageStore(pack.images, 1, (0.5,) * 3, (0.25,) * 3, CPU)
@@ -159,7 +159,7 @@ def _halves(recipe: Recipe) -> dict[str, Tensor]:
                 first = 8 * step + 4 * half
                 labels = pack.labels[plan.order[first : first + 4]]
                 optimizer.zero_grad()
-                F.cross_entropy(copy(store.batch(plan, first, first + 4)), labels).backward()
+                F.cross_entropy(copy(store.batch(Draw(plan.rows[first : first + 4]))), labels).backward()
                 optimizer.param_groups[0]["lr"] = recipe.lr_at(epoch + step / 4)
             for a, b in zip(copies[0].parameters(), copies[1].parameters(), strict=True):
                 assert a.grad is not None

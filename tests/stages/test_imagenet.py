@@ -293,7 +293,7 @@ def test_neither_processes_nor_the_first_step_change_a_pixel(index: Path, monkey
         monkeypatch.setenv(decoding.WORKERS, workers)
         found = data_of(index).batches(Recipe(batch_size=6), 3, CPU)
         assert (found.steps, found.count) == (4, 20)
-        return [images for images, _ in found.epoch(1, first_step)]
+        return [found.make(*drawn)[0] for drawn in found.epoch(1, first_step)]
 
     alone = batches("0", 0)
     assert [len(images) for images in alone] == [6, 6, 6, 2]
@@ -306,7 +306,7 @@ def test_neither_processes_nor_the_first_step_change_a_pixel(index: Path, monkey
 def test_an_epoch_has_every_image_once_in_uint8_values(index: Path) -> None:
     data = data_of(index)
     found = data.batches(Recipe(batch_size=20), 3, CPU)
-    (images, labels), (others, _) = next(found.epoch(0, 0)), next(found.epoch(1, 0))
+    (images, labels), (others, _) = (found.make(*next(found.epoch(number, 0))) for number in (0, 1))
     assert images.shape == (20, 3, SIDE, SIDE)
     assert images.is_contiguous(memory_format=torch.channels_last)
     assert torch.bincount(labels).tolist() == [5, 5, 5, 5]
@@ -320,7 +320,8 @@ def test_images_come_with_their_own_labels(tmp_path: Path) -> None:
     root, colours = fill(tmp_path / "imagenet"), [(255, 0, 10), (0, 200, 0), (30, 30, 30), (90, 0, 250)]
     for file in root.rglob("*.JPEG"):
         Image.new("RGB", (50, 40), colours[CLASSES.index(file.parent.name)]).save(file, format="PNG")
-    images, labels = next(data_of(prepared(root)).batches(Recipe(batch_size=20), 3, CPU).epoch(0, 0))
+    found = data_of(prepared(root)).batches(Recipe(batch_size=20), 3, CPU)
+    images, labels = found.make(*next(found.epoch(0, 0)))
     expected = (torch.tensor(colours)[labels] / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
     assert torch.allclose(images, expected[:, :, None, None].expand_as(images), atol=1e-5)
 

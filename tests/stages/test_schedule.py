@@ -259,9 +259,17 @@ def test_every_method_goes_with_every_schedule(
 @pytest.mark.parametrize(
     ("name", "changes", "said"),
     [
-        ("iterative", {"rounds": 3}, "needs 3 rounds of one epoch or more, but the tuning has 2 in all. Lower"),
-        ("layerwise", {"steps": 3}, "needs 3 steps of one epoch or more, but the tuning has 2 in all. Lower"),
-        ("soft", {"interval": 3}, "needs 3 epochs or more, but the tuning has 2 in all. Lower interval"),
+        ("iterative", {"rounds": 3}, "needs 3 rounds of one epoch or more, but the tuning has 2 in all. Give"),
+        (
+            "layerwise",
+            {"steps": 3},
+            "but the tuning has 2 in all. Give schedule_options steps 2, or raise the epochs of finetune to 3.",
+        ),
+        (
+            "soft",
+            {"interval": 3},
+            "needs 3 epochs or more, but the tuning has 2 in all. Give schedule_options interval 2",
+        ),
         ("soft", {"recipe": Recipe(epochs=0)}, "the tuning has 0 in all"),
         ("iterative", {"target": None, "rounds": 2}, "divides the fraction of MACs"),
         ("iterative", {"target": 0.999, "rounds": 2}, "a target of 40,551 MACs cannot be reached"),

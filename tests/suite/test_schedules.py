@@ -10,6 +10,7 @@ from daar.run import code, reuse
 from daar.run.dag import Dag
 from daar.suite import figures, names, reading
 from daar.suite.definition import Setting, Suite
+from daar.training.recipe import Recipe
 from daar.training.schedules import Schedule, parts
 
 SMALL: dict[str, Any] = {
@@ -108,8 +109,9 @@ def test_what_a_method_says_of_one_shot_is_left_out_where_it_is_not() -> None:
         ({"variants": {"x": {"method": "l1", "schedule_options": {"rounds": 2}}}}, "schedule_options, but no schedule"),
         ({"variants": {"x": {"method": "l1-soft", "schedule": "soft"}}}, "l1-soft has a schedule already. Name l1"),
         ({"variants": {"x": {"random_at": "l1", "schedule": "soft"}}}, "'schedule', which random_at does not take"),
+        ({"methods": ["l1-soft"], "finetune": {"epochs": 2, "ema": 0.9}}, "schedule soft zeroes .* Take ema out of finetune"),
         ({"variants": {"x": ROUNDS}, "finetune": {"epochs": 2}}, "x: schedule iterative needs 3 rounds .* has 2 in"),
-        ({"methods": ["l1-soft"], "finetune": {"epochs": 0}}, "schedule soft needs 1 epoch or more, but .* has 0"),
+        ({"methods": ["l1-soft"], "finetune": {"epochs": 0}}, "soft needs 1 epoch or more, but .* has 0 in all. Raise the epochs"),
         ({"methods": ["daar-iterative"], "macs_reductions": [None]}, "daar-iterative: schedule iterative divides the"),
         ({"methods": ["l1-soft"], "distributed": {"processes": 2}}, "l1-soft: schedule soft runs in one process"),
         ({"methods": ["nope-soft"]}, "unknown method in here 'nope-soft'"),
@@ -140,5 +142,5 @@ def test_parts_are_as_equal_as_can_be_and_sum_up(total: int, number: int) -> Non
 
 
 def test_layers_are_as_many_as_there_are_unless_said() -> None:
-    assert Schedule("layerwise", (("steps", None),)).problem(1) is None
-    assert Schedule("layerwise", (("steps", 4),)).problem(3) is not None
+    assert Schedule("layerwise", (("steps", None),)).problem(Recipe(epochs=1)) is None
+    assert Schedule("layerwise", (("steps", 4),)).problem(Recipe(epochs=3)) is not None

@@ -11,7 +11,7 @@ from torch import nn
 
 from daar import models
 from daar.data import packed
-from daar.data.augmentation import ImageStore, draw
+from daar.data.augmentation import Draw, ImageStore, draw
 from daar.data.packed import Pack
 from daar.device.randomness import derive, generator
 from daar.errors import InputError
@@ -64,7 +64,7 @@ def test_batches_are_padded_crops_mirrored_and_normalised() -> None:
     images = torch.randint(256, (20, 8, 6, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     mean, std = [0.1, 0.5, 0.9], [0.2, 0.3, 0.4]
     epoch = draw(20, 2, True, seed=3, epoch=1, device=CPU)
-    batch = ImageStore(images, 2, mean, std, CPU).batch(epoch, 5, 15)
+    batch = ImageStore(images, 2, mean, std, CPU).batch(Draw(epoch.rows[5:15]))
     for index, image in enumerate(batch):
         row = {key: getattr(epoch, key)[5 + index].item() for key in ("order", "top", "left", "mirrored")}
         assert np.allclose(image.numpy(), by_hand(images.numpy(), 2, row, mean, std), atol=1e-5)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +78,42 @@ def weights(model: nn.Module) -> Tensor:
     return torch.cat([value.double().flatten() for value in model.state_dict().values()])
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+class Drops(nn.Module):
+    """Draws at random while it trains."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.drop, self.net = nn.Dropout(0.1), net
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net(self.drop(x))
+        return logits
+
+
+SHORT = Recipe(epochs=2, lr=0.05, batch_size=64, precision="float32")
+ALL = replace(
+    SHORT,
+    lr=0.002,
+    optimizer="adamw",
+    betas=(0.9, 0.99),
+    ema=0.9,
+    mixup=0.2,
+    cutmix=1.0,
+    sparsity=1e-3,
+    precision="bf16",
+)
+
+
+@pytest.mark.parametrize(
+    ("sent", "recipe"),
+    [(signal.SIGTERM, SHORT), (signal.SIGINT, SHORT), (signal.SIGTERM, ALL)],
+    ids=["term", "int", "all"],
+)
 def test_a_signal_ends_the_step_saves_and_goes_on_bit_for_bit(
-    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: signal.Signals
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: signal.Signals, recipe: Recipe
 ) -> None:
-    recipe, file = Recipe(epochs=2, lr=0.05, batch_size=64, precision="float32"), tmp_path / "resume.safetensors"
-    undisturbed, interrupted = fresh(), fresh()
+    file = tmp_path / "resume.safetensors"
+    undisturbed, interrupted = Drops(fresh()), Drops(fresh())
     expected = engine.fit(undisturbed, data, recipe, 0, CPU, say=lambda _: None)
     steps = Steps.__call__
     calls: list[int] = []
@@ -100,8 +131,9 @@ def test_a_signal_ends_the_step_saves_and_goes_on_bit_for_bit(
         ):
             engine.fit(interrupted, data, recipe, 0, CPU, resume_file=file, say=lambda _: None)
     assert len(calls) == 7
-    resumed = fresh(1)
+    resumed = Drops(fresh(1))
     said: list[str] = []
+    torch.rand(5)  # what other code draws does not matter
     progress = engine.fit(resumed, data, recipe, 0, CPU, resume_file=file, say=said.append)
     assert said[1] == f"continues after epoch 1 and 2 steps from {file}"
     assert torch.equal(weights(resumed), weights(undisturbed))
@@ -115,7 +147,7 @@ def test_it_saves_after_an_epoch_unless_that_takes_too_long(
     """By a clock that only epochs, of 10 s, and saves move on: 2 % of the time since the last save, and at the end."""
     clock, saved = [0.0], list[int]()
 
-    def slow(self: Any, model: nn.Module, optimizer: Any, progress: Any) -> None:
+    def slow(self: Any, trained: Any, progress: Any) -> None:
         saved.append(len(progress.curve))
         clock[0] += 0.5
 
@@ -154,7 +186,8 @@ def test_distillation_follows_the_dense_network(data: Data) -> None:
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     engine.fit(ours, few, recipe, 0, CPU, teacher=teacher, say=lambda _: None)
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
-    images, _ = next(few.batches(recipe, 0, CPU).epoch(0, 0))
+    batches = few.batches(recipe, 0, CPU)
+    images, _ = batches.make(*next(batches.epoch(0, 0)))
     with torch.no_grad():
         target = (teacher.eval()(images) / 3).softmax(1)
     log = (plain.train()(images) / 3).log_softmax(1)

@@ -5,8 +5,10 @@ import pytest
 import torch
 from scipy.special import softmax
 from scipy.stats import entropy
+from torch import nn
 
-from daar.training.losses import loss
+from daar.errors import InputError
+from daar.training.losses import ScalePenalty, loss
 from daar.training.recipe import Recipe
 
 CASES = [
@@ -66,3 +68,42 @@ def test_a_teacher_is_ignored_where_the_recipe_has_none_and_missed_where_it_has_
     assert loss(student, labels, teacher, Recipe()).equal(loss(student, labels, None, Recipe()))
     with pytest.raises(AssertionError, match="no teacher"):
         loss(student, labels, None, Recipe(distillation=0.5))
+
+
+def test_shares_of_mixed_images_weigh_the_classes_losses() -> None:
+    """Cross-entropy is linear in the target: that of a mixed label is the mix of both labels' (Zhang et al., Eq. 2)."""
+    student, labels, _ = draw()
+    others = labels.roll(1)
+    shares = 0.3 * torch.eye(10)[labels] + 0.7 * torch.eye(10)[others]
+    for smoothing in (0.0, 0.1):
+        recipe = Recipe(label_smoothing=smoothing)
+        expected = 0.3 * loss(student, labels, None, recipe) + 0.7 * loss(student, others, None, recipe)
+        assert float(loss(student, shares, None, recipe)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_penalty_s_gradients_are_autograd_s_of_the_sum_of_scales() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3), nn.BatchNorm2d(2, affine=False))
+    model.append(nn.BatchNorm2d(2))
+    scales: list[torch.Tensor] = [model.get_parameter(f"{norm}.weight") for norm in (1, 4)]
+    with torch.no_grad():
+        for scale in scales:
+            scale.normal_()
+        scales[0][1] = 0.0  # whose subgradient is 0
+    images = torch.randn(5, 3, 8, 8)
+    (model(images).square().sum() + 0.3 * torch.cat(scales).abs().sum()).backward()
+    expected = [parameter.grad for parameter in model.parameters()]
+    model.zero_grad()
+    penalty = ScalePenalty(model, 0.3)
+    model(images).square().sum().backward()
+    penalty.add_gradients()
+    for one, other in zip(model.parameters(), expected, strict=True):
+        assert one.grad is not None
+        assert other is not None
+        assert torch.allclose(one.grad, other, atol=1e-5)
+
+
+def test_a_penalty_on_no_scales_is_refused() -> None:
+    with pytest.raises(InputError, match=r"sparsity is 0\.1, but the network has no BN layer with a scale to train"):
+        ScalePenalty(nn.Sequential(nn.Conv2d(3, 4, 3)), 0.1)
+    ScalePenalty(nn.Sequential(nn.Conv2d(3, 4, 3)), 0.0).add_gradients()

@@ -24,6 +24,11 @@ def batches(count: int, device: torch.device = CPU) -> list[tuple[Tensor, Tensor
     return [(images.to(device), labels.to(device)) for images, labels in made]
 
 
+def as_it_is(*drawn: Tensor) -> tuple[Tensor, Tensor]:
+    images, labels = drawn
+    return images, labels
+
+
 def network(device: torch.device = CPU) -> nn.Module:
     torch.manual_seed(0)
     return ResNet(1, 10).to(device).to(memory_format=torch.channels_last).train()
@@ -41,28 +46,28 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def test_warm_up_and_capture_can_be_taken_back(done: int) -> None:
     """What a graph's warm-up does to weights, statistics and momenta is undone in place, at a first step and later."""
     model, undisturbed = network(), network()
-    steps, others = (Steps(m, RECIPE, "float32", CPU, None) for m in (model, undisturbed))
+    steps, others = (Steps(m, RECIPE, "float32", CPU, None, as_it_is) for m in (model, undisturbed))
     first, *rest = batches(5)
     for images, labels in rest[:done]:
-        steps(images, labels, 0.05)
-        others(images, labels, 0.05)
+        steps((images, labels), 0.05)
+        others((images, labels), 0.05)
     before, places = state(model), {name: value.data_ptr() for name, value in model.state_dict().items()}
     snapshot = stepping._snapshot(model, steps.optimizer)
     for _ in range(3):
-        steps(*first, 0.05)
+        steps(first, 0.05)
     assert not same(state(model), before)
     stepping._restore(model, steps.optimizer, snapshot)
     assert same(state(model), before)
     assert {name: value.data_ptr() for name, value in model.state_dict().items()} == places
     for images, labels in rest[done:]:
-        steps(images, labels, 0.02)
-        others(images, labels, 0.02)
+        steps((images, labels), 0.02)
+        others((images, labels), 0.02)
     assert same(state(model), state(undisturbed))
 
 
 def test_on_a_cpu_nothing_is_captured() -> None:
-    steps = Steps(network(), RECIPE, "float32", CPU, None)
-    loss, right = steps(*batches(1)[0], 0.05)
+    steps = Steps(network(), RECIPE, "float32", CPU, None, as_it_is)
+    loss, right = steps(batches(1)[0], 0.05)
     assert (loss.shape, right.shape) == ((), ())
     assert steps.path == "steps run kernel by kernel"
 
@@ -73,10 +78,10 @@ def test_on_a_cpu_nothing_is_captured() -> None:
 def test_a_captured_step_does_what_single_kernels_do(precision: str) -> None:
     device = torch.device("cuda")
     captured, plain = network(device), network(device)
-    graph, kernels = (Steps(m, RECIPE, precision, device, None) for m in (captured, plain))
+    graph, kernels = (Steps(m, RECIPE, precision, device, None, as_it_is) for m in (captured, plain))
     kernels._may_capture = False
     for images, labels in [*batches(4, device), *((i[:7], t[:7]) for i, t in batches(1, device))]:
-        one, other = graph(images, labels, 0.05), kernels(images, labels, 0.05)
+        one, other = graph((images, labels), 0.05), kernels((images, labels), 0.05)
         assert torch.allclose(one[0], other[0], rtol=1e-2 if precision == "bf16" else 1e-4)
     assert graph.path == "steps as one CUDA graph"
     assert graph._graph is not None

@@ -1,10 +1,12 @@
-"""Our SGD against torch's own, to the bit."""
+"""Our optimizers against torch's own, to the bit."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from daar.training.sgd import Sgd
+from daar.training import optimizers
+from daar.training.optimizers import Sgd
+from daar.training.recipe import Recipe
 
 
 def network() -> nn.Module:
@@ -49,3 +51,35 @@ def test_it_does_what_torch_s_does(fused: bool, nesterov: bool, momentum: float,
             if held is not None and wanted is not None and not as_tensor:
                 assert torch.equal(held, wanted)
                 assert held.stride() == wanted.stride()
+
+
+def test_adamw_is_torch_s_with_the_recipe_s_settings() -> None:
+    ours, theirs = network(), network()
+    recipe = Recipe(lr=0.01, optimizer="adamw", betas=(0.8, 0.95), weight_decay=0.03)
+    mine = optimizers.make(recipe, ours.parameters(), torch.device("cpu"))
+    reference = torch.optim.AdamW(theirs.parameters(), lr=1.0, betas=(0.8, 0.95), weight_decay=0.03, fused=True)
+    for step, rate in enumerate((0.01, 0.01, 0.002)):
+        mine.set_lr(rate)
+        reference.param_groups[0]["lr"] = rate
+        for model, optimizer in ((ours, mine), (theirs, reference)):
+            optimizer.zero_grad()
+            loss(model, step).backward()
+            optimizer.step()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(one, other)
+        assert set(mine.state[one]) in ({*mine.names}, set())
+
+
+def test_a_recipe_s_sgd_has_its_settings() -> None:
+    ours, theirs = network(), network()
+    mine = optimizers.make(
+        Recipe(momentum=0.5, nesterov=False, weight_decay=0.1), ours.parameters(), torch.device("cpu")
+    )
+    reference = torch.optim.SGD(theirs.parameters(), lr=0.2, momentum=0.5, weight_decay=0.1, fused=True)
+    mine.set_lr(0.2)
+    for step in range(3):
+        for model, optimizer in ((ours, mine), (theirs, reference)):
+            optimizer.zero_grad()
+            loss(model, step).backward()
+            optimizer.step()
+    assert all(torch.equal(*pair) for pair in zip(ours.parameters(), theirs.parameters(), strict=True))
