@@ -170,11 +170,11 @@ def make_plan(
         raise InputError(f"min_channels is {min_channels}; it must be at least 1: no layer may lose all its filters.")
     groups = tuple(replace(group, least=min_channels) for group in graph.in_scope(scope))
     if not groups:
-        raise OutOfReachError(nothing_in(Asked(graph, scope, min_channels, ClosedForm(graph), "macs")))
+        raise OutOfReachError(nothing_in(Asked(graph, scope, min_channels, _cost(graph, params), target_of)))
     importance = group_importance(groups, scores)
     orders = {group.name: ranking(group, importance[group.name]) for group in groups}
     macs = ClosedForm(graph, orders)
-    cost: Macs = macs if params is None else ParamsForm(graph, params, orders)
+    cost = _cost(graph, params, orders)
     asked = Asked(graph, scope, min_channels, cost, target_of)
     budget = None if target is None else most_left(target, cost({}))
     if budget is not None and budget < fewest(graph, scope, cost, min_channels):
@@ -182,9 +182,7 @@ def make_plan(
     try:
         counts = policy(groups, importance, budget, macs=cost, loss=loss, **options)
     except policies.TargetError as error:
-        if budget is None or error.target != budget:  # of a part of the network, or of another target
-            raise
-        raise InputError(beyond_policy(asked, policy_name, error.least, budget)) from None
+        raise _named(error, asked, policy_name, budget) from None
     _check(counts, groups, policy_name)
     if budget is not None and cost(counts) > budget:
         raise InputError(_missed(policy_name, cost(counts), budget, target_of))
@@ -203,6 +201,18 @@ def make_plan(
         exclude=graph.exclude,
         repairs=graph.repairs,
     )
+
+
+def _cost(graph: ChannelGraph, params: Sequence[str] | None, orders: dict[str, list[int]] | None = None) -> Macs:
+    """What the target is a fraction of, for given counts."""
+    return ClosedForm(graph, orders) if params is None else ParamsForm(graph, params, orders)
+
+
+def _named(error: policies.TargetError, asked: Asked, policy: str, budget: int | None) -> InputError:
+    """A policy's error with its name and what helps; as it is where it is not of the plan's own target."""
+    if budget is None or error.target != budget:
+        return error
+    return InputError(beyond_policy(asked, policy, error.least, budget))
 
 
 def _missed(policy: str, left: int, budget: int, of: str) -> str:

@@ -18,6 +18,8 @@ def closest(least: int, dense: int) -> float:
         least: MACs, or parameters, that stay in any case.
         dense: of the network as it is.
     """
+    if not dense:
+        return 0.0
     thousandths = 1000 * (dense - least) // dense
     # such as of 100 of 1,000: 1 - 0.9 is a little less than a tenth, and would leave 99
     while thousandths > 0 and most_left(thousandths / 1000, dense) < least:

@@ -145,6 +145,27 @@ def test_units_that_are_added_are_told_of_their_scope() -> None:
         assert advised(said) == [("units", math.floor(1000 * reach) / 1000)]
 
 
+@pytest.mark.parametrize("of", ["macs", "params"])
+def test_a_scope_without_groups_is_told_of_those_that_have_some(of: str) -> None:
+    class Added(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.head = nn.Conv2d(3, 40, 3), nn.Conv2d(3, 40, 3), nn.Linear(40, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head((self.a(x) + self.b(x)).mean((2, 3)))
+
+    def cost(width: int) -> int:
+        return 4 * 2 * 27 * width + 10 * width if of == "macs" else 2 * 28 * width + 10 * width + 10
+
+    graph = channel_graph(Added(), torch.zeros(2, 3, 4, 4))
+    said = refused(graph, 0.5, scope="inner", of=of)
+    assert said.startswith("no group of this network may be pruned in scope 'inner'. ")
+    reach = math.floor(1000 * (1 - cost(2) / cost(40))) / 1000
+    assert said.endswith(f" Take scope 'all', which reaches {reach:.3f}.")
+    assert make(graph, reach, of=of).groups
+
+
 # what a policy cannot meet, though its groups can
 
 
@@ -267,7 +288,7 @@ def test_the_closest_target_allows_the_least_and_the_next_does_not(dense: int, d
 def test_the_closest_target_is_one_that_binary_numbers_reach() -> None:
     assert int((1 - 0.9) * 1000) == 99  # so 0.9 would be refused
     assert closest(100, 1000) == 0.899
-    assert closest(1000, 1000) == 0
+    assert closest(1000, 1000) == closest(0, 0) == 0
     for dense, part in itertools.product((1000, 3000, 40_551_040), range(0, 1000, 7)):
         least = dense * part // 1000
         assert most_left(closest(least, dense), dense) >= least
