@@ -487,7 +487,7 @@ def test_networks_of_torchvision(name: str, size: int, reduction: float) -> None
 def test_a_network_of_layer_norms_has_nothing_to_remove_exactly() -> None:
     with pytest.raises(
         InputError,
-        match=r"MACs: .* hidden units .*; .*native_layer_norm in features.* Take scope .units., which",
+        match=r"MACs: .* hidden units .*; .*native_layer_norm in features.* Take scope .units. of daar.prune, which",
     ):
         daar.prune(torchvision.models.convnext_tiny(), torch.randn(2, 3, 32, 32), method="l1")
 

@@ -58,7 +58,7 @@ def largest(rule: Cumulative, macs: Macs, target: int) -> Counts:
         target: the most allowed.
 
     Raises:
-        InputError: the smallest counts are above the target; says how much can be removed.
+        InputError: the smallest counts are above the target; says by how much.
     """
     ratio = smallest_ratio(lambda ratio: rule.counts(1 - ratio), macs, target)
     return refill_by_importance_per_mac(rule.counts(1 - ratio), rule.sorted, macs, target)

@@ -41,32 +41,37 @@ def widths(graph: ChannelGraph, scope: str = "all") -> dict[str, int]:
     return {layer: len(graph.layers[layer].outputs) for layer in graph.scored_layers(scope)}
 
 
-def check(scores: dict[str, Tensor], expected: dict[str, int], whose: str) -> None:
+def check(scores: dict[str, Tensor], expected: dict[str, int], whose: str, remedy: str = "") -> None:
     """Check a method's scores: one finite float32 vector for each layer, no layer missing and none added.
 
     Args:
         scores: layer → (c_out,), as it came.
         expected: layer → c_out, for every layer that was to be scored.
-        whose: the method, for the message.
+        whose: the method, or the file, for the message.
+        remedy: what the user can do, a sentence.
 
     Raises:
         InputError: names the layer and what is wrong with it.
     """
+    if wrong := _wrong(scores, expected):
+        raise InputError(f"{whose} {wrong}. {remedy}".rstrip())
+
+
+def _wrong(scores: dict[str, Tensor], expected: dict[str, int]) -> str | None:
     if missing := sorted(set(expected) - set(scores)):
-        raise InputError(f"{whose} scores no layer {missing[0]!r}; it must score every layer it is given.")
+        return f"scores no layer {missing[0]!r}; it must score every layer it is given"
     if foreign := sorted(set(scores) - set(expected)):
-        raise InputError(f"{whose} scores {foreign[0]!r}, which it was not asked for.")
+        return f"scores {foreign[0]!r}, which it was not asked for"
     for layer, vector in scores.items():
         if tuple(vector.shape) != (expected[layer],) or vector.dtype != torch.float32 or vector.device.type != "cpu":
-            raise InputError(
-                f"{whose} scores {layer!r} by {vector.dtype} {tuple(vector.shape)} on {vector.device}; "
-                f"it must be torch.float32 ({expected[layer]},) on cpu."
+            return (
+                f"scores {layer!r} by {vector.dtype} {tuple(vector.shape)} on {vector.device}; "
+                f"it must be torch.float32 ({expected[layer]},) on cpu"
             )
         if not bool(torch.isfinite(vector).all()):
             index = int((~torch.isfinite(vector)).nonzero()[0])
-            raise InputError(
-                f"{whose} scores filter {index} of {layer!r} as {float(vector[index])}; scores must be finite."
-            )
+            return f"scores filter {index} of {layer!r} as {float(vector[index])}; scores must be finite"
+    return None
 
 
 def group_importance(groups: tuple[Group, ...], scores: dict[str, Tensor]) -> Importance:

@@ -20,7 +20,7 @@ from daar.pruning.groups import ChannelGraph
 from daar.pruning.masked import Masks, masks_of, zeroed
 from daar.pruning.slim import Removed
 
-# bytes of kept tensors, of all images
+# bytes of the tensors that are kept at places, of all images
 BUDGET = 1 << 30
 
 
@@ -93,7 +93,8 @@ class MaskedSuffix:
         graph: its channel graph.
         batches: the images, as they are run.
         replay: of the model, which `can_start_within` holds for.
-        budget: bytes that may be kept, of all images; places are left out evenly to stay within.
+        budget: the most bytes that `kept_bytes` may have, also while the dense network runs. Places are left out evenly
+            to stay within, by what two images say of the others; then, batch by batch, those that do not fit after all.
     """
 
     def __init__(
@@ -111,21 +112,24 @@ class MaskedSuffix:
             for size, bound in self._programs.items()
         }
         self._leaves = leaves
+        self._own = {_memory(value) for value in leaves.values()}
         self._kept: list[list[_Kept]] = []
         self.dense: list[Any] = []
         places = _within(self._places(), program, last, sum(self._sizes), budget)
         with strict_float32(), decomposed():
             for batch in batches:
-                kept, output = self._run_dense(batch, places)
+                kept, output = self._run_dense(batch, places, budget)
+                budget -= sum(self._memories(kept).values())
                 self._kept.append(kept)
                 self.dense.append(output)
 
     @property
     def kept_bytes(self) -> int:
-        """Bytes of the tensors that are kept, without the images."""
-        kept = {_memory(value): value for several in self._kept for one in several for value in one.held.values()}
-        images = {_memory(value) for several in self._kept for value in several[0].held.values()}
-        return sum(value.untyped_storage().nbytes() for memory, value in kept.items() if memory not in images)
+        """Bytes of the memory that is kept at places, each memory once and as a whole, also where a view of it is kept.
+
+        What is there without any place does not count: the images, the network's own tensors and the dense outputs.
+        """
+        return sum(sum(self._memories(several).values()) for several in self._kept)
 
     def __call__(self, removed: Removed) -> Iterator[Any]:
         """What the masked network returns for each batch: tensors in lists and dicts."""
@@ -158,15 +162,20 @@ class MaskedSuffix:
     def _value(self, held: dict[int, Tensor], ref: Ref) -> Tensor:
         return held[ref.number] if ref.number in held else self._leaves[ref.number]
 
-    def _run_dense(self, batch: Images, places: frozenset[int]) -> tuple[list[_Kept], Any]:
+    def _run_dense(self, batch: Images, places: frozenset[int], budget: int) -> tuple[list[_Kept], Any]:
         size = count(batch)
         program, steps = self._programs[size], self._steps[size]
         held = dict(zip(program.inputs, tensors(batch), strict=True))
         kept = [_Kept(0, dict(held))]
+        memories: dict[int, int] = {}
         written: dict[int, int] = {}  # memory → the last operation in place on it
         for operation, step in zip(program.operations, steps, strict=True):
             if operation.index in places:
-                kept.append(_Kept(operation.index, dict(held)))
+                here = _Kept(operation.index, dict(held))
+                more = memories | self._memories([kept[0], here])
+                if sum(more.values()) <= budget:
+                    kept.append(here)
+                    memories = more
             if operation.name.endswith("_"):
                 written[_memory(self._value(held, next(refs(operation.args))))] = operation.index
             step(held)
@@ -176,6 +185,12 @@ class MaskedSuffix:
             one for one in kept if all(written.get(_memory(value), -1) < one.operation for value in one.held.values())
         ]
         return sound, output
+
+    def _memories(self, kept: Sequence[_Kept]) -> dict[int, int]:
+        """Memory → its bytes, of what is kept for one batch, first at its images; neither theirs nor the network's."""
+        apart = self._own | {_memory(value) for value in kept[0].held.values()}
+        several = (value.untyped_storage() for one in kept for value in one.held.values())
+        return {one.data_ptr(): one.nbytes() for one in several if one.data_ptr() not in apart}
 
     def _places(self) -> list[int]:
         """Operations that are the first to read what a group makes."""
@@ -204,7 +219,10 @@ def _unread_behind(operation: Operation, last: dict[int, int], leaves: dict[int,
 
 
 def _within(wanted: list[int], program: Program, last: dict[int, int], images: int, budget: int) -> frozenset[int]:
-    """As many of the wanted places as the budget allows, evenly spread; memory of several places counts once."""
+    """As many of the wanted places as the budget allows, evenly spread; memory of several places counts once.
+
+    An estimate: what is as large for any number of images, as a computed weight, is told as if it grew with them.
+    """
     memory = memories(program.operations)
     live = {place: _live(program, last, memory, place) for place in wanted}
 

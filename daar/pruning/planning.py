@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +18,12 @@ from daar.pruning import own_ratios, policies
 from daar.pruning.closed_form import ClosedForm, ParamsForm
 from daar.pruning.groups import MIN_CHANNELS, ChannelGraph, Group
 from daar.pruning.importance import group_importance, ranking
-from daar.pruning.plan import SCOPES, Plan, PlannedGroup
+from daar.pruning.out_of_reach import Asked, beyond_policy, nothing_in, too_much
+from daar.pruning.plan import Plan, PlannedGroup
 from daar.pruning.policy import Counts, Loss, Macs, Policy
-from daar.pruning.reach import reachable, reasons, whole
+from daar.pruning.reach import fewest, whole
 from daar.pruning.rounding import round_counts
+from daar.pruning.target import most_left
 
 
 class OutOfReachError(InputError):
@@ -169,21 +170,23 @@ def make_plan(
         raise InputError(f"min_channels is {min_channels}; it must be at least 1: no layer may lose all its filters.")
     groups = tuple(replace(group, least=min_channels) for group in graph.in_scope(scope))
     if not groups:
-        raise OutOfReachError(_nothing_in(scope, graph, min_channels))
+        raise OutOfReachError(nothing_in(Asked(graph, scope, min_channels, _cost(graph, params), target_of)))
     importance = group_importance(groups, scores)
     orders = {group.name: ranking(group, importance[group.name]) for group in groups}
     macs = ClosedForm(graph, orders)
-    cost: Macs = macs if params is None else ParamsForm(graph, params, orders)
-    budget = None if target is None else int((1 - target) * cost({}))
-    if params is None and budget is not None and budget < macs({group.name: group.min_kept for group in groups}):
-        raise OutOfReachError(_too_much(budget, scope, graph, min_channels, orders))
-    if params is not None and budget is not None:
-        _require_params(cost, groups, budget)
-    counts = policy(groups, importance, budget, macs=cost, loss=loss, **options)
+    cost = _cost(graph, params, orders)
+    asked = Asked(graph, scope, min_channels, cost, target_of)
+    budget = None if target is None else most_left(target, cost({}))
+    if budget is not None and budget < fewest(graph, scope, cost, min_channels):
+        raise OutOfReachError(too_much(asked, budget))
+    try:
+        counts = policy(groups, importance, budget, macs=cost, loss=loss, **options)
+    except policies.TargetError as error:
+        raise _named(error, asked, policy_name, budget) from None
     _check(counts, groups, policy_name)
     if budget is not None and cost(counts) > budget:
         raise InputError(_missed(policy_name, cost(counts), budget, target_of))
-    counts = round_counts(counts, groups, round_to, cost, budget)
+    counts = round_counts(counts, groups, round_to, cost, budget, target_of)
     return Plan(
         method=method,
         policy=policy_name,
@@ -200,15 +203,16 @@ def make_plan(
     )
 
 
-def _require_params(params: Macs, groups: Sequence[Group], budget: int) -> None:
-    """Refuse a target of parameters that no policy can reach."""
-    least, dense = params({group.name: group.min_kept for group in groups}), params({})
-    if least > budget:
-        closest = math.floor(1000 * (1 - least / dense)) / 1000
-        raise InputError(
-            f"a target of {budget:,} parameters cannot be reached: at {least:,} each group is at its minimum. The "
-            f"closest params_reduction is {closest:.3f}."
-        )
+def _cost(graph: ChannelGraph, params: Sequence[str] | None, orders: dict[str, list[int]] | None = None) -> Macs:
+    """What the target is a fraction of, for given counts."""
+    return ClosedForm(graph, orders) if params is None else ParamsForm(graph, params, orders)
+
+
+def _named(error: policies.TargetError, asked: Asked, policy: str, budget: int | None) -> InputError:
+    """A policy's error with its name and what helps; as it is where it is not of the plan's own target."""
+    if budget is None or error.target != budget:
+        return error
+    return InputError(beyond_policy(asked, policy, error.least, budget))
 
 
 def _missed(policy: str, left: int, budget: int, of: str) -> str:
@@ -225,45 +229,5 @@ def _check(counts: Counts, groups: Sequence[Group], policy: str) -> None:
         if not group.min_kept <= counts.get(group.name, 0) <= group.size:
             raise InputError(
                 f"policy {policy!r} keeps {counts.get(group.name)} channels of {group.name!r}; "
-                f"it must keep {group.min_kept} to {group.size}."
+                f"it must keep {group.min_kept} to {group.size}. Correct the policy, or choose another."
             )
-
-
-def _too_much(budget: int, scope: str, graph: ChannelGraph, least: int, orders: dict[str, list[int]]) -> str:
-    most = reachable(graph, scope, least, orders)
-    closest = math.floor(1000 * most) / 1000  # rounded so that it can be reached
-    return (
-        f"a target of {budget:,} MACs cannot be reached: the closest macs_reduction is {closest:.3f} in scope "
-        f"{scope!r}. {_what_stays(scope, graph, least)} Take a smaller macs_reduction"
-        f"{_wider(scope, graph, closest, least)}."
-    )
-
-
-def _what_stays(scope: str, graph: ChannelGraph, least: int) -> str:
-    kept = "; ".join(reasons(graph, scope))
-    said = [f"What holds it back, by the layers' share of the MACs: {kept}."] if kept else []
-    if not kept or least > MIN_CHANNELS:
-        said.append(f"Each layer keeps at least {least} filters and 5 %.")
-    return " ".join(said)
-
-
-def _wider(scope: str, graph: ChannelGraph, closest: float, least: int) -> str:
-    """What reaches more: the narrowest scope of each reach, and fewer channels."""
-    found, most = [], closest
-    for wider in SCOPES[SCOPES.index(scope) + 1 :]:
-        if (reached := reachable(graph, wider, least)) > most + 0.001:
-            found.append(f"scope {wider!r}, which reaches {reached:.3f}")
-            most = reached
-    if least > MIN_CHANNELS and (reached := reachable(graph, scope)) > closest + 0.001:
-        found.append(f"a smaller min_channels, with which {reached:.3f} is reached")
-    return f", or {' or '.join(found)}" if found else ""
-
-
-def _nothing_in(scope: str, graph: ChannelGraph, least: int) -> str:
-    if not graph.layers:
-        return "no group of this network may be pruned: it runs no conv and no linear layer."
-    wider = _wider(scope, graph, 0.0, least)
-    return (
-        f"no group of this network may be pruned in scope {scope!r}. {_what_stays(scope, graph, least)}"
-        f"{' Take' if wider else ''}{wider.removeprefix(', or')}{'.' if wider else ''}"
-    )

@@ -20,6 +20,22 @@ if TYPE_CHECKING:  # suites ask for names while the DAG is built: no torch, no n
 SLACK = 0.002
 
 
+class TargetError(InputError):
+    """A policy cannot meet a target; who calls it knows the scope and what else may help.
+
+    Attributes:
+        target: the most MACs, or parameters, that were allowed.
+        least: the fewest that the policy leaves.
+    """
+
+    def __init__(self, target: int, least: int) -> None:
+        super().__init__(
+            f"a target of {target:,} MACs or parameters cannot be reached: with the fewest channels that the policy "
+            f"keeps there are {least:,}. Give a target of {least:,} or more."
+        )
+        self.target, self.least = target, least
+
+
 def uniform(
     groups: "Sequence[Group]", importance: "Importance", macs_target: int | None, *, macs: Macs, loss: Loss
 ) -> Counts:
@@ -70,7 +86,7 @@ def global_(
     thresholds = [math.inf, *sorted({-value for values in rest.values() for value in values}, reverse=True)]
     within = bisect.bisect_right(thresholds, macs_target, key=lambda threshold: macs(counts(threshold)))
     if not within:
-        raise _out_of_reach(macs_target, macs(counts(math.inf)), macs({g.name: g.size for g in groups}))
+        raise TargetError(macs_target, macs(counts(math.inf)))
     return refill_by_importance_per_mac(counts(thresholds[within - 1]), worth, macs, macs_target)
 
 
@@ -83,11 +99,11 @@ def smallest_ratio(counts: Callable[[float], Counts], macs: Macs, macs_target: i
         macs_target: the most allowed.
 
     Raises:
-        InputError: even the highest ratio leaves more; says how much can be removed.
+        TargetError: even the highest ratio leaves more; says how much.
     """
     low, high = 0.0, 1.0
     if macs(counts(high)) > macs_target:
-        raise _out_of_reach(macs_target, macs(counts(high)), macs(counts(low)))
+        raise TargetError(macs_target, macs(counts(high)))
     if macs(counts(low)) <= macs_target:
         return low
     for _ in range(60):
@@ -152,14 +168,6 @@ def refill_by_importance_per_mac(counts: Counts, worth: dict[str, list[float]], 
 
 def _no_rate(name: str) -> str:
     return f"policy {name!r} has no rate of its own. Give a target: a macs_reduction between 0 and 1, not null."
-
-
-def _out_of_reach(macs_target: int, least: int, dense: int) -> InputError:
-    closest = math.floor(1000 * (1 - least / dense)) / 1000  # rounded so that it can be reached
-    return InputError(
-        f"a target of {macs_target:,} MACs cannot be reached: at {least:,} each group is at its minimum. "
-        f"The closest macs_reduction is {closest:.3f}; or choose scope `all`."
-    )
 
 
 # each needs a target

@@ -113,15 +113,20 @@ def policy(name: str, network: str | None) -> Policy:
 
     Args:
         name: of a policy that `find` lists.
-        network: its name in the registry; None is refused like one without ratios.
+        network: its name in the registry; a network without one is refused, with what to give in place of a name.
 
     Raises:
         InputError: there are none for the network, or not as many as it has convs.
     """
-    if wrong := problem(name, str(network), None):
+    if network is None:  # a model in Python
+        raise InputError(
+            f"policy {name!r} has ratios for networks by name ({', '.join(find()[name].networks)}), and this one comes "
+            "without. Give the ratios themselves: ratios='[0.]+[0.5]*12', or by patterns: {'layer3.*': 0.5}."
+        )
+    if wrong := problem(name, network, None):
         raise InputError(wrong)
-    ratios, convs = find()[name], _convs(str(network))
-    of_network = ratios.networks[str(network)]
+    ratios, convs = find()[name], _convs(network)
+    of_network = ratios.networks[network]
     if len(of_network) != len(convs):
         raise InputError(
             f"{ratios.file}: networks.{network} has {len(of_network)} ratios; the network has {len(convs)} convs. "

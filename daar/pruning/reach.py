@@ -5,6 +5,7 @@ from dataclasses import replace
 from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import MIN_CHANNELS, ChannelGraph, Group
 from daar.pruning.layer import Layer
+from daar.pruning.policy import Macs
 
 # how many reasons a refusal names
 _NAMED = 3
@@ -12,27 +13,30 @@ _NAMED = 3
 _TOLD = 0.01
 
 
-def reachable(
-    graph: ChannelGraph, scope: str, min_channels: int = MIN_CHANNELS, orders: dict[str, list[int]] | None = None
-) -> float:
-    """The largest fraction of the dense MACs that can go: every group of the scope at the least that stays.
+def fewest(graph: ChannelGraph, scope: str, cost: Macs, min_channels: int = MIN_CHANNELS) -> int:
+    """MACs or parameters with every group of the scope at the least that stays.
 
     Args:
         graph: the dense network's groups.
         scope: of which groups channels go.
+        cost: for given counts.
         min_channels: the fewest filters that a layer keeps.
-        orders: as of `ClosedForm`, where they are known.
     """
-    macs = ClosedForm(graph, orders)
     groups = [replace(group, least=min_channels) for group in graph.in_scope(scope)]
-    return 1 - macs({group.name: group.min_kept for group in groups}) / macs({})
+    return cost({group.name: group.min_kept for group in groups})
+
+
+def reachable(graph: ChannelGraph, scope: str, min_channels: int = MIN_CHANNELS) -> float:
+    """The largest fraction of the dense MACs that can go; arguments as of `fewest`."""
+    macs = ClosedForm(graph)
+    return 1 - fewest(graph, scope, macs, min_channels) / macs({})
 
 
 def whole(graph: ChannelGraph, scope: str) -> dict[str, str]:
     """Conv or linear layer → why all of its filters stay in a scope; several reasons only where its parts have them."""
     free = {group.name for group in graph.in_scope(scope)}
     return {
-        member: whole_because(group)
+        member: whole_because(group, graph)
         for group in (*graph.groups, *graph.units)
         if group.name not in free
         for member in group.members
@@ -46,7 +50,7 @@ def reasons(graph: ChannelGraph, scope: str) -> list[str]:
     what the layer reads.
     """
     free = {int(c) for group in graph.in_scope(scope) for c in group.channels}
-    why = {int(c): whole_because(group) for group in (*graph.groups, *graph.units) for c in group.channels}
+    why = {int(c): whole_because(group, graph) for group in (*graph.groups, *graph.units) for c in group.channels}
     total = sum(_dense(layer) for layer in graph.layers.values())
     held: dict[str, int] = {}
     named: dict[str, list[str]] = {}
@@ -59,13 +63,13 @@ def reasons(graph: ChannelGraph, scope: str) -> list[str]:
     return [f"{held[reason] / total:.0%} {_few(named[reason])}: {reason}" for reason in kept[:_NAMED]]
 
 
-def whole_because(group: Group) -> str:
-    """Why a group stays whole: always, or in a scope that leaves it out."""
+def whole_because(group: Group, graph: ChannelGraph) -> str:
+    """Why a group of a graph stays whole: always, or in a scope that leaves it out."""
     if group.frozen is not None:
         return group.frozen
-    if group.joins:
-        return "reaches an addition or a concatenation, which scope 'inner' leaves out"
-    return "is a linear layer, whose hidden units only scope 'units' prunes"
+    if group in graph.units:  # whether or not they reach an addition
+        return "is a linear layer, whose hidden units only scope 'units' prunes"
+    return "reaches an addition or a concatenation, which scope 'inner' leaves out"
 
 
 def _reason(layer: Layer, free: set[int], why: dict[int, str]) -> str:

@@ -5,6 +5,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from daar.errors import InputError
+from daar.pruning.target import closest
 
 if TYPE_CHECKING:
     from daar.pruning.groups import Group
@@ -18,7 +19,7 @@ _CLOSE = 0.002
 
 
 def round_counts(
-    counts: "Counts", groups: "Sequence[Group]", multiple: int, macs: "Macs", macs_target: int | None
+    counts: "Counts", groups: "Sequence[Group]", multiple: int, macs: "Macs", macs_target: int | None, of: str = "macs"
 ) -> "Counts":
     """Round every group's count to a multiple, or to its whole size.
 
@@ -32,6 +33,7 @@ def round_counts(
         multiple: of channels, at least 1.
         macs: MACs of one image for given counts.
         macs_target: the most MACs allowed, or None.
+        of: what `macs` counts, if not MACs: `params`; for the message.
 
     Raises:
         InputError: `multiple` is below 1, or no multiples are within the target.
@@ -43,6 +45,8 @@ def round_counts(
     allowed = {g.name: _allowed(g, multiple) for g in groups}
     if macs_target is None:
         return {name: min(allowed[name], key=lambda size: (abs(size - count), -size)) for name, count in counts.items()}
+    if macs(_least(groups, multiple)) > macs_target:
+        raise InputError(_too_coarse(groups, multiple, macs, macs_target, of))
     kept = {
         name: max((s for s in allowed[name] if s <= count), default=allowed[name][0]) for name, count in counts.items()
     }
@@ -59,6 +63,24 @@ def _allowed(group: "Group", multiple: int) -> list[int]:
     return sorted({*range(first, group.size, multiple), group.size})
 
 
+def _least(groups: "Sequence[Group]", multiple: int) -> "Counts":
+    """The first of `_allowed` for each group."""
+    return {g.name: min(g.size, -(-g.min_kept // multiple) * multiple) for g in groups}
+
+
+def _too_coarse(groups: "Sequence[Group]", multiple: int, macs: "Macs", macs_target: int, of: str) -> str:
+    """That no such multiples are within the target; names the next ones that are, and the closest target."""
+    least, dense = macs(_least(groups, multiple)), macs({g.name: g.size for g in groups})
+    smaller = range(min(multiple - 1, max(g.size for g in groups)), 1, -1)
+    fits = next((some for some in smaller if macs(_least(groups, some)) <= macs_target), 1)
+    reduction = closest(least, dense)
+    lower = f", or a {of}_reduction of {reduction:.3f} or less" if reduction else ""
+    return (
+        f"no widths in such multiples have {macs_target:,} {'MACs' if of == 'macs' else 'parameters'} or fewer: at the "
+        f"least there are {least:,}. Take a round_to of {fits}{lower}."
+    )
+
+
 def _shrink(
     kept: "Counts", allowed: dict[str, list[int]], lost: dict[str, int], macs: "Macs", macs_target: int
 ) -> None:
@@ -66,11 +88,6 @@ def _shrink(
     while macs(kept) > macs_target:
         lower = {name: [size for size in allowed[name] if size < kept[name]] for name in kept}
         lower = {name: sizes for name, sizes in lower.items() if sizes}
-        if not lower:
-            raise InputError(
-                f"no widths in such multiples have {macs_target:,} MACs or fewer: at the least there are "
-                f"{macs(kept):,}. Lower round_to or macs_reduction."
-            )
         name = min(lower, key=lambda name: lost[name])
         lost[name] += kept[name] - lower[name][-1]
         kept[name] = lower[name][-1]

@@ -196,7 +196,7 @@ def _stays(graph: ChannelGraph, scope: str) -> dict[str, str]:
     said: dict[str, str] = {}
     beyond: dict[str, list[str]] = {}
     for group in (*graph.groups, *graph.units):
-        reason = whole_because(group)
+        reason = whole_because(group, graph)
         if group.frozen is not None and (scope == "units" or group in graph.groups):
             said[group.name] = reason + _alike(group.members[1:])
         elif group.frozen is None and group.name not in free:

@@ -60,7 +60,7 @@ def plan(
     model, about = checkpoint.load(base)
     graph = graph_of(model, about.input_shape)
     importances = importance.load(scores)
-    importance.check(importances, importance.widths(graph), str(scores))
+    importance.check(importances, importance.widths(graph), str(scores), "Score this network: daar score")
 
     def calibration_loss() -> CalibrationLoss:
         pack = loading.load(Path(packs) / "train.safetensors")

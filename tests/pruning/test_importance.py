@@ -118,6 +118,12 @@ def test_the_first_of_several_wrong_layers_is_named() -> None:
         check({"b": torch.ones(2), "a": torch.ones(2)}, {}, "x")
 
 
+@pytest.mark.parametrize("scores", [{}, {"a": torch.ones(3)}, {"a": torch.tensor([1.0, torch.nan])}])
+def test_of_a_file_it_is_said_what_makes_it(scores: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"^i\.safetensors scores .*\. Score this network: daar score$"):
+        check(scores, {"a": 2}, "i.safetensors", "Score this network: daar score")
+
+
 def test_scores_are_read_as_written_also_one_tensor_of_several_layers(tmp_path: Path) -> None:
     both = torch.tensor([0.5, -2.0, 3.0, 0.25])
     scores = {"a": both, "b": both, "c": both[::2]}

@@ -347,10 +347,18 @@ def test_a_target_is_refused() -> None:
         planned(graph, "published-hrank", "resnet56", "all", target=0.5)
 
 
-@pytest.mark.parametrize("network", ["resnet20", "resnet56_b", "resnet57", None])
-def test_a_network_without_ratios_is_refused_and_those_there_are_named(network: str | None) -> None:
+@pytest.mark.parametrize("network", ["resnet20", "resnet56_b", "resnet57"])
+def test_a_network_without_ratios_is_refused_and_those_there_are_named(network: str) -> None:
     with pytest.raises(InputError, match=f"no ratios for network '{network}'; it has them for: resnet56, resnet110"):
         policies.get("published-pfec-b", network=network)
+
+
+def test_a_network_without_a_name_is_told_to_give_the_ratios() -> None:
+    """As a model in Python is: it cannot choose one of those names."""
+    with pytest.raises(
+        InputError, match=r"by name \(resnet56, resnet110\), .* Give the ratios themselves: ratios='\[0"
+    ):
+        policies.get("published-pfec-b", network=None)
 
 
 def test_an_unknown_key_is_refused() -> None:
