@@ -12,7 +12,7 @@ from daar.report.table_text import plus_minus
 
 _SYMBOLS = {
     **{"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross"},
-    **{"X": "x", "p": "pentagon", "h": "hexagon", "*": "star"},
+    **{"X": "x", "<": "triangle-left", ">": "triangle-right", "d": "diamond-tall"},
 }
 _DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
 _MIN_SPAN = 20.0  # the least span of the axis, in points of MACs
