@@ -69,7 +69,7 @@ def report(a: Namespace) -> None:
     request = _Request(suite, file, a.results, a.partial)
     if not a.where:
         if a.other is not None and a.only not in (None, "page"):
-            raise InputError(f"--with adds a table to the page, but --only is {a.only}. Leave one of them out.")
+            raise InputError(f"--with adds a table to the page, but --only is {a.only}. Give only one of them.")
         other = None if a.other is None else _other(a.other, request)
         _make(request, a.only, other)
     if a.where or a.only is None:
@@ -94,7 +94,7 @@ def _other(name: str, request: _Request) -> _Request:
 def _make(request: _Request, only: str | None, other: _Request | None = None) -> None:
     """Make one part, or all in order."""
     if request.partial and only not in (None, "collect"):
-        raise InputError(f"--partial says what to collect, but --only is {only}. Leave one of them out.")
+        raise InputError(f"--partial says what to collect, but --only is {only}. Give only one of them.")
     if only in figures.KINDS:
         _draw(request, only)
         return

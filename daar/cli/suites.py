@@ -125,6 +125,7 @@ def check_suite(a: Namespace) -> None:
     expected = estimate.estimate(suite, device, cores, kept=kept)
     print(f"it can run here, on {device.type} with --cores {cores}; by a few steps of each kind of work, timed now:")
     print(estimate.to_text(expected))
+    print("`daar run` counts packing, attention pictures and each kind of figure as jobs too, and nothing that is done")
 
 
 def _check_cluster(a: Namespace, suite: Suite, expected: "Estimate", device: str, threads: int) -> None:

@@ -1,6 +1,6 @@
 """The attention pictures, from attention.safetensors alone: where a method looks, what it keeps and what it removes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,8 @@ def attention(shown: Explanation, title: str) -> Figure:
     for block, layer in zip(blocks, shown.layers, strict=True):
         _draw_block(block, shown, layer)
     pair = pair_title(shown.about["network"], shown.about["dataset"])
-    figure.suptitle(f"{title}, {pair}", x=0.01, ha="left", fontsize=8)
+    head = figure.suptitle(f"{title}, {pair}", x=0.01, ha="left", fontsize=8)
+    drawing.mark(head, "target", "own" if shown.about["target"] is None else f"{shown.about['target']:g}")
     lines = drawing.footnote(figure, _notes(shown), [shown.about["method"]])
     height = len(shown.layers) * (_HEAD_INCHES + _ROW_INCHES * len(shown.images))
     drawing.set_height(figure, height + 0.25, lines)
@@ -73,13 +74,15 @@ def _draw_block(block: Any, content: Explanation, layer: Seen) -> None:
     shown = _shown(layer, _COLUMNS - 1 - wide)
     for row, image in enumerate(content.images):
         first = block.add_subplot(grid[row, 0])
-        _draw_map(first, image.squeeze(), None)
+        key = (layer.name, str(row))
+        drawing.mark(_draw_map(first, image.squeeze(), None), "image", *key)
         first.set_ylabel(content.classes[row], fontsize=6)
         second = block.add_subplot(grid[row, 1 : 1 + wide])
         if layer.attention is None:
-            _draw_bars(second, layer.shares[row], layer.kept)
+            drawing.mark(second, "panel", *key)
+            _draw_bars(second, layer.shares[row], layer.kept, key)
         else:
-            _draw_map(second, layer.attention[row], None, "cividis")
+            drawing.mark(_draw_map(second, layer.attention[row], None, "cividis"), "attention", *key)
         most = max(float(layer.maps[row][shown].max()), 1e-12)
         for place, index in enumerate(shown):
             panel = block.add_subplot(grid[row, 1 + wide + place])
@@ -96,13 +99,15 @@ def _shown(layer: Seen, room: int) -> list[int]:
     return kept[: room // 2] + gone[len(gone) - min(len(gone), room // 2) :]
 
 
-def _draw_map(panel: Axes, values: Any, most: float | None, colours: str = "gray") -> None:
+def _draw_map(panel: Axes, values: Any, most: float | None, colours: str = "gray") -> Any:
+    """A map or an image without axes; returns what shows it."""
     # nearest: a place of the map is one square; the images are small as well
-    panel.imshow(values, cmap=colours, vmin=None if most is None else 0, vmax=most, interpolation="nearest")
+    shown = panel.imshow(values, cmap=colours, vmin=None if most is None else 0, vmax=most, interpolation="nearest")
     panel.grid(False)
     panel.set_xticks([])
     panel.set_yticks([])
     panel.spines[:].set_visible(False)
+    return shown
 
 
 def _draw_filter(panel: Axes, layer: Seen, row: int, index: int, most: float) -> None:
@@ -110,19 +115,23 @@ def _draw_filter(panel: Axes, layer: Seen, row: int, index: int, most: float) ->
     number = int(layer.filters[index])
     kept = bool(layer.kept[number])
     colour, line = _FRAMES[kept]
-    _draw_map(panel, layer.maps[row][index], most)
+    key = (layer.name, str(row), str(number))
+    drawing.mark(_draw_map(panel, layer.maps[row][index], most), "map", *key)
     panel.spines[:].set(visible=True, color=colour, linestyle=line, linewidth=1.3)
-    panel.set_xlabel(f"{100 * layer.shares[row][number]:.1f}%", fontsize=5.5, labelpad=1.5)
+    share = panel.set_xlabel(f"{100 * layer.shares[row][number]:.1f}%", fontsize=5.5, labelpad=1.5)
+    drawing.mark(share, "share", *key)
     if row == 0:
         panel.set_title(f"{_WORDS[kept]}\n{number}", fontsize=5.5, pad=2, color=colour)
 
 
-def _draw_bars(panel: Axes, shares: Any, kept: Any) -> None:
+def _draw_bars(panel: Axes, shares: Any, kept: Any, key: Sequence[str]) -> None:
     """What one image adds to every filter's share, the largest first, in the colour for kept or removed."""
     order = np.argsort(-shares, kind="stable")
     for stays, (colour, _) in _FRAMES.items():
         at = np.flatnonzero(kept[order] == stays)
-        panel.bar(at, 100 * shares[order][at], width=1.0, color=colour, alpha=1.0 if stays else 0.55)
+        bars = panel.bar(at, 100 * shares[order][at], width=1.0, color=colour, alpha=1.0 if stays else 0.55)
+        for bar, number in zip(bars, order[at], strict=True):
+            drawing.mark(bar, "bar", *key, str(number))
     panel.margins(x=0.01)
     panel.set_xticks([])
     panel.tick_params(labelsize=5, length=1.5, pad=1)

@@ -31,7 +31,7 @@ _MANY = 6  # entries of a legend; with more it is long
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 CONTROL_COLOURS = ("#707070", "#a0a0a0")
-CONTROL_MARKERS = ("p", "h", "*")
+CONTROL_MARKERS = ("<", ">", "d")  # a pentagon looks like a disc where it is small
 # by a variant's policies: the first is drawn solid and filled; hollow is for ratios of their own
 POLICY_LOOKS = (("-", "full"), ("--", "left"), (":", "right"), ("-.", "top"))
 

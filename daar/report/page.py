@@ -92,6 +92,7 @@ def _pair(
     """What the section on one (dataset, network) shows of its rows in results.csv."""
     done, stem = finished(rows), f"{dataset}-{network}"
     main = main_table(done, names, stem)
+    state = "tuned" if (done["epochs"] > 0).any() else "untuned"
     return {
         "stem": stem,
         "dataset": dataset,
@@ -100,7 +101,8 @@ def _pair(
         "findings": findings(done, names),
         "rows": main["rows"],
         "versus": main["versus"],
-        "plot": accuracy_macs_plot(main["numeric"], looks),
+        "state": state,
+        "plot": accuracy_macs_plot(main["numeric"], looks, state),
         "facts": facts(rows, of_suite(suite)),
     }
 

@@ -16,6 +16,10 @@ from daar.report.table_text import RECONSTRUCTION
 from daar.storage.documents import read_text
 
 _TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
+# ids of an SVG's parts that are of one target: of a panel, or of a picture that shows one target alone
+_OF_TARGET = re.compile(r'<g id="(panel|target):(?:[^":]*:)*(own|0\.\d+|\d(?:\.\d+)?e-\d+)"')
+# kinds that mix no targets: importances are the same for all, and the attention is of one setting
+_UNMIXED = ("rank-correlation", "stability", "attention")
 # kind → its words; another kind is named as its file
 _FIGURES = {
     "accuracy-macs": "accuracy versus MACs, in print",
@@ -45,7 +49,7 @@ def fragment(path: Path) -> Markup | None:
     return Markup(re.sub(r"<(/?)h([23])>", lambda tag: f"<{tag[1]}h{int(tag[2]) + 1}>", html))
 
 
-def figures(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, str | None]]:
+def figures(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """Every figure once, in the order of _FIGURES, as the smaller of its files: pictures as PNG, lines as SVG, mostly.
 
     Args:
@@ -53,7 +57,8 @@ def figures(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, str | 
         pairs: stem → title.
 
     Yields:
-        `pair`, the stem, or None where it is of no pair; `name`; and `uri`, the file itself.
+        `pair`, the stem, or None where it is of no pair; `name`; `uri`, the file itself; `targets`, those that can be
+        told apart in it; and `mixed`, whether it shows several that cannot.
     """
     order = list(_FIGURES)
 
@@ -68,7 +73,22 @@ def figures(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, str | 
         data = base64.b64encode(small.read_bytes()).decode()
         pair, kind = _belongs(stem, pairs)
         name = _FIGURES.get(kind, kind.replace("-", " "))
-        yield {"pair": pair, "name": name, "uri": f"data:{_TYPES[small.suffix]};base64,{data}"}
+        targets = _shown_targets(folder / f"{stem}.svg")
+        yield {
+            "pair": pair,
+            "name": name,
+            "uri": f"data:{_TYPES[small.suffix]};base64,{data}",
+            "targets": targets,
+            "mixed": not targets and (pair is None or kind not in _UNMIXED),
+        }
+
+
+def _shown_targets(svg: Path) -> list[str]:
+    """The targets of a figure's panels, as the page's filter has them; none where it has no ids that say so."""
+    if not svg.is_file():
+        return []
+    found = {target for _, target in _OF_TARGET.findall(svg.read_text(encoding="utf-8", errors="replace"))}
+    return sorted(target if target == "own" else f"{100 * float(target):g}%" for target in found)
 
 
 def more_tables(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, Any]]:

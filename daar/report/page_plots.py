@@ -12,21 +12,22 @@ from daar.report.table_text import plus_minus
 
 _SYMBOLS = {
     **{"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross"},
-    **{"X": "x", "p": "pentagon", "h": "hexagon", "*": "star"},
+    **{"X": "x", "<": "triangle-left", ">": "triangle-right", "d": "diamond-tall"},
 }
 _DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
 _MIN_SPAN = 20.0  # the least span of the axis, in points of MACs
 _FEWEST = 3  # targets of one row that a line joins, as in print
 _SIZES = 13, 7  # of the first and of the last trace's markers, which is in front
-_HOVER = "%{customdata[0]}<br>tuned top-1 %{y:.2f}%%{customdata[1]}<br>MACs left %{customdata[2]:.2f}%<extra></extra>"
+_HOVER = "%{customdata[0]}<br>top-1 %{y:.2f}%%{customdata[1]}<br>MACs left %{customdata[2]:.2f}%<extra></extra>"
 
 
-def accuracy_macs_plot(numeric: pd.DataFrame, looks: Mapping[str, Look]) -> dict[str, Any]:
+def accuracy_macs_plot(numeric: pd.DataFrame, looks: Mapping[str, Look], state: str = "tuned") -> dict[str, Any]:
     """Tuned top-1 versus MACs left, one trace per (variant, policy), every mark at its true MACs.
 
     Args:
         numeric: the numeric table of one (dataset, network) (`daar.report.accuracies.table`).
         looks: variant → its look, that of the figures in print.
+        state: of the networks, "untuned" where nothing was tuned.
 
     Returns:
         `data` and `layout`, JSON-like. Plotly reads markup in names, so names are escaped.
@@ -43,10 +44,10 @@ def accuracy_macs_plot(numeric: pd.DataFrame, looks: Mapping[str, Look]) -> dict
         seen[str(variant)] += 1
         size = _SIZES[0] + (_SIZES[1] - _SIZES[0]) * index / max(len(groups) - 1, 1)
         data.append(_trace(members.to_dict("records"), looks[str(variant)], policy, size))
-    return {"data": data, "layout": _layout(middle, span, float(whole["top1_dense_mean"]), len(data))}
+    return {"data": data, "layout": _layout(middle, span, float(whole["top1_dense_mean"]), len(data), state)}
 
 
-def _layout(middle: float, span: float, dense: float, traces: int) -> dict[str, Any]:
+def _layout(middle: float, span: float, dense: float, traces: int, state: str) -> dict[str, Any]:
     """Axes, and a dashed line for the dense networks.
 
     Args:
@@ -54,6 +55,7 @@ def _layout(middle: float, span: float, dense: float, traces: int) -> dict[str, 
         span: of that axis, in points.
         dense: top-1 in percent.
         traces: how many there are.
+        state: of the networks, tuned or untuned.
     """
     line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": dense, "y1": dense}
     return {
@@ -62,7 +64,7 @@ def _layout(middle: float, span: float, dense: float, traces: int) -> dict[str, 
             "title": {"text": "MACs left (% of the dense network's)"},
             "range": [_number(middle - span / 2), _number(middle + span / 2)],
         },
-        "yaxis": {"title": {"text": "Test top-1, tuned (%)"}},
+        "yaxis": {"title": {"text": f"Test top-1, {state} (%)"}},
         "shapes": [line | {"line": {"dash": "dash", "width": 1, "color": "#808080"}}],
         "annotations": [
             {

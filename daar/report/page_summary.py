@@ -127,7 +127,7 @@ def _not_shown(done: pd.DataFrame) -> Markup:
         f"other dense networks (one was imported, and {those} {vary} only its tuning)"
         if done["imported"].any()
         else f"more dense networks than those of {those}",
-        "another recipe of tuning",
+        "another recipe of tuning" if (done["epochs"] > 0).any() else "tuning",
     ]
     theirs = ", nor what the authors' own DAAR reaches" if (done["method"] == "daar").any() else ""
     return Markup("It does not show what {} would give{}.").format(_list(parts, "or"), theirs)

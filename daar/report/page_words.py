@@ -87,10 +87,11 @@ def run_facts(results: pd.DataFrame) -> str:
     tuning = (
         f"tuned for {' or '.join(map(str, epochs))} epoch{'' if epochs == [1] else 's'}" if any(epochs) else "not tuned"
     )
+    when = "after the last epoch of tuning" if any(epochs) else "once BN statistics are recalibrated"
     return (
         f"{_number(len(results), 'pruned network')} of {_number(bases, 'dense network')}, from "
         f"{_number(seeds, 'seed')}, {tuning}, on {', '.join(machines)}. "
-        "Accuracy is top-1 on the test images after the last epoch of tuning."
+        f"Accuracy is top-1 on the test images {when}."
     )
 
 
@@ -99,7 +100,9 @@ def limits(results: pd.DataFrame) -> list[str]:
     notes = [
         "An interval compares two rows and is not corrected for how many are compared; with few seeds it is wide.",
         "Tied means that these runs do not tell the two apart, not that they are equal.",
-        "All methods were tuned by the same recipe; another recipe may order them otherwise.",
+        "All methods were tuned by the same recipe; another recipe may order them otherwise."
+        if (results["epochs"] > 0).any()
+        else "Nothing was tuned; tuning may order the methods otherwise.",
         "MACs are counted, not timed: fewer of them need not run faster.",
     ]
     if results["imported"].any():

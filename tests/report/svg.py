@@ -1,11 +1,14 @@
 """Reads numbers back from an SVG figure as a program would: marks by their ids, places by the ticks of their panel."""
 
+import base64
+import io
 import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+from PIL import Image
 
 _SVG, _HREF = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 _POINT = re.compile(r"[ML]\s*(-?[\d.]+)[ ,](-?[\d.]+)")
@@ -32,6 +35,23 @@ class Drawing:
         paths = self.by_id[":".join(parts)].iter(f"{_SVG}path")
         return np.array([[list(map(float, point)) for point in _POINT.findall(path.get("d", ""))] for path in paths])
 
+    def boxes(self, what: str) -> dict[tuple[str, ...], Any]:
+        """The least and the largest x and y of each rectangle whose id begins with `what`, in pixels; (2, 2)."""
+        return {tuple(parts[1:]): np.stack([ends.min(0), ends.max(0)]) for parts in self.ids(what)
+                for (ends,) in [self.spans(*parts)]}  # fmt: skip
+
+    def pixels(self, *parts: str) -> Any:
+        """The colours of a picture in the figure, as a reader sees it; (h, w, 4) uint8."""
+        mark = self.by_id[":".join(parts)]
+        image = next(one for one in mark.iter(f"{_SVG}image"))
+        shown = Image.open(io.BytesIO(base64.b64decode(image.get(_HREF, "").split(",")[1]))).convert("RGBA")
+        # Matplotlib stores it upside down and turns it by a transform
+        return np.asarray(shown)[::-1] if "scale(1 -1)" in image.get("transform", "") else np.asarray(shown)
+
+    def text(self, *parts: str) -> str:
+        """What a text says."""
+        return "".join(self.by_id[":".join(parts)].itertext()).strip()
+
     def axis(self, panel: str, which: str, *, log: bool = False) -> tuple[Any, Any]:
         """Places and numbers of a panel's ticks; of a shared axis those of a panel that has labels.
 
@@ -48,7 +68,7 @@ class Drawing:
                 use = next(tick.iter(f"{_SVG}use"), None)
                 if text.strip() and use is not None:
                     places.append(float(use.get("xy"[index], "nan")))
-                    numbers.append(float(text.replace("−", "-")))
+                    numbers.append(float(text.strip().removesuffix("%").replace("−", "-")))
         return np.array(places), np.log10(numbers) if log else np.array(numbers)
 
     def data(self, pixels: Any, panel: str, which: str, *, log: bool = False) -> Any:

@@ -152,7 +152,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert not (tmp_path / "demo" / "results.csv").exists()
     with pytest.raises(SystemExit, match="2"):
         report(tmp_path, "--partial", "--only", "tables")
-    assert "Leave one of them out" in capsys.readouterr().err
+    assert "Give only one of them" in capsys.readouterr().err
     report(tmp_path, "--partial")
     assert set(read_results(tmp_path / "demo" / "results.csv")["failed"].dropna()) == {"the loss | is nan", NO_RECORD}
 

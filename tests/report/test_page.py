@@ -224,3 +224,14 @@ def test_without_results_there_is_no_page(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"results\.csv.*Collect the records again"):
         page.write_page(reading.from_config(CONTENT, "suite"), tmp_path, tmp_path / "suite.json")
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_page_of_untuned_networks_says_so(tmp_path: Path) -> None:
+    text = write(tmp_path, *(change(group, epochs=0) for group in (L1, DAAR))).text
+    for words in (
+        *("not tuned", "once BN statistics are recalibrated", "Nothing was tuned", "Untuned top-1"),
+        *("Test top-1, untuned (%)", "Accuracy without tuning", "or tuning would give"),
+    ):
+        assert words in text
+    assert "after the last epoch" not in text
+    assert 'Tuned top-1</th><th scope="col">vs' not in text

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -22,6 +23,14 @@ pytestmark = pytest.mark.slow
 ODD = r"odd -- [x](y) 50% & $a_b$ \c {d} | e"
 WIDTHS = (390, 1400)
 PHONE = 390
+PANEL = """<g id="panel:{}"><g id="matplotlib.axis_1"><g id="xtick_1"><g id="text_1">{}</g></g><g id="text_2">x</g></g>
+<path id="a"/></g>"""
+SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9">'
+    + PANEL.format("0.5", "")
+    + PANEL.format("0.7", "<text>1</text>")
+    + "</svg>"
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +48,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tables" / "cifar10-resnet20-a.csv").write_text(
         f'target,what\n0.5,"{ODD}"\n0.7,"two words"\n', encoding="utf-8"
     )
-    svg = "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'></svg>"
-    (folder / "figures" / "cifar10-resnet56-differences.svg").write_text(svg)
+    (folder / "figures" / "cifar10-resnet56-differences.svg").write_text(SVG)
+    (folder / "figures" / "cifar10-resnet56-accuracy-macs.svg").write_text(re.sub("<g.*</g>", "", SVG, flags=re.DOTALL))
+    (folder / "figures" / "cifar10-resnet56-attention.svg").write_text(SVG.replace("panel:0.7", "target:0.3"))
+    (folder / "figures" / "cifar10-resnet56-stability.svg").write_text(re.sub("<g.*</g>", "", SVG, flags=re.DOTALL))
     content = CONTENT | {"networks": ["resnet20", "resnet56"], "macs_reductions": [0.5, 0.7]}
     one = [L1, DAAR, RANDOM]
     groups = [*one, *(change(group, target=0.7, macs_reduction=0.7) for group in one)]
@@ -90,7 +101,11 @@ def test_filters_act_on_tables_figures_and_words_alike(tab: Browser, report: Pat
     assert tab.run("[...document.querySelectorAll('table.more tr[data-target]')].map((one) => one.dataset.target)"
                    ".filter(Boolean).every((one) => one === '70%')")  # fmt: skip
     assert "18 entries" in tab.run("document.querySelector('.dt-info').textContent")  # 2 networks, 3 rows, 3 seeds
-    assert tab.run(seen.format(".whole")) == 1  # the picture says that it shows all targets
+    # a picture that mixes targets is left out, and so is one of another target
+    assert tab.run(seen.format("details.figure")) == 2
+    note = "document.querySelector('article:last-of-type .left-out').textContent"
+    assert all(name in tab.run(note) for name in ("accuracy versus MACs, in print", "what a method looks at"))
+    assert faded(tab) == [["panel:0.5", "text_1"], ["panel:0.5", "a"]]
     overlap = """(() => {
       const place = document.querySelector(".plot");
       return place.querySelector(".main-svg").getBoundingClientRect().bottom
@@ -104,6 +119,26 @@ def test_filters_act_on_tables_figures_and_words_alike(tab: Browser, report: Pat
     tab.run("document.querySelector('button[type=reset]').click()")
     assert tab.run(f"new Promise((then) => setTimeout(() => then({seen.format('article')}), 50))") == 2
     assert tab.run(marks) == before
+    assert tab.run(seen.format("details.figure")) == 4
+    assert faded(tab) == []
+
+
+def test_panels_that_share_an_axis_keep_it(tab: Browser, report: Path) -> None:
+    tab.show(report, 1400)
+    choose(tab, "target", "50%")  # whose panel has no numbers
+    assert faded(tab) == [["panel:0.7", "a"]]
+
+
+def faded(tab: Browser) -> list[list[str]]:
+    """The faded parts of the picture of differences, each with its panel's id; labels of axes and the like are not."""
+    found: list[list[str]] = tab.run("""(() => {
+      const { src } = document.querySelector("img[alt*=paired]");
+      const text = src.includes("base64") ? atob(src.split(",")[1]) : decodeURIComponent(src.split(/,(.*)/s)[1]);
+      const drawing = new DOMParser().parseFromString(text, "image/svg+xml");
+      return [...drawing.querySelectorAll("[opacity]")].map(
+        (part) => [part.closest("[id^='panel:']").id, part.id]);
+    })()""")
+    return found
 
 
 def test_on_a_phone_the_main_numbers_are_in_sight(tab: Browser, report: Path) -> None:
@@ -210,9 +245,10 @@ def test_a_keyboard_is_enough(tab: Browser, report: Path) -> None:
 def test_on_paper_it_is_black_on_white_without_buttons(tab: Browser, report: Path) -> None:
     try:
         tab.media("dark", "print")
-        tab.show(report, 700)
+        tab.show(report, 718)
         for what in (".filters", ".copy", ".link", ".dt-paging"):
             assert not tab.run(f"document.querySelector('{what}').checkVisibility()"), what
+        assert tab.run("document.documentElement.scrollWidth") <= 718  # A4 without its margins: nothing is cut off
         assert tab.run("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
         assert tab.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert tab.run("getComputedStyle(document.querySelector('.plot .xtick text')).fill") == "rgb(0, 0, 0)"

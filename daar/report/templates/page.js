@@ -25,12 +25,11 @@ function filter() {
     head.closest("tbody").hidden = !stays({ target });
   }
   for (const grid of grids) grid.draw();
-  for (const note of document.querySelectorAll(".whole")) note.hidden = !wanted("target");
+  for (const place of document.querySelectorAll(".pictures")) pictures(place);
   for (const place of document.querySelectorAll(".plot")) draw(place);
   const rows = document.querySelectorAll("article:not([hidden]) table.main tbody tr[id]").length;
   document.getElementById("filtered").textContent = Object.values(filters.elements).some((one) => one.value)
-    ? `${rows} rows of the main tables are left. Tables, records and the figure with hover follow the filter; `
-      + "a picture shows all targets of its network."
+    ? `${rows} rows of the main tables are left. ${wanted("target") ? "Pictures fade the panels of other targets." : ""}`
     : "";
   hints();
 }
@@ -48,6 +47,61 @@ async function sortable() {
     const how = table.classList.contains("records") ? paged : plain;
     new ITable(table, { ...how, order: [], autoWidth: false });
     grids.push(jQuery(table).DataTable());
+  }
+}
+
+// pictures: a panel of another target is faded in its place; a picture that mixes what the filter parts is left out
+
+function pictures(place) {
+  const article = place.closest("article");
+  const out = [];
+  for (const figure of place.querySelectorAll("details.figure")) {
+    const { targets, mixed } = figure.dataset;
+    // a picture of no network shows several
+    const parted = wanted("target") || (!article && (wanted("dataset") || wanted("network")));
+    figure.hidden = Boolean(parted) && (mixed !== undefined
+      || (Boolean(targets) && !targets.split(" ").some((target) => stays({ target }))));
+    if (figure.hidden) out.push(figure.querySelector("summary").textContent);
+    else if (targets) fade(figure.querySelector("img"));
+  }
+  const note = place.nextElementSibling;
+  note.hidden = out.length === 0;
+  note.textContent = `Left out while the page is filtered, since they show what it parts: ${out.join("; ")}.`;
+}
+
+const pristine = new WeakMap(); // image → its file, as the page was sent
+function fade(image) {
+  if (!pristine.has(image)) pristine.set(image, image.src);
+  const [head, data] = pristine.get(image).split(",");
+  if (!head.includes("svg") || !wanted("target")) {
+    if (image.src !== pristine.get(image)) image.src = pristine.get(image);
+    return;
+  }
+  const text = new TextDecoder().decode(Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0)));
+  const drawing = new DOMParser().parseFromString(text, "image/svg+xml");
+  const panels = [...drawing.querySelectorAll("[id^='panel:']")];
+  const left = panels.filter((panel) => stays({ target: targetOf(panel) }));
+  const labelled = left.some((panel) => panel.querySelector("[id^=xtick_] text"));
+  for (const panel of panels) if (!left.includes(panel)) fadePanel(panel, labelled);
+  image.src = `data:image/svg+xml,${encodeURIComponent(new XMLSerializer().serializeToString(drawing))}`;
+}
+
+// as the filter has it, by the last part of a panel's id; none where a panel is of no target
+function targetOf(panel) {
+  const last = panel.id.split(":").at(-1);
+  if (last === "own") return last;
+  return last > 0 && last < 1 ? `${Number((100 * last).toPrecision(6))}%` : "";
+}
+
+// without what other panels need of it: the axis's label, and ticks where panels share them
+function fadePanel(panel, labelled) {
+  for (const part of panel.querySelectorAll(":scope > *, :scope > [id^='matplotlib.axis'] > *, [id^=xtick_] > *")) {
+    const within = part.parentElement;
+    const whole = part.querySelector(":scope > [id^=xtick_]"); // the x axis is faded by its parts
+    const label = /^text_/.test(part.id) && within.querySelector(":scope > [id^=xtick_]");
+    const number = /^text_/.test(part.id) && /^xtick_/.test(within.id) && !labelled;
+    const faded = within.closest("[opacity]");
+    if (!whole && !faded && !label && !number && !/^xtick_/.test(part.id)) part.setAttribute("opacity", "0.12");
   }
 }
 
