@@ -13,7 +13,7 @@ INFO = MethodInfo(
     uses=("weights",),
     policy="uniform",
     deviations=(
-        "the network was not trained with the sparsity penalty on gamma, on which the paper's criterion rests",
+        "the paper's penalty on gamma needs a dense network trained by the recipe network-slimming-train",
         "one ratio for all layers by default; the paper cuts at one threshold over the whole network",
         "residual streams are pruned by the BN behind the conv; the paper's ResNet selects channels before the block",
     ),

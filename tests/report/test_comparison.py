@@ -39,6 +39,11 @@ REST = "weight decay 0.0005, random crops with 4 pixels of padding, mirroring wh
             "SGD with Nesterov momentum 0.9, 200 epochs, lr 0.1, batch 128, weight decay 0.0005, random crops with "
             "1 pixels of padding",
         ),
+        (
+            Recipe(optimizer="adamw", sparsity=1e-4, ema=0.999, mixup=0.2, cutmix=1.0, padding=0, flip=False),
+            "AdamW with β 0.9 and 0.999, 200 epochs, lr 0.1 falling to 0 as a cosine, batch 128, weight decay 0.0005, "
+            "penalty 0.0001 Σ|γ| on the scales of BN, moving average of the weights, decay 0.999, mixup 0.2, CutMix 1",
+        ),
         (Recipe(epochs=0), "none, 0 epochs; BN recalibration only"),
     ],
 )

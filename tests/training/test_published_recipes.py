@@ -41,6 +41,7 @@ def chip(epoch: int) -> float:
 SOURCES: dict[str, tuple[list[float], tuple[int, float, bool, float]]] = {
     "hrankplus": (multistep(0.01, [50, 100], 0.1, 150), (256, 0.9, False, 5e-4)),
     "chip": ([chip(epoch) for epoch in range(400)], (256, 0.9, False, 5e-3)),
+    "network-slimming-train": ([0.1] * 80 + [0.01] * 40 + [0.001] * 40, (64, 0.9, False, 1e-4)),
     "pfec": ([0.001] * 40, (64, 0.9, False, 1e-4)),
     "pfec-train": ([0.1] * 80 + [0.01] * 40 + [0.001] * 40, (64, 0.9, False, 1e-4)),
     "fpgm": ([0.01] * 60 + [0.002] * 60 + [0.0004] * 40 + [0.00008] * 40, (128, 0.9, True, 5e-4)),
@@ -48,7 +49,7 @@ SOURCES: dict[str, tuple[list[float], tuple[int, float, bool, float]]] = {
 }
 
 
-def test_there_are_those_of_four_papers() -> None:
+def test_there_are_those_of_five_papers() -> None:
     assert list(published_recipes.find()) == sorted(SOURCES)
     for name, published in published_recipes.find().items():
         assert published.purpose == ("train" if name.endswith("-train") else "finetune")
@@ -61,6 +62,7 @@ def test_rates_are_the_sources(name: str) -> None:
     assert (recipe.epochs, recipe.padding, recipe.flip) == (len(rates), 4, True)
     assert (recipe.batch_size, recipe.momentum, recipe.nesterov, recipe.weight_decay) == others
     assert (recipe.label_smoothing, recipe.distillation) == (0, 0)
+    assert recipe.sparsity == (1e-4 if name == "network-slimming-train" else 0)
     start = 5 if name == "chip" else 0
     ours = [recipe.lr_at(epoch) for epoch in range(recipe.epochs)]
     assert ours[start:] == pytest.approx(rates[start:], rel=1e-9)
