@@ -15,7 +15,7 @@ from daar.device.malloc import retain_freed_memory
 from daar.errors import InputError
 from daar.methods import discovery
 from daar.methods.discovery import Method
-from daar.pruning import own_ratios, policies
+from daar.pruning import limits, own_ratios, policies
 from daar.pruning.closed_form import ClosedForm, ParamsForm
 from daar.pruning.groups import MIN_CHANNELS, ChannelGraph, Group
 from daar.pruning.importance import group_importance, ranking
@@ -207,8 +207,14 @@ def _require_params(params: Macs, groups: Sequence[Group], budget: int) -> None:
         closest = math.floor(1000 * (1 - least / dense)) / 1000
         raise InputError(
             f"a target of {budget:,} parameters cannot be reached: at {least:,} each group is at its minimum. The "
-            f"closest params_reduction is {closest:.3f}."
+            f"closest params_reduction is {closest:.3f}.{_held_by_limits(groups)}"
         )
+
+
+def _held_by_limits(groups: Sequence[Group]) -> str:
+    """What `max_ratio` has to do with it, a sentence with a space in front; empty where nothing."""
+    held = [group for group in groups if limits.holds(group)]
+    return f" Of {len(groups)} groups max_ratio holds back {len(held)}: give a larger one." if held else ""
 
 
 def _missed(policy: str, left: int, budget: int, of: str) -> str:
@@ -244,6 +250,8 @@ def _what_stays(scope: str, graph: ChannelGraph, least: int) -> str:
     said = [f"What holds it back, by the layers' share of the MACs: {kept}."] if kept else []
     if not kept or least > MIN_CHANNELS:
         said.append(f"Each layer keeps at least {least} filters and 5 %.")
+    if held := [group for group in graph.in_scope(scope) if limits.holds(group)]:
+        said.append(f"max_ratio holds back {len(held)} of {len(graph.in_scope(scope))} groups, {held[0].name} first.")
     return " ".join(said)
 
 
@@ -256,6 +264,9 @@ def _wider(scope: str, graph: ChannelGraph, closest: float, least: int) -> str:
             most = reached
     if least > MIN_CHANNELS and (reached := reachable(graph, scope)) > closest + 0.001:
         found.append(f"a smaller min_channels, with which {reached:.3f} is reached")
+    unlimited = limits.free(graph)
+    if unlimited is not graph and (reached := reachable(unlimited, scope, least)) > closest + 0.001:
+        found.append(f"a larger max_ratio, which reaches up to {reached:.3f}")
     return f", or {' or '.join(found)}" if found else ""
 
 
