@@ -1,7 +1,9 @@
 """Prune in rounds, tuned in between: a network that loses its filters step by step recovers better."""
 
+import glob
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -13,8 +15,10 @@ from daar.pruned import arguments
 from daar.pruned import images as forms
 from daar.pruned.arguments import Unsaid
 from daar.pruned.network import prepared, unwrapped
+from daar.pruned.notes import LIMITED
 from daar.pruned.once import prune
 from daar.pruned.result import Pruned
+from daar.pruning import limits
 from daar.pruning.folding import folded
 from daar.pruning.plan import composed
 from daar.pruning.slim_report import report_on
@@ -65,12 +69,14 @@ def prune_gradually(
     if target is None:
         raise InputError("macs_reduction is None; it must lie in [0, 1), as the fraction of MACs removed.")
     how = {key: tuple(value) if isinstance(value, Iterator) else value for key, value in how.items()}  # for all rounds
+    limit = how.pop("max_ratio", None)
     network, _ = unwrapped(model)
     taken, given = forms.collected(network, images, labels, int(how.get("calibration_images", 256)))
     current: nn.Module = network
     made: list[Pruned] = []
     for number in range(1, rounds + 1):
         part: dict[str, Any] = {f"{of}_reduction": _part(target * number / rounds, made, of)}
+        part["max_ratio"] = _limit(limit, made)
         pruned = prune(current, taken, given, **part, **how)
         made.append(pruned)
         current = _tuned(pruned.model, tune)
@@ -84,6 +90,16 @@ def _part(altogether: float, made: list[Pruned], of: str) -> float:
     first, last = made[0].report, made[-1].report
     left = last.macs / first.macs_dense if of == "macs" else last.params / first.params_dense
     return max(0.0, 1 - (1 - altogether) / left)
+
+
+def _limit(max_ratio: limits.Spec | None, made: list[Pruned]) -> limits.Spec | None:
+    """`max_ratio` for a round, so that no layer loses more of the dense network's filters in all rounds together."""
+    if max_ratio is None or not made:
+        return max_ratio
+    dense = {layer.name: layer.filters_dense for layer in made[0].report.layers if ":" not in layer.name}
+    least = limits.kept_at_least(max_ratio, dense)
+    left = {layer.name: layer.filters for layer in made[-1].report.layers if layer.name in least}
+    return {glob.escape(name): 1 - Fraction(least[name], left[name]) for name in left}
 
 
 def _tuned(slimmed: nn.Module, tune: Callable[[nn.Module], Any]) -> nn.Module:
@@ -109,5 +125,9 @@ def _altogether(dense: nn.Module, images: Any, made: list[Pruned], tuned: nn.Mod
     graph = plan.graph(copied, some)
     error = max(pruned.report.slim_error for pruned in made)
     rounds = " → ".join(f"{pruned.plan.macs:,}" for pruned in made)
-    notes = (*made[0].report.notes, f"pruned in {len(made)} rounds: {rounds} MACs, tuned after each.")
+    notes = (
+        *(note for note in made[0].report.notes if not note.startswith(LIMITED)),
+        *(note for note in made[-1].report.notes if note.startswith(LIMITED)),
+        f"pruned in {len(made)} rounds: {rounds} MACs, tuned after each.",
+    )
     return Pruned(tuned, report_on(copied, tuned, graph, plan, error, notes), plan, made[0].called_with)

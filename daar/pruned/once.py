@@ -21,7 +21,7 @@ from daar.pruned import own_loss as own_losses
 from daar.pruned.arguments import Unsaid
 from daar.pruned.labels import batch_for
 from daar.pruned.network import apart_from, in_modes_of, prepared, unwrapped
-from daar.pruned.notes import never_run, random_draws, ties, training_fails
+from daar.pruned.notes import at_limit, never_run, random_draws, ties, training_fails
 from daar.pruned.proven import proven
 from daar.pruned.result import Pruned
 from daar.pruned.timing import batch_of, by_latency
@@ -181,7 +181,8 @@ def prune(
             ) from None
         own_losses.require_called(own_loss, by)
         few = first(batch.images, task.graph.program.batch)
-        notes += ties(made.model, dense) + random_draws(task.graph) + never_run(dense, task.graph)
+        notes += at_limit(task.graph, made.plan) + ties(made.model, dense)
+        notes += random_draws(task.graph) + never_run(dense, task.graph)
         notes += training_fails(dense, made.model, task.graph, few)
         report = report_on(dense, made.model, task.graph, made.plan, error, notes, latency)
         plan = replace(made.plan, folded=bool(layers))

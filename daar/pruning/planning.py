@@ -207,14 +207,14 @@ def _require_params(params: Macs, groups: Sequence[Group], budget: int) -> None:
         closest = math.floor(1000 * (1 - least / dense)) / 1000
         raise InputError(
             f"a target of {budget:,} parameters cannot be reached: at {least:,} each group is at its minimum. The "
-            f"closest params_reduction is {closest:.3f}.{_held_by_limits(groups)}"
+            f"closest params_reduction is {closest:.3f}. {_held_by_limits(groups)}".rstrip()
         )
 
 
 def _held_by_limits(groups: Sequence[Group]) -> str:
-    """What `max_ratio` has to do with it, a sentence with a space in front; empty where nothing."""
-    held = [group for group in groups if limits.holds(group)]
-    return f" Of {len(groups)} groups max_ratio holds back {len(held)}: give a larger one." if held else ""
+    """What `max_ratio` has to do with it, a sentence; empty where nothing."""
+    held = sum(limits.holds(group) for group in groups)
+    return f"max_ratio holds back {held} of {len(groups)} groups." if held else ""
 
 
 def _missed(policy: str, left: int, budget: int, of: str) -> str:
@@ -248,10 +248,11 @@ def _too_much(budget: int, scope: str, graph: ChannelGraph, least: int, orders: 
 def _what_stays(scope: str, graph: ChannelGraph, least: int) -> str:
     kept = "; ".join(reasons(graph, scope))
     said = [f"What holds it back, by the layers' share of the MACs: {kept}."] if kept else []
-    if not kept or least > MIN_CHANNELS:
+    held = _held_by_limits(graph.in_scope(scope))
+    if not (kept or held) or least > MIN_CHANNELS:
         said.append(f"Each layer keeps at least {least} filters and 5 %.")
-    if held := [group for group in graph.in_scope(scope) if limits.holds(group)]:
-        said.append(f"max_ratio holds back {len(held)} of {len(graph.in_scope(scope))} groups, {held[0].name} first.")
+    if held:
+        said.append(held)
     return " ".join(said)
 
 
