@@ -20,6 +20,7 @@ from daar.pruned import images as forms
 from daar.pruned import own_loss as own_losses
 from daar.pruned.arguments import Unsaid
 from daar.pruned.labels import batch_for
+from daar.pruned.mixed_types import in_one_type
 from daar.pruned.network import apart_from, in_modes_of, prepared, unwrapped
 from daar.pruned.notes import at_limit, never_run, random_draws, ties, training_fails
 from daar.pruned.proven import proven
@@ -301,7 +302,8 @@ class _Task:
     def error_of(self, made: _Made) -> float:
         """How far the slim network is from the masked one."""
         removed, images = made.plan.removed(self.graph), _checked(self.batch.images)
-        return slim_error(self.dense, lambda: made.model, self.graph, removed, images)
+        dense, graph = self.dense, self.graph
+        return in_one_type(dense, lambda: slim_error(dense, lambda: made.model, graph, removed, images))
 
 
 def _checked(images: Images) -> Images:

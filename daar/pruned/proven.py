@@ -4,6 +4,7 @@ from torch import nn
 
 from daar.errors import InputError
 from daar.program.inputs import Images, fewest
+from daar.pruned.mixed_types import in_one_type
 from daar.pruning.groups import ChannelGraph, channel_graph
 from daar.pruning.repairing import proven_graph
 from daar.pruning.rules.run import WRITTEN
@@ -22,7 +23,7 @@ def proven(dense: nn.Module, images: Images, exclude: tuple[str, ...], *, strict
         InputError: they are refused, or the slim network differs however much is kept.
     """
     some = fewest(dense, images)
-    repairs = proven_graph(dense, some, exclude).repairs
+    repairs = in_one_type(dense, lambda: proven_graph(dense, some, exclude)).repairs
     graph = channel_graph(dense, some, exclude, repairs)
     if strict and (numbers := [*repairs.numbers(), *_written(graph)]):
         raise InputError(

@@ -8,8 +8,9 @@ from torch import nn
 from daar.errors import InputError
 from daar.measure import timed
 from daar.measure.timed import Latency
-from daar.program.inputs import Images, count, first, moved
+from daar.program.inputs import Images, count, first
 from daar.pruned import images as forms
+from daar.pruned.mixed_types import suited
 from daar.pruned.network import unwrapped
 
 # images that a latency target is measured with, if there are as many
@@ -56,7 +57,7 @@ def latency(
 
 def batch_of(images: Images, like: nn.Module) -> Images:
     """The images that a latency target is measured with."""
-    return moved(first(images, min(BATCH, count(images))), next(like.parameters()))
+    return suited(like, first(images, min(BATCH, count(images))))
 
 
 def by_latency(

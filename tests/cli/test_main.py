@@ -100,6 +100,9 @@ def test_describe(capsys: pytest.CaptureFixture[str]) -> None:
         "layer2.0.conv1",
         "layer2.0.shortcut",
     ]
+    # 9·32·32 times 3, and times 16 for three convs that write it and three that read it; 9·16·16·32 for layer2.0.conv1
+    assert (stem["macs"], stem["macs_per_channel"]) == (13_805_568, 986_112)
+    assert stem["share"] == 13_805_568 / 40_551_040
     assert "layer3.2.conv1" in run(capsys, "describe", "resnet20")
 
 
