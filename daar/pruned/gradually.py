@@ -17,6 +17,7 @@ from daar.pruned.arguments import Unsaid
 from daar.pruned.network import prepared, unwrapped
 from daar.pruned.notes import LIMITED
 from daar.pruned.once import prune
+from daar.pruned.recurrent import by_steps
 from daar.pruned.result import Pruned
 from daar.pruning import limits
 from daar.pruning.folding import folded
@@ -122,7 +123,8 @@ def _altogether(dense: nn.Module, images: Any, made: list[Pruned], tuned: nn.Mod
     some = fewest(copied, forms.placed(copied, images).images)
     if plan.folded:
         copied, _ = folded(copied, some)
-    graph = plan.graph(copied, some)
+    with by_steps(copied):
+        graph = plan.graph(copied, some)
     error = max(pruned.report.slim_error for pruned in made)
     rounds = " → ".join(f"{pruned.plan.macs:,}" for pruned in made)
     notes = (

@@ -12,6 +12,7 @@ from daar.pruned import images as forms
 from daar.pruned.network import apart_from, prepared, unwrapped
 from daar.pruned.notes import never_run, random_draws
 from daar.pruned.proven import proven
+from daar.pruned.recurrent import by_steps
 from daar.pruning.folding import folded
 from daar.pruning.group_report import Groups, groups_of
 
@@ -35,7 +36,7 @@ def groups(model: nn.Module, images: Any, *, exclude: Iterable[str] = (), fold: 
     kept = arguments.all_of(exclude, (str,), "exclude")
     network, notes = unwrapped(model)
     taken, _ = forms.collected(network, images, None, 32)
-    with torch.inference_mode(mode=False):
+    with torch.inference_mode(mode=False), by_steps(network):
         dense = prepared(network)
         with apart_from(network):
             placed = forms.placed(dense, taken, are_read=False).images

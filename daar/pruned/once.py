@@ -24,6 +24,7 @@ from daar.pruned.mixed_types import in_one_type
 from daar.pruned.network import apart_from, in_modes_of, prepared, unwrapped
 from daar.pruned.notes import at_limit, never_run, random_draws, ties, training_fails
 from daar.pruned.proven import proven
+from daar.pruned.recurrent import by_steps
 from daar.pruned.result import Pruned
 from daar.pruned.timing import batch_of, by_latency
 from daar.pruning import limits, own_ratios, policies, policy_arguments
@@ -148,7 +149,8 @@ def prune(
     own_loss = own_losses.checked(loss, by, ratios=own is not None, folders=folders)
     network, notes = unwrapped(model)
     taken, given = forms.collected(network, images, labels, int(calibration_images))
-    with torch.inference_mode(mode=False):  # in it, copies of weights could never be trained
+    # in inference mode, copies of weights could never be trained
+    with torch.inference_mode(mode=False), by_steps(network):
         dense = prepared(network)
         with apart_from(network):
             cheap = set(scorer.info.get("uses", ["images"])) <= {"weights"}

@@ -10,7 +10,7 @@ from tabulate import tabulate
 from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import ChannelGraph, Group
 from daar.pruning.plan import SCOPES
-from daar.pruning.reach import must_stay, reachable, whole_because
+from daar.pruning.reach import left_out_because, must_stay, reachable
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _report(group: Group, graph: ChannelGraph, macs: ClosedForm, scopes: Sequenc
         name.rpartition(".")[0] for name, read in graph.values.items() if not channels.isdisjoint(read.tolist())
     ]
     gone = macs({}) - macs({group.name: group.min_kept})
-    why = must_stay(group) or None if scopes else whole_because(group)
+    why = must_stay(group) or None if scopes else left_out_because(group, graph)
     return GroupReport(
         group.name, group.size, group.min_kept, group.members, tuple(readers), gone, gone / macs({}), tuple(scopes), why
     )

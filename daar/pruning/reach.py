@@ -47,7 +47,7 @@ def reasons(graph: ChannelGraph, scope: str) -> list[str]:
     what the layer reads.
     """
     free = {int(c) for group in graph.in_scope(scope) for c in group.channels}
-    why = {int(c): whole_because(group) for group in (*graph.groups, *graph.units) for c in group.channels}
+    why = {int(c): left_out_because(group, graph) for group in (*graph.groups, *graph.units) for c in group.channels}
     total = sum(_dense(layer) for layer in graph.layers.values())
     held: dict[str, int] = {}
     named: dict[str, list[str]] = {}
@@ -67,6 +67,11 @@ def whole_because(group: Group) -> str:
     if group.joins:
         return "reaches an addition or a concatenation, which scope 'inner' leaves out"
     return "is a linear layer, whose hidden units only scope 'units' prunes"
+
+
+def left_out_because(group: Group, graph: ChannelGraph) -> str:
+    """As `whole_because`, for a group of this graph: units are left out by their scope, be they added or not."""
+    return whole_because(replace(group, joins=False) if group in graph.units else group)
 
 
 def must_stay(group: Group) -> str:

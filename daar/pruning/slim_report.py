@@ -14,7 +14,7 @@ from daar.measure.timed import Latency
 from daar.pruning import own_ratios
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.plan import Plan
-from daar.pruning.reach import must_stay, whole_because
+from daar.pruning.reach import left_out_because, must_stay
 
 # layers that a line names
 _NAMED = 3
@@ -196,7 +196,7 @@ def _stays(graph: ChannelGraph, scope: str) -> dict[str, str]:
     said: dict[str, str] = {}
     beyond: dict[str, list[str]] = {}
     for group in (*graph.groups, *graph.units):
-        reason = whole_because(group)
+        reason = left_out_because(group, graph)
         if group.frozen is not None and (scope == "units" or group in graph.groups):
             said[group.name] = reason + _alike(group.members[1:])
         elif group.frozen is None and group.name not in free:
