@@ -73,6 +73,10 @@ def prune_gradually(
     limit = how.pop("max_ratio", None)
     network, _ = unwrapped(model)
     taken, given = forms.collected(network, images, labels, int(how.get("calibration_images", 256)))
+    if limit is not None:  # before anything is tuned for a target that the limits keep out of reach
+        same = {key: how[key] for key in ("scope", "exclude", "min_channels", "round_to", "fold") if key in how}
+        whole: dict[str, Any] = {f"{of}_reduction": target, "max_ratio": limit, **same}
+        prune(network, taken, method="random", **whole)
     current: nn.Module = network
     made: list[Pruned] = []
     for number in range(1, rounds + 1):

@@ -12,7 +12,7 @@ from daar.pruning.training_mode import asks_for_mode, failure, in_training, unre
 
 # parts that a sentence names
 _NAMED = 3
-# begins the sentence on what would have lost more
+# begins the sentence on what lost as much as max_ratio allows
 LIMITED = "max_ratio:"
 
 
@@ -31,14 +31,14 @@ def ties(slimmed: nn.Module, model: nn.Module) -> tuple[str, ...]:
 
 
 def at_limit(graph: ChannelGraph, plan: Plan) -> tuple[str, ...]:
-    """A sentence if `max_ratio` keeps groups from losing more."""
+    """A sentence if groups lost as much as `max_ratio` allows."""
     kept = {group.name: len(group.kept) for group in plan.groups}
     held = [group for group in graph.in_scope(plan.scope) if limits.holds(group)]
     names = [group.name for group in held if kept[group.name] == group.min_kept]
     if not names:
         return ()
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return (f"{LIMITED} {', '.join(names[:_NAMED])}{more} would have lost more.",)
+    return (f"{LIMITED} {', '.join(names[:_NAMED])}{more} lost as much as it allows.",)
 
 
 def random_draws(graph: ChannelGraph) -> tuple[str, ...]:

@@ -78,7 +78,7 @@ def test_own_ratios_end_at_the_limits(ratios: dict[str, float], max_ratio: Any, 
     pruned = daar.prune(line(), X, method="l1", ratios=ratios, max_ratio=max_ratio)
     assert widths(pruned) == expected
     [said] = pruned.report.notes
-    assert said == f"max_ratio: {'0, 3' if expected == [8, 8] else '0'} would have lost more."
+    assert said == f"max_ratio: {'0, 3' if expected == [8, 8] else '0'} lost as much as it allows."
 
 
 def test_a_target_of_parameters_keeps_to_them_too() -> None:
@@ -199,6 +199,16 @@ def test_rounds_together_keep_to_it_and_what_is_saved_comes_back(max_ratio: Any,
     assert max(lost(daar.prune_gradually(model, x, lambda _: None, **given), model).values()) > 0.5
     daar.save(pruned, tmp_path)
     assert torch.equal(daar.load(torchvision.models.resnet18().eval(), tmp_path)(x), pruned.model.eval()(x))
+
+
+def test_rounds_that_cannot_reach_their_target_are_refused_before_any_tuning() -> None:
+    given: dict[str, Any] = {"max_ratio": 0.25, "macs_reduction": 0.5, "method": "l1"}
+    tuned: list[nn.Module] = []
+    with pytest.raises(
+        InputError, match=r"the closest macs_reduction is 0\.4\d\d .* max_ratio holds back 2 of 2 groups"
+    ):
+        daar.prune_gradually(line(), X, tuned.append, **given)
+    assert not tuned
 
 
 @pytest.mark.parametrize(
