@@ -25,6 +25,8 @@ from daar.pruning.plan import composed
 from daar.pruning.slim_report import report_on
 
 _HALF = Unsaid(0.5)
+# arguments of `daar.prune` that say which widths there can be
+_WIDTHS = ("scope", "exclude", "min_channels", "round_to", "fold")
 
 
 def prune_gradually(
@@ -74,9 +76,8 @@ def prune_gradually(
     network, _ = unwrapped(model)
     taken, given = forms.collected(network, images, labels, int(how.get("calibration_images", 256)))
     if limit is not None:  # before anything is tuned for a target that the limits keep out of reach
-        same = {key: how[key] for key in ("scope", "exclude", "min_channels", "round_to", "fold") if key in how}
-        whole: dict[str, Any] = {f"{of}_reduction": target, "max_ratio": limit, **same}
-        prune(network, taken, method="random", **whole)
+        same: dict[str, Any] = {key: how[key] for key in _WIDTHS if key in how}
+        prune(network, taken, method="random", max_ratio=limit, **{f"{of}_reduction": target, **same})
     current: nn.Module = network
     made: list[Pruned] = []
     for number in range(1, rounds + 1):

@@ -204,9 +204,7 @@ def test_rounds_together_keep_to_it_and_what_is_saved_comes_back(max_ratio: Any,
 def test_rounds_that_cannot_reach_their_target_are_refused_before_any_tuning() -> None:
     given: dict[str, Any] = {"max_ratio": 0.25, "macs_reduction": 0.5, "method": "l1"}
     tuned: list[nn.Module] = []
-    with pytest.raises(
-        InputError, match=r"the closest macs_reduction is 0\.4\d\d .* max_ratio holds back 2 of 2 groups"
-    ):
+    with pytest.raises(InputError, match=r"the closest macs_reduction is 0\.39.* holds back 2 of 2 groups"):
         daar.prune_gradually(line(), X, tuned.append, **given)
     assert not tuned
 
