@@ -23,7 +23,8 @@ class GroupReport:
         min_kept: how many of them stay at least.
         members: layers whose filters are these channels, in the order of execution.
         readers: layers that read them, whose inputs are cut too. Depthwise convs, which lose filters with them, too.
-        macs: multiply-accumulates of one image that go when only `min_kept` stay, and all other groups are whole.
+        macs: multiply-accumulates of one image that go when only `min_kept` stay, and all other groups are whole; that
+            would go, where it stays whole.
         share: the same as a fraction of the network's.
         scopes: those of `daar.prune` in which channels of it go; none where it stays whole.
         why: what keeps it, or some of its channels, with operation, module and line; or which scope leaves it out.
