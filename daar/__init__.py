@@ -6,10 +6,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from daar.pruned import Pruned, latency, load, load_plan, prune, prune_gradually, save, slim_by
+    from daar.pruned import Pruned, groups, latency, load, load_plan, prune, prune_gradually, save, slim_by
 
 RESULT_NEUTRAL = "lazy names for users of the package"
-__all__ = ["Pruned", "latency", "load", "load_plan", "prune", "prune_gradually", "save", "slim_by"]
+__all__ = ["Pruned", "groups", "latency", "load", "load_plan", "prune", "prune_gradually", "save", "slim_by"]
 __version__ = "0.1.0"
 
 

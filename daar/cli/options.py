@@ -8,9 +8,9 @@ from typing import Any
 
 from daar.device.gpu import DEVICES, SLOTS
 from daar.suite import paths
-from daar.training.recipe import PRECISIONS, SCHEDULES, Recipe
+from daar.training.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES, Recipe
 
-_CHOICES = {"schedule": SCHEDULES, "precision": PRECISIONS}
+_CHOICES = {"schedule": SCHEDULES, "optimizer": OPTIMIZERS, "precision": PRECISIONS}
 
 
 def command(
@@ -169,7 +169,7 @@ def add_recipe(command: Any) -> None:
         if isinstance(field.default, bool):
             group.add_argument(flag, action=argparse.BooleanOptionalAction)
         elif isinstance(field.default, tuple):
-            group.add_argument(flag, type=int, nargs="*")
+            group.add_argument(flag, type=float if field.name == "betas" else int, nargs="*")
         else:
             kind = float if field.type in (float, "float") else type(field.default)
             group.add_argument(flag, type=kind, choices=_CHOICES.get(field.name))

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from daar.device.precision import evaluating
 from daar.program.draws import seeded
-from daar.program.inputs import Images, call, fewest, moved
+from daar.program.inputs import Images, call, fewest
+from daar.pruned.mixed_types import suited
 
 # keys of a batch, and optional arguments of a network, by which labels are named
 _LABELS = ("labels", "label", "targets", "target", "y", "gt", "mask", "masks")
@@ -147,10 +148,7 @@ def _inputs(forward: _Forward, parts: Sequence[Any]) -> Images:
 def _runs(model: nn.Module, images: Images) -> bool:
     """Whether the network runs on some of these."""
     try:
-        weight = next(model.parameters())
-        some = fewest(
-            model, moved(images, weight if weight.is_floating_point() else torch.empty(0, device=weight.device))
-        )
+        some = fewest(model, suited(model, images))
         with seeded(), evaluating(model):
             call(model, some)
     except Exception:  # whatever the network's own code raises; where no reading runs, the caller says it

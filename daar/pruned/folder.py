@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from daar.errors import InputError, in_one_line
 from daar.models import weights
-from daar.program.inputs import fewest, moved
+from daar.program.inputs import fewest
 from daar.pruned import images as forms
+from daar.pruned.mixed_types import suited
 from daar.pruned.network import apart_from, prepared, unwrapped
 from daar.pruned.result import Pruned, slimmed_by
 from daar.pruning import plan as plans
@@ -95,7 +96,7 @@ def load(model: nn.Module, folder: str | Path) -> nn.Module:
     blank = _blank(described.called_with, folder)
     dense = prepared(network)
     with apart_from(network):
-        called = fewest(dense, moved(blank, next(dense.parameters())))
+        called = fewest(dense, suited(dense, blank))
     try:
         slimmed = slimmed_by(dense, network, called, described.plan)
     except InputError as error:

@@ -1,7 +1,9 @@
 """Prune in rounds, tuned in between: a network that loses its filters step by step recovers better."""
 
+import glob
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -13,13 +15,18 @@ from daar.pruned import arguments
 from daar.pruned import images as forms
 from daar.pruned.arguments import Unsaid
 from daar.pruned.network import prepared, unwrapped
+from daar.pruned.notes import LIMITED
 from daar.pruned.once import prune
+from daar.pruned.recurrent import by_steps
 from daar.pruned.result import Pruned
+from daar.pruning import limits
 from daar.pruning.folding import folded
 from daar.pruning.plan import composed
 from daar.pruning.slim_report import report_on
 
 _HALF = Unsaid(0.5)
+# arguments of `daar.prune` that say which widths there can be
+_WIDTHS = ("scope", "exclude", "min_channels", "round_to", "fold")
 
 
 def prune_gradually(
@@ -65,12 +72,17 @@ def prune_gradually(
     if target is None:
         raise InputError("macs_reduction is None; it must lie in [0, 1), as the fraction of MACs removed.")
     how = {key: tuple(value) if isinstance(value, Iterator) else value for key, value in how.items()}  # for all rounds
+    limit = how.pop("max_ratio", None)
     network, _ = unwrapped(model)
     taken, given = forms.collected(network, images, labels, int(how.get("calibration_images", 256)))
+    if limit is not None:  # before anything is tuned for a target that the limits keep out of reach
+        same: dict[str, Any] = {key: how[key] for key in _WIDTHS if key in how}
+        prune(network, taken, method="random", max_ratio=limit, **{f"{of}_reduction": target, **same})
     current: nn.Module = network
     made: list[Pruned] = []
     for number in range(1, rounds + 1):
         part: dict[str, Any] = {f"{of}_reduction": _part(target * number / rounds, made, of)}
+        part["max_ratio"] = _limit(limit, made)
         pruned = prune(current, taken, given, **part, **how)
         made.append(pruned)
         current = _tuned(pruned.model, tune)
@@ -84,6 +96,16 @@ def _part(altogether: float, made: list[Pruned], of: str) -> float:
     first, last = made[0].report, made[-1].report
     left = last.macs / first.macs_dense if of == "macs" else last.params / first.params_dense
     return max(0.0, 1 - (1 - altogether) / left)
+
+
+def _limit(max_ratio: limits.Spec | None, made: list[Pruned]) -> limits.Spec | None:
+    """`max_ratio` for a round, so that no layer loses more of the dense network's filters in all rounds together."""
+    if max_ratio is None or not made:
+        return max_ratio
+    dense = {layer.name: layer.filters_dense for layer in made[0].report.layers if ":" not in layer.name}
+    least = limits.kept_at_least(max_ratio, dense)
+    left = {layer.name: layer.filters for layer in made[-1].report.layers if layer.name in least}
+    return {glob.escape(name): 1 - Fraction(least[name], left[name]) for name in left}
 
 
 def _tuned(slimmed: nn.Module, tune: Callable[[nn.Module], Any]) -> nn.Module:
@@ -106,8 +128,13 @@ def _altogether(dense: nn.Module, images: Any, made: list[Pruned], tuned: nn.Mod
     some = fewest(copied, forms.placed(copied, images).images)
     if plan.folded:
         copied, _ = folded(copied, some)
-    graph = plan.graph(copied, some)
+    with by_steps(copied):
+        graph = plan.graph(copied, some)
     error = max(pruned.report.slim_error for pruned in made)
     rounds = " → ".join(f"{pruned.plan.macs:,}" for pruned in made)
-    notes = (*made[0].report.notes, f"pruned in {len(made)} rounds: {rounds} MACs, tuned after each.")
+    notes = (
+        *(note for note in made[0].report.notes if not note.startswith(LIMITED)),
+        *(note for note in made[-1].report.notes if note.startswith(LIMITED)),
+        f"pruned in {len(made)} rounds: {rounds} MACs, tuned after each.",
+    )
     return Pruned(tuned, report_on(copied, tuned, graph, plan, error, notes), plan, made[0].called_with)

@@ -11,9 +11,10 @@ from daar.device.precision import evaluating
 from daar.errors import InputError, in_one_line, is_out_of_memory
 from daar.measure.finite import require_finite
 from daar.program.draws import seeded
-from daar.program.inputs import Images, call, count, each, fewest, moved, split
+from daar.program.inputs import Images, call, count, each, fewest, split
 from daar.program.outputs import tensors
 from daar.pruned import batches
+from daar.pruned.mixed_types import suited
 
 _FORMS = (
     "a tensor (N, …), a tuple or dict of tensors as the network is called with, or batches of them, as of a DataLoader"
@@ -146,7 +147,8 @@ def require(images: Images) -> None:
 def placed(dense: nn.Module, images: Images, *, are_read: bool = True) -> Placed:
     """The images where the network is, with the network's predictions; tries all in a forward pass.
 
-    Floating-point numbers get the type of the network's weights; integers, such as tokens, stay what they are.
+    Floating-point numbers get the type of the network's weights (mixed_types.py); integers, such as tokens, stay what
+    they are.
 
     Args:
         dense: the network.
@@ -156,8 +158,7 @@ def placed(dense: nn.Module, images: Images, *, are_read: bool = True) -> Placed
     Raises:
         InputError: the network fails on them, or its output is not finite.
     """
-    weight = next(dense.parameters())
-    images = moved(images, weight if weight.is_floating_point() else torch.empty(0, device=weight.device))
+    images = suited(dense, images)
     images = each(images, lambda part: part.clone() if part.is_inference() else part)  # else no gradient could be taken
     predicted: list[Tensor | None] = []
     try:
@@ -175,7 +176,9 @@ def placed(dense: nn.Module, images: Images, *, are_read: bool = True) -> Placed
         shapes = ", ".join(str(tuple(value.shape[1:])) for value in tensors(images))
         raise InputError(f"the model fails on images of shape {shapes}: {reason}. Call it as you use it.") from error
     classes = [part for part in predicted if part is not None]
-    return Placed(images, torch.cat(classes) if len(classes) == len(predicted) else None, weight.device)
+    return Placed(
+        images, torch.cat(classes) if len(classes) == len(predicted) else None, next(dense.parameters()).device
+    )
 
 
 def _classes(output: Any, number: int) -> Tensor | None:

@@ -5,11 +5,15 @@ from torch import nn
 from daar.errors import said
 from daar.program.draws import draws
 from daar.program.inputs import Images
+from daar.pruning import limits
 from daar.pruning.groups import ChannelGraph
+from daar.pruning.plan import Plan
 from daar.pruning.training_mode import asks_for_mode, failure, in_training, unread
 
 # parts that a sentence names
 _NAMED = 3
+# begins the sentence on what lost as much as max_ratio allows
+LIMITED = "max_ratio:"
 
 
 def ties(slimmed: nn.Module, model: nn.Module) -> tuple[str, ...]:
@@ -24,6 +28,17 @@ def ties(slimmed: nn.Module, model: nn.Module) -> tuple[str, ...]:
         for several in names.values()
         if len(several) > 1 and held[several[0]].shape != shapes[several[0]]
     )
+
+
+def at_limit(graph: ChannelGraph, plan: Plan) -> tuple[str, ...]:
+    """A sentence if groups lost as much as `max_ratio` allows."""
+    kept = {group.name: len(group.kept) for group in plan.groups}
+    held = [group for group in graph.in_scope(plan.scope) if limits.holds(group)]
+    names = [group.name for group in held if kept[group.name] == group.min_kept]
+    if not names:
+        return ()
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return (f"{LIMITED} {', '.join(names[:_NAMED])}{more} lost as much as it allows.",)
 
 
 def random_draws(graph: ChannelGraph) -> tuple[str, ...]:

@@ -20,11 +20,14 @@ from daar.pruned import images as forms
 from daar.pruned import own_loss as own_losses
 from daar.pruned.arguments import Unsaid
 from daar.pruned.labels import batch_for
+from daar.pruned.mixed_types import in_one_type
 from daar.pruned.network import apart_from, in_modes_of, prepared, unwrapped
-from daar.pruned.notes import never_run, random_draws, ties, training_fails
+from daar.pruned.notes import at_limit, never_run, random_draws, ties, training_fails
+from daar.pruned.proven import proven
+from daar.pruned.recurrent import by_steps
 from daar.pruned.result import Pruned
 from daar.pruned.timing import batch_of, by_latency
-from daar.pruning import own_ratios, policies, policy_arguments
+from daar.pruning import limits, own_ratios, policies, policy_arguments
 from daar.pruning.calibration_loss import CalibrationLoss, OwnLoss
 from daar.pruning.folding import computed_layers, folded
 from daar.pruning.groups import MIN_CHANNELS, ChannelGraph, channel_graph
@@ -33,8 +36,6 @@ from daar.pruning.plan import Plan
 from daar.pruning.planning import OutOfReachError, plan_by_policy
 from daar.pruning.proof import CHECKED_IMAGES, InexactError, slim_error
 from daar.pruning.reach import reachable
-from daar.pruning.repairing import proven_graph
-from daar.pruning.rules.run import WRITTEN
 from daar.pruning.scoring import Batch
 from daar.pruning.shapes import shapes_of
 from daar.pruning.slim import slim
@@ -59,6 +60,7 @@ def prune(
     scope: str = "all",
     exclude: Iterable[str] = (),
     min_channels: int = MIN_CHANNELS,
+    max_ratio: limits.Spec | None = None,
     round_to: int = 1,
     options: Mapping[str, Any] | None = None,
     policy: str | None = None,
@@ -110,6 +112,8 @@ def prune(
             units of linear layers.
         exclude: modules whose convs keep all their filters, as paths or glob patterns such as "*.downsample".
         min_channels: the fewest filters that a layer keeps; it also keeps 5 %.
+        max_ratio: the largest fraction of its filters that a layer may lose: 0.8 for all, or glob pattern → fraction,
+            `{"layer4.*": 0.5}`.
         round_to: keep multiples of this number of channels in each group, such as 8.
         fold: make plain weights of those that the network computes from parameters (weight standardisation, weight
             norm, spectral norm), so that the channels that such layers read can go too. Tuning goes on without the
@@ -134,6 +138,7 @@ def prune(
     arguments.check_scope(scope)
     arguments.check_at_least(1, min_channels=min_channels, round_to=round_to, calibration_images=calibration_images)
     own = arguments.check_ratios(ratios)
+    limit = None if max_ratio is None else limits.check(max_ratio)
     target_of, target = arguments.one_target(macs_reduction, params_reduction, latency_reduction, own)
     folders = arguments.folders(methods_dirs)
     kept = arguments.all_of(exclude, (str,), "exclude")
@@ -144,7 +149,8 @@ def prune(
     own_loss = own_losses.checked(loss, by, ratios=own is not None, folders=folders)
     network, notes = unwrapped(model)
     taken, given = forms.collected(network, images, labels, int(calibration_images))
-    with torch.inference_mode(mode=False):  # in it, copies of weights could never be trained
+    # in inference mode, copies of weights could never be trained
+    with torch.inference_mode(mode=False), by_steps(network):
         dense = prepared(network)
         with apart_from(network):
             cheap = set(scorer.info.get("uses", ["images"])) <= {"weights"}
@@ -158,6 +164,7 @@ def prune(
             notes += (f"folded: {len(layers)} layers hold plain weights now, no longer computed.",) if layers else ()
 
         def task_on(graph: ChannelGraph) -> _Task:
+            graph = limits.limited(graph, limit)
             scored = own_method.scores_by(method, scorer, dense, batch, graph, options or {}, int(seed), scope)
             return _Task(
                 dense, graph, batch, scored, scorer, by, dict(options or {}),
@@ -177,7 +184,8 @@ def prune(
             ) from None
         own_losses.require_called(own_loss, by)
         few = first(batch.images, task.graph.program.batch)
-        notes += ties(made.model, dense) + random_draws(task.graph) + never_run(dense, task.graph)
+        notes += at_limit(task.graph, made.plan) + ties(made.model, dense)
+        notes += random_draws(task.graph) + never_run(dense, task.graph)
         notes += training_fails(dense, made.model, task.graph, few)
         report = report_on(dense, made.model, task.graph, made.plan, error, notes, latency)
         plan = replace(made.plan, folded=bool(layers))
@@ -203,7 +211,7 @@ def _exact(
     first.
     """
     if not scores_are_cheap:
-        return _made(task_on(_proven(dense, batch, exclude, strict)), target_of, target)
+        return _made(task_on(proven(dense, batch.images, exclude, strict=strict)), target_of, target)
     try:
         graph = channel_graph(dense, first(batch.images, 2), exclude)
     except InputError:  # it may want more images at once
@@ -213,31 +221,12 @@ def _exact(
             result = _made(task_on(graph), target_of, target)
             if not asks_for_mode(dense) or failure(result[1].model, first(batch.images, 2)) is None:
                 return result
-    return _made(task_on(_proven(dense, batch, exclude, strict)), target_of, target)
+    return _made(task_on(proven(dense, batch.images, exclude, strict=strict)), target_of, target)
 
 
 def _made(task: "_Task", target_of: str, target: float | None) -> "_Result":
     made, latency = task.to_target(target_of, target)
     return task, made, latency, task.error_of(made)
-
-
-def _proven(dense: nn.Module, batch: Batch, exclude: tuple[str, ...], strict: bool) -> ChannelGraph:
-    """The channel groups, with what a proof had to repair, where the model is."""
-    some = fewest(dense, batch.images)
-    repairs = proven_graph(dense, some, exclude).repairs
-    graph = channel_graph(dense, some, exclude, repairs)
-    if strict and (numbers := [*repairs.numbers(), *_written(graph)]):
-        raise InputError(
-            f"strict: the network's code holds numbers of channels: {'; '.join(numbers)}. Write them as sizes of "
-            "tensors (x.shape[1], x.flatten(1)), exclude the modules, or leave strict out."
-        )
-    return graph
-
-
-def _written(graph: ChannelGraph) -> list[str]:
-    """Why channels stay, as far as it is a number in the code, each reason once."""
-    reasons = [reason for group in graph.groups for reason in (group.frozen, *group.fixed.values()) if reason]
-    return sorted({reason for reason in reasons if reason.startswith(WRITTEN)})
 
 
 @dataclass(frozen=True)
@@ -315,7 +304,8 @@ class _Task:
     def error_of(self, made: _Made) -> float:
         """How far the slim network is from the masked one."""
         removed, images = made.plan.removed(self.graph), _checked(self.batch.images)
-        return slim_error(self.dense, lambda: made.model, self.graph, removed, images)
+        dense, graph = self.dense, self.graph
+        return in_one_type(dense, lambda: slim_error(dense, lambda: made.model, graph, removed, images))
 
 
 def _checked(images: Images) -> Images:

@@ -11,6 +11,7 @@ from daar.measure.timed import Latency
 from daar.program.inputs import Images, fewest
 from daar.pruned import images as forms
 from daar.pruned.network import apart_from, in_modes_of, prepared, unwrapped
+from daar.pruned.recurrent import by_steps
 from daar.pruned.timing import latency
 from daar.pruning.folding import folded
 from daar.pruning.groups import ChannelGraph
@@ -111,7 +112,8 @@ def slimmed_by(dense: nn.Module, model: nn.Module, images: Images, plan: Plan) -
     if plan.folded:
         dense, _ = folded(dense, images)
     try:
-        graph, removed = _graph_and_removed(dense, images, plan)
+        with by_steps(dense):
+            graph, removed = _graph_and_removed(dense, images, plan)
     except InputError as error:
         raise InputError(_COMMAND.sub("Give the network that was pruned.", str(error))) from error
     return in_modes_of(slim(dense, graph, removed), model)

@@ -8,9 +8,11 @@ from torch import nn
 from daar.errors import InputError
 from daar.measure import timed
 from daar.measure.timed import Latency
-from daar.program.inputs import Images, count, first, moved
+from daar.program.inputs import Images, count, first
 from daar.pruned import images as forms
+from daar.pruned.mixed_types import suited
 from daar.pruned.network import unwrapped
+from daar.pruned.recurrent import at_once
 
 # images that a latency target is measured with, if there are as many
 BATCH = 16
@@ -56,7 +58,7 @@ def latency(
 
 def batch_of(images: Images, like: nn.Module) -> Images:
     """The images that a latency target is measured with."""
-    return moved(first(images, min(BATCH, count(images))), next(like.parameters()))
+    return suited(like, first(images, min(BATCH, count(images))))
 
 
 def by_latency(
@@ -85,7 +87,11 @@ def by_latency(
     """
 
     def saved(made: Made, rounds: int) -> float:
-        return timed.timed(network(made), images, dense, rounds=rounds).reduction or 0.0
+        return time(made, rounds).reduction or 0.0
+
+    def time(made: Made, rounds: int) -> Latency:
+        with at_once():
+            return timed.timed(network(made), images, dense, rounds=rounds)
 
     low, high, tried = 0.0, most, min(target, most)
     best: Made | None = None
@@ -107,4 +113,4 @@ def by_latency(
             f"of a batch of {count(images)}, with up to {most:.3f} of the MACs removed. Give a lower one, or larger "
             "batches, for which MACs count more."
         )
-    return best, timed.timed(network(best), images, dense, rounds=_FINAL_ROUNDS)
+    return best, time(best, _FINAL_ROUNDS)

@@ -1,7 +1,8 @@
 """Why a target cannot be reached, and what to do: nothing that was done already, and each with how far it reaches."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from daar.pruning import limits
 from daar.pruning.groups import MIN_CHANNELS, ChannelGraph
 from daar.pruning.plan import SCOPES
 from daar.pruning.policy import Macs
@@ -87,8 +88,12 @@ def beyond_policy(asked: Asked, policy: str, left: int, budget: int) -> str:
 def _what_stays(asked: Asked) -> str:
     kept = "; ".join(reasons(asked.graph, asked.scope))
     said = [f"What holds it back, by the layers' share of the MACs: {kept}."] if kept else []
-    if not kept or asked.least > MIN_CHANNELS or asked.of != "macs":
+    groups = asked.graph.in_scope(asked.scope)
+    held = sum(limits.holds(group) for group in groups)
+    if not (kept or held) or asked.least > MIN_CHANNELS or asked.of != "macs":
         said.append(f"Each layer keeps at least {asked.least} filters and 5 %.")
+    if held:
+        said.append(f"max_ratio holds back {held} of {len(groups)} groups.")
     return " ".join(said)
 
 
@@ -103,6 +108,8 @@ def _further(asked: Asked, most: float) -> list[str]:
             reached = more
     if asked.least > MIN_CHANNELS and (more := asked.closest(least=MIN_CHANNELS)) > most + _GAIN:
         found.append(f"a smaller min_channels, with which {more:.3f} is reached")
+    if (more := replace(asked, graph=limits.free(asked.graph)).closest()) > most + _GAIN:
+        found.append(f"a larger max_ratio, with which up to {more:.3f} is reached")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from daar.pruning import limits
 from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import MIN_CHANNELS, ChannelGraph, Group
 from daar.pruning.layer import Layer
@@ -70,6 +71,20 @@ def whole_because(group: Group, graph: ChannelGraph) -> str:
     if group in graph.units:  # whether or not they reach an addition
         return "is a linear layer, whose hidden units only scope 'units' prunes"
     return "reaches an addition or a concatenation, which scope 'inner' leaves out"
+
+
+def must_stay(group: Group) -> str:
+    """What keeps channels of a group that may be pruned, a phrase; empty where nothing but its least does."""
+    if group.fixed:
+        return f"{len(group.fixed)} of {group.size} channels must stay: {next(iter(group.fixed.values()))}"
+    if limits.holds(group) and group.min_kept == group.size:
+        return "max_ratio keeps all of its filters"
+    if group.min_kept == group.size:
+        filters = len(group.positions[group.name])
+        return (
+            f"its {filters} filters go only {'one by one' if filters == group.size else 'together'}, and the least stay"
+        )
+    return ""
 
 
 def _reason(layer: Layer, free: set[int], why: dict[int, str]) -> str:

@@ -193,6 +193,17 @@ def _candidates(model: nn.Module, graph: ChannelGraph, difference: Difference) -
     upstream = [graph.program.operations[index] for index in range(operation.index - 1, -1, -1)]
     for other in upstream[:8]:
         yield from _keeping(repairs, other, f"leads to {operation.place()}, which differs")
+    # or what a module reads that was running, as where its code takes a size of its input for one of its output
+    for first in _entrances(graph, operation):
+        yield from _keeping(
+            repairs, first, f"enters a module that relies on a number of channels at {operation.place()}"
+        )
+
+
+def _entrances(graph: ChannelGraph, operation: Operation) -> list[Operation]:
+    """The first operation of each module that was running when this one ran, of the innermost first."""
+    spans = [span for span in graph.program.spans if span.first < operation.index < span.last and span.module]
+    return [graph.program.operations[span.first] for span in sorted(spans, key=lambda span: span.last - span.first)]
 
 
 def _keeping(repairs: Repairs, operation: Operation, why: str) -> Iterator[Repairs]:

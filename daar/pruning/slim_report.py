@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from daar.measure.macs import count_params
 from daar.measure.timed import Latency
 from daar.pruning import own_ratios
-from daar.pruning.groups import ChannelGraph, Group
+from daar.pruning.groups import ChannelGraph
 from daar.pruning.plan import Plan
-from daar.pruning.reach import whole_because
+from daar.pruning.reach import must_stay, whole_because
 
 # layers that a line names
 _NAMED = 3
@@ -183,7 +183,7 @@ def report_on(
             for layer in graph.layers.values()
         ),
         frozen=_stays(graph, plan.scope),
-        fixed={g.name: said for g in graph.in_scope(plan.scope) if (said := _fixed(g))},
+        fixed={g.name: said for g in graph.in_scope(plan.scope) if (said := must_stay(g))},
         repairs=_repairs(dense, graph, alive),
         notes=notes,
         latency=latency,
@@ -233,18 +233,6 @@ def _params(model: nn.Module, name: str) -> int:
 
 def _width(layout: NDArray[np.int64], alive: NDArray[np.bool_]) -> int:
     return int(alive[layout].sum())
-
-
-def _fixed(group: Group) -> str:
-    """What keeps channels of a group that is in scope, a phrase; empty where nothing but its least does."""
-    if group.fixed:
-        return f"{len(group.fixed)} of {group.size} channels must stay: {next(iter(group.fixed.values()))}"
-    if group.min_kept == group.size:
-        filters = len(group.positions[group.name])
-        return (
-            f"its {filters} filters go only {'one by one' if filters == group.size else 'together'}, and the least stay"
-        )
-    return ""
 
 
 def _change(before: int, after: int) -> str:

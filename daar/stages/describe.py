@@ -7,7 +7,8 @@ from tabulate import tabulate
 
 from daar.measure.macs import count_macs, count_params
 from daar.models import Network
-from daar.pruning.groups import ChannelGraph, Group, graph_of
+from daar.pruning.group_report import GroupReport, groups_of, short
+from daar.pruning.groups import graph_of
 
 
 def describe(network: Network, num_classes: int) -> dict[str, Any]:
@@ -15,11 +16,12 @@ def describe(network: Network, num_classes: int) -> dict[str, Any]:
 
     Returns:
         network, title, source, input_shape, macs, params, and groups: each with name, size, min_kept, members (the
-        convs that make its channels), readers (the layers that read them), scopes it is pruned in, and frozen (why it
-        is not, or null).
+        convs that make its channels), readers (the layers that read them), macs (that go when only min_kept stay),
+        share (of the network's), macs_per_channel, scopes it is pruned in, and frozen (why it is not, or null).
     """
     model = network.build(num_classes).eval()
     graph = graph_of(model, network.input_shape)
+    listed = groups_of(graph)
     return {
         "network": network.name,
         "title": network.title,
@@ -27,27 +29,16 @@ def describe(network: Network, num_classes: int) -> dict[str, Any]:
         "input_shape": list(network.input_shape),
         "macs": count_macs(model, torch.zeros(1, *network.input_shape)),
         "params": count_params(model),
-        "groups": [_group(group, graph) for group in graph.groups],
+        "groups": [_group(listed[group.name]) for group in graph.groups],
     }
 
 
-def _group(group: Group, graph: ChannelGraph) -> dict[str, Any]:
-    channels = set(group.channels.tolist())
-    readers = [layer.name for layer in graph.layers.values() if layer.reads(channels)]
-    # a shortcut that pads copies channels by their numbers
-    readers += [
-        name.rpartition(".")[0] for name, read in graph.values.items() if not channels.isdisjoint(read.tolist())
-    ]
-    scopes = [scope for scope in ("inner", "all") if group in graph.in_scope(scope)]
-    return {
-        "name": group.name,
-        "size": group.size,
-        "min_kept": group.min_kept,
-        "members": list(group.members),
-        "readers": readers,
-        "scopes": scopes,
-        "frozen": group.frozen,
-    }
+def _group(group: GroupReport) -> dict[str, Any]:
+    """As scripts know it: of the scopes those of the command line; `frozen` is why it is in none."""
+    content = group.to_json()
+    why = content.pop("why")
+    scopes = [scope for scope in group.scopes if scope != "units"]
+    return {**content, "scopes": scopes, "frozen": None if scopes else why}
 
 
 def to_text(description: dict[str, Any]) -> str:
@@ -61,14 +52,12 @@ def to_text(description: dict[str, Any]) -> str:
             "group": group["name"],
             "size": group["size"],
             "keeps at least": group["min_kept"],
+            "MACs a channel": f"{group['macs_per_channel']:,.0f}",
+            "share of MACs": f"{group['share']:.1%}",
             "scopes": ", ".join(group["scopes"]) or f"stays whole: {group['frozen']}",
-            "made by": _short(group["members"]),
-            "read by": _short(group["readers"]),
+            "made by": short(group["members"]),
+            "read by": short(group["readers"]),
         }
         for group in description["groups"]
     ]
     return f"{head}\n\n{tabulate(rows, headers='keys')}"
-
-
-def _short(names: list[str]) -> str:
-    return ", ".join(names) if len(names) <= 3 else f"{names[0]}, {names[1]}, … {names[-1]} ({len(names)})"

@@ -100,6 +100,9 @@ def test_describe(capsys: pytest.CaptureFixture[str]) -> None:
         "layer2.0.conv1",
         "layer2.0.shortcut",
     ]
+    # 9·32·32 times 3, and times 16 for three convs that write it and three that read it; 9·16·16·32 for layer2.0.conv1
+    assert (stem["macs"], stem["macs_per_channel"]) == (13_805_568, 986_112)
+    assert stem["share"] == 13_805_568 / 40_551_040
     assert "layer3.2.conv1" in run(capsys, "describe", "resnet20")
 
 
@@ -173,7 +176,10 @@ def bad_commands(dense: Path, digits: Path, tmp: Path) -> list[tuple[list[Any], 
         ([*train, "--epochs", "-3"], "epochs is -3"),
         ([*train, "--recipe", '{"epocs": 3}'], "unknown key 'epocs'"),
         ([*train, "--recipe", tmp / "none.yaml"], "should be a recipe in YAML or JSON, but there is no such file"),
-        ([*train, "--recipe", "fpgm"], "there are: fpgm-train, pfec-train. 'fpgm' is for finetune."),
+        (
+            [*train, "--recipe", "fpgm"],
+            "there are: fpgm-train, network-slimming-train, pfec-train. 'fpgm' is for finetune.",
+        ),
         ([*train, "--recipe", "fpgm-trian"], "unknown train recipe in recipe 'fpgm-trian'; there are: fpgm-train,"),
         ([*train, "--recipe", "fpgm-train", "--distillation", "0.5"], "has no teacher"),
         ([*train, "--recipe", "fpgm-train", "--epochs", "-1"], "epochs is -1"),

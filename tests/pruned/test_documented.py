@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 
 import daar
@@ -76,3 +77,10 @@ def test_the_text_of_ratios_is_that_of_a_resnet20() -> None:
     halved = {layer.name for layer in pruned.report.layers if layer.filters * 2 == layer.filters_dense}
     assert len(halved) == 9
     assert all(layer.filters == layer.filters_dense for layer in pruned.report.layers if layer.name not in halved)
+
+
+def test_the_table_of_groups_is_what_is_printed() -> None:
+    text = (ROOT / "docs" / "own-network.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^```\n(\d+ groups, .*?)^```", text, re.DOTALL | re.MULTILINE)
+    printed = str(daar.groups(torchvision.models.resnet18(), torch.randn(2, 3, 224, 224))).splitlines()
+    assert [line.rstrip() for line in printed[:7]] == block.splitlines()

@@ -50,6 +50,27 @@ class Tokens(nn.Module):
         return x + tokens.transpose(1, 2).reshape(-1, 32, *x.shape[2:])
 
 
+class SizeOfInput(nn.Module):
+    """As timm's lambda layer: what it returns has as many channels as it makes, by a size of what it reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.norm = nn.Conv2d(32, 16, 1), nn.BatchNorm2d(16)
+        self.scale, self.shift = nn.Parameter(torch.rand(1, 2, 1, 1, 1) + 0.5), nn.Parameter(torch.rand(1, 1, 16, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.one(x)).relu().mul(2).add(1).tanh().mul(3).sub(1).sigmoid().mul(2).relu()
+        y = y[:, None] * self.scale + self.shift.sigmoid().mul(2).tanh()
+        return y.reshape(x.shape)
+
+
+def test_what_a_module_reads_stays_where_its_size_is_that_of_what_it_makes() -> None:
+    made = pruned(around(SizeOfInput()), 0.3)
+    kept = {layer.name: layer.filters for layer in made.report.layers}
+    assert (kept["0.0"], kept["1.one"], kept["2.0"] < 32) == (32, 16, True)
+    assert any("enters a module that relies on a number of channels" in said for said in made.report.repairs)
+
+
 class Attention(nn.Module):
     """Of torch, on a map."""
 
