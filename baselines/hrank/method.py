@@ -37,6 +37,6 @@ def score(model: nn.Module, batch: Batch, layers: Sequence[str]) -> dict[str, Te
     """
     sums: dict[str, Tensor] = {}
     for layer, maps in feature_maps(model, batch.images, layers):
-        ranks = torch.linalg.matrix_rank(maps.contiguous()).sum(dim=0, dtype=torch.float64)
+        ranks = torch.linalg.matrix_rank(maps.float().contiguous()).sum(dim=0, dtype=torch.float64)
         sums[layer] = sums.get(layer, torch.zeros_like(ranks)) + ranks
     return {layer: (total / len(batch)).float().cpu() for layer, total in sums.items()}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from daar.device.precision import evaluating
 from daar.errors import InputError
 from daar.measure import latency
-from daar.program.inputs import Images, call, count
+from daar.program.inputs import Images, call_on_own, count, usable
 from daar.program.outputs import tensors
 
 RESULT_NEUTRAL = "measures time, which no result depends on"
@@ -91,8 +91,10 @@ def timed(
 
 
 def _forward(network: nn.Module, images: Images) -> latency.Forward:
+    own = usable(images)
+
     def forward(_: Tensor) -> None:
         with torch.inference_mode():
-            call(network, images)
+            call_on_own(network, own)
 
     return forward

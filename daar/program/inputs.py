@@ -15,7 +15,12 @@ Images = Any
 
 
 def call(model: nn.Module, images: Images) -> Any:
-    """Run a network: a tuple or list holds its positional arguments, a dict its keyword arguments."""
+    """Run a network on a copy of images: a tuple or list is its positional arguments, a dict its keyword arguments."""
+    return call_on_own(model, usable(images))
+
+
+def call_on_own(model: nn.Module, images: Images) -> Any:
+    """As `call`, on images that are a copy already, which the network may change in place."""
     args, kwargs = arguments(images)
     return model(*args, **kwargs)
 
@@ -28,8 +33,8 @@ def arguments(images: Images) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def usable(images: Images) -> Images:
-    """Without tensors of inference mode, which nothing outside it may change."""
-    return each(images, lambda part: part.clone() if part.is_inference() else part)
+    """A copy, for networks that change their images in place; without tensors of inference mode."""
+    return each(images, Tensor.clone)
 
 
 def count(images: Images) -> int:

@@ -19,7 +19,7 @@ from daar.device.precision import evaluating
 from daar.errors import InputError, said
 from daar.program.dispatch import DispatchMode
 from daar.program.draws import seeded
-from daar.program.inputs import Images, call, count, usable
+from daar.program.inputs import Images, call_on_own, count, usable
 from daar.program.outputs import nested, tensors
 from daar.program.program import Operation, Program, Ref, Span, replaced
 
@@ -42,7 +42,7 @@ def record(model: nn.Module, images: Images, *, training: bool = False) -> Progr
         recorder = Recorder(model, images)
         with recorder.watching():
             try:
-                output = call(model, images)
+                output = call_on_own(model, images)
             except Exception as error:  # whatever the network's own code raises
                 raise RunError(recorder.program, list(recorder.inside), error) from error
     return recorder.ended(output)
@@ -243,7 +243,7 @@ def _line() -> tuple[str, str]:
     frame: Any = sys._getframe(2)
     while frame is not None and _is_machinery(frame.f_code.co_filename):
         frame = frame.f_back
-    if frame is None or frame.f_code is call.__code__:
+    if frame is None or frame.f_code is call_on_own.__code__:
         return "", ""
     return f"{frame.f_code.co_filename}:{frame.f_lineno}", f"{frame.f_globals.get('__name__', '')}:{frame.f_lineno}"
 

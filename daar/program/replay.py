@@ -233,7 +233,7 @@ def _until(
 
 
 def changed(program: Program) -> set[int]:
-    """Inputs, leaves and constants that an operation in place is run on."""
-    held = {*program.inputs, *program.leaves, *program.constants}
-    firsts = (next(refs(op.args), None) for op in program.operations if op.name.endswith("_"))
-    return {ref.number for ref in firsts if ref is not None and ref.number in held}
+    """Inputs, leaves and constants whose memory an operation changes, be it through a view."""
+    memory = memories(program.operations)
+    written = {memory.get(n, n) for op in program.operations for n, is_written in _touched(op) if is_written}
+    return written & {*program.inputs, *program.leaves, *program.constants}

@@ -15,7 +15,7 @@ from daar.errors import said
 from daar.models.shortcut import PaddedShortcut
 from daar.program.dispatch import DispatchMode
 from daar.program.draws import seeded
-from daar.program.inputs import Images, call
+from daar.program.inputs import Images, call_on_own, usable
 from daar.program.outputs import tensors
 from daar.program.program import Operation, Span, refs
 from daar.program.recording import decomposed
@@ -80,10 +80,11 @@ def compared(
     masked = Masked(model, graph, removed)
     with seeded():
         masked(images, see=lambda index, result: seen.__setitem__(index, _copied(result)))
+    own = usable(images)
     watch = _Compared(masked.graph, masked.alive, seen, tolerance)
     try:
         with seeded(), evaluating(slimmed), decomposed(), watch.over_shortcuts(slimmed), drawn_by(masked), watch:
-            call(slimmed, images)
+            call_on_own(slimmed, own)
     except _DiffersError as found:
         difference = found.difference
     except Exception as error:  # whatever the network's own code raises

@@ -10,7 +10,7 @@ from daar.device.precision import evaluating
 from daar.errors import InputError
 from daar.program.dispatch import DispatchMode
 from daar.program.draws import Draws
-from daar.program.inputs import Images, call, usable
+from daar.program.inputs import Images, call_on_own, usable
 from daar.program.outputs import tensors
 from daar.program.program import Program, Ref
 from daar.program.recording import decomposed, recorded
@@ -112,7 +112,7 @@ class Masked:
             images = usable(images)
             try:
                 with self.draws.kept(next(tensors(images)).device), changed:
-                    return call(self._model, images)
+                    return call_on_own(self._model, images)
             except RuntimeError as error:  # scripted code raises all that is raised in it as one of its own
                 if changed.another is not None:
                     raise AnotherWayError(changed.another) from error
