@@ -104,7 +104,10 @@ class AdamW:
         self, parameters: Iterable[nn.Parameter], *, lr: float | Tensor, betas: tuple[float, float],
         weight_decay: float, fused: bool,
     ) -> None:  # fmt: skip
-        self._torchs = torch.optim.AdamW(parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=fused)
+        in_graphs = isinstance(lr, Tensor)  # without, torch refuses to have its steps captured
+        self._torchs = torch.optim.AdamW(
+            parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=fused, capturable=in_graphs
+        )
         self.state: dict[Tensor, dict[str, Tensor]] = self._torchs.state
 
     def set_lr(self, lr: float) -> None:

@@ -1,6 +1,7 @@
 """Steps on the CPU and as a CUDA graph."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -75,10 +76,11 @@ def test_on_a_cpu_nothing_is_captured() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_a_captured_step_does_what_single_kernels_do(precision: str) -> None:
-    device = torch.device("cuda")
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_captured_step_does_what_single_kernels_do(precision: str, optimizer: str) -> None:
+    device, recipe = torch.device("cuda"), replace(RECIPE, optimizer=optimizer)
     captured, plain = network(device), network(device)
-    graph, kernels = (Steps(m, RECIPE, precision, device, None, as_it_is) for m in (captured, plain))
+    graph, kernels = (Steps(m, recipe, precision, device, None, as_it_is) for m in (captured, plain))
     kernels._may_capture = False
     for images, labels in [*batches(4, device), *((i[:7], t[:7]) for i, t in batches(1, device))]:
         one, other = graph((images, labels), 0.05), kernels((images, labels), 0.05)
