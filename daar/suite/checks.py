@@ -139,13 +139,13 @@ def _check_images(suite: Suite, where: str) -> None:
             takes = models.get(network).input_shape
             if takes != dataset.shape:
                 raise InputError(
-                    f"{where}: {network} takes {takes} images, but those of {name} are {dataset.shape}. Take one of "
-                    "them out."
+                    f"{where}: {network} takes {takes} images, but those of {name} are {dataset.shape}. Give one of "
+                    "them a suite of its own."
                 )
         if suite.calibration_images > dataset.train:
             raise InputError(
                 f"{where}: calibration_images is {suite.calibration_images}, but {name} has {dataset.train:,} train "
-                "images. Lower it."
+                f"images. Give {dataset.train} or less."
             )
 
 

@@ -180,7 +180,7 @@ def _variants(content: dict[str, Any], extra: tuple[Path, ...], where: str) -> t
         if variant.of is None and variant.method not in methods:
             hint = (
                 f"With a schedule it is NAME-{' or NAME-'.join(schedules.KINDS)}; methods of your own are in folders "
-                "that methods_dirs names. Leave `methods` out to run all there are."
+                "that methods_dirs names. Delete the key `methods` to run all there are."
             )
             raise unknown(f"method in {where}", variant.method, list(methods), hint)
         if variant.of is None:
@@ -207,7 +207,9 @@ def _variant(name: str, entry: dict[str, Any], where: str) -> Variant:
         options, given = (tuple(sorted(entry.get(key, {}).items())) for key in ("options", "policy_options"))
         own = _policy(entry["policy"], f"{where}.policy") if "policy" in entry else None
         if "schedule_options" in entry and "schedule" not in entry:
-            raise InputError(f"{where} has schedule_options, but no schedule. Name it, or take them out.")
+            raise InputError(
+                f"{where} has schedule_options, but no schedule. Add `schedule`, or delete schedule_options."
+            )
         said = entry.get("schedule", schedules.ONE_SHOT), entry.get("schedule_options", {})
         by, title = schedules.from_entry(*said, where), entry.get("title")
         return Variant(name, entry["method"], options, policy=own, policy_options=given, schedule=by, title=title)

@@ -58,10 +58,14 @@ def from_entry(
         if name not in fit:
             raise unknown(f"variant in {where}: stability.variants", name, list(fit))
     if not chosen:
-        raise InputError(f"{where}: stability: no variant of the suite uses images. Name variants, or take it out.")
+        raise InputError(
+            f"{where}: stability: no variant of the suite uses images. Name ones that do, or delete the key."
+        )
     for name in names:
         most, train = max(entry["images"]), datasets.get(name).train
         if most > train:
-            raise InputError(f"{where}: stability.images has {most}; {name} has {train:,} train images. Lower it.")
+            raise InputError(
+                f"{where}: stability.images has {most}; {name} has {train:,} train images. Give {train} or less."
+            )
     seeds = tuple(range(entry.get("seeds", 5)))
     return Stability(tuple(entry["images"]), chosen, seeds, entry.get("macs_reduction", 0.5))

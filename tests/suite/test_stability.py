@@ -18,7 +18,7 @@ def test_only_what_sees_images_is_scored_unless_variants_are_named() -> None:
     assert entry(["l1", "hrank", "daar"]) == Stability((10, 40), ("hrank", "daar"), (0, 1, 2, 3, 4), 0.5)
     named = entry(["l1", "hrank"], variants=["l1"], seeds=3, macs_reduction=0.3)
     assert named == Stability((10, 40), ("l1",), (0, 1, 2), 0.3)
-    with pytest.raises(InputError, match=r"no variant of the suite uses images. Name variants"):
+    with pytest.raises(InputError, match=r"no variant of the suite uses images\. Name ones that do"):
         entry(["l1", "random"])
 
 
