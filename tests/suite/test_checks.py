@@ -37,7 +37,10 @@ def test_processes_that_share_batches_and_nodes_equally(distributed: dict[str, i
             {"base": {"resnet20": {"file": "a.th", "std": [0.25, 0.0001, 0.25]}}},
             "base.resnet20: std has 0.0001, expected 0.001 to 1",
         ),
-        ({"calibration_images": 1258}, "calibration_images is 1258, but digits has 1,257 train images. Give 1257 or less."),
+        (
+            {"calibration_images": 1258},
+            "is 1258, but digits has 1,257 train images. Give 1257 or less.",
+        ),
     ],
 )
 def test_what_contradicts_is_refused(changes: dict[str, Any], said: str) -> None:
