@@ -25,8 +25,14 @@ _SNAKEMAKE = Path(".snakemake")
 _LOGGER = logging.getLogger(plugin.LOGGER)
 
 
+# `--max-jobs-per-timespan` as Snakemake has it where nobody gives it
+_USUAL_RATE = (100, 1)
+
+
 def begin(workflow: Any) -> None:
     """Before Snakemake looks at what was made, and at its lock: have its metadata with the results, and the lock alive.
+
+    Jobs of this machine start as soon as they can, without Snakemake's limit on how many start a second.
 
     Args:
         workflow: Snakemake's own, at the start of the Snakefile.
@@ -35,6 +41,8 @@ def begin(workflow: Any) -> None:
         InputError: the working directory cannot be written to.
     """
     _look_for_garbage_rarely()
+    if workflow.nodes is None:
+        _start_at_any_rate(workflow.scheduling_settings)
     if workflow.is_main_process:
         locks.end_with_starter()
         _ignore_damaged_metadata()
@@ -58,6 +66,17 @@ def _look_for_garbage_rarely() -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     atexit.register(gc.freeze)
+
+
+def _start_at_any_rate(settings: Any) -> None:
+    """Drop the limit of 100 jobs a second.
+
+    With it, each job that ends has Snakemake look at all jobs that are ready once a second more, until the end: after a
+    hundred jobs this takes half a core.
+    """
+    rate = getattr(settings, "max_jobs_per_timespan", None)
+    if rate is not None and (rate.max_jobs, rate.timespan) == _USUAL_RATE:
+        settings.max_jobs_per_timespan = None
 
 
 def _ignore_damaged_metadata() -> None:

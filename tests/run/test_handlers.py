@@ -162,3 +162,22 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: p
     Path(".snakemake", "daar-runs.lock").mkdir()  # root may write wherever a folder is read-only
     with pytest.raises(InputError, match=r"^\.snakemake/daar-runs\.lock cannot be written \(Is a directory\)"):
         handlers.begin(SimpleNamespace(is_main_process=True, remote_exec=False))
+
+
+@pytest.mark.parametrize(("given", "limited"), [(None, False), ("100/1s", False), ("5/1s", True), ("100/1m", True)])
+def test_jobs_start_at_any_rate_unless_one_is_asked_for(given: str | None, limited: bool) -> None:
+    """Snakemake's own default is dropped, whose cost grows with every job that ends; what it is, is asked of it."""
+    from snakemake.cli import get_argument_parser
+    from snakemake.settings.types import MaxJobsPerTimespan, SchedulingSettings
+
+    rate = get_argument_parser().get_default("max_jobs_per_timespan") if given is None else given
+    settings = SchedulingSettings(max_jobs_per_timespan=MaxJobsPerTimespan.parse_choice(rate))
+    handlers._start_at_any_rate(settings)
+    assert (settings.max_jobs_per_timespan is not None) == limited
+
+
+def test_other_versions_may_have_no_such_limit() -> None:
+    settings = SimpleNamespace(max_jobs_per_timespan=None)
+    handlers._start_at_any_rate(settings)
+    handlers._start_at_any_rate(SimpleNamespace())
+    assert settings.max_jobs_per_timespan is None
