@@ -161,7 +161,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: p
     Path(".snakemake").mkdir()
     Path(".snakemake", "daar-runs.lock").mkdir()  # root may write wherever a folder is read-only
     with pytest.raises(InputError, match=r"^\.snakemake/daar-runs\.lock cannot be written \(Is a directory\)"):
-        handlers.begin(SimpleNamespace(is_main_process=True, remote_exec=False))
+        handlers.begin(SimpleNamespace(is_main_process=True, remote_exec=False, nodes=1))
 
 
 @pytest.mark.parametrize(("given", "limited"), [(None, False), ("100/1s", False), ("5/1s", True), ("100/1m", True)])
