@@ -26,7 +26,7 @@ def require_finite_output(model: nn.Module, images: Tensor) -> None:
         InputError: a logit is NaN or infinite.
     """
     with evaluating(model):
-        require_finite(model(images[:TRIED_IMAGES]))
+        require_finite(model(images[:TRIED_IMAGES].clone()))  # it may change its images in place
 
 
 def require_finite(output: Any) -> None:

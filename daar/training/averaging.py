@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from daar.pruning.copying import copied
+
 
 class Average:
     """A network whose weights and BN statistics are the moving average of another's; torch's `AveragedModel`.
@@ -30,7 +32,7 @@ class Average:
 
         from torch.optim.swa_utils import AveragedModel  # loads torch's compiler, and most recipes do not average
 
-        self._averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        self._averaged = AveragedModel(copied(model), multi_avg_fn=average, use_buffers=True)
         self.model: nn.Module = self._averaged.module
 
     def add(self, model: nn.Module) -> None:

@@ -1,5 +1,6 @@
 """The weights of a training in bfloat16, copied at once before each step; autocast copies them one by one."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,36 +9,23 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from daar.program.dispatch import DispatchMode
+from daar.pruning.copying import copied
 
 
-class Bf16Weights:
-    """Runs a model under autocast with those parameters in bfloat16 of which autocast would use such copies alone.
-
-    Losses and gradients are to the bit those of autocast alone: the first batch is run both ways, and a model whose
-    outputs differ (it asks for the type of a weight) has no copies. A step of many layers then has two launches of
-    kernels for its copies in place of two for each parameter.
+class _Held:
+    """Runs a model with the named parameters in bfloat16.
 
     Args:
-        model: in training mode; its statistics stay as they are.
-        images: of one batch, normalised.
+        model: in training mode.
+        names: of the parameters.
     """
 
-    def __init__(self, model: nn.Module, images: Tensor) -> None:
+    def __init__(self, model: nn.Module, names: set[str]) -> None:
         self._model = model
-        self._parameters: dict[str, Tensor] = {}
-        self._copies: dict[str, Tensor] = {}
-        statistics = [buffer.clone() for buffer in model.buffers()]
-        used = _Copied(model)
-        with used:
-            alone = self._run(images)
-        self._parameters = {name: p for name, p in model.named_parameters() if p in used.copied and p.requires_grad}
+        self._parameters: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if name in names}
         self._copies = {
             name: torch.empty_like(p, dtype=torch.bfloat16).requires_grad_() for name, p in self._parameters.items()
         }
-        if not self._agrees(images, alone):
-            self._parameters, self._copies = {}, {}
-        for buffer, value in zip(model.buffers(), statistics, strict=True):
-            buffer.copy_(value)
 
     def __len__(self) -> int:
         """Number of parameters that are copied."""
@@ -64,18 +52,63 @@ class Bf16Weights:
         if learned:
             torch._foreach_copy_(learned, gradients)
 
-    def _run(self, images: Tensor) -> Tensor:
-        """The output for a batch, whatever the model draws at random; without gradients it would be another path."""
-        cuda = [images.device] if images.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda), torch.autocast(images.device.type, torch.bfloat16):
-            torch.manual_seed(0)
-            return self(images).detach()
 
-    def _agrees(self, images: Tensor, alone: Tensor) -> bool:
-        try:
-            return torch.equal(self._run(images), alone)
-        except (RuntimeError, TypeError):  # scripted parts do not take other parameters
-            return False
+class Bf16Weights(_Held):
+    """Runs a model under autocast with those parameters in bfloat16 of which autocast would use such copies alone.
+
+    Losses and gradients are to the bit those of autocast alone: the first batch is run both ways, forward and
+    backward, by copies of the model. One whose outputs or gradients differ (it asks for the type of a weight, holds one
+    elsewhere too, or runs parts again in the backward pass) has no copies. A step of many layers then has two launches
+    of kernels for its copies in place of two for each parameter.
+
+    Args:
+        model: in training mode; left as it is.
+        images: of one batch, normalised; left as they are.
+    """
+
+    def __init__(self, model: nn.Module, images: Tensor) -> None:
+        super().__init__(model, _fitting(model, images))
+
+
+def _fitting(model: nn.Module, images: Tensor) -> set[str]:
+    """Names of parameters with whose copies a step is to the bit one of autocast alone."""
+    cuda = [images.device] if images.device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=cuda):
+            alone = copied(model)
+            used = _Copied(alone)
+            with used:
+                output = _run(alone, images)
+            expected = _outcome(alone, output)
+            # a copy has no hooks
+            hooked = {name for name, p in model.named_parameters() if p._backward_hooks}
+            names = {n for n, p in alone.named_parameters() if p in used.copied and p.requires_grad} - hooked
+            other = copied(model)
+            held = _Held(other, names)
+            output = _run(held, images)
+            same = all(_equal(*pair) for pair in zip(expected, _outcome(other, output, held), strict=True))
+    except Exception:  # a model that cannot be copied, scripted parts that take no other parameters
+        return set()
+    return names if same else set()
+
+
+def _run(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """The output for a batch, whatever the model draws at random."""
+    torch.manual_seed(0)
+    with torch.autocast(images.device.type, torch.bfloat16):
+        return network(images.clone())
+
+
+def _outcome(model: nn.Module, output: Tensor, held: _Held | None = None) -> list[Tensor | None]:
+    """The output, and the gradients of a loss for it."""
+    output.float().square().mean().backward()  # type: ignore[no-untyped-call]  # torch's
+    if held is not None:
+        held.give_gradients()
+    return [output.detach(), *(p.grad for p in model.parameters())]
+
+
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
+    return torch.equal(one, other) if one is not None and other is not None else one is other
 
 
 class _Copied(DispatchMode):

@@ -96,6 +96,8 @@ def resolve(said: str | Mapping[str, Any], purpose: str, where: str) -> Recipe:
         base = _named(str(settings.pop("recipe")), purpose, where).recipe.to_json()
         if settings.get("schedule", base["schedule"]) != base["schedule"]:
             base.pop("milestones")
+        if settings.get("optimizer", "sgd") != base.get("optimizer", "sgd"):
+            base = {key: value for key, value in base.items() if key not in ("momentum", "nesterov", "betas")}
         settings = {**base, **settings}
     recipe = from_json(settings, where)
     if purpose == "train":

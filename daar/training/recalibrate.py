@@ -36,7 +36,7 @@ def recalibrate(model: nn.Module, images: Tensor, batch_size: int = 128) -> None
     batches = [images[start:stop] for start, stop in itertools.pairwise([*starts, len(images)])]
     with torch.no_grad(), strict_float32():
         for batch in batches:
-            model(batch.contiguous(memory_format=torch.channels_last))
+            model(batch.clone(memory_format=torch.channels_last))  # which it may change in place
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     for module, mode in modes:

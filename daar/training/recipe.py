@@ -71,8 +71,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         # YAML and JSON give lists; a tuple keeps the recipe hashable and equal to itself
-        for key in ("milestones", "betas"):
-            object.__setattr__(self, key, tuple(getattr(self, key)))
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+        # 1 is 1.0, in hashes and to torch; older settings keep the hashes that they have
+        object.__setattr__(self, "betas", tuple(map(float, self.betas)))
+        for key in ("sparsity", "mixup", "cutmix", "ema"):
+            object.__setattr__(self, key, float(getattr(self, key)))
         self._check_schedule()
         self._check_optimizer()
         self._check_loss()
@@ -109,8 +112,10 @@ class Recipe:
             self.distillation > 0 or self._is_default("temperature"), "temperature",
             "absent, unless distillation is above 0",
         )  # fmt: skip
-        for key in ("sparsity", "mixup", "cutmix"):
-            self._require(0 <= getattr(self, key) < math.inf, key, "0 or more")
+        self._require(0 <= self.sparsity < math.inf, "sparsity", "0 or more")
+        for key in ("mixup", "cutmix"):  # torch draws in float32
+            alpha = getattr(self, key)
+            self._require(alpha == 0 or 1e-6 <= alpha < math.inf, key, "0, or 0.000001 or more")
 
     def _is_default(self, key: str) -> bool:
         return bool(getattr(self, key) == _DEFAULTS[key])
@@ -158,7 +163,7 @@ def from_json(content: dict[str, Any], where: str) -> Recipe:
         recipe = Recipe(**content)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    except TypeError as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{where}: a value has the wrong type: {error}. See Recipe in daar/training/recipe.py."
         ) from error

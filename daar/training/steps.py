@@ -87,9 +87,9 @@ class Steps:
         if in_bf16 and self._weights is None:
             self._weights = Bf16Weights(self._model, images)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=in_bf16):
+            with torch.no_grad():  # on a copy: a network may change its images in place
+                taught = self._teacher(images.clone()).float() if self._teacher is not None else None
             logits = (self._model if self._weights is None else self._weights)(images)
-            with torch.no_grad():
-                taught = self._teacher(images).float() if self._teacher is not None else None
         loss = loss_of(logits.float(), labels, taught, self._recipe)
         if share != 1:
             loss = loss * share

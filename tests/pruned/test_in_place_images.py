@@ -1,5 +1,6 @@
 """Networks that change their images in place, also through a view: the caller's stay as they are."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 import daar
+from daar.measure.finite import require_finite_output
+from daar.training.recalibrate import recalibrate
 
 
 class Changes(nn.Module):
@@ -49,3 +52,11 @@ def test_they_are_pruned_as_others_and_images_stay(kind: str, method: str) -> No
         same.load_state_dict(model.state_dict())
     again = daar.prune(same, changed / 2, **given)
     assert again.plan.groups == pruned.plan.groups
+
+
+@pytest.mark.parametrize("run", [require_finite_output, recalibrate])
+def test_calibration_images_stay(run: Callable[[nn.Module, Tensor], None]) -> None:
+    images = torch.randn(8, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+    before = images.clone()
+    run(Changes("directly"), images)
+    assert torch.equal(images, before)

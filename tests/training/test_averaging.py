@@ -45,3 +45,16 @@ def test_without_decay_the_result_is_the_network_itself() -> None:
     one.finish()
     assert one.result is one.model
     assert one.models == (one.model,)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")
+def test_a_network_whose_weights_are_computed_is_averaged_too() -> None:
+    """torch copies no tensor that was computed of parameters, as `weight_norm` holds one."""
+    normed = nn.utils.weight_norm(nn.Linear(3, 3))
+    model = nn.Sequential(normed, nn.Linear(3, 2))
+    one = Trained(model, optimizers.make(Recipe(), model.parameters(), CPU), 0.5)
+    with torch.no_grad():
+        normed.get_parameter("weight_g").mul_(2)
+    one.add_step()
+    images = torch.randn(4, 3)
+    assert torch.equal(one.result(images), model(images))

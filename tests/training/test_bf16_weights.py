@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from daar import models
 from daar.training.bf16_weights import Bf16Weights
@@ -42,6 +43,66 @@ class Twice(Normed):
         return y.mean((2, 3))
 
 
+class Again(Normed):
+    """Runs a part again in the backward pass, whose gradients are not those of the copies."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.plain(self.standardised(x))
+        y = checkpoint(self.plain, y, use_reentrant=True)
+        return y.mean((2, 3))
+
+
+class HeldElsewhere(Normed):
+    """Uses a weight as its module's and as one of a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = [self.plain.weight]
+
+    def forward(self, x: Tensor) -> Tensor:
+        (weight,) = self.held
+        return F.conv2d(self.plain(self.standardised(x)), weight).mean((2, 3))
+
+
+class Uncached(Normed):
+    """Has its weight copied for each use, so that gradients are rounded one by one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+            y: Tensor = self.plain(self.plain(self.standardised(x)))
+        return y.mean((2, 3))
+
+
+class Hooked(Normed):
+    """Changes the gradient of a weight, and not that of another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain.weight.register_hook(lambda gradient: 0.5 * gradient)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Twice.forward(self, x)  # type: ignore[arg-type]  # has the same convs
+
+
+class ChangesImages(Normed):
+    """Changes its images in place, its weights, and an attribute, and makes a buffer when it is first run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs = 0
+        self.first: Tensor | None
+        self.register_buffer("first", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.runs += 1
+        if self.first is None:
+            self.first = x.detach().mean((0, 2, 3))
+        y: Tensor = self.plain(self.standardised(x.mul_(0.5).add_(self.first[:, None, None])))
+        with torch.no_grad():
+            self.standardised.get_parameter("bias").clamp_(-0.1, 0.1)
+        return y.mean((2, 3)) * self.runs
+
+
 class PartlyScripted(Normed):
     """Has a scripted part, to which no other weights can be given."""
 
@@ -61,19 +122,25 @@ CASES = {
     "standardised": (Normed, 2),
     "type": (Asks, 0),
     "twice": (Twice, 4),
+    "again": (Again, 0),
+    "held elsewhere": (HeldElsewhere, 0),
+    "uncached": (Uncached, 0),
+    "hooked": (Hooked, 3),
+    "changes images": (ChangesImages, 3),  # one bias is also read as it is
 }
 
 
 def both(make: Callable[[], nn.Module]) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
     model = make().to(memory_format=torch.channels_last).train()
-    return model, copy.deepcopy(model)
+    torch.manual_seed(0)
+    return model, make().to(memory_format=torch.channels_last).train()  # made, as copies have no hooks
 
 
 def backward(network: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, seed: int) -> Tensor:
     torch.manual_seed(seed)
     with torch.autocast("cpu", torch.bfloat16):
-        logits = network(images)
+        logits = network(images.clone())
     loss = F.cross_entropy(logits.float(), labels)
     loss.backward()
     return loss.detach()
@@ -85,9 +152,11 @@ def test_losses_gradients_and_statistics_are_autocast_s(case: str) -> None:
     ours, plain = both(make)
     images = torch.randn(8, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(4, (8,))
-    before = copy.deepcopy(ours.state_dict())
+    before, given = copy.deepcopy(ours.state_dict()), images.clone()
     weights = Bf16Weights(ours, images)
     assert len(weights) == copied
+    assert torch.equal(images, given)
+    assert ours.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in ours.state_dict().items())
     for step in range(2):
         mine = backward(weights, images, labels, step)

@@ -210,6 +210,15 @@ def test_a_damaged_file_is_named(write: Callable[[Any], Any], content: Any, said
     assert "\n" not in str(error.value)
 
 
+def test_another_optimizer_drops_what_is_one_s_alone(write: Callable[[Any], Any]) -> None:
+    write(entry(settings={"epochs": 3, "nesterov": False, "momentum": 0.8, "weight_decay": 0.1}))
+    said = {"recipe": "mine", "optimizer": "adamw", "lr": 0.001}
+    expected = Recipe(epochs=3, optimizer="adamw", lr=0.001, weight_decay=0.1)
+    assert published_recipes.resolve(said, "finetune", "here") == expected
+    same = published_recipes.resolve({"recipe": "mine", "optimizer": "sgd"}, "finetune", "here")
+    assert same == Recipe(epochs=3, nesterov=False, momentum=0.8, weight_decay=0.1)
+
+
 def test_importing_is_light() -> None:
     code = (
         "import sys; from daar.training import published_recipes; published_recipes.find();"

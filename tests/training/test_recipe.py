@@ -84,7 +84,11 @@ def test_hash_depends_on_settings_not_on_spelling() -> None:
         ({"optimizer": "adamw", "nesterov": False}, "nesterov is False; it must be absent"),
         ({"ema": 1.0}, "ema is 1.0; it must be in [0, 1)"),
         ({"ema": -0.1}, "ema is -0.1"),
-        ({"mixup": -1}, "mixup is -1; it must be 0 or more"),
+        ({"mixup": -1}, "mixup is -1.0; it must be 0, or 0.000001 or more"),
+        ({"mixup": 1e-46}, "mixup is 1e-46; it must be 0, or"),  # 0 in float32
+        ({"cutmix": "1"}, "cutmix: '1' is not of type 'number'"),
+        ({"ema": True}, "ema is 1.0"),
+        ({"sparsity": 10**400}, "too large"),
         ({"cutmix": math.inf}, "cutmix is inf"),
         ({"mixup": math.nan}, "mixup is nan"),
         ({"sparsity": "a"}, "wrong type"),
@@ -108,3 +112,11 @@ def test_settings_that_came_later_leave_earlier_hashes_as_they_were() -> None:
     assert (
         recipes.from_json({"optimizer": "adamw", "betas": [0.9, 0.999]}, "here").hash == Recipe(optimizer="adamw").hash
     )
+
+
+@pytest.mark.parametrize("key", ["sparsity", "mixup", "cutmix"])
+def test_a_whole_number_is_the_same_setting(key: str) -> None:
+    whole = recipes.from_json({key: 1}, "here")
+    assert whole.hash == recipes.from_json({key: 1.0}, "here").hash
+    assert type(getattr(whole, key)) is float
+    assert Recipe(optimizer="adamw", betas=(0, 0)).hash == Recipe(optimizer="adamw", betas=(0.0, 0.0)).hash

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from daar.models.resnet_cifar import ResNet
 from daar.training import steps as stepping
+from daar.training.losses import loss as loss_of
 from daar.training.recipe import Recipe
 from daar.training.steps import Steps
 from tests.networks import one_thread  # noqa: F401  # it acts on this module
@@ -64,6 +65,32 @@ def test_warm_up_and_capture_can_be_taken_back(done: int) -> None:
         steps((images, labels), 0.02)
         others((images, labels), 0.02)
     assert same(state(model), state(undisturbed))
+
+
+class Halving(nn.Module):
+    """Changes its images in place."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.inside = ResNet(1, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.inside(images.mul_(0.5))
+        return logits
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_network_and_its_teacher_that_change_images_in_place_both_get_them_as_they_were(precision: str) -> None:
+    recipe = replace(RECIPE, distillation=0.5)
+    model, teacher = (Halving(seed).to(memory_format=torch.channels_last) for seed in (0, 1))
+    (images, labels), *_ = batches(1)
+    expected = []
+    for network in (model.train(), teacher.eval()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"), torch.no_grad():
+            expected.append(copy.deepcopy(network)(images.clone()).float())
+    loss, _ = Steps(model, recipe, precision, CPU, teacher, as_it_is)((images.clone(), labels), 0.05)
+    assert torch.equal(loss, loss_of(expected[0], labels, expected[1], recipe))
 
 
 def test_on_a_cpu_nothing_is_captured() -> None:
