@@ -18,7 +18,8 @@ from daar.pruning.proof import CHECKED_IMAGES, slim_error
 from daar.pruning.slim import slim
 from daar.stages.scheduled import Asked
 from daar.training import threads
-from daar.training.batches import Batches, Data
+from daar.training.batch_protocol import Batches
+from daar.training.batches import Data
 from daar.training.engine import fit
 from daar.training.recalibrate import recalibrate
 from daar.training.recipe import Recipe

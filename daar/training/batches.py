@@ -12,37 +12,11 @@ from daar.data.image_folder import ImageFolder
 from daar.data.loading import Split
 from daar.data.packed import Pack
 from daar.measure.accuracy import Accuracy, evaluate
+from daar.training.batch_protocol import Batches
 from daar.training.batch_sizes import BatchSizes
 from daar.training.folder_batches import FolderBatches
 from daar.training.mixing import Mixed
 from daar.training.recipe import Recipe
-
-
-class Batches(Protocol):
-    """The batches of a training, epoch by epoch; which image comes when follows from (seed, epoch) alone.
-
-    Attributes:
-        count: images of an epoch.
-        steps: batches of an epoch.
-    """
-
-    count: int
-    steps: int
-
-    def size(self, step: int) -> int:
-        """Images of a step's batch, summed over the processes."""
-
-    def epoch(self, epoch: int, first_step: int) -> Iterator[tuple[Tensor, ...]]:
-        """What `make` needs for each batch from a step on: tensors on the device whose first dimension is the images'.
-
-        With several processes each gets its share of every batch.
-        """
-
-    def make(self, *drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """A batch: images (n, C, H, W) float32, normalised, and labels (n,), or (n, classes) where they are mixed.
-
-        On the device alone, so that a CUDA graph of a step contains it.
-        """
 
 
 class TrainingData(Protocol):

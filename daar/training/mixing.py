@@ -5,16 +5,14 @@ Both are torchvision's.
 """
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from daar.device.randomness import derive
+from daar.training.batch_protocol import Batches
 from daar.training.recipe import Recipe
-
-if TYPE_CHECKING:
-    from daar.training.batches import Batches
 
 
 class Mixed:
@@ -30,7 +28,7 @@ class Mixed:
         seed: of the training.
     """
 
-    def __init__(self, batches: "Batches", recipe: Recipe, classes: int, seed: int) -> None:
+    def __init__(self, batches: Batches, recipe: Recipe, classes: int, seed: int) -> None:
         self._batches, self._seed = batches, seed
         self.count, self.steps = batches.count, batches.steps
         self._ways = _ways(recipe, classes)

@@ -84,7 +84,8 @@ class Steps:
 
     def _backward(self, images: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
         in_bf16 = self._precision == "bf16"
-        if in_bf16 and self._weights is None:
+        # launches of kernels are what the copies save: on a CPU they gain nothing
+        if in_bf16 and self._device.type == "cuda" and self._weights is None:
             self._weights = Bf16Weights(self._model, images)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=in_bf16):
             with torch.no_grad():  # on a copy: a network may change its images in place

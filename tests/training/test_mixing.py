@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from daar.data import packed
-from daar.training.batches import Batches, Data
+from daar.training.batch_protocol import Batches
+from daar.training.batches import Data
 from daar.training.recipe import Recipe
 
 CPU = torch.device("cpu")
