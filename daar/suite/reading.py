@@ -74,6 +74,7 @@ def from_config(content: Any, where: str, packs: Path = Path(paths.PACKS)) -> Su
     checks.require_possible_paths(content, where)
     networks_dirs = tuple(Path(folder) for folder in content.get("networks_dirs", ()))
     own_networks.use(networks_dirs)
+    own_networks.find()  # a folder that is not there is said, also if no network of the suite is looked for in it
     data_of_own = _own_data(content, packs, where)
     names = _network_names(content)
     extra = tuple(Path(folder) for folder in content.get("methods_dirs", ()))

@@ -105,6 +105,7 @@ def test_daar_s_own_datasets_in_the_same_form() -> None:
     [
         ({"networks_dirs": None}, "unknown network 'small'.*networks_dirs in a suite"),
         ({"networks_dirs": ["nowhere"]}, "nowhere does not exist"),
+        ({"networks_dirs": ["nowhere"], "networks": ["torchvision:resnet18"]}, "nowhere does not exist"),
         ({"networks": ["smal"]}, "unknown network 'smal'; there are: .*small"),
         ({"datasets": {"pets": {}}}, "unknown dataset 'pets'"),
         ({"datasets": {"pets": {"folder": "cats", "size": 8}}}, r"suite\.yaml: datasets\.pets: cats is not there"),
