@@ -20,6 +20,9 @@ from daar.training.schedules import ONE_SHOT
 
 BEST, DAAR = "best comparison", "DAAR"
 
+# points; a single one of 100,000 test images is a thousandth
+_ALIKE = 1e-9
+
 Key = tuple[str, str]  # of a row of one target: its variant and its policy
 _COLUMNS = {
     **dict.fromkeys(("dataset", "network"), "string"),
@@ -34,7 +37,10 @@ _COLUMNS = {
 
 
 class Difference(NamedTuple):
-    """The mean of n paired differences, in points, and its interval's ends, NaN where there is no interval."""
+    """The mean of n paired differences, in points, and its interval's ends, NaN where there is no interval.
+
+    See `paired` for where there is none.
+    """
 
     mean: float
     low: float
@@ -48,9 +54,15 @@ class Difference(NamedTuple):
 
 
 def paired(differences: Sequence[float]) -> Difference:
-    """The mean of paired differences and its interval; fewer than two have none."""
+    """The mean of paired differences and its interval; fewer than two have none.
+
+    Nor have differences that are all alike and not 0: accuracies are counts of few test images, so that this happens by
+    rounding, and their interval would have no width.
+    """
     mean, std, n = summarise(differences)
     half = half_width(std, n)
+    if n > 1 and std < _ALIKE and abs(mean) > _ALIKE:
+        half = math.nan
     return Difference(mean, mean - half, mean + half, n)
 
 

@@ -67,9 +67,14 @@ def _finding(lead: Lead) -> str:
         return f"{lead.best} reaches {best}; there is no other method to compare it with."
     points = lead.points
     if points.tied is None:
+        why = (
+            "with fewer than two common seeds there is no interval"
+            if points.n < 2
+            else f"the difference is the same for all {points.n} seeds, from which no interval follows"
+        )
         return (
-            f"{lead.best} has the highest accuracy, {best}, above {lead.second} with {lead.second_top1:.2f}%; "
-            "with fewer than two common seeds there is no interval, so this may be chance."
+            f"{lead.best} has the highest accuracy, {best}, above {lead.second} with {lead.second_top1:.2f}%; {why}, so "
+            "this may be chance."
         )
     interval = f"95% interval {signed(points.low)} to {signed(points.high)}, {points.n} seeds"
     if points.tied:

@@ -35,14 +35,20 @@ def test_few_and_equal_differences() -> None:
     assert math.isnan(one.low)
     assert paired([]).n == 0
     assert paired([]).tied is None
-    # equal differences have an interval of no width, without a warning
-    assert paired([0.5, 0.5, 0.5]) == (0.5, 0.5, 0.5, 3)
-    assert paired([0.5, 0.5, 0.5]).tied is False
+    # equal differences say nothing of how much they vary, but for networks that do not differ at all
+    for equal in ([0.5, 0.5, 0.5], [0.1 + 0.2, 0.3]):
+        same = paired(equal)
+        assert (same.mean, same.n, same.tied) == (pytest.approx(equal[0]), len(equal), None)
+        assert math.isnan(same.low)
+        assert math.isnan(same.high)
+    assert paired([0.0, 0.0]) == (0.0, 0.0, 0.0, 2)
     assert paired([0.0, 0.0]).tied is True
 
 
 def test_only_common_seeds_count() -> None:
-    assert between({0: 1.0, 1: 5.0, 2: 9.0}, {1: 4.0, 2: 8.0, 3: 0.0}) == (1.0, 1.0, 1.0, 2)
+    expected = paired([1.0, 2.0])
+    assert between({0: 1.0, 1: 5.0, 2: 9.0}, {1: 4.0, 2: 7.0, 3: 0.0}) == expected
+    assert (expected.mean, expected.n) == (1.5, 2)
 
 
 def test_the_best_is_no_control_and_no_daar() -> None:
