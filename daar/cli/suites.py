@@ -109,9 +109,9 @@ def _add_reproduce(subparsers: Any) -> None:
 def check_suite(a: Namespace) -> None:
     """`daar suite check`."""
     suite = reading.load(start.find_suite(a.suite))
-    settings = len(suite.settings)
-    print(f"suite {suite.name!r}: {settings} settings, {', '.join(suite.networks)} on {', '.join(suite.datasets)}")
     preflight.require_runnable(suite, a.packs, elsewhere=a.cluster)
+    settings = f"{len(suite.settings)} setting{'s' if len(suite.settings) != 1 else ''}"
+    print(f"suite {suite.name!r}: {settings}, {', '.join(suite.networks)} on {', '.join(suite.datasets)}")
     from daar.run import estimate
 
     device = arguments.device(a)

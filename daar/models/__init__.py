@@ -62,7 +62,8 @@ def get(name: str) -> Network:
         return libraries.get(name)
     found = of_folders()
     if name not in found:
-        hint = "See: daar list networks. Networks of your own: --networks-dir, or networks_dirs in a suite."
+        own_ones = "in a file of its name in a folder that --networks-dir, or networks_dirs in a suite, names"
+        hint = f"See: daar list networks. One of your own is {own_ones}."
         raise unknown("network", name, [*NETWORKS, *found], hint)
     return found[name]
 

@@ -34,7 +34,7 @@ def at_limit(graph: ChannelGraph, plan: Plan) -> tuple[str, ...]:
     """A sentence if groups lost as much as `max_ratio` allows."""
     kept = {group.name: len(group.kept) for group in plan.groups}
     held = [group for group in graph.in_scope(plan.scope) if limits.holds(group)]
-    names = [group.name for group in held if kept[group.name] == group.min_kept]
+    names = [group.name for group in held if kept[group.name] == group.min_kept < group.size]
     if not names:
         return ()
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""

@@ -73,8 +73,8 @@ def _finding(lead: Lead) -> str:
             else f"the difference is the same for all {points.n} seeds, from which no interval follows"
         )
         return (
-            f"{lead.best} has the highest accuracy, {best}, above {lead.second} with {lead.second_top1:.2f}%; {why}, so "
-            "this may be chance."
+            f"{lead.best} has the highest accuracy, {best}, above {lead.second} with {lead.second_top1:.2f}%; {why}, "
+            "so this may be chance."
         )
     interval = f"95% interval {signed(points.low)} to {signed(points.high)}, {points.n} seeds"
     if points.tied:

@@ -50,7 +50,7 @@ def to_text(description: dict[str, Any]) -> str:
     rows = [
         {
             "group": group["name"],
-            "size": group["size"],
+            "channels": group["size"],
             "keeps at least": group["min_kept"],
             "MACs a channel": f"{group['macs_per_channel']:,.0f}",
             "share of MACs": f"{group['share']:.1%}",
