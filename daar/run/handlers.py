@@ -32,8 +32,6 @@ _USUAL_RATE = (100, 1)
 def begin(workflow: Any) -> None:
     """Before Snakemake looks at what was made, and at its lock: have its metadata with the results, and the lock alive.
 
-    Jobs of this machine start as soon as they can, without Snakemake's limit on how many start a second.
-
     Args:
         workflow: Snakemake's own, at the start of the Snakefile.
 
@@ -41,8 +39,6 @@ def begin(workflow: Any) -> None:
         InputError: the working directory cannot be written to.
     """
     _look_for_garbage_rarely()
-    if workflow.nodes is None:
-        _start_at_any_rate(workflow.scheduling_settings)
     if workflow.is_main_process:
         locks.end_with_starter()
         _ignore_damaged_metadata()
@@ -66,17 +62,6 @@ def _look_for_garbage_rarely() -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     atexit.register(gc.freeze)
-
-
-def _start_at_any_rate(settings: Any) -> None:
-    """Drop the limit of 100 jobs a second.
-
-    With it, each job that ends has Snakemake look at all jobs that are ready once a second more, until the end: after a
-    hundred jobs this takes half a core.
-    """
-    rate = getattr(settings, "max_jobs_per_timespan", None)
-    if rate is not None and (rate.max_jobs, rate.timespan) == _USUAL_RATE:
-        settings.max_jobs_per_timespan = None
 
 
 def _ignore_damaged_metadata() -> None:
@@ -119,6 +104,20 @@ def _leave_signals_to_snakemake() -> None:
         # started by its path, that module is the main one, which cannot be imported by its own name
         if signal.getsignal(number) is getattr(sys.modules["__main__"], "stop", own):
             signal.signal(number, own)
+
+
+def start_at_any_rate(workflow: Any) -> None:
+    """Drop Snakemake's limit of 100 jobs a second, unless another one was asked for: jobs of this machine need none.
+
+    With it, each job that ends has Snakemake look at all jobs that are ready once a second more, until the end: after a
+    hundred jobs this takes half a core.
+
+    Args:
+        workflow: Snakemake's own, when it is about to start the first job.
+    """
+    rate = getattr(workflow.scheduling_settings, "max_jobs_per_timespan", None)
+    if rate is not None and (rate.max_jobs, rate.timespan) == _USUAL_RATE:
+        workflow.scheduler.job_rate_limiter = None
 
 
 def check_cluster(dag: Dag, workflow: Any, unmeasured: str | None) -> None:

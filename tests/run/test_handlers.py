@@ -1,5 +1,8 @@
 """What is checked before the first job and said after a failed one, with stand-ins for Snakemake's objects."""
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +16,8 @@ from daar.run import handlers, preflight
 from daar.run.dag import Dag
 from daar.suite import reading
 from tests.run.test_reuse import SMALL, keep_one, make
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # as Snakemake 9.27 writes it
 FAILED = """
@@ -161,23 +166,33 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: p
     Path(".snakemake").mkdir()
     Path(".snakemake", "daar-runs.lock").mkdir()  # root may write wherever a folder is read-only
     with pytest.raises(InputError, match=r"^\.snakemake/daar-runs\.lock cannot be written \(Is a directory\)"):
-        handlers.begin(SimpleNamespace(is_main_process=True, remote_exec=False, nodes=1))
+        handlers.begin(SimpleNamespace(is_main_process=True, remote_exec=False))
 
 
-@pytest.mark.parametrize(("given", "limited"), [(None, False), ("100/1s", False), ("5/1s", True), ("100/1m", True)])
-def test_jobs_start_at_any_rate_unless_one_is_asked_for(given: str | None, limited: bool) -> None:
-    """Snakemake's own default is dropped, whose cost grows with every job that ends; what it is, is asked of it."""
-    from snakemake.cli import get_argument_parser
-    from snakemake.settings.types import MaxJobsPerTimespan, SchedulingSettings
+JOBS = """
+import threading
+from daar.run import handlers
+rule all:
+    input: expand("{n}.txt", n=range(6))
+rule one:
+    output: "{n}.txt"
+    shell: "touch {output}"
+onstart:
+    handlers.start_at_any_rate(workflow)
+onsuccess:
+    open("timers", "w").write(str(sum(isinstance(t, threading.Timer) for t in threading.enumerate())))
+"""
 
-    rate = get_argument_parser().get_default("max_jobs_per_timespan") if given is None else given
-    settings = SchedulingSettings(max_jobs_per_timespan=MaxJobsPerTimespan.parse_choice(rate))
-    handlers._start_at_any_rate(settings)
-    assert (settings.max_jobs_per_timespan is not None) == limited
+
+@pytest.mark.parametrize(("given", "limited"), [([], False), (["--max-jobs-per-timespan", "50/1s"], True)])
+def test_jobs_start_at_any_rate_unless_one_is_asked_for(tmp_path: Path, given: list[str], limited: bool) -> None:
+    """Of its own limit Snakemake has timers that never end, one more for each job that did."""
+    (tmp_path / "Snakefile").write_text(JOBS)
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--quiet", "all", *given]
+    subprocess.run(command, cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert (int((tmp_path / "timers").read_text()) > 0) == limited
 
 
 def test_other_versions_may_have_no_such_limit() -> None:
-    settings = SimpleNamespace(max_jobs_per_timespan=None)
-    handlers._start_at_any_rate(settings)
-    handlers._start_at_any_rate(SimpleNamespace())
-    assert settings.max_jobs_per_timespan is None
+    for settings in (SimpleNamespace(max_jobs_per_timespan=None), SimpleNamespace()):
+        handlers.start_at_any_rate(SimpleNamespace(scheduling_settings=settings))

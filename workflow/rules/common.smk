@@ -106,6 +106,7 @@ onstart:
         if ON_CLUSTER:
             handlers.check_cluster(dag, workflow, jobs.unmeasured)
         else:
+            handlers.start_at_any_rate(workflow)
             starting.start()
     except InputError as error:
         handlers.fail(error)
