@@ -10,6 +10,7 @@ import logging
 import re
 import signal
 import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,7 +24,6 @@ from daar.suite import paths
 
 _SNAKEMAKE = Path(".snakemake")
 _LOGGER = logging.getLogger(plugin.LOGGER)
-
 
 # `--max-jobs-per-timespan` as Snakemake has it where nobody gives it
 _USUAL_RATE = (100, 1)
@@ -118,6 +118,18 @@ def start_at_any_rate(workflow: Any) -> None:
     rate = getattr(workflow.scheduling_settings, "max_jobs_per_timespan", None)
     if rate is not None and (rate.max_jobs, rate.timespan) == _USUAL_RATE:
         workflow.scheduler.job_rate_limiter = None
+
+
+def let_signals_end(workflow: Any) -> None:
+    """Have a signal end the run also while Snakemake notes that a job has ended.
+
+    Its handler of signals takes a lock that the thread it interrupts may hold already, and would wait for ever.
+
+    Args:
+        workflow: as of `start_at_any_rate`.
+    """
+    if hasattr(workflow.scheduler, "_lock"):
+        workflow.scheduler._lock = threading.RLock()
 
 
 def check_cluster(dag: Dag, workflow: Any, unmeasured: str | None) -> None:

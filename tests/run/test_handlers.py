@@ -179,6 +179,10 @@ rule one:
     shell: "touch {output}"
 onstart:
     handlers.start_at_any_rate(workflow)
+    handlers.let_signals_end(workflow)
+    with workflow.scheduler._lock:  # as while it notes that a job has ended
+        workflow.scheduler.exit_gracefully()  # its handler of signals
+    workflow.scheduler._user_kill = None
 onsuccess:
     open("timers", "w").write(str(sum(isinstance(t, threading.Timer) for t in threading.enumerate())))
 """
@@ -189,7 +193,7 @@ def test_jobs_start_at_any_rate_unless_one_is_asked_for(tmp_path: Path, given: l
     """Of its own limit Snakemake has timers that never end, one more for each job that did."""
     (tmp_path / "Snakefile").write_text(JOBS)
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--quiet", "all", *given]
-    subprocess.run(command, cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    subprocess.run(command, cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120)
     assert (int((tmp_path / "timers").read_text()) > 0) == limited
 
 
