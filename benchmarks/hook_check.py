@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from daar.device.precision import evaluating
+from daar.models.copying import doubled
 from daar.program.inputs import Images, call, moved
 from daar.program.outputs import tensors
-from daar.pruning.copying import doubled
 
 _CONVS = nn.modules.conv._ConvNd
 _TRANSPOSED = nn.modules.conv._ConvTransposeNd

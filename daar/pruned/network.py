@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from daar.device.precision import evaluating
 from daar.errors import InputError, first_line, is_out_of_memory
+from daar.models.copying import copied
 from daar.models.weights import require_sound_module
 from daar.program.dispatch import DispatchMode
 from daar.program.outputs import tensors
-from daar.pruning.copying import copied
 
 # what holds a network for training or compilation, and the name that it has there
 _WRAPPERS: tuple[tuple[type[nn.Module], str], ...] = (

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from daar.device.precision import evaluating
 from daar.errors import InputError
+from daar.models.copying import copied
 from daar.program.draws import seeded
 from daar.program.inputs import Images, call, count, first
 from daar.program.outputs import tensors
 from daar.program.program import Operation, Program, Ref
 from daar.program.recording import held_as, recorded
 from daar.program.replay import Replay
-from daar.pruning.copying import copied
 
 # largest relative change of the output that rounding of the folded weights explains
 TOLERANCE = 1e-4

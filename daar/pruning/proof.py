@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from daar.device.precision import evaluating
 from daar.errors import InputError, said
+from daar.models.copying import copied, doubled, lent
 from daar.program.draws import seeded
 from daar.program.inputs import Images, call, moved
 from daar.program.outputs import tensors
 from daar.program.program import Program
 from daar.program.recording import decomposed, recorded
-from daar.pruning.copying import copied, doubled, lent
 from daar.pruning.groups import ChannelGraph
 from daar.pruning.lockstep import Comparison, compared, drawn_by, is_measured
 from daar.pruning.masked import Masked

@@ -5,10 +5,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from daar.models.copying import copied
 from daar.models.shortcut import PaddedShortcut
 from daar.program.recording import held_as
 from daar.pruning.attributes import change
-from daar.pruning.copying import copied
 from daar.pruning.groups import ChannelGraph
 
 Removed = dict[str, list[int]]

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from daar.models.copying import copied
 from daar.program.inputs import Images, arguments, count
 from daar.program.outputs import tensors
 from daar.program.program import Program
 from daar.program.recording import RunError, record
-from daar.pruning.copying import copied
 
 
 def in_training(model: nn.Module, images: Images) -> Program | None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from daar.pruning.copying import copied
+from daar.models.copying import copied
 
 
 class Average:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
+from daar.models.copying import copied
 from daar.program.dispatch import DispatchMode
-from daar.pruning.copying import copied
 
 
 class _Held:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 import torch.nn.utils.prune as masks
 from torch import Tensor, nn
 
-from daar.pruning.copying import copied
+from daar.models.copying import copied
 from tests.cases.halving import Net, halved, images
 from tests.networks import one_thread  # noqa: F401  # acts on this module
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from daar.pruning.copying import copied, doubled, lent
+from daar.models.copying import copied, doubled, lent
 
 
 class Holder(nn.Module):
