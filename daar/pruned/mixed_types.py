@@ -6,13 +6,13 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from daar.device.precision import evaluating
 from daar.errors import InputError
 from daar.program.dispatch import DispatchMode
 from daar.program.draws import seeded
 from daar.program.inputs import Images, call, each, fewest, moved
+from daar.program.module_hooks import around_modules
 from daar.program.outputs import tensors
 from daar.pruning.proof import InexactError
 
@@ -80,14 +80,8 @@ class _Double(DispatchMode):
     @contextmanager
     def acting(self) -> Iterator[None]:
         """Change types within."""
-        before = register_module_forward_pre_hook(self._enter)
-        after = register_module_forward_hook(self._leave, always_call=True)
-        try:
-            with self:
-                yield
-        finally:
-            before.remove()
-            after.remove()
+        with around_modules(self._enter, self._leave), self:
+            yield
 
     def _enter(self, *_: Any) -> None:
         self._inside += 1

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from daar.program.module_hooks import around_modules
 
 
 class _Steps:
@@ -43,15 +44,12 @@ def by_steps(model: nn.Module) -> Iterator[None]:
         yield
         return
     steps = _Steps()
-    before = register_module_forward_pre_hook(steps.enter)
-    after = register_module_forward_hook(steps.leave, always_call=True)
     _ACTIVE.append(steps)
     try:
-        yield
+        with around_modules(steps.enter, steps.leave):
+            yield
     finally:
         _ACTIVE.remove(steps)
-        before.remove()
-        after.remove()
 
 
 @contextmanager

@@ -34,7 +34,7 @@ class LimitedGroup(Group):
 
     @functools.cached_property
     def reserves(self) -> tuple[tuple[frozenset[int], int], ...]:
-        """As of `Group`; of each layer so many channels that its limit holds, whichever of them stay."""
+        """As of `Group`; of each layer as many channels as its limit needs, whichever of them stay."""
         parts = {*(frozenset(positions.tolist()) for positions in self.positions.values()), *self.parts}
         kept = {part: max(self.least, -(-len(part) // 20)) for part in parts}
         for filters, least in self.limits:

@@ -12,7 +12,7 @@ def most_left(reduction: float, dense: int) -> int:
 
 
 def closest(least: int, dense: int) -> float:
-    """The largest target, in thousandths, that so much fits; 0 where not even a thousandth can go.
+    """The largest target, in thousandths, that what must stay allows; 0 where not even a thousandth can go.
 
     Args:
         least: MACs, or parameters, that stay in any case.

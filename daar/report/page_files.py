@@ -57,8 +57,8 @@ def figures(folder: Path, pairs: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         pairs: stem → title.
 
     Yields:
-        `pair`, the stem, or None where it is of no pair; `name`; `uri`, the file itself; `targets`, those that can be
-        told apart in it; and `mixed`, whether it shows several that cannot.
+        `pair`, the stem, or None where it is of no pair; `name`; `uri`, the file itself; `targets`, those that have
+        a part of it to themselves; and `mixed`, whether it shows several that have not.
     """
     order = list(_FIGURES)
 
