@@ -63,6 +63,16 @@ def _ctrl_c() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _environment_as_before() -> Iterator[None]:
+    """Commands tell the processes that they start where folders are by variables, which hold in this process too."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
 def _nothing_outlives_its_test() -> Iterator[None]:
     with ending():
         yield

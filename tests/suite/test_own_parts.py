@@ -59,9 +59,7 @@ def test_the_rule_is_told_what_the_dataset_is() -> None:
     assert dag.own_data == "pets"
 
 
-def test_jobs_find_the_networks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("PATH", "PYTHONPATH"):
-        monkeypatch.setenv(name, "")
+def test_jobs_find_the_networks(tmp_path: Path) -> None:
     jobs.export_environment(suite(), Where())
     own.use([])
     assert list(own.find()) == ["small"]
