@@ -3,7 +3,10 @@
 Heavy modules are imported where they are needed.
 """
 
+import multiprocessing
 from argparse import Namespace
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +26,39 @@ def add_commands(subparsers: Any) -> None:
 
 
 def check(a: Namespace) -> None:
-    """`daar method check`; a line for each check, and exit code 2 where one fails."""
+    """`daar method check`; a line for each check, and exit code 2 where one fails.
+
+    In another process: a method that ends its own would otherwise end the checks, as if all had passed.
+    """
     method = discovery.read_folder(a.folder)
-    import torch
-
-    from daar.conformance import checks
-
-    torch.set_num_threads(1)  # sums of many threads may differ in their last bits
     what = "policy" if method.is_policy else "method"
-    problems = 0
-    for outcome in checks.outcomes(method):
-        problems += outcome.problem is not None
-        said = "ok" if outcome.problem is None else f"FAILS: {outcome.problem}"
-        print(f"{outcome.check.name:<34} {said}", flush=True)
-    number = len(checks.of(method))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        try:
+            problems, number = process.submit(_outcomes, a.folder).result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                f"{what} {method.name!r} should return from every check, but ended the process in the one after those "
+                "above. Take out what ends it, such as os._exit(), or mend what crashes."
+            ) from error
     if problems:
         raise InputError(
             f"{what} {method.name!r} fails {problems} of {number} checks; each line above says what to do. See "
             f"docs/adding-a-{what}.md."
         )
     print(f"{what} {method.name!r} passes all {number} checks")
+
+
+def _outcomes(folder: Path) -> tuple[int, int]:
+    """Run and print each check of the method or policy there: how many fail, and how many there are."""
+    import torch
+
+    from daar.conformance import checks
+
+    torch.set_num_threads(1)  # sums of many threads may differ in their last bits
+    method = discovery.read_folder(folder)
+    problems = 0
+    for outcome in checks.outcomes(method):
+        problems += outcome.problem is not None
+        said = "ok" if outcome.problem is None else f"FAILS: {outcome.problem}"
+        print(f"{outcome.check.name:<34} {said}", flush=True)
+    return problems, len(checks.of(method))

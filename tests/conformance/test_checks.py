@@ -150,9 +150,9 @@ def test_without_a_rule_it_says_where_to_get_one(tmp_path: Path) -> None:
     assert problems == {"rule": "expected rule.smk in the folder; got none. Copy baselines/_template/rule.smk."}
 
 
-def test_the_command_passes_what_is_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_passes_what_is_right(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     main(["method", "check", str(folder(tmp_path, NO_SEED))])
-    lines = capsys.readouterr().out.splitlines()
+    lines = capfd.readouterr().out.splitlines()
     assert lines[-1] == "method 'mine' passes all 28 checks"
     assert all(line.endswith(" ok") for line in lines[:-1])
     assert len(lines) == 29
@@ -169,6 +169,16 @@ def test_the_command_says_what_is_wrong_and_ends_with_2(tmp_path: Path) -> None:
     assert "each line above says what to do. See docs/adding-a-method.md." in last
     line = next(line for line in done.stdout.splitlines() if line.startswith("scores-have-the-right-form"))
     assert "FAILS: method 'mine' changes 'conv1.weight' of the network; score() must leave" in line
+
+
+@pytest.mark.parametrize("end", ["__import__('os')._exit(0)", "__import__('ctypes').string_at(0)"])
+def test_a_method_that_ends_the_process_does_not_pass(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], end: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["method", "check", str(folder(tmp_path, NO_SEED, before(end)))])
+    assert ended.value.code == 2
+    assert "'mine' should return from every check, but ended the process in the one after" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("make", [None, "empty"])
