@@ -108,6 +108,7 @@ def _fault(name: str, value: Tensor, expected: torch.dtype) -> str:
     if value.layout != torch.strided:
         return f"is {str(value.layout).removeprefix('torch.')}, expected torch.strided"
     may_be_negative = not name.endswith((_VARIANCE, _COUNTER))
+    value = _comparable(value)
     if not value.numel() or _is_sound(value, may_be_negative):
         return ""
     kinds = [("NaN", int(value.isnan().sum())), ("infinite", int(value.isinf().sum()))]
@@ -115,6 +116,13 @@ def _fault(name: str, value: Tensor, expected: torch.dtype) -> str:
     counted = [f"{count:,} {kind}" for kind, count in kinds if count]
     values = "value" if sum(count for _, count in kinds) == 1 else "values"
     return f"has {' and '.join(counted)} {values} of {value.numel():,}"
+
+
+def _comparable(value: Tensor) -> Tensor:
+    """Complex numbers by their magnitude and 8-bit floats as float32: torch has no largest one of them."""
+    if value.is_complex():
+        return value.detach().abs()
+    return value.float() if value.is_floating_point() and value.itemsize == 1 else value
 
 
 def _is_sound(value: Tensor, may_be_negative: bool) -> bool:

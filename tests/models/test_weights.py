@@ -71,6 +71,18 @@ def test_sound_are_exactly_finite_values_and_no_negative_variance(
     assert sum(counts) == len(bad)
 
 
+@pytest.mark.parametrize("kind", [torch.complex64, torch.complex128, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_complex_numbers_and_8_bit_floats_are_compared_too(kind: torch.dtype) -> None:
+    """Buffers of a network of one's own; torch finds no least and no greatest of them."""
+    sound = torch.ones(3, dtype=torch.float32).to(kind)
+    require_sound({"turn": sound}, {"turn": kind}, "net")
+    if kind.is_complex:
+        sound = torch.conj(sound)
+        require_sound({"turn": sound}, {"turn": kind}, "net")
+        assert "turn has 1 infinite value of 3." in refusal(turn=torch.tensor([1, complex(1, INF), 1j], dtype=kind))
+    assert "turn has 1 NaN value of 3." in refusal(turn=torch.tensor([0.0, NAN, 1.0]).to(kind))
+
+
 # a user's own network
 
 
