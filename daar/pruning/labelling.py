@@ -47,6 +47,9 @@ def _label_all(run: Run, model: nn.Module, leaves: Mapping[str, Dims]) -> None:
             _follow_shortcut(run, shortcuts[operation.index])
         if operation.index >= after:
             _follow(run, operation, modules)
+    for path, module in modules.items():
+        if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+            _note_sizes(run, path, module)
     for ref in refs(program.output):
         for labels in run.of(ref):
             run.ids.freeze(labels, "network output", foremost=True)
@@ -119,6 +122,26 @@ def _note_attribute(
     run.ids.unify(run.numbers.setdefault(owner, labels), labels)
     if (path, name) not in ((noted.module, noted.name) for noted in run.attributes):
         run.attributes.append(Attribute(path, name, labels))
+
+
+def _note_sizes(run: Run, path: str, module: nn.RNNBase | nn.RNNCellBase) -> None:
+    """What a recurrent module checks its input and state by, and makes its first state of: one for all its layers."""
+    held = {name: number for number, name in run.program.leaves.items()}
+    weights = {"input_size": ("weight_ih_l0", "weight_ih_l0_reverse", "weight_ih"), "hidden_size": ("weight_hh",)}
+    projects = bool(getattr(module, "proj_size", 0))
+    if projects:
+        weights |= {"hidden_size": ("weight_hr",), "proj_size": ("weight_hh",)}
+    for size, begin in weights.items():
+        names = [name for name, _ in module.named_parameters() if name in begin or name.startswith(f"{begin[0]}_l")]
+        numbers = [held.get(f"{path}.{name}") for name in names]
+        found = [run.labels[number][1] for number in numbers if number is not None]
+        labels = [one for one in found if one is not None]
+        if labels and len(labels) == len(names):
+            for other in labels[1:]:
+                run.ids.unify(labels[0], other)
+            run.attributes.append(Attribute(path, size, labels[0]))
+            if projects and size != "input_size":
+                run.ids.freeze(labels[0], f"torch knows the projections of {path} by widths that must not become equal")
 
 
 def _unknown(run: Run, op: Operation) -> list[Dims]:
