@@ -1,5 +1,6 @@
 """A recorded program runs again on any images, for batches of any size, and frees what nobody reads any more."""
 
+import contextlib
 import gc
 import weakref
 from collections.abc import Callable
@@ -216,3 +217,30 @@ def test_a_network_that_returns_a_dict_for_each_image_is_pruned(method: str) -> 
     pruned = daar.prune(Detector().eval(), torch.randn(9, 3, 8, 8), macs_reduction=0.3, method=method)
     assert pruned.report.slim_error <= 1e-10
     assert len(pruned.model(torch.randn(3, 3, 8, 8))) == 3
+
+
+class Marked(nn.Module):
+    """Marks its parts for a profiler, as `DataParallel` within a network does too."""
+
+    def __init__(self, *, marks: bool) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 10, 3, padding=1)
+        self.head = nn.DataParallel(nn.Linear(10, 5)) if marks else nn.Linear(10, 5)
+        self.marks = marks
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.profiler.record_function("body") if self.marks else contextlib.nullcontext():
+            x = self.two(self.one(x).relu()).relu()
+        return self.head(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("method", ["daar", "taylor", "hrank", "thinet"])
+def test_what_marks_its_parts_for_a_profiler_is_scored_as_without(method: str) -> None:
+    plans = []
+    for marks in (True, False):
+        torch.manual_seed(0)
+        model = enliven(Marked(marks=marks)).eval()
+        pruned = daar.prune(model, torch.randn(20, 3, 8, 8), method=method, policy="adaptive", macs_reduction=0.3)
+        assert pruned.report.slim_error <= 1e-10
+        plans.append([group.kept for group in pruned.plan.groups])
+    assert plans[0] == plans[1]
