@@ -158,3 +158,41 @@ def test_what_runs_in_no_other_type_is_refused() -> None:
     with pytest.raises(InputError, match=r"in float64 or in float32, .* Give it in float32, with no part in") as error:
         daar.prune(made(Strict, torch.float16, ("two",)), X, method="l1")
     assert "\n" not in str(error.value)
+
+
+class Checked(nn.Module):
+    """Its code asks for the type that it is used in, and says so in its own way."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        super().__init__()
+        self.one, self.two, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 10, 3), nn.Linear(10, 5)
+        self.error = error
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype != torch.float32:
+            raise self.error(x.dtype)
+        return self.head(self.two(self.one(x).relu()).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("error", [AssertionError, KeyError, AttributeError, NotImplementedError, RuntimeError])
+@pytest.mark.parametrize("method", ["l1", "daar"])
+def test_code_that_asks_for_float32_is_proven_in_it(error: type[Exception], method: str) -> None:
+    torch.manual_seed(0)
+    model, x = Checked(error).eval(), torch.randn(8, 3, 10, 10)
+    pruned = daar.prune(model, x, method=method, macs_reduction=0.3)
+    assert pruned.report.slim_error <= 1e-4
+    assert pruned.report.macs < 0.7 * pruned.report.macs_dense
+
+
+def test_code_that_fails_in_every_type_but_its_own_is_refused_in_one_line() -> None:
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 10, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            assert x.dtype == torch.bfloat16, "give bfloat16"
+            return self.two(self.one(x).relu())
+
+    with pytest.raises(InputError, match="give bfloat16"):
+        daar.prune(Half().bfloat16().eval(), torch.randn(4, 3, 10, 10), method="l1", macs_reduction=0.3)
