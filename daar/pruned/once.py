@@ -109,7 +109,7 @@ def prune(
 
     What stays:
         scope: `all`; `inner`: only channels that reach no addition and no concatenation; `units`: as `all`, and hidden
-            units of linear layers.
+            units of linear and recurrent layers.
         exclude: modules whose convs keep all their filters, as paths or glob patterns such as "*.downsample".
         min_channels: the fewest filters that a layer keeps; it also keeps 5 %.
         max_ratio: the largest fraction of its filters that a layer may lose: 0.8 for all, or glob pattern → fraction,
@@ -217,7 +217,7 @@ def _exact(
     except InputError:  # it may want more images at once
         graph = channel_graph(dense, fewest(dense, batch.images), exclude)
     if not graph.ambiguous and graph.training is None and target_of != "latency":
-        with contextlib.suppress(InexactError):
+        with contextlib.suppress(InexactError, OutOfReachError):  # how much can go is known of proven groups alone
             result = _made(task_on(graph), target_of, target)
             if not asks_for_mode(dense) or failure(result[1].model, first(batch.images, 2)) is None:
                 return result
@@ -269,7 +269,8 @@ class _Task:
         assert target is not None
         most = max(0.0, reachable(self.graph, self.scope, self.min_channels) - 0.01)
         timed = batch_of(self.batch.images, self.dense)
-        return by_latency(self.made, lambda made: made.model, self.dense, timed, target, most)
+        held = any(limits.holds(group) for group in self.graph.in_scope(self.scope))
+        return by_latency(self.made, lambda made: made.model, self.dense, timed, target, most, held)
 
     def made(self, target: float | None, *, params: bool = False) -> _Made:
         """The plan for a target, and its network."""

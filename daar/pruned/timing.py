@@ -68,6 +68,7 @@ def by_latency(
     images: Images,
     target: float,
     most: float,
+    held: bool,
 ) -> tuple[Made, Latency]:
     """Bisect the smallest MACs reduction that saves a fraction of a batch's time, measured in turn with the dense one.
 
@@ -81,6 +82,7 @@ def by_latency(
         images: the batch.
         target: fraction of the time to be saved.
         most: the highest fraction of MACs that can be removed.
+        held: whether it is so by max_ratio.
 
     Raises:
         InputError: no network that can be made saves as much; says how much the fastest saved.
@@ -108,9 +110,11 @@ def by_latency(
             break
         tried = most if best is None and low > most - _CLOSE else (low + high) / 2
     if best is None:
+        ways = ["a lower one", *(["a larger max_ratio"] if held else [])]
+        ways += ["larger batches, for which MACs count more"] if most else []
         raise InputError(
             f"latency_reduction is {target}; the fastest network that was tried here saves {fastest:.3f} of the time "
-            f"of a batch of {count(images)}, with up to {most:.3f} of the MACs removed. Give a lower one, or larger "
-            "batches, for which MACs count more."
+            f"of a batch of {count(images)}, with up to {most:.3f} of the MACs removed. Give "
+            f"{', or '.join(ways)}."
         )
     return best, time(best, _FINAL_ROUNDS)

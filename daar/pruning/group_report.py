@@ -21,7 +21,8 @@ class GroupReport:
         name: path of the first layer that makes the channels, as plans and reports call the group.
         size: channels that can go one by one; of a grouped conv, one of each of its groups together.
         min_kept: how many of them stay at least.
-        members: layers whose filters are these channels, in the order of execution.
+        members: layers whose filters are these channels, in the order of execution; then linear layers that multiply
+            channels of convs, as gates do.
         readers: layers that read them, whose inputs are cut too. Depthwise convs, which lose filters with them, too.
         macs: multiply-accumulates of one image that go when only `min_kept` stay, and all other groups are whole; that
             would go, where it stays whole.
@@ -149,6 +150,14 @@ def _report(group: Group, graph: ChannelGraph, macs: ClosedForm, scopes: Sequenc
     ]
     gone = macs({}) - macs({group.name: group.min_kept})
     why = must_stay(group) or None if scopes else whole_because(group, graph)
+    share = gone / macs({}) if macs({}) else 0.0
+    free = tuple(scopes) if group.min_kept < group.size else ()
     return GroupReport(
-        group.name, group.size, group.min_kept, group.members, tuple(readers), gone, gone / macs({}), tuple(scopes), why
+        group.name, group.size, group.min_kept, _makers(group, graph), tuple(readers), gone, share, free, why
     )
+
+
+def _makers(group: Group, graph: ChannelGraph) -> tuple[str, ...]:
+    channels = set(group.channels.tolist())
+    linear = (layer for layer in graph.layers.values() if layer.kind == "linear" and layer.name not in group.members)
+    return (*group.members, *(layer.name for layer in linear if not channels.isdisjoint(layer.outputs.tolist())))

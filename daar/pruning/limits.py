@@ -77,8 +77,8 @@ def _fraction(ratio: Any, where: str) -> Fraction:
         value = Fraction(-1)
     if isinstance(ratio, (bool, str)) or not 0 <= value <= 1:
         raise InputError(
-            f"{where} is {in_one_line(repr(ratio), 40)}; it must lie in [0, 1], as the largest fraction of its filters "
-            "that a layer may lose, or map glob patterns to such numbers."
+            f"{where} is {in_one_line(repr(ratio), 40)}; it must be a number in [0, 1], the largest fraction of its "
+            "filters that a layer may lose, or map glob patterns to such numbers."
         )
     return value
 
@@ -107,7 +107,7 @@ def _ratios(spec: Spec, layers: Iterable[str]) -> dict[str, Fraction]:
         return dict.fromkeys(names, _fraction(spec, "max_ratio"))
     for pattern in spec:
         if not any(matches(pattern, name) for name in names):
-            raise nothing_matches("max_ratio", pattern, _with_parents(names))
+            raise nothing_matches("max_ratio", pattern, _with_parents(names), "conv or linear layer")
     named = {name: [pattern for pattern in spec if matches(pattern, name)] for name in names}
     return {name: _of_most_specific(patterns, spec) for name, patterns in named.items() if patterns}
 

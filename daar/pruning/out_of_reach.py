@@ -23,6 +23,7 @@ class Asked:
         least: the fewest filters that a layer keeps.
         cost: MACs or parameters for given counts.
         of: what they are, `macs` or `params`.
+        round_to: multiples of channels that stay.
     """
 
     graph: ChannelGraph
@@ -30,6 +31,7 @@ class Asked:
     least: int
     cost: Macs
     of: str
+    round_to: int = 1
 
     @property
     def unit(self) -> str:
@@ -39,7 +41,7 @@ class Asked:
     def closest(self, scope: str | None = None, least: int | None = None) -> float:
         """The largest target that every policy of ours meets, here or in another scope or with fewer filters."""
         least = self.least if least is None else least
-        return closest(fewest(self.graph, scope or self.scope, self.cost, least), self.cost({}))
+        return closest(fewest(self.graph, scope or self.scope, self.cost, least, self.round_to), self.cost({}))
 
 
 def too_much(asked: Asked, budget: int) -> str:
@@ -98,18 +100,23 @@ def _what_stays(asked: Asked) -> str:
 
 
 def _further(asked: Asked, most: float) -> list[str]:
-    """What reaches more: the narrowest scope of each reach, and fewer filters."""
+    """What reaches more: the narrowest scope of each reach, and fewer filters.
+
+    Where a layer reads a part of a group it depends on which channels stay how much goes, and they are chosen anew.
+    """
     found, reached = [], most
+    in_parts = (len(part) < group.size for group in asked.graph.groups for part, _ in group.reserves)
+    about = "about " if any(in_parts) else ""
     for wider in SCOPES[SCOPES.index(asked.scope) + 1 :]:
         if (more := asked.closest(scope=wider)) > reached + _GAIN:
             # neither suites nor commands have that scope
             of = " of daar.prune" if wider == "units" else ""
-            found.append(f"scope {wider!r}{of}, which reaches {more:.3f}")
+            found.append(f"scope {wider!r}{of}, which reaches {about}{more:.3f}")
             reached = more
     if asked.least > MIN_CHANNELS and (more := asked.closest(least=MIN_CHANNELS)) > most + _GAIN:
-        found.append(f"a smaller min_channels, with which {more:.3f} is reached")
+        found.append(f"a smaller min_channels, with which {about}{more:.3f} is reached")
     if (more := replace(asked, graph=limits.free(asked.graph)).closest()) > most + _GAIN:
-        found.append(f"a larger max_ratio, with which up to {more:.3f} is reached")
+        found.append(f"a larger max_ratio, with which up to {about}{more:.3f} is reached")
     return found
 
 

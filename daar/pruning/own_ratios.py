@@ -141,7 +141,7 @@ def _by_pattern(spec: Mapping[str, float], layers: Sequence[str], whole: Mapping
     for pattern in spec:
         matched = [layer for layer in layers if matches(pattern, layer)]
         if not matched:
-            raise nothing_matches("ratios", pattern, _with_parents(layers))
+            raise nothing_matches("ratios", pattern, _with_parents(layers), "layer with filters of its own")
         if all(layer in whole for layer in matched) and _fraction(spec[pattern], "ratios"):
             raise InputError(
                 f"ratios names {pattern!r}, but all of it stays whole: {matched[0]} {whole[matched[0]]}. Take the "

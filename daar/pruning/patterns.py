@@ -20,16 +20,17 @@ def specificity(pattern: str) -> int:
     return sum(character not in _WILDCARDS for character in pattern)
 
 
-def nothing_matches(argument: str, pattern: str, names: Iterable[str]) -> InputError:
-    """The error for a pattern that names no module; says which are like it.
+def nothing_matches(argument: str, pattern: str, names: Iterable[str], what: str = "module") -> InputError:
+    """The error for a pattern that names nothing that it could mean; says what is like it.
 
     Args:
         argument: whose pattern it is, for the message ("exclude").
         pattern: as it came.
         names: those that there are.
+        what: they are, "module" or narrower.
     """
     listed = list(names)
     close = difflib.get_close_matches(pattern, listed, n=3, cutoff=0.5)
     top = list(dict.fromkeys(name.partition(".")[0] for name in listed))[:8]
     hint = f"close to it: {', '.join(close)}" if close else f"at its top are: {', '.join(top) or 'none'}"
-    return InputError(f"{argument} names {pattern!r}, but the network has no such module; {hint}.")
+    return InputError(f"{argument} names {pattern!r}, but the network has no such {what}; {hint}.")

@@ -170,12 +170,12 @@ def make_plan(
         raise InputError(f"min_channels is {min_channels}; it must be at least 1: no layer may lose all its filters.")
     groups = tuple(replace(group, least=min_channels) for group in graph.in_scope(scope))
     if not groups:
-        raise OutOfReachError(nothing_in(Asked(graph, scope, min_channels, _cost(graph, params), target_of)))
+        raise OutOfReachError(nothing_in(Asked(graph, scope, min_channels, _cost(graph, params), target_of, round_to)))
     importance = group_importance(groups, scores)
     orders = {group.name: ranking(group, importance[group.name]) for group in groups}
     macs = ClosedForm(graph, orders)
     cost = _cost(graph, params, orders)
-    asked = Asked(graph, scope, min_channels, cost, target_of)
+    asked = Asked(graph, scope, min_channels, cost, target_of, max(1, round_to))
     budget = None if target is None else most_left(target, cost({}))
     if budget is not None and budget < fewest(graph, scope, cost, min_channels):
         raise OutOfReachError(too_much(asked, budget))

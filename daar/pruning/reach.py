@@ -7,6 +7,7 @@ from daar.pruning.closed_form import ClosedForm
 from daar.pruning.groups import MIN_CHANNELS, ChannelGraph, Group
 from daar.pruning.layer import Layer
 from daar.pruning.policy import Macs
+from daar.pruning.rounding import least
 
 # how many reasons a refusal names
 _NAMED = 3
@@ -14,7 +15,7 @@ _NAMED = 3
 _TOLD = 0.01
 
 
-def fewest(graph: ChannelGraph, scope: str, cost: Macs, min_channels: int = MIN_CHANNELS) -> int:
+def fewest(graph: ChannelGraph, scope: str, cost: Macs, min_channels: int = MIN_CHANNELS, round_to: int = 1) -> int:
     """MACs or parameters with every group of the scope at the least that stays.
 
     Args:
@@ -22,15 +23,15 @@ def fewest(graph: ChannelGraph, scope: str, cost: Macs, min_channels: int = MIN_
         scope: of which groups channels go.
         cost: for given counts.
         min_channels: the fewest filters that a layer keeps.
+        round_to: multiples of channels that stay, or all.
     """
-    groups = [replace(group, least=min_channels) for group in graph.in_scope(scope)]
-    return cost({group.name: group.min_kept for group in groups})
+    return cost(least([replace(group, least=min_channels) for group in graph.in_scope(scope)], round_to))
 
 
 def reachable(graph: ChannelGraph, scope: str, min_channels: int = MIN_CHANNELS) -> float:
     """The largest fraction of the dense MACs that can go; arguments as of `fewest`."""
     macs = ClosedForm(graph)
-    return 1 - fewest(graph, scope, macs, min_channels) / macs({})
+    return 1 - fewest(graph, scope, macs, min_channels) / macs({}) if macs({}) else 0.0
 
 
 def whole(graph: ChannelGraph, scope: str) -> dict[str, str]:

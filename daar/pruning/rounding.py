@@ -45,7 +45,7 @@ def round_counts(
     allowed = {g.name: _allowed(g, multiple) for g in groups}
     if macs_target is None:
         return {name: min(allowed[name], key=lambda size: (abs(size - count), -size)) for name, count in counts.items()}
-    if macs(_least(groups, multiple)) > macs_target:
+    if macs(least(groups, multiple)) > macs_target:
         raise InputError(_too_coarse(groups, multiple, macs, macs_target, of))
     kept = {
         name: max((s for s in allowed[name] if s <= count), default=allowed[name][0]) for name, count in counts.items()
@@ -63,21 +63,21 @@ def _allowed(group: "Group", multiple: int) -> list[int]:
     return sorted({*range(first, group.size, multiple), group.size})
 
 
-def _least(groups: "Sequence[Group]", multiple: int) -> "Counts":
-    """The first of `_allowed` for each group."""
+def least(groups: "Sequence[Group]", multiple: int) -> "Counts":
+    """The fewest channels that each group may keep: a multiple, or its whole size."""
     return {g.name: min(g.size, -(-g.min_kept // multiple) * multiple) for g in groups}
 
 
 def _too_coarse(groups: "Sequence[Group]", multiple: int, macs: "Macs", macs_target: int, of: str) -> str:
     """That no such multiples are within the target; names the next ones that are, and the closest target."""
-    least, dense = macs(_least(groups, multiple)), macs({g.name: g.size for g in groups})
+    fewest, dense = macs(least(groups, multiple)), macs({g.name: g.size for g in groups})
     smaller = range(min(multiple - 1, max(g.size for g in groups)), 1, -1)
-    fits = next((some for some in smaller if macs(_least(groups, some)) <= macs_target), 1)
-    reduction = closest(least, dense)
+    fits = next((some for some in smaller if macs(least(groups, some)) <= macs_target), 1)
+    reduction = closest(fewest, dense)
     lower = f", or a {of}_reduction of {reduction:.3f} or less" if reduction else ""
     return (
         f"no widths in such multiples have {macs_target:,} {'MACs' if of == 'macs' else 'parameters'} or fewer: at the "
-        f"least there are {least:,}. Take a round_to of {fits}{lower}."
+        f"least there are {fewest:,}. Take a round_to of {fits}{lower}."
     )
 
 

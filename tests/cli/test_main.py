@@ -282,7 +282,7 @@ def test_own_ratios_are_a_policy_of_the_command_line(
         (
             "--ratios",
             '{"layer9": 0.5}',
-        ): "ratios names 'layer9', but the network has no such module; close to it: layer",
+        ): "ratios names 'layer9', but the network has no such layer with filters of its own; close to it: layer",
         ("--ratios", '{"layer1": 1}'): "--ratios['layer1'] is 1; it must lie in [0, 1)",
         ("--ratios", "{"): "--ratios is not JSON",
         ("--ratios", "[0.5]*3"): "ratios has 3 values; the network runs 19 convs",

@@ -141,3 +141,39 @@ def test_what_is_wrong_is_said(given: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said) as error:
         daar.groups(arguments.pop("model"), arguments.pop("images"), **arguments)
     assert "\n" not in str(error.value)
+
+
+class Gated(nn.Module):
+    """A linear layer multiplies what a conv makes, channel by channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body, self.gate = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 10, 3), nn.Linear(8, 10)
+        self.head = nn.Linear(10, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).relu()
+        return self.head((self.body(x) * self.gate(x.mean((2, 3)))[:, :, None, None]).mean((2, 3)))
+
+
+def test_a_gate_that_is_cut_with_a_conv_is_listed() -> None:
+    groups = daar.groups(made(Gated), X)
+    assert groups["body"].members == ("body", "gate")
+    assert groups["gate"] is groups["body"]
+    pruned = daar.prune(made(Gated), X, method="l1", ratios={"body": 0.5})
+    assert pruned.model.get_submodule("gate").out_features == 5
+    with pytest.raises(InputError, match="ratios names 'gate', but the network has no such layer with filters of its"):
+        daar.prune(made(Gated), X, method="l1", ratios={"gate": 0.5})
+
+
+def test_a_network_without_layers_has_no_groups() -> None:
+    groups = daar.groups(nn.Sequential(nn.BatchNorm2d(3), nn.Flatten()).eval(), X)
+    assert (len(groups), groups.macs, set(groups.reachable.values())) == (0, 0, {0.0})
+
+
+def test_what_can_lose_no_channel_is_in_no_scope() -> None:
+    """A group norm of two groups ties four filters each to a channel, and two such stay at least."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 3))
+    groups = daar.groups(model.eval(), X)
+    assert (groups["0"].size, groups["0"].min_kept, groups["0"].scopes) == (2, 2, ())
+    assert "1 of which can be pruned" in str(groups)

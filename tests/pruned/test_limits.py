@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import daar
 from daar.errors import InputError
@@ -75,3 +75,46 @@ def test_ratios_outside_the_scope_are_refused() -> None:
 def test_time_is_saved_within_what_min_channels_leaves() -> None:
     said = refusal(made(Line), latency_reduction=0.9, min_channels=16)
     assert "MACs cannot be reached" not in said
+
+
+class Written(nn.Module):
+    """A number of channels is written in its code, which a proof alone shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.three = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3), nn.Conv2d(16, 16, 3)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.three(self.two(self.one(x)).relu()).mean((2, 3)).view(-1, 16))
+
+
+@pytest.mark.parametrize("method", ["l1", "daar"])
+def test_the_closest_target_is_of_proven_groups_whatever_the_method_reads(method: str) -> None:
+    model = made(Written)
+    reached = daar.groups(model, X).reachable["all"]
+    with pytest.raises(InputError, match=f"closest macs_reduction is {reached:.3f} in scope 'all'"):
+        daar.prune(model, X, method=method, policy="uniform", macs_reduction=0.95)
+    pruned = daar.prune(model, X, method=method, policy="uniform", macs_reduction=reached)
+    assert pruned.report.slim_error <= 1e-10
+
+
+class Joined(nn.Module):
+    """Something is added to a concatenation, a part of which is read on its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.d = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(3, 22, 1)
+        self.c, self.e, self.head = nn.Conv2d(22, 12, 3), nn.Conv2d(6, 12, 3), nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b = self.b(x)
+        y = torch.cat([self.a(x), b], 1) + self.d(x)
+        return self.head((self.c(y.relu()) + self.e(b)).mean((2, 3)))
+
+
+def test_where_the_choice_of_channels_counts_a_figure_is_said_to_be_near() -> None:
+    said = refusal(made(Joined), policy="uniform", macs_reduction=0.95, max_ratio=0.3)
+    near = float(re.search(r"a larger max_ratio, with which up to about ([\d.]+) is reached", said)[1])  # type: ignore[index]
+    free = refusal(made(Joined), policy="uniform", macs_reduction=0.95)
+    assert near == pytest.approx(float(re.search(r"closest macs_reduction is ([\d.]+)", free)[1]), abs=0.02)  # type: ignore[index]

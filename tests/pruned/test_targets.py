@@ -113,6 +113,17 @@ def test_time_that_cannot_be_saved_is_refused(monkeypatch: pytest.MonkeyPatch) -
         daar.prune(made(Line), torch.randn(4, 3, 12, 12), method="l1", latency_reduction=0.5)
 
 
+def test_time_that_a_limit_keeps_from_being_saved_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Larger batches save nothing where nothing may go."""
+    as_macs(monkeypatch, floor=200.0)
+    with pytest.raises(
+        InputError, match=r"up to 0\.000 of the MACs removed\. Give a lower one, or a larger max_ratio\."
+    ):
+        daar.prune(made(Line), torch.randn(4, 3, 12, 12), method="l1", latency_reduction=0.5, max_ratio=0.0)
+    with pytest.raises(InputError, match=r"or a larger max_ratio, or larger batches, for which MACs count more\."):
+        daar.prune(made(Line), torch.randn(4, 3, 12, 12), method="l1", latency_reduction=0.5, max_ratio=0.3)
+
+
 def test_time_is_really_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daar.measure.latency.WINDOW_SECONDS", 0.02)
     torch.manual_seed(0)
@@ -176,7 +187,10 @@ def test_a_paper_s_text_has_a_ratio_for_each_conv() -> None:
 @pytest.mark.parametrize(
     ("ratios", "said"),
     [
-        ({"layer": 0.5}, r"ratios names 'layer', but the network has no such module; at its top are: 0, 3"),
+        (
+            {"layer": 0.5},
+            r"ratios names 'layer', but the network has no such layer with filters of its own; at its top are",
+        ),
         ({"0": 1.0}, r"ratios\['0'\] is 1.0; it must lie in \[0, 1\), as the fraction of filters removed"),
         ({"0": -0.1}, r"must lie in \[0, 1\)"),
         ({"0": float("nan")}, r"must lie in \[0, 1\)"),

@@ -111,6 +111,16 @@ def test_each_advice_reaches_what_it_says_and_none_was_followed_already(scope: s
             make(graph, value + 0.001, **full)
 
 
+@pytest.mark.parametrize("round_to", [8, 16])
+def test_the_closest_target_counts_multiples(round_to: int) -> None:
+    graph = stages()
+    said = refused(graph, 0.999, scope="units", round_to=round_to)
+    reached = 1 - stages_cost(round_to, round_to, round_to, of="macs") / stages_cost(40, 40, 60, of="macs")
+    assert reduction(said) == math.floor(1000 * reached) / 1000
+    plan = make(graph, reduction(said), scope="units", round_to=round_to)
+    assert {len(group.kept) for group in plan.groups} == {round_to}
+
+
 def test_a_scope_that_gains_nothing_is_not_named() -> None:
     """A chain of convs and a head: what 'inner' prunes is all there is."""
     graph = chain(40, 40)
