@@ -376,7 +376,7 @@ def may_stay(model: Cnn) -> tuple[str, ...]:
     there = {step.kind for step in model.steps}
     if any(hasattr(module, "parametrizations") for module in model.modules()):
         there |= {"weight norm", "spectral norm"}
-    return tuple(start for kind, starts in STAYS.items() if kind in there for start in starts)
+    return ("a layer's only channel", *(start for kind, starts in STAYS.items() if kind in there for start in starts))
 
 
 def images_of(model: Cnn, seed: int = 0) -> Any:
