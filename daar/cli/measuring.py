@@ -49,9 +49,12 @@ def add_commands(subparsers: Any) -> None:
 
 def measure(a: Namespace) -> None:
     """`daar measure`."""
+    from daar.device.malloc import retain_freed_memory
     from daar.stages.measure import measure as stage
 
-    measured = stage(folder=a.checkpoint, packs=arguments.packs(a), device=arguments.device(a))
+    device = arguments.device(a)
+    with retain_freed_memory(device):  # every batch needs the same
+        measured = stage(folder=a.checkpoint, packs=arguments.packs(a), device=device)
     if a.out and distributed.is_first():
         files.write_json(a.out, measured)
     if a.json:
@@ -70,27 +73,30 @@ def record(a: Namespace) -> None:
     benchmarks = dict(item.split("=", 1) for item in a.benchmarks if "=" in item)
     if len(benchmarks) < len(a.benchmarks):
         raise InputError(f"--benchmarks takes STAGE=FILE, got {a.benchmarks}. Name the stage of each file.")
-    stage = _recording(a.run_folder)
+    from daar.device.malloc import retain_freed_memory
+
+    stage, device = _recording(a.run_folder), arguments.device(a)
     used = discovery.get(a.method, a.methods_dir) if a.of is None else None
-    stage(
-        suite=a.suite,
-        variant=a.variant,
-        method=a.method,
-        control=used is None or bool(used.info.get("control", False)),
-        code=None if used is None else used.code,
-        of=a.of,
-        made_from=a.made_from,
-        options=recorded(arguments.options(a), arguments.policy_options(a)),
-        seed=a.seed,
-        images=a.images,
-        base=a.base,
-        base_measured=a.base_measured,
-        run=a.run_folder,
-        packs=arguments.packs(a),
-        out=a.out,
-        device=arguments.device(a),
-        benchmarks={stage_name: Path(file) for stage_name, file in benchmarks.items()},
-    )
+    with retain_freed_memory(device):
+        stage(
+            suite=a.suite,
+            variant=a.variant,
+            method=a.method,
+            control=used is None or bool(used.info.get("control", False)),
+            code=None if used is None else used.code,
+            of=a.of,
+            made_from=a.made_from,
+            options=recorded(arguments.options(a), arguments.policy_options(a)),
+            seed=a.seed,
+            images=a.images,
+            base=a.base,
+            base_measured=a.base_measured,
+            run=a.run_folder,
+            packs=arguments.packs(a),
+            out=a.out,
+            device=device,
+            benchmarks={stage_name: Path(file) for stage_name, file in benchmarks.items()},
+        )
 
 
 def _recording(run: Path) -> Callable[..., Any]:

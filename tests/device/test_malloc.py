@@ -3,11 +3,14 @@
 import platform
 import resource
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from daar.cli import main, measuring
 from daar.device import malloc
+from daar.errors import InputError
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs the GNU C library")
 
@@ -51,3 +54,24 @@ def test_other_devices_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(malloc, "_limit", lambda *_: pytest.fail("the C library was told something"))
     with malloc.retain_freed_memory(torch.device("cuda")):
         step()
+
+
+@pytest.mark.parametrize("command", ["measure", "record"])
+def test_commands_that_evaluate_keep_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str) -> None:
+    kept = []
+
+    def stage(**_: Any) -> None:
+        before = resident()
+        step()
+        kept.append(resident() > before + MEBIBYTES / 2)
+        raise InputError("Seen enough.")
+
+    monkeypatch.setattr("daar.stages.measure.measure", stage)
+    monkeypatch.setattr(measuring, "_recording", lambda _: stage)
+    given = ["--base", "x", "--base-measured", "x", "--suite", "x", "--variant", "l1", "--method", "l1"]
+    given = [*given, "--out", str(tmp_path / "record.json")] if command == "record" else []
+    before = resident()
+    with pytest.raises(SystemExit):
+        main.main([command, str(tmp_path), "--dataset", "digits", "--device", "cpu", *given])
+    assert kept == [True]
+    assert resident() < before + MEBIBYTES / 2
