@@ -13,7 +13,7 @@ from daar.report import drawing, row_panels
 from daar.report.drawing import Look, Series
 from daar.report.fairness import own_ratios
 from daar.report.names import pair_title, removed
-from daar.report.statistics import summarise
+from daar.report.statistics import summarise, untuned
 from daar.suite.names import Names
 
 _TITLE_INCHES = 0.2
@@ -88,7 +88,8 @@ def _draw_block(panels: Sequence[Axes], block: pd.DataFrame, series: Sequence[Se
 
 def _label(grid: Any, rows: pd.DataFrame) -> None:
     """The axes: shared by the blocks of a column."""
-    for panel, words in zip(grid[-1], _PANELS.values(), strict=True):
+    first = {"top1_tuned": "BN recalibrated (%)"} if untuned(rows) else {}
+    for panel, words in zip(grid[-1], {**_PANELS, **first}.values(), strict=True):
         panel.set_xlabel(words, fontsize=6)
     for panel in grid.flat:
         panel.tick_params(axis="x", labelsize=5.5)

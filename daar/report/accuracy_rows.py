@@ -12,7 +12,7 @@ from daar.report import drawing, fairness, row_panels
 from daar.report.drawing import Look, Series
 from daar.report.names import pair_title, removed
 from daar.report.small_multiples import MOST
-from daar.report.statistics import dense, summarise
+from daar.report.statistics import dense, summarise, untuned
 from daar.suite.names import Names
 
 _TARGETS = 3  # panels side by side
@@ -46,7 +46,7 @@ def draw_accuracy_rows(rows: pd.DataFrame, names: Names, given: Mapping[str, Loo
         for panel, target in zip(panels, targets, strict=True):
             drawing.mark(panel, "panel", metric, f"{target:g}")
             _draw(panel, rows[rows["target"] == target], metric, series, f"{target:g}")
-            what = "Tuned (%)" if metric == "top1_tuned" and not _untuned(rows) else "BN recalibrated (%)"
+            what = "Tuned (%)" if metric == "top1_tuned" and not untuned(rows) else "BN recalibrated (%)"
             panel.set_xlabel(what if len(targets) == 1 else f"{100 * target:g}% removed", fontsize=6)
             panel.tick_params(axis="x", labelsize=6)
         row_panels.name_rows(panels[0], shown)
@@ -64,19 +64,15 @@ def _by_accuracy(rows: pd.DataFrame, series: Sequence[Series]) -> list[Series]:
 
 
 def _metrics(rows: pd.DataFrame, series: int) -> list[str]:
-    twice = rows["target"].nunique() == 1 and not _untuned(rows) and series <= _TWICE
+    twice = rows["target"].nunique() == 1 and not untuned(rows) and series <= _TWICE
     return ["top1_tuned", "top1_recalibrated"] if twice else ["top1_tuned"]
-
-
-def _untuned(rows: pd.DataFrame) -> bool:
-    return bool((rows["epochs"] == 0).all())
 
 
 def _what(rows: pd.DataFrame) -> str:
     """What the title says of all panels."""
     if rows["target"].nunique() == 1:
         return removed(rows["target"].iloc[0])
-    return "untuned (%)" if _untuned(rows) else "tuned (%)"
+    return "untuned (%)" if untuned(rows) else "tuned (%)"
 
 
 def _draw(panel: Axes, rows: pd.DataFrame, metric: str, series: Sequence[Series], target: str) -> None:
@@ -99,6 +95,6 @@ def _notes(rows: pd.DataFrame, panels: int) -> list[Any]:
     notes = [f"{drawing.mean_note(rows)}{' (dots)' if several else ''}{drawing.base_note(rows)}.", "Dashed: dense."]
     if rows["target"].nunique() > 1:
         notes.append("A panel for each fraction of the MACs removed.")
-    if _untuned(rows):
+    if untuned(rows):
         notes.append("Nothing was tuned: BN statistics were recalibrated.")
     return [*notes, "BN recalibrated: before tuning."] if panels > 1 else notes

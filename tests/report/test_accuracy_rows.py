@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from daar.report import drawing
+from daar.report.accuracy_costs import draw_accuracy_costs
 from daar.report.accuracy_rows import draw_accuracy_rows, is_better
 from tests.report.report_files import draw_all, write_setting_files
 from tests.report.report_rows import change, csv, frame, named, rows
@@ -45,6 +46,15 @@ def test_rows_are_for_one_target_and_for_very_many_variants_of_few() -> None:
     assert is_better(frame(*more, *at(0.7, *more)))
     assert not is_better(frame(*more[:14], *at(0.7, *more[:14])))
     assert not is_better(frame(*(one for target in (0.2, 0.3, 0.4, 0.6) for one in at(target, *more))))
+
+
+@pytest.mark.parametrize(("epochs", "said"), [(0, "BN recalibrated (%)"), (150, "Tuned top-1 (%)")])
+def test_accuracy_beside_cost_says_whether_it_was_tuned(epochs: int, said: str) -> None:
+    groups = [change(group, epochs=epochs) for group in MANY]
+    data = frame(*groups)
+    with matplotlib.style.context(["default", drawing.STYLE]):
+        figure = draw_accuracy_costs(data, named({}), drawing.looks_of(data))
+    assert [panel.get_xlabel() for panel in figure.axes] == [said, "Left (% of dense)", "Score + plan (s)"]
 
 
 def test_of_several_targets_each_has_a_panel_on_one_axis() -> None:
