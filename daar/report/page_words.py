@@ -10,6 +10,7 @@ import pandas as pd
 from daar.report.differences import Difference, between, by_seed, paired
 from daar.report.fairness import own_ratios
 from daar.report.names import pair_title
+from daar.report.statistics import untuned
 from daar.report.table_text import signed
 from daar.suite.names import Names
 
@@ -111,7 +112,8 @@ def limits(results: pd.DataFrame) -> list[str]:
         "MACs are counted, not timed: fewer of them need not run faster.",
     ]
     if results["imported"].any():
-        notes.append("A dense network was imported: seeds vary its tuning, not its training.")
+        vary = "the calibration images" if untuned(results) else "its tuning"
+        notes.append(f"A dense network was imported: seeds vary {vary}, not its training.")
     return notes
 
 
