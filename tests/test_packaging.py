@@ -68,8 +68,8 @@ def tracked() -> list[Path]:
 def test_no_address_of_a_registry_and_no_big_file() -> None:
     kept = ROOT / "results" / "reference"
     for path in tracked():
-        # ResNet-20's weights alone are 1.04 MiB; a page holds plotly, 1.9 MiB compressed
-        most = 2 if kept / "dense" in path.parents else 4 if path == kept / path.parent.name / "report.html" else 1
+        # ResNet-20's weights alone are 1.04 MiB; a page holds plotly, 1.9 MiB compressed, and figures of up to 39 rows
+        most = 2 if kept / "dense" in path.parents else 5 if path == kept / path.parent.name / "report.html" else 1
         assert path.stat().st_size < most << 20, f"{path} is over {most} MiB"
         if path.suffix in {".lock", ".yml", ".toml", ".txt"} or path.name == "Makefile":
             assert not re.search(r"https?://(?!json-schema\.org)[^ ]*(pypi|simple|index|conda)", path.read_text()), path
