@@ -270,7 +270,7 @@ class _Task:
         most = max(0.0, reachable(self.graph, self.scope, self.min_channels) - 0.01)
         timed = batch_of(self.batch.images, self.dense)
         held = any(limits.holds(group) for group in self.graph.in_scope(self.scope))
-        return by_latency(self.made, lambda made: made.model, self.dense, timed, target, most, held)
+        return by_latency(self.made, lambda made: made.model, self.dense, timed, target, most, held=held)
 
     def made(self, target: float | None, *, params: bool = False) -> _Made:
         """The plan for a target, and its network."""

@@ -68,6 +68,7 @@ def by_latency(
     images: Images,
     target: float,
     most: float,
+    *,
     held: bool,
 ) -> tuple[Made, Latency]:
     """Bisect the smallest MACs reduction that saves a fraction of a batch's time, measured in turn with the dense one.

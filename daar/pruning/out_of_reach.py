@@ -102,7 +102,7 @@ def _what_stays(asked: Asked) -> str:
 def _further(asked: Asked, most: float) -> list[str]:
     """What reaches more: the narrowest scope of each reach, and fewer filters.
 
-    Where a layer reads a part of a group it depends on which channels stay how much goes, and they are chosen anew.
+    Where a layer reads a part of a group, the MACs depend on which channels stay, and those are chosen again.
     """
     found, reached = [], most
     in_parts = (len(part) < group.size for group in asked.graph.groups for part, _ in group.reserves)
