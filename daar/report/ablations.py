@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from daar.report import comparison
-from daar.report.collect import finished
+from daar.report.collect import untuned
 from daar.report.context import Context
 from daar.report.differences import Difference, Key, between, by_seed, plain
 from daar.report.fairness import own_ratios
@@ -150,7 +150,7 @@ def _cells(
 
 def _notes(own: pd.DataFrame, reference: Key, name: str) -> Iterator[str]:
     yield "Accuracies are percent of the test images, mean ± sample standard deviation (n)."
-    if (finished(own)["epochs"] == 0).all():
+    if untuned(own):
         yield "Nothing was tuned (0 epochs): tuned top-1 is that after BN recalibration."
     several = own["policy"].nunique() > 1
     under = f" under the same policy; what has none such, and {name} itself, is compared with {reference[1]}"

@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from daar.report import drawing, row_panels
+from daar.report.collect import untuned
 from daar.report.drawing import Look, Series
 from daar.report.fairness import own_ratios
 from daar.report.names import pair_title, removed
-from daar.report.statistics import summarise, untuned
+from daar.report.statistics import summarise
 from daar.suite.names import Names
 
 _TITLE_INCHES = 0.2

@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from daar.report import drawing, fairness, row_panels
+from daar.report.collect import untuned
 from daar.report.drawing import Look, Series
 from daar.report.names import pair_title, removed
 from daar.report.small_multiples import MOST
-from daar.report.statistics import dense, summarise, untuned
+from daar.report.statistics import dense, summarise
 from daar.suite.names import Names
 
 _TARGETS = 3  # panels side by side

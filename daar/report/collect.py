@@ -191,6 +191,11 @@ def finished(results: pd.DataFrame) -> pd.DataFrame:
     return results[results["failed"].isna()]
 
 
+def untuned(results: pd.DataFrame) -> bool:
+    """Whether BN statistics were recalibrated and nothing was tuned, which outputs have to say."""
+    return bool((finished(results)["epochs"] == 0).all())
+
+
 def write_results(
     paths: Iterable[Path], out: Path, *, latency: bool = False, failures: Sequence[Mapping[str, Any]] = ()
 ) -> Path:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from daar.report import failures
-from daar.report.collect import finished
+from daar.report.collect import untuned
 from daar.report.context import Context
 from daar.report.differences import plain
 from daar.report.table_text import RECONSTRUCTION
@@ -19,7 +19,7 @@ def on_accuracies(rows: pd.DataFrame) -> Iterator[str]:
     )
     yield "Mean ± sample standard deviation (n). Δ is taken per seed, in points, then averaged."
     yield "FLOPs means MACs: multiply-accumulates of conv and linear layers for one image; thop adds BN."
-    if (finished(rows)["epochs"] == 0).all():
+    if untuned(rows):
         yield "Nothing was tuned (0 epochs): tuned top-1 is that after BN recalibration."
     if rows["imported"].any():
         yield (

@@ -20,7 +20,7 @@ import yaml
 from markupsafe import Markup
 
 from daar.report import failures, fairness, latex
-from daar.report.collect import finished, read_results
+from daar.report.collect import finished, read_results, untuned
 from daar.report.comparison import facts, machines
 from daar.report.context import of_suite
 from daar.report.drawing import Look, looks_of
@@ -92,7 +92,7 @@ def _pair(
     """What the section on one (dataset, network) shows of its rows in results.csv."""
     done, stem = finished(rows), f"{dataset}-{network}"
     main = main_table(done, names, stem)
-    state = "tuned" if (done["epochs"] > 0).any() else "untuned"
+    state = "untuned" if untuned(done) else "tuned"
     return {
         "stem": stem,
         "dataset": dataset,

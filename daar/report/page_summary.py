@@ -7,10 +7,10 @@ from typing import NamedTuple
 import pandas as pd
 from markupsafe import Markup
 
+from daar.report.collect import untuned
 from daar.report.fairness import own_ratios
 from daar.report.names import pair_title, seeds_counted
 from daar.report.page_words import Lead, leads
-from daar.report.statistics import untuned
 from daar.report.table_text import signed
 from daar.suite.names import Names
 
@@ -124,12 +124,12 @@ def _counted(known: Sequence[Placed]) -> Markup:
 def _not_shown(done: pd.DataFrame) -> Markup:
     seeds = done["seed"].nunique()
     those, vary = ("the one seed", "varies") if seeds == 1 else (f"the {seeds} seeds", "vary")
-    what = "the calibration images" if untuned(done) else "its tuning"
+    what, other = ("the calibration images", "tuning") if untuned(done) else ("its tuning", "another recipe of tuning")
     parts = [
         f"other dense networks (one was imported, and {those} {vary} only {what})"
         if done["imported"].any()
         else f"more dense networks than those of {those}",
-        "another recipe of tuning" if (done["epochs"] > 0).any() else "tuning",
+        other,
     ]
     theirs = ", nor what the authors' own DAAR reaches" if (done["method"] == "daar").any() else ""
     return Markup("It does not show what {} would give{}.").format(_list(parts, "or"), theirs)

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from daar.report.collect import untuned
 from daar.report.differences import Difference, between, by_seed, paired
 from daar.report.fairness import own_ratios
 from daar.report.names import pair_title
-from daar.report.statistics import untuned
 from daar.report.table_text import signed
 from daar.suite.names import Names
 
@@ -106,9 +106,9 @@ def limits(results: pd.DataFrame) -> list[str]:
     notes = [
         "An interval compares two rows and is not corrected for how many are compared; with few seeds it is wide.",
         "Tied means that these runs do not tell the two apart, not that they are equal.",
-        "All methods were tuned by the same recipe; another recipe may order them otherwise."
-        if (results["epochs"] > 0).any()
-        else "Nothing was tuned; tuning may order the methods otherwise.",
+        "Nothing was tuned; tuning may order the methods otherwise."
+        if untuned(results)
+        else "All methods were tuned by the same recipe; another recipe may order them otherwise.",
         "MACs are counted, not timed: fewer of them need not run faster.",
     ]
     if results["imported"].any():

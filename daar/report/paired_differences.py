@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from daar.report import drawing, row_panels
+from daar.report.collect import untuned
 from daar.report.differences import BEST, DAAR, Difference, Key, by_seed, differences
 from daar.report.drawing import Look, Series
 from daar.report.names import pair_title, removed
@@ -131,7 +132,7 @@ def _notes(rows: pd.DataFrame, lines: pd.DataFrame, names: Names, targets: int) 
         notes.append("One seed: a difference has no interval, and a tie cannot be seen.")
     if rows["imported"].any():
         notes.append("One dense network, which seeds do not vary: intervals say nothing of others.")
-    if (rows["epochs"] == 0).all():
+    if untuned(rows):
         notes.append("Nothing was tuned: BN statistics were recalibrated.")
     if targets > 1:
         notes.append("Each target has an axis of its own.")

@@ -125,8 +125,3 @@ def _row(group: pd.DataFrame) -> dict[str, Any]:
     for name in COUNTS:
         row[f"{name}_mean"] = _mean(rows[name])
     return row
-
-
-def untuned(rows: pd.DataFrame) -> bool:
-    """Whether BN was recalibrated and nothing tuned, so that no output may say so."""
-    return bool((rows["epochs"] == 0).all())
