@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from daar.report import drawing
+from daar.report.collect import state
 from daar.report.drawing import Look, Series
 from daar.report.names import pair_title
 from daar.report.statistics import dense, summarise
@@ -74,7 +75,7 @@ def draw_accuracy_latency(rows: pd.DataFrame, names: Names, given: Mapping[str, 
         panel.set_xlim(left=max(0.0, panel.get_xlim()[0]))  # whatever error bars reach to
         panel.set_xlabel(f"Milliseconds for a batch of {size} image{'s' if size > 1 else ''}")
     panels[0].set_title(pair_title(rows["network"].iloc[0], rows["dataset"].iloc[0]), loc="left")
-    figure.supylabel("Test top-1, tuned (%)", fontsize=7)
+    figure.supylabel(f"Test top-1, {state(rows)} (%)", fontsize=7)
     lines = drawing.legend(figure, panels) + drawing.footnote(
         figure, [*_notes(rows), drawing.cut_note(panels)], rows["method"]
     )

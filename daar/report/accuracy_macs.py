@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from daar.report import drawing, fairness
+from daar.report.collect import state
 from daar.report.drawing import Look, Series
 from daar.report.names import pair_title
 from daar.report.statistics import by_variant, dense
@@ -52,7 +53,7 @@ def draw_accuracy_macs(
     _dense_line(upper, whole)
     crosses = _draw_published(upper, published)
     upper.set_title(pair_title(rows["network"].iloc[0], rows["dataset"].iloc[0]), loc="left")
-    upper.set_ylabel("Test top-1, tuned (%)")
+    upper.set_ylabel(f"Test top-1, {state(rows)} (%)")
     lower.set_ylabel("BN recalibrated,\nbefore tuning (%)")
     lower.set_xlabel(f"MACs left (% of the dense network's {count(whole['macs_slim_mean'])})")
     _widen(lower)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from daar.report import drawing, fairness, row_panels
-from daar.report.collect import untuned
+from daar.report.collect import state, untuned
 from daar.report.drawing import Look, Series
 from daar.report.names import pair_title, removed
 from daar.report.small_multiples import MOST
@@ -73,7 +73,7 @@ def _what(rows: pd.DataFrame) -> str:
     """What the title says of all panels."""
     if rows["target"].nunique() == 1:
         return removed(rows["target"].iloc[0])
-    return "untuned (%)" if untuned(rows) else "tuned (%)"
+    return f"{state(rows)} (%)"
 
 
 def _draw(panel: Axes, rows: pd.DataFrame, metric: str, series: Sequence[Series], target: str) -> None:

@@ -196,6 +196,11 @@ def untuned(results: pd.DataFrame) -> bool:
     return bool((finished(results)["epochs"] == 0).all())
 
 
+def state(results: pd.DataFrame) -> str:
+    """What the networks that accuracies are of are called: tuned or untuned."""
+    return "untuned" if untuned(results) else "tuned"
+
+
 def write_results(
     paths: Iterable[Path], out: Path, *, latency: bool = False, failures: Sequence[Mapping[str, Any]] = ()
 ) -> Path:

@@ -20,7 +20,7 @@ import yaml
 from markupsafe import Markup
 
 from daar.report import failures, fairness, latex
-from daar.report.collect import finished, read_results, untuned
+from daar.report.collect import finished, read_results, state
 from daar.report.comparison import facts, machines
 from daar.report.context import of_suite
 from daar.report.drawing import Look, looks_of
@@ -92,7 +92,6 @@ def _pair(
     """What the section on one (dataset, network) shows of its rows in results.csv."""
     done, stem = finished(rows), f"{dataset}-{network}"
     main = main_table(done, names, stem)
-    state = "untuned" if untuned(done) else "tuned"
     return {
         "stem": stem,
         "dataset": dataset,
@@ -101,8 +100,8 @@ def _pair(
         "findings": findings(done, names),
         "rows": main["rows"],
         "versus": main["versus"],
-        "state": state,
-        "plot": accuracy_macs_plot(main["numeric"], looks, state),
+        "state": state(done),
+        "plot": accuracy_macs_plot(main["numeric"], looks, state(done)),
         "facts": facts(rows, of_suite(suite)),
     }
 
@@ -120,6 +119,7 @@ def _numbers(names: Names, everything: pd.DataFrame, pairs: list[dict[str, Any]]
         "failures": _failures(everything, names),
         "provenance": _provenance(results),
         "bases": _bases(results),
+        "state": state(results),
         "records": list(_records(results, names)),
     }
 

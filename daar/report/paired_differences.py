@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from daar.report import drawing, row_panels
-from daar.report.collect import untuned
+from daar.report.collect import state, untuned
 from daar.report.differences import BEST, DAAR, Difference, Key, by_seed, differences
 from daar.report.drawing import Look, Series
 from daar.report.names import pair_title, removed
@@ -34,7 +34,7 @@ def compared(rows: pd.DataFrame, names: Names) -> pd.DataFrame:
 
 
 def draw_differences(rows: pd.DataFrame, names: Names, given: Mapping[str, Look]) -> Figure:
-    """Tuned test top-1 of each row minus that of the reference, by target, the most accurate row first.
+    """Test top-1 of each row minus that of the reference, by target, the most accurate row first.
 
     Args:
         rows: rows of results.csv of one (dataset, network), some of which can be `compared`.
@@ -62,7 +62,7 @@ def draw_differences(rows: pd.DataFrame, names: Names, given: Mapping[str, Look]
         row_panels.name_rows(panel, labels)
     pair = pair_title(rows["network"].iloc[0], rows["dataset"].iloc[0])
     figure.suptitle(f"{pair}: difference to {_reference(lines, names)}", x=0.01, ha="left", fontsize=8)
-    panels[-1].set_xlabel("Tuned test top-1, points; right of 0 a row is more accurate", fontsize=6.5)
+    panels[-1].set_xlabel(f"Test top-1, {state(rows)}, points; right of 0 a row is more accurate", fontsize=6.5)
     notes = drawing.footnote(figure, _notes(rows, lines, names, len(targets)), rows["method"])
     drawing.set_height(figure, sum(heights) + _TITLE_INCHES * len(targets) + 0.4, notes)
     return figure
@@ -122,7 +122,7 @@ def _say(panel: Axes, place: int, text: str) -> None:
 
 
 def _notes(rows: pd.DataFrame, lines: pd.DataFrame, names: Names, targets: int) -> list[str]:
-    notes = [f"Each row's tuned top-1 minus that of {_reference(lines, names)}, paired by seed."]
+    notes = [f"Each row's top-1 ({state(rows)}) minus that of {_reference(lines, names)}, paired by seed."]
     if rows["seed"].nunique() > 1:
         notes.append(
             "Bars and brackets: 95% interval of the mean (Student's t), of one comparison, not corrected for their "

@@ -10,7 +10,10 @@ import pytest
 
 from daar.report import drawing
 from daar.report.accuracy_costs import draw_accuracy_costs
+from daar.report.accuracy_latency import draw_accuracy_latency
+from daar.report.accuracy_macs import draw_accuracy_macs
 from daar.report.accuracy_rows import draw_accuracy_rows, is_better
+from daar.report.paired_differences import draw_differences
 from tests.report.report_files import draw_all, write_setting_files
 from tests.report.report_rows import change, csv, frame, named, rows
 
@@ -48,13 +51,28 @@ def test_rows_are_for_one_target_and_for_very_many_variants_of_few() -> None:
     assert not is_better(frame(*(one for target in (0.2, 0.3, 0.4, 0.6) for one in at(target, *more))))
 
 
-@pytest.mark.parametrize(("epochs", "said"), [(0, "BN recalibrated (%)"), (150, "Tuned top-1 (%)")])
-def test_accuracy_beside_cost_says_whether_it_was_tuned(epochs: int, said: str) -> None:
-    groups = [change(group, epochs=epochs) for group in MANY]
-    data = frame(*groups)
-    with matplotlib.style.context(["default", drawing.STYLE]):
-        figure = draw_accuracy_costs(data, named({}), drawing.looks_of(data))
-    assert [panel.get_xlabel() for panel in figure.axes] == [said, "Left (% of dense)", "Score + plan (s)"]
+def axes_of(figure: Any) -> list[str]:
+    labels = [label for panel in figure.axes for label in (panel.get_xlabel(), panel.get_ylabel())]
+    return [label for label in [*labels, figure.get_supylabel()] if label]
+
+
+@pytest.mark.parametrize(
+    ("draw", "tuned", "untuned"),
+    [
+        (draw_accuracy_costs, "Tuned top-1 (%)", "BN recalibrated (%)"),
+        (draw_accuracy_macs, "Test top-1, tuned (%)", "Test top-1, untuned (%)"),
+        (draw_accuracy_latency, "Test top-1, tuned (%)", "Test top-1, untuned (%)"),
+        (draw_differences, "Test top-1, tuned, points; right of 0", "Test top-1, untuned, points; right of 0"),
+    ],
+)
+def test_every_axis_of_accuracy_says_whether_it_was_tuned(draw: Any, tuned: str, untuned: str) -> None:
+    for epochs, said, other in ((150, tuned, untuned), (0, untuned, tuned)):
+        groups = [change(group, epochs=epochs, latency_ms_slim_b1=2.0, latency_ms_dense_b1=3.0) for group in MANY]
+        data = frame(*groups)
+        with matplotlib.style.context(["default", drawing.STYLE]):
+            labels = axes_of(draw(data, named({}), drawing.looks_of(data)))
+        assert any(label.startswith(said) for label in labels), labels
+        assert not any(label.startswith(other) for label in labels), labels
 
 
 def test_of_several_targets_each_has_a_panel_on_one_axis() -> None:

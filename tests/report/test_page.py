@@ -235,6 +235,7 @@ def test_a_page_of_untuned_networks_says_so(tmp_path: Path) -> None:
         assert words in text
     assert "after the last epoch" not in text
     assert "Before tuning" not in text
+    assert "Tuned top-1" not in text.split("Every record")[1]
     (tmp_path / "imported").mkdir()
     imported = write(tmp_path / "imported", *(change(group, epochs=0, imported=True) for group in (L1, DAAR))).text
     assert "one was imported, and the 3 seeds vary only the calibration images" in imported
