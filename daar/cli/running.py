@@ -30,7 +30,7 @@ def add_commands(subparsers: Any) -> None:
     command.epilog = "What follows -- goes to Snakemake: daar run demo -- --until score_l1 --keep-going"
     command.set_defaults(snakemake=[])
 
-    command = options.command(subparsers, "init", init, "write a folder to start from: a suite and a method to change")
+    command = options.command(subparsers, "init", init, "write a folder to start from: suite, method, policy")
     command.add_argument("folder", type=Path, metavar="DIR", help="new or empty")
 
 

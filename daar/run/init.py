@@ -1,4 +1,4 @@
-"""Write a folder to start from: a suite, a method to change, and how to run them."""
+"""Write a folder to start from: a suite, a method and a policy to change, and how to run them."""
 
 import shutil
 import tempfile
@@ -8,12 +8,12 @@ from daar.errors import InputError
 from daar.storage.bundled import BASELINES, ROOT
 
 STARTER = ROOT / "workflow" / "starter"
-TEMPLATE = BASELINES / "_template"
-METHOD = "my_method"
+# below the folder: what is copied there
+TEMPLATES = {Path("methods/my_method"): BASELINES / "_template", Path("methods/my_policy"): BASELINES / "_policy"}
 
 
 def write(folder: Path) -> list[Path]:
-    """Write suite.yaml, README.md and methods/my_method/, the template of methods.
+    """Write suite.yaml, README.md, and the templates of methods and policies.
 
     Args:
         folder: absent or empty.
@@ -44,9 +44,7 @@ def write(folder: Path) -> list[Path]:
 
 def _fill(staged: Path) -> None:
     """Contents only: an installation's files may be read-only, and a start must not be."""
-    for source in sorted(STARTER.iterdir()):
-        shutil.copyfile(source, staged / source.name)
-    method = staged / "methods" / METHOD
-    method.mkdir(parents=True)
-    for source in sorted(path for path in TEMPLATE.iterdir() if path.is_file()):
-        shutil.copyfile(source, method / source.name)
+    for place, template in {Path(): STARTER, **TEMPLATES}.items():
+        (staged / place).mkdir(parents=True, exist_ok=True)
+        for source in sorted(path for path in template.iterdir() if path.is_file()):
+            shutil.copyfile(source, staged / place / source.name)

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ from daar.storage.bundled import BASELINES
 from daar.suite import reading
 from tests.workflow.test_dag import dry_run, expected
 
-METHOD = {"method.py", "rule.smk", "references.bib"}
+TEMPLATES = {
+    "methods/my_method": ("_template", {"method.py", "rule.smk", "references.bib"}),
+    "methods/my_policy": ("_policy", {"policy.py", "references.bib"}),
+}
 
 
 def files(folder: Path) -> set[str]:
@@ -26,17 +30,33 @@ def test_what_is_written_is_a_valid_suite_with_the_template_as_its_method(
     folder = tmp_path / "a" / "b"
     main(["init", str(folder)])
     listed = capsys.readouterr().out.splitlines()
-    assert files(folder) == {"suite.yaml", "README.md", *(f"methods/my_method/{name}" for name in METHOD)}
+    copied = {f"{place}/{name}" for place, (_, names) in TEMPLATES.items() for name in names}
+    assert files(folder) == {"suite.yaml", "README.md", *copied}
     assert {str(folder / name) for name in files(folder)} == set(listed[:-1])
     assert listed[-1] == f"Next: cd {folder} && daar run suite.yaml"
-    for name in METHOD:
-        assert (folder / "methods/my_method" / name).read_bytes() == (BASELINES / "_template" / name).read_bytes()
+    for place, (template, names) in TEMPLATES.items():
+        for name in names:
+            assert (folder / place / name).read_bytes() == (BASELINES / template / name).read_bytes()
 
     monkeypatch.chdir(folder)
     suite = reading.load(Path("suite.yaml"))
     assert [variant.method for variant in suite.variants] == ["my_method", "l1", "random"]
     jobs = {rule: count for rule, count in expected(suite).items() if rule not in ("explain", "attention", "total")}
     assert dry_run("--configfile", "suite.yaml", cwd=folder) == {**jobs, "total": sum(jobs.values())}
+
+
+def test_the_policy_that_is_written_can_be_added_to_the_suite_and_passes_its_checks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    init.write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    text = Path("suite.yaml").read_text()
+    assert text.count("# policies:") == 1
+    Path("suite.yaml").write_text(text.replace("# policies:", "policies:"))
+    settings = reading.load(Path("suite.yaml")).settings
+    assert Counter(setting.policy for setting in settings) == {"uniform": 9, "my_policy": 9}
+    main(["method", "check", "methods/my_policy"])
+    assert "my_policy" in capsys.readouterr().out
 
 
 def test_an_empty_folder_is_filled_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
