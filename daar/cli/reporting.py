@@ -137,14 +137,14 @@ def _draw(request: _Request, kind: str) -> None:
             f"suite {suite.name!r} has the figures {', '.join(there)}, but --only is {kind}. Name another."
         )
     draw = getattr(drawn, kind.replace("-", "_"))  # as the module says
-    draw(request.csv, request.folder / "figures", names.of_suite(suite), figures.scored(suite))
+    draw(request.csv, request.folder / "figures", names.of_suite(suite), figures.scored(suite), suite.macs_points)
 
 
 def _ledger(request: _Request) -> None:
     from daar.report.ledger import write_ledger
 
     suite = request.suite
-    write_ledger(request.csv, request.folder / "tables", names.of_suite(suite), suite.deviations())
+    write_ledger(request.csv, request.folder / "tables", names.of_suite(suite), suite.deviations(), suite.macs_points)
 
 
 def _published(request: _Request) -> None:

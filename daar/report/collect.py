@@ -192,8 +192,12 @@ def finished(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def untuned(results: pd.DataFrame) -> bool:
-    """Whether BN statistics were recalibrated and nothing was tuned, which outputs have to say."""
-    return bool((finished(results)["epochs"] == 0).all())
+    """Whether BN statistics were recalibrated and nothing was tuned, which outputs have to say.
+
+    Networks that were trained from scratch do not count: they are a control.
+    """
+    done = finished(results)
+    return bool((done.loc[done["method"] != "scratch_of", "epochs"] == 0).all())
 
 
 def state(results: pd.DataFrame) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from daar.report.collect import finished
 from daar.report.context import Context
-from daar.report.fairness import MACS_POINTS, own_ratios
+from daar.report.fairness import own_ratios
 from daar.training.recipe import Recipe
 from daar.training.schedules import ONE_SHOT
 
@@ -35,7 +35,7 @@ def facts(rows: pd.DataFrame, context: Context) -> tuple[str, ...]:
         _bases(done, context),
         f"Tuning: {_tuning(done, context)}",
         f"Level of comparison: {_level(done, context)}",
-        _macs(done),
+        _macs(done, context),
         f"Hardware: {hardware(done)}.{_precision(done)}",
     )
 
@@ -161,7 +161,7 @@ def _level(rows: pd.DataFrame, context: Context) -> str:
     outside = set(rows["variant"]) & context.own_program
     if outside:
         text += f"not known for {names(outside, context)} (a program of its own), for all others "
-    return text + "0, as scoring and planning train nothing. Test images are read once, after all choices."
+    return text + "0, as scoring and planning train nothing. Nothing in a run is chosen on test images."
 
 
 def _schedules(rows: pd.DataFrame, context: Context) -> str:
@@ -174,12 +174,13 @@ def _schedules(rows: pd.DataFrame, context: Context) -> str:
         "S4 of Wang et al. 2023 (same dense weights and same epochs for every method, those of pruning counted), "
         f"checked; not S3.2, since schedules differ. Schedules: {named}; one-shot for all others. Each round or step "
         "has the recipe's learning rates, stretched to its epochs; an epoch of a network that is not yet slim costs "
-        "more. Test images are read once, after all choices."
+        "more. Nothing in a run is chosen on test images."
     )
 
 
-def _macs(rows: pd.DataFrame) -> str:
+def _macs(rows: pd.DataFrame, context: Context) -> str:
     if own_ratios(rows).any():
         return "MACs: every row has ratios of its own; only rows of like size can be compared."
     points = 100 * rows["macs_reduction"].groupby(rows["target"]).agg(lambda values: values.max() - values.min())
-    return f"MACs removed: rows of one target are {points.max():.2f} points apart at most ({MACS_POINTS} are allowed)."
+    allowed = f"{context.macs_points:g} are allowed"
+    return f"MACs removed: rows of one target are {points.max():.2f} points apart at most ({allowed})."

@@ -6,7 +6,7 @@ from typing import Any
 
 from daar.methods import discovery
 from daar.suite import names
-from daar.suite.definition import Suite
+from daar.suite.definition import MACS_POINTS, Suite
 from daar.suite.names import Names
 from daar.training.recipe import Recipe
 
@@ -22,6 +22,7 @@ class Context:
         defaults: method → option → its value where a variant names none.
         sees_images: the variants whose scores are computed from calibration images.
         round_to: each group keeps a multiple of this many channels, or all.
+        macs_points: how far the MACs removed of one target's rows may be apart, in points of the dense count.
         own_program: the variants whose importance comes from a program of its own; what that costs is not known.
     """
 
@@ -32,6 +33,7 @@ class Context:
     sees_images: frozenset[str] = frozenset()
     own_program: frozenset[str] = frozenset()
     round_to: int = 1
+    macs_points: float = MACS_POINTS
 
 
 def of_suite(suite: Suite) -> Context:
@@ -46,4 +48,5 @@ def of_suite(suite: Suite) -> Context:
         sees_images=frozenset(name for name, method in scored.items() if "images" in method.info.get("uses", ())),
         own_program=frozenset(name for name, method in scored.items() if method.scores is None),
         round_to=suite.round_to,
+        macs_points=suite.macs_points,
     )

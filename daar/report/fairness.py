@@ -2,19 +2,21 @@
 
 Within one (dataset, network), whatever the target, since its table has one head and one dense row: the suite, the base
 of each seed and its accuracy, where the bases come from, the MACs of the dense network, the scope, the calibration
-images, the precision of the tuning as far as records say it and, but for controls, the tuning recipe and the epochs of
-tuning, all parts of a schedule together: iterative in 3 rounds of 10 is as long as one-shot with 30. Within one
-target: the seeds, and the MACs removed, to half a point of the dense count. Rows at ratios of their own (`own_ratios`)
-have no common target; among them only the seeds are compared. Of a setting that failed (`daar report --partial`) only
-the seed is compared: it has nothing else.
+images, the precision of the tuning as far as records say it, the tuning recipe and the epochs of tuning, all parts of a
+schedule together: iterative in 3 rounds of 10 is as long as one-shot with 30. Only networks that are trained from
+scratch have another recipe, that of the dense ones. Within one target: the seeds, and the MACs removed, to half a point
+of the dense count or to what the suite allows. Rows at ratios of their own (`own_ratios`) have no common target; among
+them only the seeds are compared. Of a setting that failed (`daar report --partial`) only the seed is compared: it has
+nothing else.
 """
+
+import math
 
 import pandas as pd
 
 from daar.errors import InputError
 from daar.report.collect import finished
-
-MACS_POINTS = 0.5
+from daar.suite.definition import MACS_POINTS
 
 _SHARED = {
     "suite": "Report on one suite at a time.",
@@ -32,11 +34,12 @@ def own_ratios(results: pd.DataFrame) -> pd.Series:
     return results["policy"].str.startswith("published") | results["target"].isna()
 
 
-def check(results: pd.DataFrame) -> None:
+def check(results: pd.DataFrame, macs_points: float = MACS_POINTS) -> None:
     """Refuse an unfair comparison.
 
     Args:
         results: rows of results.csv, of any number of data sets and networks.
+        macs_points: how far the MACs removed of one target's rows may be apart, in points of the dense count.
 
     Raises:
         InputError: names the offending variant, the field, both values and what to do.
@@ -49,8 +52,9 @@ def check(results: pd.DataFrame) -> None:
             _same(seed, "base_sha256", "Prune the same dense network: run the outdated one again.")
             _same(seed, "top1_dense", "Measure the dense network on the same test images: run the outdated one again.")
         _own_bases(rows)
-        _same(rows[~rows["control"]], "recipe", "Tune all methods with the same recipe.")
-        _same(rows[~rows["control"]], "epochs", "Tune by every schedule for as many: run the outdated one again.")
+        pruned = rows[rows["method"] != "scratch_of"]
+        _same(pruned, "recipe", "Tune all rows with the same recipe.")
+        _same(pruned, "epochs", "Tune by every schedule for as many: run the outdated one again.")
         for _, variant in rows.groupby("variant"):
             _same(variant, "options", "Give every choice of options a variant of its own.")
             for field in ("schedule", "schedule_options"):
@@ -58,7 +62,7 @@ def check(results: pd.DataFrame) -> None:
         own = own_ratios(all_rows)
         for _, target in all_rows[~own].groupby("target"):
             _same_seeds(target)
-            _same_macs(finished(target))
+            _same_macs(finished(target), macs_points)
         if own.any():
             _same_seeds(all_rows[own])
 
@@ -112,20 +116,22 @@ def _same_seeds(rows: pd.DataFrame) -> None:
             )
 
 
-def _same_macs(rows: pd.DataFrame) -> None:
+def _same_macs(rows: pd.DataFrame, allowed: float) -> None:
     if rows.empty:
         return
     points = 100 * rows["macs_reduction"]
-    # rounding of the subtraction must not refuse a difference of exactly half a point
-    if points.max() - points.min() <= MACS_POINTS + 1e-9:
+    apart = points.max() - points.min()
+    # rounding of the subtraction must not refuse a difference of exactly what is allowed
+    if apart <= allowed + 1e-9:
         return
     low, high = rows.iloc[points.argmin()], rows.iloc[points.argmax()]
     offender, other = sorted((low, high), key=lambda row: -abs(row["macs_reduction"] - row["target"]))
     raise _refuse(
         offender,
         f"macs_reduction of {_name(offender)} is {100 * offender['macs_reduction']:.2f}%, of {_name(other)} it is "
-        f"{100 * other['macs_reduction']:.2f}%; expected at most {MACS_POINTS} points between them. "
-        f"Choose a target that both can meet, or take {offender['variant']!r} out of this one.",
+        f"{100 * other['macs_reduction']:.2f}%; expected at most {allowed:g} points between them. "
+        f"Choose a target that both can meet, or take {offender['variant']!r} out of this one; where single channels "
+        f"are as large as that, set macs_points: {math.ceil(10 * apart) / 10:g} in the suite, which its tables state.",
     )
 
 

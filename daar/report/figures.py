@@ -9,6 +9,7 @@ Args:
     folder: where the figures go.
     names: of the rows.
     scored: the variants that have an importance.safetensors; two or more are correlated.
+    macs_points: as `daar.report.fairness.check` takes it.
 
 Returns:
     The files written.
@@ -39,15 +40,18 @@ from daar.report.pruning_ratios import draw_pruning_ratios, load_ratios
 from daar.report.published import points
 from daar.report.rank_correlation import draw_rank_correlation, load_correlations
 from daar.report.tuning_curves import draw_tuning_curves, load_curves
+from daar.suite.definition import MACS_POINTS
 from daar.suite.names import Names
 
 _Pair = tuple[str, str]  # dataset, network
 _Draw = Callable[[], Figure]
 
 
-def accuracy_macs(results: Path, folder: Path, names: Names, scored: Collection[str]) -> list[Path]:
+def accuracy_macs(
+    results: Path, folder: Path, names: Names, scored: Collection[str], macs_points: float = MACS_POINTS
+) -> list[Path]:
     """Accuracy versus MACs left; where a suite has few targets and many variants, a row for each variant."""
-    frame, looks = _read(results)
+    frame, looks = _read(results, macs_points)
 
     def draw(pair: _Pair, rows: pd.DataFrame) -> _Draw:
         if is_better(rows):
@@ -57,9 +61,11 @@ def accuracy_macs(results: Path, folder: Path, names: Names, scored: Collection[
     return _write(folder, "accuracy-macs", frame, draw)
 
 
-def pruning_ratios(results: Path, folder: Path, names: Names, scored: Collection[str]) -> list[Path]:
+def pruning_ratios(
+    results: Path, folder: Path, names: Names, scored: Collection[str], macs_points: float = MACS_POINTS
+) -> list[Path]:
     """Filters removed over depth, from the plans."""
-    frame, looks = _read(results)
+    frame, looks = _read(results, macs_points)
     ratios = load_ratios(results, frame)
 
     def draw(pair: _Pair, rows: pd.DataFrame) -> _Draw | None:
@@ -69,9 +75,11 @@ def pruning_ratios(results: Path, folder: Path, names: Names, scored: Collection
     return _write(folder, "pruning-ratios", frame, draw)
 
 
-def tuning_curves(results: Path, folder: Path, names: Names, scored: Collection[str]) -> list[Path]:
+def tuning_curves(
+    results: Path, folder: Path, names: Names, scored: Collection[str], macs_points: float = MACS_POINTS
+) -> list[Path]:
     """Accuracy on the validation images after every epoch, from the records; none where nothing was tuned."""
-    frame, looks = _read(results)
+    frame, looks = _read(results, macs_points)
     curves = load_curves(results, frame)
 
     def draw(pair: _Pair, rows: pd.DataFrame) -> _Draw | None:
@@ -81,9 +89,11 @@ def tuning_curves(results: Path, folder: Path, names: Names, scored: Collection[
     return _write(folder, "tuning-curves", frame, draw)
 
 
-def rank_correlation(results: Path, folder: Path, names: Names, scored: Collection[str]) -> list[Path]:
+def rank_correlation(
+    results: Path, folder: Path, names: Names, scored: Collection[str], macs_points: float = MACS_POINTS
+) -> list[Path]:
     """How alike methods rank the filters, from the importances; of two scored variants or more."""
-    frame, _ = _read(results)
+    frame, _ = _read(results, macs_points)
     correlations = load_correlations(results, frame, scored)
 
     def draw(pair: _Pair, rows: pd.DataFrame) -> _Draw | None:
@@ -92,9 +102,11 @@ def rank_correlation(results: Path, folder: Path, names: Names, scored: Collecti
     return _write(folder, "rank-correlation", frame, draw)
 
 
-def accuracy_latency(results: Path, folder: Path, names: Names, scored: Collection[str]) -> list[Path]:
+def accuracy_latency(
+    results: Path, folder: Path, names: Names, scored: Collection[str], macs_points: float = MACS_POINTS
+) -> list[Path]:
     """Accuracy versus measured latency; none where nothing was timed."""
-    frame, looks = _read(results)
+    frame, looks = _read(results, macs_points)
 
     def draw(pair: _Pair, rows: pd.DataFrame) -> _Draw | None:
         return partial(draw_accuracy_latency, rows, names, looks) if timed(rows) else None
@@ -102,9 +114,11 @@ def accuracy_latency(results: Path, folder: Path, names: Names, scored: Collecti
     return _write(folder, "accuracy-latency", frame, draw)
 
 
-def differences(results: Path, folder: Path, names: Names, scored: Collection[str]) -> list[Path]:
+def differences(
+    results: Path, folder: Path, names: Names, scored: Collection[str], macs_points: float = MACS_POINTS
+) -> list[Path]:
     """How far every row is from DAAR, or from the best method; none where no two rows share a target."""
-    frame, looks = _read(results)
+    frame, looks = _read(results, macs_points)
 
     def draw(_: _Pair, rows: pd.DataFrame) -> _Draw | None:
         return None if compared(rows, names).empty else partial(draw_differences, rows, names, looks)
@@ -112,9 +126,11 @@ def differences(results: Path, folder: Path, names: Names, scored: Collection[st
     return _write(folder, "differences", frame, draw)
 
 
-def accuracy_costs(results: Path, folder: Path, names: Names, scored: Collection[str]) -> list[Path]:
+def accuracy_costs(
+    results: Path, folder: Path, names: Names, scored: Collection[str], macs_points: float = MACS_POINTS
+) -> list[Path]:
     """Accuracy next to parameters, MACs and the seconds of scoring and planning."""
-    frame, looks = _read(results)
+    frame, looks = _read(results, macs_points)
 
     def draw(_: _Pair, rows: pd.DataFrame) -> _Draw | None:
         return partial(draw_accuracy_costs, rows, names, looks)
@@ -122,10 +138,10 @@ def accuracy_costs(results: Path, folder: Path, names: Names, scored: Collection
     return _write(folder, "accuracy-costs", frame, draw)
 
 
-def _read(results: Path) -> tuple[pd.DataFrame, dict[str, Look]]:
+def _read(results: Path, macs_points: float) -> tuple[pd.DataFrame, dict[str, Look]]:
     """The rows of finished settings, fair ones, and the looks of all variants, finished or not."""
     frame = read_results(results)
-    fairness.check(frame)
+    fairness.check(frame, macs_points)
     return finished(frame), drawing.looks_of(frame)
 
 

@@ -21,6 +21,7 @@ from daar.report.published import KINDS, delta, source
 from daar.report.statistics import half_width, summarise
 from daar.report.table_text import RECONSTRUCTION, mean_std_n, percent, signed
 from daar.storage.files import write_text
+from daar.suite import definition
 from daar.suite.names import Names
 
 NEAR_POINTS = 10.0  # of MACs: beyond it there is no counterpart
@@ -111,7 +112,13 @@ class Ledger(NamedTuple):
     far: int
 
 
-def write_ledger(results: Path, folder: Path, names: Names, deviations: Mapping[str, Sequence[str]]) -> list[Path]:
+def write_ledger(
+    results: Path,
+    folder: Path,
+    names: Names,
+    deviations: Mapping[str, Sequence[str]],
+    macs_points: float = definition.MACS_POINTS,
+) -> list[Path]:
     """Write `ledger.md` and `ledger.csv` into `folder`.
 
     Args:
@@ -119,6 +126,7 @@ def write_ledger(results: Path, folder: Path, names: Names, deviations: Mapping[
         folder: where they go.
         names: of the rows.
         deviations: variant -> where it differs from the paper that it follows, phrases.
+        macs_points: as `fairness.check` takes it.
 
     Returns:
         The files written.
@@ -127,7 +135,7 @@ def write_ledger(results: Path, folder: Path, names: Names, deviations: Mapping[
         InputError: results.csv or the published results are damaged, or the suite's own comparison is not fair.
     """
     frame = read_results(results)
-    fairness.check(frame)
+    fairness.check(frame, macs_points)
     ledger = compare(frame, literature.load())
     paths = [Path(folder) / "ledger.md", Path(folder) / "ledger.csv"]
     write_text(paths[0], markdown(ledger, names, deviations))

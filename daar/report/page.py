@@ -56,7 +56,7 @@ def write_page(suite: Suite, folder: Path, source: Path) -> Path:
         InputError: a file is missing or damaged, or a comparison would not be fair; no page is written then.
     """
     everything = read_results(folder / "results.csv")
-    fairness.check(everything)
+    fairness.check(everything, suite.macs_points)
     config = documents.read_yaml(source, "a suite")
     names, looks = of_rows(suite), looks_of(everything)
     pairs = [_pair(str(pair[0]), str(pair[1]), rows, suite, names, looks) for pair, rows in _by_pair(everything)]

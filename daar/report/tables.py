@@ -31,7 +31,7 @@ def write_tables(results: Path, folder: Path, context: Context) -> list[Path]:
             written then.
     """
     frame = read_results(results)
-    fairness.check(frame)
+    fairness.check(frame, context.macs_points)
     paths = []
     for (dataset, network), rows in frame.groupby(["dataset", "network"]):
         pair = f"{dataset}-{network}"

@@ -21,6 +21,7 @@ from daar.training.schedules import Schedule
 
 RESULT_NEUTRAL = "names settings; their values are arguments of the stages"
 CONTROLS = ("random_at", "scratch_of")
+MACS_POINTS = 0.5
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class Suite:
         policies: what turns importance into counts, of variants that name none; None for each method's own.
         scope: `inner` or `all`; one for the whole suite, as a table compares within one scope.
         round_to: each group keeps a multiple of this many channels, or all.
+        macs_points: how far the MACs removed of one target's rows may be apart, in points of the dense count.
         targets: fractions of the dense MACs to be removed; None in it for the policy's own rate.
         seeds: each is one repetition of everything.
         calibration_images: shown to data-driven methods and to BN recalibration.
@@ -174,6 +176,7 @@ class Suite:
     reuse: bool = False
     ratios: Mapping[str, Spec] = field(default_factory=dict)
     round_to: int = 1
+    macs_points: float = MACS_POINTS
     networks_dirs: tuple[Path, ...] = ()
     own_data: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 

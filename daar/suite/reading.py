@@ -20,7 +20,7 @@ from daar.pruning import own_ratios
 from daar.storage import documents
 from daar.storage.schemas import schema, validate
 from daar.suite import checks, paths
-from daar.suite.definition import CONTROLS, Base, Suite, Variant
+from daar.suite.definition import CONTROLS, MACS_POINTS, Base, Suite, Variant
 from daar.suite.stability import Stability, from_entry
 from daar.training import published_recipes, schedules
 
@@ -103,6 +103,7 @@ def from_config(content: Any, where: str, packs: Path = Path(paths.PACKS)) -> Su
         reuse=content.get("reuse", False),
         ratios=_ratios(content),
         round_to=content.get("round_to", 1),
+        macs_points=content.get("macs_points", MACS_POINTS),
     )
     checks.require_consistent(suite, content, where)
     return replace(suite, stability=_stability(suite, content, where))

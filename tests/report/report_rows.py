@@ -57,7 +57,8 @@ def frame(*groups: list[dict[str, Any]]) -> pd.DataFrame:
 
 L1 = rows("l1", (92.5, 92.9, 93.0))
 DAAR = rows("daar", (93.3, 93.5, 93.4), policy="adaptive")
-RANDOM = rows("random", (92.0, 92.0, 92.0), recipe="f" * 12, epochs=200)
+RANDOM = rows("random", (92.0, 92.0, 92.0))
+SCRATCH = rows("scratch", (91.0, 91.0, 91.0), method="scratch_of", of="daar", control=True, recipe="f" * 12, epochs=200)
 
 
 def csv(folder: Path, *groups: list[dict[str, Any]]) -> Path:

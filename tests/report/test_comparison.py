@@ -5,7 +5,7 @@ import pytest
 from daar.report.comparison import facts, in_words, names
 from daar.report.context import Context
 from daar.training.recipe import Recipe
-from tests.report.report_rows import CONTEXT, DAAR, L1, RANDOM, change, frame, lost, named
+from tests.report.report_rows import CONTEXT, DAAR, L1, RANDOM, SCRATCH, change, frame, lost, named
 
 STEP = Recipe(epochs=150, lr=0.01, schedule="step", milestones=(50, 100), batch_size=256)
 REST = "weight decay 0.0005, random crops with 4 pixels of padding, mirroring where the dataset allows it"
@@ -53,12 +53,12 @@ def test_recipe_in_words(recipe: Recipe, words: str) -> None:
 
 def test_the_suite_s_recipes_are_told_and_others_named() -> None:
     tuned = [change(group, recipe=STEP.hash, train_recipe=Recipe().hash) for group in (L1, DAAR)]
-    control = change(RANDOM, train_recipe=Recipe().hash, method="scratch_of")
+    control = change(SCRATCH, train_recipe=Recipe().hash)
     context = Context(train=Recipe(), finetune=STEP)
     _, bases, tuning, *_ = facts(frame(*tuned, control), context)
     assert f"trained by {in_words(Recipe())} (recipe {Recipe().hash})" in bases
     assert tuning.startswith(f"Tuning: {in_words(STEP)} (recipe {STEP.hash}); recipe ffffffffffff, 200 epochs")
-    assert "the dense networks' recipe over that length, for random alone" in tuning
+    assert "the dense networks' recipe over that length, for scratch alone" in tuning
     old = facts(frame(L1), context)
     assert "recipe 0123456789ab, 150 epochs, not the suite's as it is now" in old[2]
     assert "training recipe 0123456789ab." in old[1]
@@ -85,24 +85,21 @@ def test_macs_are_told_in_points() -> None:
 
 def test_all_facts_of_a_plain_table() -> None:
     gpu = change(DAAR, 1, hardware_cpu="Xeon", hardware_cores=8, hardware_gpu="H200")
-    assert facts(frame(L1, gpu, RANDOM), Context(names=named({"random": "Random"}))) == (
+    assert facts(frame(L1, gpu, SCRATCH), Context(names=named({"scratch": "Fresh"}))) == (
         "Scope: all. Seeds: 0, 1, 2. Calibration images: 640.",
         "Dense weights: one network per seed, the same for all rows of a seed; training recipe 0123456789ab.",
-        "Tuning: recipe 0123456789ab, 150 epochs; recipe ffffffffffff, 200 epochs, for Random alone.",
+        "Tuning: recipe 0123456789ab, 150 epochs; recipe ffffffffffff, 200 epochs, for Fresh alone.",
         "Level of comparison: S3.2 of Wang et al. 2023 (same dense weights and same tuning schedule for every method), "
-        "checked; S4 counts the epochs of pruning too: 0, as scoring and planning train nothing. Test images are read "
-        "once, after all choices.",
+        "checked; S4 counts the epochs of pruning too: 0, as scoring and planning train nothing. Nothing in a run "
+        "is chosen on test images.",
         "MACs removed: rows of one target are 0.00 points apart at most (0.5 are allowed).",
         "Hardware: A: EPYC_7 (2 cores), no GPU; B: Xeon (8 cores), H200. Tuned in bf16.",
     )
 
 
 def test_the_methods_recipe_is_first_whatever_its_hash() -> None:
-    tuning = facts(frame(change(L1, recipe="f" * 12), change(RANDOM, recipe="0" * 12)), CONTEXT)[2]
-    assert (
-        tuning
-        == "Tuning: recipe ffffffffffff, 150 epochs; recipe 000000000000, 200 epochs, for random (control) alone."
-    )
+    tuning = facts(frame(change(L1, recipe="f" * 12), change(SCRATCH, recipe="0" * 12)), CONTEXT)[2]
+    assert tuning == "Tuning: recipe ffffffffffff, 150 epochs; recipe 000000000000, 200 epochs, for scratch alone."
 
 
 def test_only_controls_from_scratch_have_the_dense_networks_recipe() -> None:

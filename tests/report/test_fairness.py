@@ -1,5 +1,6 @@
 """Which rows may stand in one table."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,15 +8,17 @@ import pandas as pd
 import pytest
 
 from daar.errors import InputError
-from daar.report import fairness
+from daar.report import fairness, figures
+from daar.report.ledger import write_ledger
 from daar.report.tables import write_tables
 from tests.report.report_files import draw_all
-from tests.report.report_rows import CONTEXT, DAAR, L1, RANDOM, change, csv, frame, lost, named, rows
+from tests.report.report_rows import CONTEXT, DAAR, L1, RANDOM, SCRATCH, change, csv, frame, lost, named, rows
 
 IMPORTED: dict[str, Any] = {"base_sha256": "a" * 64, "imported": True, "top1_dense": 93.1, "train_recipe": None}
 FAIR = {
     "plain": (L1, DAAR),
-    "a control with a recipe of its own": (L1, DAAR, RANDOM),
+    "a control": (L1, DAAR, RANDOM),
+    "a network from scratch, by a recipe of its own": (L1, DAAR, SCRATCH),
     "half a point of MACs": (L1, change(DAAR, macs_reduction=0.495)),
     "other MACs at another target": (L1, change(DAAR, target=0.7, macs_reduction=0.7)),
     "other MACs, published": (L1, change(DAAR, policy="published", macs_reduction=0.3)),
@@ -27,6 +30,28 @@ FAIR = {
     "schedules of as many epochs": (L1, change(DAAR, schedule="iterative", schedule_options='{"rounds": 3}')),
     "another network": (L1, change(DAAR, network="vgg16_bn", scope="inner", recipe="e" * 12, **IMPORTED)),
 }
+
+
+def test_a_suite_may_allow_more_points_and_the_message_says_how_many() -> None:
+    coarse = frame(change(L1, macs_reduction=0.5013), change(DAAR, macs_reduction=0.5069))
+    with pytest.raises(InputError, match=r"at most 0\.5 points .* set macs_points: 0\.6 in the suite"):
+        fairness.check(coarse)
+    fairness.check(coarse, 0.6)
+    with pytest.raises(InputError, match=r"at most 0\.55 points"):
+        fairness.check(coarse, 0.55)
+
+
+def test_all_outputs_of_a_suite_that_allows_more_points_are_written(tmp_path: Path) -> None:
+    path = csv(tmp_path, change(L1, macs_reduction=0.5013), change(DAAR, macs_reduction=0.5069))
+    with pytest.raises(InputError, match="macs_points"):
+        write_tables(path, tmp_path / "tables", CONTEXT)
+    write_tables(path, tmp_path / "tables", replace(CONTEXT, macs_points=0.6))
+    text = (tmp_path / "tables" / "cifar10-resnet56.md").read_text()
+    assert "0.56 points apart at most (0.6 are allowed)" in text
+    with pytest.raises(InputError, match="macs_points"):
+        figures.accuracy_macs(path, tmp_path / "figures", named(), ())
+    assert figures.accuracy_macs(path, tmp_path / "figures", named(), (), 0.6)
+    write_ledger(path, tmp_path / "tables", named(), {}, 0.6)
 
 
 @pytest.mark.parametrize("name", FAIR)
@@ -66,6 +91,12 @@ UNFAIR = {
     ),
     "scope, no target": (change(DAAR, 0, target=float("nan"), scope="inner"), ("'daar' (adaptive, seed 0)", "inner")),
     "base of a control": (change(RANDOM, 0, base_sha256="9" * 64), ("base_sha256", "'random'")),
+    "recipe of random filters": (change(RANDOM, 0, recipe="e" * 12), ("recipe", "'random'", "seed 0", "e" * 12)),
+    "epochs of random filters": (change(RANDOM, epochs=999), ("epochs", "'random'", "999", "150")),
+    "epochs of random filters at DAAR's widths": (
+        rows("chance", (92.0, 92.0, 92.0), method="random_at", of="daar", control=True, epochs=999),
+        ("epochs", "'chance'", "999", "150"),
+    ),
     "scope of a control": (change(RANDOM, scope="inner"), ("scope", "'random'")),
     "images of a control": (change(RANDOM, calibration_images=64), ("calibration_images", "'random'")),
     "macs of a control": (change(RANDOM, macs_reduction=0.51), ("macs_reduction", "'random'")),

@@ -24,10 +24,10 @@ GOLDEN = """\
 
 - Scope: all. Seeds: 0, 1, 2. Calibration images: 640.
 - Dense weights: one network per seed, the same for all rows of a seed; training recipe 0123456789ab.
-- Tuning: recipe 0123456789ab, 150 epochs; recipe ffffffffffff, 200 epochs, for random (control) alone.
+- Tuning: recipe 0123456789ab, 150 epochs.
 - Level of comparison: S3.2 of Wang et al. 2023 (same dense weights and same tuning schedule for every method), \
-checked; S4 counts the epochs of pruning too: 0, as scoring and planning train nothing. Test images are read once, \
-after all choices.
+checked; S4 counts the epochs of pruning too: 0, as scoring and planning train nothing. Nothing in a run is chosen \
+on test images.
 - MACs removed: rows of one target are 0.00 points apart at most (0.5 are allowed).
 - Hardware: EPYC\\_7 (2 cores), no GPU. Tuned in bf16.
 
