@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from daar.report import comparison
-from daar.report.collect import untuned
+from daar.report.collect import state, untuned
 from daar.report.context import Context
 from daar.report.differences import Difference, Key, between, by_seed, plain
 from daar.report.fairness import own_ratios
@@ -20,6 +20,7 @@ from daar.suite.names import Names
 from daar.training.schedules import ONE_SHOT
 
 _OPTION = "option_"
+_BEFORE = "BN recalibrated (before tuning)"
 
 
 def ablated(rows: pd.DataFrame) -> list[str]:
@@ -51,8 +52,8 @@ def ablation(rows: pd.DataFrame, method: str, context: Context) -> tuple[Sheet, 
     names = [name.removeprefix(_OPTION) for name in numbers.columns if name.startswith(_OPTION)]
     heads = ["Variant", *(["Policy"] if own["policy"].nunique() > 1 else []), *map(_head, names)]
     left = len(heads)
-    heads += ["BN recalibrated (before tuning)", "Tuned top-1", "Difference to the plain one"]
-    cells = grid(headed(_cells(numbers, names, own["seed"].nunique(), context.names)), heads, left, heads)
+    heads += [*([] if untuned(own) else [_BEFORE]), _last(own), "Difference to the plain one"]
+    cells = grid(headed(_cells(numbers, names, own, context.names)), heads, left, heads)
     return Sheet(
         title,
         (Section(None, comparison.facts(own, context), cells),),
@@ -128,8 +129,12 @@ def _head(option: str) -> str:
     return f"{option} (option)"
 
 
+def _last(own: pd.DataFrame) -> str:
+    return f"{state(own).capitalize()} top-1"
+
+
 def _cells(
-    numbers: pd.DataFrame, names: list[str], usual: int, rows: Names
+    numbers: pd.DataFrame, names: list[str], own: pd.DataFrame, rows: Names
 ) -> Iterator[tuple[str, Mapping[str, Cell | str]]]:
     """The heading and the cells of every row."""
     for row in numbers.to_dict("records"):
@@ -139,11 +144,9 @@ def _cells(
             "Variant": rows.row(row["variant"], row["policy"]),
             "Policy": row["policy"],
             **{_head(name): row[f"{_OPTION}{name}"] for name in names},
-            "BN recalibrated (before tuning)": mean_std_n(
-                row["top1_recalibrated_mean"], row["top1_recalibrated_std"], seeds(row)
-            ),
-            "Tuned top-1": mean_std_n(row["top1_tuned_mean"], row["top1_tuned_std"], seeds(row)),
-            "Difference to the plain one": "reference" if itself else difference(points, usual),
+            _BEFORE: mean_std_n(row["top1_recalibrated_mean"], row["top1_recalibrated_std"], seeds(row)),
+            _last(own): mean_std_n(row["top1_tuned_mean"], row["top1_tuned_std"], seeds(row)),
+            "Difference to the plain one": "reference" if itself else difference(points, own["seed"].nunique()),
         }
         yield target_heading(None if row["own_ratios"] else row["target"]), cells
 
@@ -151,10 +154,10 @@ def _cells(
 def _notes(own: pd.DataFrame, reference: Key, name: str) -> Iterator[str]:
     yield "Accuracies are percent of the test images, mean ± sample standard deviation (n)."
     if untuned(own):
-        yield "Nothing was tuned (0 epochs): tuned top-1 is that after BN recalibration."
+        yield "Nothing was tuned: BN statistics are recalibrated."
     several = own["policy"].nunique() > 1
     under = f" under the same policy; what has none such, and {name} itself, is compared with {reference[1]}"
-    yield f"Difference: tuned top-1 minus that of {name}{under if several else ''}."
+    yield f"Difference: {state(own)} top-1 minus that of {name}{under if several else ''}."
     yield on_intervals(own["seed"].nunique())
     if (own["method"] == "daar").any():
         yield RECONSTRUCTION

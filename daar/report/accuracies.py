@@ -1,17 +1,17 @@
 """The table of accuracies and sizes of one (dataset, network): as numbers, and as a page."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
 from daar.report import comparison, fairness
-from daar.report.collect import finished
+from daar.report.collect import finished, untuned
 from daar.report.context import Context
 from daar.report.differences import BEST, DAAR, Difference, Key, between, by_seed, differences, ranked
 from daar.report.names import pair_title
 from daar.report.notes import on_accuracies, on_differences, on_failures
-from daar.report.sheet import Cell, Heading, Section, Sheet, grid
+from daar.report.sheet import Cell, Grid, Heading, Section, Sheet, grid
 from daar.report.statistics import by_variant, dense
 from daar.report.table_text import (
     count,
@@ -48,6 +48,14 @@ _HEADS = (
 )
 # row → its cell of the last column
 _Machines = dict[tuple[Any, ...], dict[str, Cell | str]]
+# where nothing was tuned: other names, and None for columns that would say the same again
+_UNTUNED = {
+    "Tuned top-1": "Untuned top-1",
+    "Tuned top-5": "Untuned top-5",
+    "Δ (tuned − dense)": "Δ (untuned − dense)",
+    "BN recalibrated": None,
+    "Best-val top-1": None,
+}
 _NARROW = (
     *("Method", "Policy", "Dense top-1", "Tuned top-1", "Δ (tuned − dense)", next(iter(_VERSUS.values()))),
     *("FLOPs (MACs), removed", "Params, removed"),
@@ -97,14 +105,26 @@ def sheet(rows: pd.DataFrame, context: Context, compared: pd.DataFrame | None = 
     parts = []
     if not own.all():
         cells = [_cells(whole), *_by_target(rows[~own], pruned, context, compared, machines)]
-        parts.append(Section(None, comparison.facts(rows[~own], context), grid(cells, _HEADS, 2, _NARROW)))
+        parts.append(Section(None, comparison.facts(rows[~own], context), _grid(cells, rows)))
     if own.any():
         cells = [_cells(whole), *(_cells(row) | machines.get(_place(row), {}) for row in pruned if row["own_ratios"])]
         heading = "At ratios of their own, by MACs"
-        parts.append(Section(heading, comparison.facts(rows[own], context), grid(cells, _HEADS, 2, _NARROW)))
+        parts.append(Section(heading, comparison.facts(rows[own], context), _grid(cells, rows)))
     title = pair_title(str(whole["network"]), str(whole["dataset"]))
     notes = (*on_accuracies(rows), *on_differences(rows[~own], context), *on_failures(rows, context))
     return Sheet(title, tuple(parts), notes)
+
+
+def _grid(cells: Iterable[Heading | Mapping[str, Cell | str]], rows: pd.DataFrame) -> Grid:
+    called: dict[str, str | None] = {head: head for head in _HEADS}
+    if untuned(rows):
+        called |= _UNTUNED
+
+    def named(row: Heading | Mapping[str, Cell | str]) -> Heading | Mapping[str, Cell | str]:
+        return row if isinstance(row, Heading) else {name: row[head] for head in row if (name := called[head])}
+
+    heads, narrow = ([name for head in all_of if (name := called[head])] for all_of in (_HEADS, _NARROW))
+    return grid(map(named, cells), heads, 2, narrow)
 
 
 def _by_target(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from daar.report import failures
-from daar.report.collect import untuned
+from daar.report.collect import state, untuned
 from daar.report.context import Context
 from daar.report.differences import plain
 from daar.report.table_text import RECONSTRUCTION
@@ -13,19 +13,17 @@ from daar.report.table_text import RECONSTRUCTION
 
 def on_accuracies(rows: pd.DataFrame) -> Iterator[str]:
     """What the columns of accuracies and sizes are."""
-    yield (
-        "Accuracies are percent of the test images, Val top-1 of the validation images; tuned: last epoch, best-val: "
-        "epoch with the best validation accuracy."
+    last = (
+        "BN statistics are recalibrated, nothing is tuned"
+        if untuned(rows)
+        else "tuned: last epoch, best-val: epoch with the best validation accuracy"
     )
+    yield f"Accuracies are percent of the test images, Val top-1 of the validation images; {last}."
     yield "Mean ± sample standard deviation (n). Δ is taken per seed, in points, then averaged."
     yield "FLOPs means MACs: multiply-accumulates of conv and linear layers for one image; thop adds BN."
-    if untuned(rows):
-        yield "Nothing was tuned (0 epochs): tuned top-1 is that after BN recalibration."
     if rows["imported"].any():
-        yield (
-            f"One base, {rows['seed'].nunique()} tunings: the dense network was imported, so a seed sets only the "
-            "calibration images, random importance and the order of tuning."
-        )
+        sets = " and random importance" if untuned(rows) else ", random importance and the order of tuning"
+        yield f"One imported dense network: a seed sets only the calibration images{sets}."
     if rows["saw_val"].any():
         yield "The base was trained on the validation images: they are seen, and nothing was chosen on them."
     if (rows["method"] == "daar").any():
@@ -40,7 +38,7 @@ def on_differences(rows: pd.DataFrame, context: Context) -> Iterator[str]:
     daar = plain(rows, "daar", context.names)
     fewer = "" if rows["failed"].isna().all() else " (where not all rows have all seeds, of those with the most)"
     yield (
-        f"vs best comparison: tuned top-1 minus that of the method with the highest mean at the target{fewer}, "
+        f"vs best comparison: {state(rows)} top-1 minus that of the method with the highest mean at the target{fewer}, "
         "controls and variants of DAAR left out; it is the row that says reference."
         + (f" vs DAAR: minus that of {context.names.row(*daar)}." if daar else "")
     )
@@ -48,8 +46,8 @@ def on_differences(rows: pd.DataFrame, context: Context) -> Iterator[str]:
     if usual < 2:
         return
     if rows["imported"].any():
-        yield "Pairs are of tunings of one imported network: intervals say nothing of other dense networks."
-    yield "Bold: the method with the highest tuned top-1 at the target, unless it is tied with the second."
+        yield "Pairs are of seeds of one imported network: intervals say nothing of other dense networks."
+    yield f"Bold: the method with the highest {state(rows)} top-1 at the target, unless it is tied with the second."
 
 
 def on_intervals(seeds: int) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from daar.errors import InputError
 from daar.report import sheet_files
-from daar.report.collect import finished, read_results
+from daar.report.collect import finished, read_results, state
 from daar.report.differences import Difference, between
 from daar.report.fairness import own_ratios
 from daar.report.names import pair_title
@@ -108,7 +108,8 @@ def _line(ours: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, Any]:
 
 def _sheet(ours: str, theirs: str, numbers: pd.DataFrame, both: list[pd.DataFrame]) -> Sheet:
     usual = int(both[0]["seed"].nunique())
-    heads = ("Method", f"{ours}: tuned top-1", f"{theirs}: tuned top-1", f"{ours} − {theirs}")
+    named = [f"{name}: {state(rows)} top-1" for name, rows in zip((ours, theirs), both, strict=True)]
+    heads = ("Method", *named, f"{ours} − {theirs}")
     cells = (
         (
             f"{target_heading(row['target'])}, {pair_title(row['network'], row['dataset'])}",
@@ -144,7 +145,7 @@ def _text(value: Any) -> str:
 
 
 def _notes(numbers: pd.DataFrame, both: list[pd.DataFrame], usual: int) -> Iterator[str]:
-    yield "Tuned top-1 in percent of the test images, mean ± sample standard deviation (n)."
+    yield "Top-1 in percent of the test images, mean ± sample standard deviation (n)."
     yield "Only rows that both suites have are here."
     if numbers["paired"].any():
         yield on_intervals(usual)

@@ -98,6 +98,7 @@ def test_one_seed_has_no_interval() -> None:
         ({"finetuned": "no"}, {}, "theirs is not tuned"),
         ({"finetuned": "scratch"}, {}, "theirs is trained from scratch"),
         ({"tuning_epochs": 151}, {}, "tuned 150 epochs, theirs 151"),
+        ({}, {"epochs": 0}, "ours is not tuned"),
         ({}, {"imported": True, "base_sha256": "a" * 64, "top1_dense": 93.2}, "our dense network is imported"),
     ],
 )

@@ -13,7 +13,21 @@ from daar.report import accuracies, markdown, table_text
 from daar.report.context import Context
 from daar.report.sheet import NONE
 from daar.report.tables import write_tables
-from tests.report.report_rows import CONTEXT, DAAR, DENSE, L1, RANDOM, TITLES, change, csv, frame, lost, named, rows
+from tests.report.report_rows import (
+    CONTEXT,
+    DAAR,
+    DENSE,
+    L1,
+    RANDOM,
+    SCRATCH,
+    TITLES,
+    change,
+    csv,
+    frame,
+    lost,
+    named,
+    rows,
+)
 
 # worked out by hand. Tuned l1: mean 92.8, deviations −0.3, 0.1, 0.2, std √(0.14 / 2) = 0.26, Δ −0.5, −0.3, −0.4.
 # daar: mean 93.4, std 0.1, Δ 0.3, 0.3, 0.0. random: Δ −1.0, −1.2, −1.4. Dense: mean 93.2, std 0.2.
@@ -60,6 +74,9 @@ def page(data: pd.DataFrame, titles: dict[str, str]) -> str:
     return markdown.page(accuracies.sheet(data, Context(named(titles))))
 
 
+SCRATCHED = change(SCRATCH, imported=True, precision=pd.NA)
+
+
 def squeezed(text: str) -> str:
     """Without the padding of the table's cells."""
     return re.sub("-{2,}", "-", re.sub(" +", " ", text))
@@ -69,6 +86,23 @@ def test_golden_markdown(tmp_path: Path) -> None:
     written, *_ = write_tables(csv(tmp_path, RANDOM, L1, DAAR), tmp_path / "tables", CONTEXT)
     assert written.name == "cifar10-resnet56.md"
     assert squeezed(written.read_text(encoding="utf-8")) == GOLDEN
+
+
+def test_nothing_says_tuned_where_nothing_was(tmp_path: Path) -> None:
+    untuned = [change(group, epochs=0, imported=True, precision=pd.NA) for group in (L1, DAAR, RANDOM, DAAR)]
+    untuned[3] = change(untuned[3], variant="daar-spatial", options='{"attention": "spatial"}')
+    written = write_tables(csv(tmp_path, *untuned, SCRATCHED), tmp_path / "tables", CONTEXT)
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in written if path.suffix == ".md"}
+    header = next(line for line in pages["cifar10-resnet56"].splitlines() if line.startswith("| Method"))
+    heads = [cell.strip() for cell in header.split("|")[1:-1]]
+    assert heads[2:6] == ["Dense top-1", "Pruned top-1 (no tuning)", "Untuned top-1", "Δ (untuned − dense)"]
+    assert "| Untuned top-1 |" in squeezed(pages["cifar10-resnet56-ablation-daar"])
+    for name in ("cifar10-resnet56", "cifar10-resnet56-ablation-daar"):
+        # the recipe of what is trained from scratch is the one that is left
+        said = re.sub(
+            "untuned|Tuning: .*|same tuning schedule|no tuning|nothing is tuned|Nothing was tuned", "", pages[name]
+        )
+        assert "tun" not in said.lower(), said
 
 
 def test_top5_stands_beside_top1_where_it_was_measured(tmp_path: Path) -> None:
@@ -135,7 +169,7 @@ def test_imported_base_that_saw_val() -> None:
     imported = rows("l1", (92.5, 92.9, 93.0), base_sha256="a" * 64, imported=True, saw_val=True, top1_dense=93.1)
     data = frame(imported)
     text = page(data, {})
-    assert "One base, 3 tunings" in text
+    assert "One imported dense network: a seed sets only the calibration images, random" in text
     assert "nothing was chosen on them" in text
     assert "reconstruction" not in text
     dense, _, method = (line.split("|")[1:-1] for line in text.splitlines() if re.match(r"\| (Dense|\*|l1)", line))
