@@ -73,4 +73,4 @@ lock: $(STAMP) ## resolve the pins again: requirements.lock and environment.yml
 	$(BIN)/python workflow/scripts/lock.py
 
 clean: ## remove all outputs of runs (keeps results/reference and .venv)
-	rm -rf .snakemake results/data results/dense results/demo results/paper
+	rm -rf .snakemake && find results -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +

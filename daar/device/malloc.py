@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 
 _MIB = 1 << 20
-# Option numbers of mallopt in malloc.h, and the values (during a training, after it). Those after it are the largest
+# Option numbers of mallopt in malloc.h, and the values (meanwhile, afterwards). Those afterwards are the largest
 # that glibc's own rule reaches: it raises both limits as blocks are freed, until mallopt is called.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _LIMITS = {_TRIM_THRESHOLD: (2047 * _MIB, 64 * _MIB), _MMAP_THRESHOLD: (1024 * _MIB, 32 * _MIB)}
@@ -20,7 +20,7 @@ _LIMITS = {_TRIM_THRESHOLD: (2047 * _MIB, 64 * _MIB), _MMAP_THRESHOLD: (1024 * _
 
 @contextlib.contextmanager
 def retain_freed_memory(device: torch.device) -> Iterator[None]:
-    """Keep freed memory in the process while a network trains on the CPU; then return it to the system.
+    """Keep freed memory in the process during work with a network on the CPU; then return it to the system.
 
     Does nothing on other devices and under other C libraries.
     """

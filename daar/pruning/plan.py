@@ -35,7 +35,7 @@ class Plan:
     Attributes:
         method: whose importance.
         policy: what made counts of it.
-        scope: `inner` or `all`.
+        scope: `inner`, `all` or `units`.
         target: fraction of the dense MACs to be removed, or None for the policy's own rate.
         target_of: what `target` is a fraction of, if not MACs: `params`.
         macs_dense: of one image, before.

@@ -57,7 +57,7 @@ def plan_by_policy(
         policy: name of the policy.
         options: keyword options of the variant.
         make_loss: makes the calibration loss; called once, and only for a policy that asks for a loss.
-        scope: `inner` or `all`.
+        scope: `inner`, `all` or `units`.
         target: fraction of the dense MACs to be removed, in [0, 1), or None for the policy's own rate.
         round_to: keep multiples of this number of channels in each group.
         network: name in the registry, for a paper's ratios.
@@ -150,7 +150,7 @@ def make_plan(
         options: keyword options of the policy.
         method: whose scores, for the record.
         policy_name: for the record.
-        scope: `inner` or `all`.
+        scope: `inner`, `all` or `units`.
         target: fraction of the dense MACs to be removed, in [0, 1), or None.
         round_to: keep multiples of this number of channels in each group.
         min_channels: the fewest filters that a layer keeps; it also keeps 5 %.

@@ -50,7 +50,7 @@ class SlimReport:
     Attributes:
         method: whose importance.
         policy: what made widths of it.
-        scope: `inner` or `all`.
+        scope: `inner`, `all` or `units`.
         macs_dense: multiply-accumulates of one image, before; conv, linear and matrix products.
         macs: those that are left.
         params_dense: learnable parameters, before.

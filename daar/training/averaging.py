@@ -11,8 +11,8 @@ from daar.models.copying import copied
 class Average:
     """A network whose weights and BN statistics are the moving average of another's; torch's `AveragedModel`.
 
-    After step t it is d · average + (1 − d) · network, with d = min(decay, (1 + t) / (10 + t)), so that the first
-    steps are forgotten soon; after the first step it is the network.
+    After step t it is d · average + (1 − d) · network, with d = min(decay, t / (9 + t)), so that the first steps are
+    forgotten soon; after step 1 it is the network.
 
     Args:
         model: that is trained; copied.

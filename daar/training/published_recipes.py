@@ -17,7 +17,6 @@ from daar.storage.schemas import validate
 from daar.training.recipe import Recipe, from_json
 
 FOLDER = RESOURCES / "recipes"
-PURPOSES = ("train", "finetune")
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,6 @@ class Keeps(Net):
         return self.fc(self.last.mean((2, 3)))
 
 
-class KeepsList(Net):
-    def forward(self, x: Tensor) -> Tensor:
-        self.seen = [self.a(x)]
-        self.seen.append(self.b(self.seen[-1]))
-        return self.fc(self.c(self.seen[-1]).mean((2, 3)))
-
-
 class KeepsBuffer(Net):
     def __init__(self) -> None:
         super().__init__()

@@ -50,7 +50,7 @@ async function sortable() {
   }
 }
 
-// pictures: a panel of another target is faded in its place; a picture that mixes what the filter parts is left out
+// pictures: a panel of another target is faded in its place; a picture that mixes what the filter separates is hidden
 
 function pictures(place) {
   const article = place.closest("article");
@@ -66,7 +66,7 @@ function pictures(place) {
   }
   const note = place.nextElementSibling;
   note.hidden = out.length === 0;
-  note.textContent = `Left out while the page is filtered, since they show what it parts: ${out.join("; ")}.`;
+  note.textContent = `Hidden while a filter is on, because they mix what it separates: ${out.join("; ")}.`;
 }
 
 const pristine = new WeakMap(); // image → its file, as the page was sent
