@@ -17,7 +17,7 @@ INFO = PolicyInfo(
 
 
 # Options come behind `loss`, with the paper's value as default; a variant's `policy_options` set them. A policy that
-# reads the layers' shapes takes `shapes` there: layer → (c_out, c_in/groups, k, k); see baselines/erk.
+# reads the layers' shapes takes `shapes` there: layer → (c_out, c_in/groups, k, k), as erk does.
 def plan(
     groups: Sequence[Any],
     importance: Mapping[str, Any],

@@ -37,9 +37,10 @@ def score(model: nn.Module, batch: Batch, layers: Sequence[str], *, power: float
     # filters: (c_out, c_in/groups, k, k), detached, on the CPU. The BN behind each conv:
     # batch_norms(model, batch.images, layers).
     # Maps on images: `for layer, maps in feature_maps(model, batch.images, layers)`, one forward pass for all layers,
-    # batch by batch; see baselines/hrank. Gradients: filter_gradients and map_gradients; see baselines/taylor.
+    # batch by batch, as method hrank does. Gradients: filter_gradients and map_gradients, as method taylor does.
     return {layer: filters(model, layer).abs().pow(power).sum(dim=(1, 2, 3)) for layer in layers}
 
 
 # A policy of its own is a second function, plan(groups, importance, macs_target, *, macs, loss); INFO.policy then gives
-# it a new name, under which other methods can use it too. Its arguments are in daar/pruning/policy.py.
+# it a new name, under which other methods can use it too. `python -m pydoc daar.pruning.policy` shows its
+# arguments.

@@ -34,31 +34,38 @@ def check(a: Namespace) -> None:
     what = "policy" if method.is_policy else "method"
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         try:
-            problems, number = process.submit(_outcomes, a.folder).result()
+            problems, skipped, number = process.submit(_outcomes, a.folder).result()
         except BrokenProcessPool as error:
             raise InputError(
                 f"{what} {method.name!r} should return from every check, but ended the process in the one after those "
                 "above. Take out what ends it, such as os._exit(), or mend what crashes."
             ) from error
     if problems:
+        without = f" ({skipped} skipped)" if skipped else ""
         raise InputError(
-            f"{what} {method.name!r} fails {problems} of {number} checks; each line above says what to do. See "
-            f"docs/adding-a-{what}.md."
+            f"{what} {method.name!r} fails {problems} of {number} checks{without}; each line above says what to do. "
+            f"See docs/adding-a-{what}.md."
         )
     print(f"{what} {method.name!r} passes all {number} checks")
 
 
-def _outcomes(folder: Path) -> tuple[int, int]:
-    """Run and print each check of the method or policy there: how many fail, and how many there are."""
+def _outcomes(folder: Path) -> tuple[int, int, int]:
+    """Run and print each check of the method or policy there: how many fail, are skipped, and are there."""
     import torch
 
     from daar.conformance import checks
 
     torch.set_num_threads(1)  # sums of many threads may differ in their last bits
     method = discovery.read_folder(folder)
-    problems = 0
+    problems = skipped = 0
     for outcome in checks.outcomes(method):
+        skipped += outcome.skipped
+        if outcome.skipped:
+            continue
         problems += outcome.problem is not None
         said = "ok" if outcome.problem is None else f"FAILS: {outcome.problem}"
         print(f"{outcome.check.name:<34} {said}", flush=True)
-    return problems, len(checks.of(method))
+    if skipped:
+        why = f"they need scores that pass {checks.FORM.name}. Mend that first."
+        print(f"{f'{skipped} other checks':<34} skipped: {why}", flush=True)
+    return problems, skipped, len(checks.of(method))

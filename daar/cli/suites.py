@@ -3,6 +3,7 @@
 Heavy modules are imported where they are needed.
 """
 
+import argparse
 import functools
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from daar.models import own
 from daar.run import preflight, reuse, start
 from daar.run import reproduce as reproduction
 from daar.storage import files, provenance
+from daar.storage.bundled import SCHEMAS
 from daar.suite import reading, records
 from daar.suite.definition import Suite
 
@@ -40,6 +42,9 @@ def add_commands(subparsers: Any) -> None:
 
 def _add_check(suite: Any) -> None:
     command = options.command(suite, "check", check_suite, "validate a suite, find its data, estimate its hours here")
+    # its lines are left as they are: a path that is broken into two cannot be copied
+    command.formatter_class = argparse.RawDescriptionHelpFormatter
+    command.epilog = f"All keys that a suite can have: {SCHEMAS / 'suite.schema.yaml'}"
     options.add_suite(command)
     words = "simulate it on a cluster of machines like this one, and keep for the workflow what its jobs need"
     command.add_argument("--cluster", action="store_true", help=words)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from daar.api import InputError
-from daar.conformance import files, plans, scores
+from daar.conformance import files, plans, scores, subject
 from daar.conformance.subject import BreachError
 from daar.errors import in_one_line, is_out_of_memory, said
 from daar.methods.discovery import Method
@@ -17,17 +17,26 @@ class Check(NamedTuple):
     Attributes:
         name: words with hyphens, as tests are named.
         run: raises BreachError, or InputError, where it does not.
+        needs: without what it means nothing: "scores", or scores of the right "form"; NaN is never the same twice.
     """
 
     name: str
-    run: Callable[[Method], None]
+    run: Callable[[Method], object]
+    needs: str = ""
 
 
 class Outcome(NamedTuple):
-    """What came of a check: None, or what was expected, what was got and how to pass, in one line."""
+    """What came of a check.
+
+    Attributes:
+        check: the one.
+        problem: None, or what was expected, what was got and how to pass, in one line.
+        skipped: whether it was not run, as it needs what FORM has found missing.
+    """
 
     check: Check
     problem: str | None
+    skipped: bool = False
 
 
 _FILES = (
@@ -37,30 +46,36 @@ _FILES = (
     Check("imports", files.imports),
 )
 _RULE = Check("rule", files.rule)
+FORM = Check("scores-have-the-right-form", scores.form)
+# of a check that compares scores with each other, or with what else a method says
+_of_form = functools.partial(Check, needs="form")
+_of_scores = functools.partial(Check, needs="scores")
+_RETURNED = Check("scores-are-returned", subject.score)  # a part of FORM, no check of its own
 _SCORES = (
-    Check("scores-have-the-right-form", scores.form),
-    Check("scores-of-the-layers-asked-for", scores.asked),
-    Check("scores-are-deterministic", scores.deterministic),
-    *(Check(f"scores-under-{mode}", functools.partial(scores.in_mode, mode=mode)) for mode in scores.MODES),
+    FORM,
+    _of_scores("scores-of-the-layers-asked-for", scores.asked),
+    _of_form("scores-are-deterministic", scores.deterministic),
+    *(_of_form(f"scores-under-{mode}", functools.partial(scores.in_mode, mode=mode)) for mode in scores.MODES),
     *(
-        Check(f"labels-{which.replace(' ', '-')}", functools.partial(scores.without_labels, which=which))
+        _of_form(f"labels-{which.replace(' ', '-')}", functools.partial(scores.without_labels, which=which))
         for which in scores.ABSENT
     ),
-    Check("all-left-alone-in-eval-mode", functools.partial(scores.left_alone, training=False)),
-    Check("all-left-alone-in-training-mode", functools.partial(scores.left_alone, training=True)),
+    _of_scores("all-left-alone-in-eval-mode", functools.partial(scores.left_alone, training=False)),
+    _of_scores("all-left-alone-in-training-mode", functools.partial(scores.left_alone, training=True)),
     *(
-        Check(f"scores-and-{what}", functools.partial(scores.depends, what=what))
+        _of_form(f"scores-and-{what}", functools.partial(scores.depends, what=what))
         for what in ("weights", "images", "labels")
     ),
-    Check("another-seed", scores.seeded),
+    _of_form("another-seed", scores.seeded),
     *(
-        Check(f"filters-reordered-in-{block}", functools.partial(scores.permuted, block=block))
+        _of_form(f"filters-reordered-in-{block}", functools.partial(scores.permuted, block=block))
         for block in scores.BLOCKS
     ),
 )
-_EXPLAIN = Check("explain-is-what-it-scores-by", scores.explained)
+_EXPLAIN = _of_form("explain-is-what-it-scores-by", scores.explained)
 _PLANS = tuple(
-    Check(f"plan-for-{reduction}", functools.partial(plans.held, reduction=reduction)) for reduction in plans.REDUCTIONS
+    _of_form(f"plan-for-{reduction}", functools.partial(plans.held, reduction=reduction))
+    for reduction in plans.REDUCTIONS
 )
 
 
@@ -75,9 +90,19 @@ def of(method: Method) -> list[Check]:
 
 
 def outcomes(method: Method) -> Iterator[Outcome]:
-    """Run all checks of a method, one after the other; torch keeps its number of threads."""
+    """Run all checks of a method, one after the other; torch keeps its number of threads.
+
+    Where scores have not the right form, checks that need it are skipped; where there are none, all that need any.
+    """
+    missing: set[str] = set()
     for check in of(method):
-        yield Outcome(check, problem(check, method))
+        if check.needs in missing:
+            yield Outcome(check, None, skipped=True)
+            continue
+        found = problem(check, method)
+        if check == FORM and found is not None:
+            missing = {"form"} if problem(_RETURNED, method) is None else {"form", "scores"}
+        yield Outcome(check, found)
 
 
 def problem(check: Check, method: Method) -> str | None:

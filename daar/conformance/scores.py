@@ -126,7 +126,8 @@ def left_alone(method: Method, *, training: bool) -> None:
             breach("no gradients left in the network", f"{name}.grad", "Take filter_gradients of daar.api, or a copy.")
     for path, part in model.named_modules():
         if any((part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)):
-            breach("no hooks left in the network", f"one on {path or 'the whole'!r}", "Call remove() of its handle.")
+            where = repr(path) if path else "the network itself"
+            breach("no hooks left in the network", f"one on {where}", "Call remove() of its handle.")
 
 
 def depends(method: Method, what: str) -> None:

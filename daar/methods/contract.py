@@ -64,13 +64,44 @@ def _plan(plan: Callable[..., Any], whose: str) -> Callable[..., Any]:
     def checked(groups: Any, importance: Any, macs_target: int | None, *, macs: Any, loss: Any, **given: Any) -> Any:
         raised: list[Exception] = []
         measured = _remembering(loss, raised)
+        counted = _counted(macs, groups or (), whose)
         with faults(whose, plan, raised), torch.inference_mode(mode=False):
-            counts = plan(groups, importance, macs_target, macs=macs, loss=measured, **given)
+            counts = plan(groups, importance, macs_target, macs=counted, loss=measured, **given)
         counts = require_counts(counts, groups or (), whose)
         require_target(counts, groups or (), macs_target, macs, whose)
         return counts
 
     return checked
+
+
+def _counted(macs: Any, groups: Sequence[Any], whose: str) -> Any:
+    """The cost of counts, which says what is wrong with counts that it cannot look up."""
+    if macs is None:
+        return None
+    sizes = {group.name: group.size for group in groups}
+
+    @functools.wraps(macs, updated=())
+    def counted(counts: Any) -> Any:
+        try:
+            return macs(counts)
+        except (IndexError, TypeError):
+            _require_possible(counts, sizes, whose)
+            raise
+
+    return counted
+
+
+def _require_possible(counts: Any, sizes: Mapping[str, int], whose: str) -> None:
+    if not isinstance(counts, Mapping):
+        return
+    for name, count in counts.items():
+        if name in sizes:
+            _require_integer(name, count, whose)
+            if count > sizes[name]:
+                raise InputError(
+                    f"{whose} asks for the MACs of {count} channels of group {name!r}, which has {sizes[name]}. "
+                    "Keep each count within its group's size, as by min(group.size, …)."
+                )
 
 
 def _remembering(loss: Any, raised: list[Exception]) -> Any:
@@ -148,7 +179,9 @@ def unchanged(model: "nn.Module", whose: str) -> Iterator[None]:
     names += [repr(name) for name, value in before.items() if name in after and not _same(value, after[name])]
     modules = dict(model.named_modules())
     names += [
-        repr(path or "the whole") for path, mode in modes.items() if getattr(modules.get(path), "training", 0) != mode
+        f"the training mode of {path!r}" if path else "the training mode"
+        for path, mode in modes.items()
+        if getattr(modules.get(path), "training", 0) != mode
     ]
     kept = {name: wants for name, wants in wanted.items() if name in after}
     names += [f"requires_grad of {name!r}" for name, wants in kept.items() if after[name].requires_grad != wants]
@@ -190,11 +223,21 @@ def require_counts(counts: Any, groups: Sequence[Any], whose: str) -> dict[str, 
                 f"{whose} keeps channels of {in_one_line(repr(name), 100)}, which is none of its {len(names)} groups. "
                 "Return a count for each of `groups`, by its name."
             )
-        if isinstance(count, bool) or not isinstance(count, numbers.Integral):
-            raise InputError(
-                f"{whose} keeps {in_one_line(repr(count), 40)} channels of {name!r}; it must be an integer."
-            )
+        _require_integer(name, count, whose)
+    if missing := [group.name for group in groups if group.name not in counts]:
+        raise InputError(
+            f"{whose} returns no count for group {missing[0]!r}; it must return one for each of its {len(names)} "
+            "groups. Loop over `groups`."
+        )
     return {name: int(count) for name, count in counts.items()}
+
+
+def _require_integer(name: str, count: Any, whose: str) -> None:
+    if isinstance(count, bool) or not isinstance(count, numbers.Integral):
+        raise InputError(
+            f"{whose} keeps {in_one_line(repr(count), 40)} channels of {name!r}; it must be an integer. "
+            "Return int(…) of it."
+        )
 
 
 def require_target(counts: Mapping[str, int], groups: Sequence[Any], target: int | None, macs: Any, whose: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from daar.errors import InputError, unknown
+from daar.errors import InputError, in_one_line, is_out_of_memory, unknown
 from daar.methods import contract, discovery
 from daar.methods.discovery import Method
 from daar.pruning import importance, scoring, weights
@@ -75,6 +75,22 @@ def scores_by(
     model.zero_grad(set_to_none=True)
     if not isinstance(scored, Mapping):
         raise InputError(f"{whose} returns a {type(scored).__name__}; it must be a mapping, layer → scores (c_out,).")
-    plain = {layer: torch.as_tensor(vector).detach().to("cpu", torch.float32) for layer, vector in scored.items()}
+    plain = {layer: _plain(vector, layer, whose) for layer, vector in scored.items()}
     importance.check(plain, importance.widths(graph, scope), whose)
     return plain
+
+
+def _plain(vector: Any, layer: str, whose: str) -> Tensor:
+    """The scores of a layer as float32 on the CPU, whatever they came as; those without values stay on meta."""
+    try:
+        scores = torch.as_tensor(vector).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        got = type(vector).__name__
+        raise InputError(
+            f"{whose} scores {in_one_line(repr(layer), 100)} by a {got} that is no tensor; it must be one (c_out,). "
+            "Return one score for each filter."
+        ) from error
+    # the check says what is wrong with it, in the same words as for a method
+    return scores if scores.is_meta else scores.to("cpu", torch.float32)

@@ -48,13 +48,13 @@ def check(scores: dict[str, Tensor], expected: dict[str, int], whose: str, remed
         scores: layer → (c_out,), as it came.
         expected: layer → c_out, for every layer that was to be scored.
         whose: the method, or the file, for the message.
-        remedy: what the user can do, a sentence.
+        remedy: what the user can do, a sentence; what usually helps a method if empty.
 
     Raises:
         InputError: names the layer and what is wrong with it.
     """
     if wrong := _wrong(scores, expected):
-        raise InputError(f"{whose} {wrong}. {remedy}".rstrip())
+        raise InputError(f"{whose} {wrong}. {remedy or _remedy(scores, expected)}")
 
 
 def _wrong(scores: dict[str, Tensor], expected: dict[str, int]) -> str | None:
@@ -72,6 +72,27 @@ def _wrong(scores: dict[str, Tensor], expected: dict[str, int]) -> str | None:
             index = int((~torch.isfinite(vector)).nonzero()[0])
             return f"scores filter {index} of {layer!r} as {float(vector[index])}; scores must be finite"
     return None
+
+
+def _remedy(scores: dict[str, Tensor], expected: dict[str, int]) -> str:
+    """What usually helps a method with scores that are wrong, by the first that are."""
+    if set(scores) != set(expected):
+        return "Loop over the argument `layers`."
+    return next(filter(None, (_remedy_of(vector, expected[layer]) for layer, vector in scores.items())), "")
+
+
+def _remedy_of(vector: Tensor, count: int) -> str:
+    if vector.dim() > 1 and len(vector) == count:
+        return f"Reduce over dim={tuple(range(1, vector.dim()))}, which leaves one score for each filter."
+    if tuple(vector.shape) != (count,):
+        return f"Return one score for each of its {count} filters."
+    if vector.device.type == "meta":
+        return "A tensor on meta has no values: compute it from the weights or the maps."
+    if vector.dtype != torch.float32 or vector.device.type != "cpu":
+        return "Return scores.float().cpu()."
+    if not bool(torch.isfinite(vector).all()):
+        return "Look for a division by zero or the log of zero, and add a small number such as 1e-12 there."
+    return ""
 
 
 def group_importance(groups: tuple[Group, ...], scores: dict[str, Tensor]) -> Importance:

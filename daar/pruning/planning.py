@@ -218,8 +218,8 @@ def _named(error: policies.TargetError, asked: Asked, policy: str, budget: int |
 def _missed(policy: str, left: int, budget: int, of: str) -> str:
     unit = "MACs" if of == "macs" else "parameters"
     return (
-        f"policy {policy!r} misses the target: it leaves {left:,} {unit}, and {budget:,} or fewer were asked for. Give "
-        f"a lower {of}_reduction, or another policy."
+        f"policy {policy!r} misses the target: it leaves {left:,} {unit}, and {budget:,} or fewer were asked for. "
+        "Correct the policy, which must meet the macs_target that it is given, or choose another."
     )
 
 
@@ -227,7 +227,11 @@ def _check(counts: Counts, groups: Sequence[Group], policy: str) -> None:
     """Refuse counts outside a group's limits."""
     for group in groups:
         if not group.min_kept <= counts.get(group.name, 0) <= group.size:
-            raise InputError(
-                f"policy {policy!r} keeps {counts.get(group.name)} channels of {group.name!r}; "
-                f"it must keep {group.min_kept} to {group.size}. Correct the policy, or choose another."
-            )
+            raise InputError(f"policy {policy!r} {_outside(counts, group)}. Correct the policy, or choose another.")
+
+
+def _outside(counts: Counts, group: Group) -> str:
+    if group.name not in counts:
+        return f"returns no count for group {group.name!r}; it must return one for every group"
+    wanted = f"it must keep {group.min_kept} to {group.size}"
+    return f"keeps {counts[group.name]} channels of {group.name!r}; {wanted}"

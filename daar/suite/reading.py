@@ -18,6 +18,7 @@ from daar.models import libraries
 from daar.models import own as own_networks
 from daar.pruning import own_ratios
 from daar.storage import documents
+from daar.storage.bundled import SCHEMAS
 from daar.storage.schemas import schema, validate
 from daar.suite import checks, paths
 from daar.suite.definition import CONTROLS, MACS_POINTS, Base, Suite, Variant
@@ -70,7 +71,7 @@ def from_config(content: Any, where: str, packs: Path = Path(paths.PACKS)) -> Su
         InputError: a key, a name or a value is wrong; says which and what is allowed.
     """
     content = normal_form(documents.require_json(content, f"{where}: it", "Correct it."))
-    validate(content, "suite", where, "See workflow/schemas/suite.schema.yaml.")
+    validate(content, "suite", where, f"See {SCHEMAS / 'suite.schema.yaml'}.")
     checks.require_possible_paths(content, where)
     networks_dirs = tuple(Path(folder) for folder in content.get("networks_dirs", ()))
     own_networks.use(networks_dirs)

@@ -11,7 +11,10 @@ import torch
 from daar import __version__
 from daar.cli import deployment, measuring, pruning, training
 from daar.cli.main import main
+from daar.errors import InputError
 from daar.methods import discovery
+from daar.storage.bundled import SCHEMAS
+from daar.suite import reading
 from tests.conformance.test_faults import METHOD
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -63,6 +66,15 @@ def commands() -> list[list[str]]:
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
     assert "usage: daar" in run(capsys, *command, "--help")
+
+
+def test_help_says_where_the_keys_of_a_suite_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a line of its own, whole, also where the package is installed in a long path; and so does an unknown key."""
+    place = SCHEMAS / "suite.schema.yaml"
+    assert place.is_file()
+    assert f"All keys that a suite can have: {place}" in run(capsys, "suite", "check", "--help").splitlines()
+    with pytest.raises(InputError, match=re.escape(f"See {place}.")):
+        reading.from_config({"what": 1}, "mine.yaml")
 
 
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:

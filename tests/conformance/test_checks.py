@@ -171,6 +171,47 @@ def test_the_command_says_what_is_wrong_and_ends_with_2(tmp_path: Path) -> None:
     assert "FAILS: method 'mine' changes 'conv1.weight' of the network; score() must leave" in line
 
 
+# a fault that many checks meet: the line that says it, and the checks beyond the form's that are run all the same
+WIDESPREAD = {
+    "NaN": (before("scores = {k: v / 0 * 0 for k, v in scores.items()}"), "as nan; scores must be finite. Look for", 3),
+    "constant": (before("scores = {k: v * 0 for k, v in scores.items()}"), "filters of different scores", 3),
+    "changed": (before("model.train()"), "changes the training mode of the network; score() must leave", 0),
+}
+
+
+@pytest.mark.parametrize(("change", "said", "run"), WIDESPREAD.values(), ids=list(WIDESPREAD))
+def test_a_fault_of_all_scores_is_said_once(
+    change: tuple[str, str], said: str, run: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["method", "check", str(folder(tmp_path, NO_SEED, change))])
+    assert ended.value.code == 2
+    output = capfd.readouterr()
+    lines = output.out.splitlines()
+    [failed] = [line for line in lines if "FAILS" in line]
+    assert failed.startswith("scores-have-the-right-form")
+    assert said in failed
+    skipped = 28 - 6 - run  # four of the files, the rule's, the form's
+    assert lines[-1].startswith(f"{skipped} other checks ")
+    assert "skipped: they need scores that pass scores-have-the-right-form. Mend that first." in lines[-1]
+    assert len(lines) == 6 + run + 1
+    assert f"'mine' fails 1 of 28 checks ({skipped} skipped); each line above says what to do." in output.err
+
+
+def test_another_fault_is_said_though_scores_have_not_the_right_form(tmp_path: Path) -> None:
+    faults = "scores = {k: v * 0 for k, v in scores.items()}\n    random.random()"
+    method = discovery.read_folder(folder(tmp_path, NO_SEED, before(faults)))
+    failed = [outcome.check.name for outcome in checks.outcomes(method) if outcome.problem]
+    assert failed == ["scores-have-the-right-form", "all-left-alone-in-eval-mode", "all-left-alone-in-training-mode"]
+
+
+def test_a_hook_on_the_whole_network_is_named(tmp_path: Path) -> None:
+    change = before("model.register_forward_hook(lambda *_: None)")
+    method = discovery.read_folder(folder(tmp_path, NO_SEED, change))
+    [check] = [check for check in checks.of(method) if check.name == "all-left-alone-in-eval-mode"]
+    assert "no hooks left in the network; got one on the network itself. Call" in str(checks.problem(check, method))
+
+
 @pytest.mark.parametrize("end", ["__import__('os')._exit(0)", "__import__('ctypes').string_at(0)"])
 def test_a_method_that_ends_the_process_does_not_pass(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], end: str

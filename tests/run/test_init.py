@@ -1,6 +1,7 @@
 """The folder that `daar init` writes can be run at once, and nothing is overwritten or half written."""
 
 import os
+import re
 import stat
 from collections import Counter
 from pathlib import Path
@@ -43,6 +44,13 @@ def test_what_is_written_is_a_valid_suite_with_the_template_as_its_method(
     assert [variant.method for variant in suite.variants] == ["my_method", "l1", "random"]
     jobs = {rule: count for rule, count in expected(suite).items() if rule not in ("explain", "attention", "total")}
     assert dry_run("--configfile", "suite.yaml", cwd=folder) == {**jobs, "total": sum(jobs.values())}
+
+
+def test_no_file_is_named_that_only_a_checkout_has(tmp_path: Path) -> None:
+    init.write(tmp_path)
+    for name in files(tmp_path):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert re.findall(r"\b(?:daar|baselines|docs|workflow)/\S+|\b[\w.]+\.schema\.yaml", text) == [], name
 
 
 def test_the_policy_that_is_written_can_be_added_to_the_suite_and_passes_its_checks(
