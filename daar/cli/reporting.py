@@ -73,7 +73,7 @@ def report(a: Namespace) -> None:
         other = None if a.other is None else _other(a.other, request)
         _make(request, a.only, other)
     if a.where or a.only is None:
-        print(where(request.folder))
+        print(where(suite, request.folder))
 
 
 def _other(name: str, request: _Request) -> _Request:
@@ -203,17 +203,24 @@ _PARTS: dict[str, Callable[[_Request], None]] = {
 }
 
 
-def where(folder: Path) -> str:
-    """Where report, tables, figures and records of a suite are, a line each; InputError if some are not there yet."""
+def where(suite: Suite, folder: Path) -> str:
+    """Where report, tables, figures and records of a suite are, a line each; InputError if some are not there yet.
+
+    Args:
+        suite: the suite; records of other settings, of an earlier version of it, do not count.
+        folder: of its results.
+    """
     patterns = {
         "report": "report.html",
         "tables": "tables/*-*.md",
         "figures": "figures/*.png",
         "all numbers": "results.csv",
-        "records": "**/record.json",
     }
+    found = {what: list(folder.glob(pattern)) for what, pattern in patterns.items()}
+    records = (folder / setting.path / "record.json" for setting in suite.settings)
+    found["records"] = [path for path in records if path.exists()]
     # a pair's main table has the shortest name
-    files = {what: sorted(folder.glob(pattern), key=lambda p: (len(str(p)), p)) for what, pattern in patterns.items()}
+    files = {what: sorted(paths, key=lambda p: (len(str(p)), p)) for what, paths in found.items()}
     if missing := [what for what, paths in files.items() if not paths]:
         raise InputError(f"{folder} has no {missing[0]} yet. Run: daar run SUITE.yaml")
     shown = {w: str(p[0]) if len(p) == 1 else f"{p[0]} and {len(p) - 1} more" for w, p in files.items()}

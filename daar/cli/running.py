@@ -56,7 +56,7 @@ def run(a: Namespace) -> None:
     code = start.run(start.command(file, cores, [*dry, *a.snakemake], quiet=a.quiet))
     results = Path(paths.RESULTS) / found.name
     if code == 0 and not a.dry_run and not a.quiet and (results / "report.html").exists():
-        print(where(results))
+        print(where(found, results))
     sys.exit(code)
 
 

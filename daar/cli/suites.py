@@ -4,10 +4,12 @@ Heavy modules are imported where they are needed.
 """
 
 import argparse
+import contextlib
 import functools
 import sys
 import tempfile
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,13 +185,27 @@ def write_suite(a: Namespace) -> None:
     files.write_json(a.out, content)
 
 
+@contextlib.contextmanager
+def _folder_or_temporary(given: Path | None) -> Iterator[Path]:
+    """A folder, or a temporary one, which stays unless it is empty in the end."""
+    if given is not None:
+        yield given
+        return
+    made = Path(tempfile.mkdtemp(prefix="daar-reproduce-"))
+    try:
+        yield made
+    finally:
+        with contextlib.suppress(OSError):  # it holds something
+            made.rmdir()
+
+
 def reproduce(a: Namespace) -> None:
     """`daar reproduce`; exits with 1 where a number differs."""
     cores = gpu.count_cores() if a.cores is None else a.cores
     if cores < 1:
         raise InputError(f"--cores should be 1 or more, got {cores}.")
-    out = Path(tempfile.mkdtemp(prefix="daar-reproduce-")) if a.out is None else a.out
-    compared = reproduction.reproduce(a.record, out, keep_base=a.keep_base, trust=a.trust, cores=cores)
+    with _folder_or_temporary(a.out) as out:
+        compared = reproduction.reproduce(a.record, out, keep_base=a.keep_base, trust=a.trust, cores=cores)
     for line in reproduction.around(records.read(a.record), provenance.environment()):
         print(f"around   {line}")
     for number in compared:

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from daar.progress.state import TRAININGS, Job, Run
+from daar.progress.state import IN_PARTS, TRAININGS, Job, Run
 
 # by how much jobs differ while it says nothing
 _LATE_SECONDS = 10.0
@@ -49,7 +49,7 @@ def _is_overdue(run: Run, job: Job, now: float) -> bool:
 
 
 def _is_long(rule: str) -> bool:
-    return rule in TRAININGS or rule.startswith("score")
+    return rule in (*TRAININGS, *IN_PARTS) or rule.startswith("score")
 
 
 def _rest(run: Run, job: Job, now: float) -> float | None:

@@ -92,18 +92,33 @@ def _bar(share: float, columns: int, *, ascii_only: bool) -> Text:
 
 
 def _at_work(run: Run, jobs: Sequence[Job], now: float, width: int, *, ascii_only: bool) -> list[Text]:
-    """A line for each job: its rule, what it works on, how far it is. The middle gives way where there is no room."""
-    short = width < _NARROW
-    labels = [run.label(job).replace(" seed ", " s" if short else " seed ") for job in jobs]
-    rows = [(job.rule, label, _progress(job, now, short=short)) for job, label in zip(jobs, labels, strict=True)]
-    rule, label, progress = (max(map(len, column)) for column in zip(*rows, strict=True)) if rows else (0, 0, 0)
-    label = max(0, min(label, width - 1 - 3 * len(_GAP) - rule - progress))
+    """A line for each job: its rule, what it works on, how far it is.
+
+    Where there is no room for all words there are fewer; then the middle gives way.
+    """
+    rows = _rows(run, jobs, now, short=width < _NARROW)
+    room = width - 1 - 3 * len(_GAP)
+    if sum(_columns(rows)) > room:
+        rows = _rows(run, jobs, now, short=True)
+    rule, label, progress = _columns(rows)
+    label = max(0, min(label, room - rule - progress))
     lines = []
     for row in rows:
         middle = Text(row[1])
         middle.truncate(label, overflow="crop" if ascii_only else "ellipsis", pad=True)
         lines.append(Text(_GAP).join([Text(""), Text(row[0].ljust(rule), style="cyan"), middle, Text(row[2])]))
     return lines
+
+
+def _rows(run: Run, jobs: Sequence[Job], now: float, *, short: bool) -> list[tuple[str, str, str]]:
+    labels = [run.label(job).replace(" seed ", " s" if short else " seed ") for job in jobs]
+    return [(job.rule, label, _progress(job, now, short=short)) for job, label in zip(jobs, labels, strict=True)]
+
+
+def _columns(rows: Sequence[tuple[str, str, str]]) -> tuple[int, int, int]:
+    """How wide each column is."""
+    rule, label, progress = (max(map(len, column)) for column in zip(*rows, strict=True)) if rows else (0, 0, 0)
+    return rule, label, progress
 
 
 def _progress(job: Job, now: float, *, short: bool) -> str:

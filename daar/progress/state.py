@@ -13,10 +13,12 @@ from daar.progress import logs
 from daar.progress.logs import Epoch
 
 # rules that end a setting and a dense network; those that take a kept record; those told of once all of them are done
-SETTINGS, DENSE, KEPT = ("record", "record_scratch"), ("measure",), ("reuse", "reuse_scratch")
+SETTINGS, DENSE, KEPT = ("record", "record_scratch", "record_scheduled"), ("measure",), ("reuse", "reuse_scratch")
 STAGES = {"latency": "latencies measured", "stability": "stability measured"}
-# trainings, whose logs have epochs
-TRAININGS = ("train", "finetune", "scratch")
+# trainings, whose logs have epochs; those that have them too, but of parts, which do not say when the whole ends
+TRAININGS, IN_PARTS = ("train", "finetune", "scratch"), ("schedule",)
+# attribute of the record by which the workflow names the variants that a suite has with several policies
+AMBIGUOUS = "daar_ambiguous"
 # which of Snakemake's own messages are no news: failed jobs are told of one by one
 _KNOWN = ("At least one job did not complete successfully", "Exiting because a job execution failed")
 _STOPS = ("Terminating processes on user request", "Will exit after finishing currently running jobs")
@@ -64,7 +66,15 @@ class Job:
     def look(self) -> None:
         """Read how far it is."""
         if self.rule in TRAININGS:
-            self.epoch = next((epoch for log in self.logs if (epoch := logs.last_epoch(log))), None)
+            self.epoch = self._last_epoch()
+
+    def val(self) -> str | None:
+        """The last accuracy that its log tells of, in %, once it is done; None where it tells of none."""
+        epoch = self._last_epoch() if self.rule in (*TRAININGS, *IN_PARTS) else None
+        return epoch.val if epoch else None
+
+    def _last_epoch(self) -> Epoch | None:
+        return next((epoch for log in self.logs if (epoch := logs.last_epoch(log))), None)
 
 
 @dataclass
@@ -80,6 +90,7 @@ class Run:
         failed: numbers of the jobs that have failed and are not tried again.
         stopping: whether it was interrupted, and waits for jobs that save their state.
         log: Snakemake's own log of it, once it ends.
+        ambiguous: variants that the suite has with several policies.
     """
 
     began: float | None = None
@@ -90,6 +101,7 @@ class Run:
     failed: set[int] = field(default_factory=set)
     stopping: bool = False
     log: str = ""
+    ambiguous: frozenset[str] = frozenset()
     # rule → seconds of each of its jobs that are done
     took: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _spent: Counter[tuple[str, ...]] = field(default_factory=Counter)
@@ -105,6 +117,9 @@ class Run:
         """Follow a record of Snakemake's log; returns what is to be said."""
         if self.began is None:
             self.began = record.created
+        if (ambiguous := getattr(record, AMBIGUOUS, None)) is not None:
+            self.ambiguous = frozenset(ambiguous)
+            return []
         handlers: dict[Any, Callable[[Any], list[Notice]]] = {
             LogEvent.RUN_INFO: self._planned,
             LogEvent.JOB_INFO: self._started,
@@ -124,16 +139,20 @@ class Run:
         return self._told
 
     def label(self, job: Job) -> str:
-        """What a job works on, as the lines of its log begin; with the dataset where there are several."""
+        """What a job works on, as the lines of its log begin; with dataset and policy where there are several."""
         given = job.wildcards
         parts = [given.get("network", "")]
         if "network" not in given or len(self._datasets) > 1:
             parts.insert(0, given.get("dataset", ""))
         if "seed" in given:
-            parts += ["seed", given["seed"], given.get("variant", "dense" if "recipe" in given else "")]
+            parts += ["seed", given["seed"], self._variant(given) or ("dense" if "recipe" in given else "")]
         elif "variant" in given:
-            parts.append(given["variant"])
+            parts.append(self._variant(given))
         return " ".join(filter(None, (*parts, given.get("target", given.get("setting", "")))))
+
+    def _variant(self, given: Mapping[str, str]) -> str:
+        variant = given.get("variant", "")
+        return f"{variant}, {given['policy']}" if variant in self.ambiguous and "policy" in given else variant
 
     def _planned(self, record: Any) -> list[Notice]:
         self.counts = Counter({rule: int(count) for rule, count in record.stats.items() if rule != "total"})
@@ -157,12 +176,11 @@ class Run:
         if job is None:
             return []
         self.done += 1
-        job.look()
         seconds = record.created - job.since
         self.took[job.rule].append(seconds)
         self._spent[job.subject] += seconds
-        if job.epoch:
-            self._val[job.subject] = job.epoch.val
+        if val := job.val():
+            self._val[job.subject] = val
         return self._news(job)
 
     def _news(self, job: Job) -> list[Notice]:

@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from typing import Any, NoReturn
 import snakemake_logger_plugin_daar as plugin
 from daar.cluster import slurm, watching
 from daar.errors import InputError
+from daar.progress.state import AMBIGUOUS
 from daar.run import locks, metadata, preflight, reuse
 from daar.run.dag import Dag
 from daar.suite import paths
@@ -96,6 +98,25 @@ def check(dag: Dag, *, on_cluster: bool) -> None:
             "all run here"
         )
     _leave_signals_to_snakemake()
+
+
+def tell_policies(dag: Dag, workflow: Any) -> None:
+    """Have the progress, if it is shown, say the policy of variants that have several.
+
+    By a record of Snakemake's log, which the progress gets before that of any job; its level keeps it out of others.
+
+    Args:
+        dag: of the suite.
+        workflow: Snakemake's own.
+    """
+    if plugin.NAME not in workflow.output_settings.log_handler_settings:
+        return
+    policies = Counter(name for name, _ in {(s.variant.name, s.policy) for s in dag.settings.values()})
+    several = sorted(variant for variant, count in policies.items() if count > 1)
+    text = f"variants with several policies: {', '.join(several) or 'none'}"
+    given = {"name": _LOGGER.name, "levelno": logging.DEBUG, "levelname": "DEBUG", "msg": text, AMBIGUOUS: several}
+    # not `_LOGGER.debug`: the logger itself may drop what is of that level
+    _LOGGER.handle(logging.makeLogRecord(given))
 
 
 def _leave_signals_to_snakemake() -> None:

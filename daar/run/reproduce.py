@@ -3,6 +3,7 @@
 Nothing of the record's folder is executed unless it is trusted: records, suites, packed data and weights are data.
 """
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -80,9 +81,10 @@ def reproduce(
     _require_own(config, trust, say)
     dense = _base(record, record_file, root) if keep_base else None
     out = out.resolve()
-    _copy_data(record, root, dense, out / paths.RESULTS)
-    # a kept record would be compared with itself
-    files.write_json(out / "suite.json", {**config, "reuse": False})
+    with _emptied_on_error(out):
+        _copy_data(record, root, dense, out / paths.RESULTS)
+        # a kept record would be compared with itself
+        files.write_json(out / "suite.json", {**config, "reuse": False})
     target = f"{paths.RESULTS}/{record['suite']}/{place}/record.json"
     command = [*start.command(out / "suite.json", cores, ["--directory", str(out)]), "--", target]
     say(f"running: {shlex.join(command)}")
@@ -90,6 +92,21 @@ def reproduce(
     if code := start.run(command, folder=out):
         raise InputError(f"the rerun ended with exit code {code}; its last lines above say why. It is in {out}.")
     return list(compare(record_file.parent, (out / target).parent))
+
+
+@contextlib.contextmanager
+def _emptied_on_error(folder: Path) -> Iterator[None]:
+    """Leave nothing in a folder that was empty or absent, where what is done within fails."""
+    there = folder.exists()
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # the error that came first is the one to tell
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if not there:
+                folder.rmdir()
+        raise
 
 
 def _config(file: Path, record: Mapping[str, Any], root: Path) -> dict[str, Any]:

@@ -53,6 +53,22 @@ def test_a_narrow_terminal_has_the_same_in_fewer_words(run: Run) -> None:
     ]
 
 
+def test_fewer_words_before_a_label_is_cut_where_policies_make_it_long(run: Run) -> None:
+    run.ambiguous = frozenset({"l1"})
+    assert foot(run, 90)[2] == "  finetune  resnet20 seed 0 l1, uniform 0.7  epoch 1/200  val 9.10  ETA 1:02:02"
+    assert foot(run, 79)[1:] == [
+        "  train     resnet20 s1 dense            7/10 val 95.83 ETA 0:10",
+        "  finetune  resnet20 s0 l1, uniform 0.7  1/200 val 9.10 ETA 1:02:02",
+        "  record    resnet20 s0 l1, uniform 0.7  0:02",
+    ]
+    said(run, started(6, "record_scheduled", 70, {**SETTING, "policy": "adaptive"}))
+    assert foot(run, 80)[2:] == [
+        "  finetune          resnet20 s0 l1, uniform 0.7   1/200 val 9.10 ETA 1:02:02",
+        "  record            resnet20 s0 l1, uniform 0.7   0:02",
+        "  record_scheduled  resnet20 s0 l1, adaptive 0.7  0:02",
+    ]
+
+
 @pytest.mark.parametrize("ascii_only", [False, True])
 @pytest.mark.parametrize("width", [1, 8, 20, 40, 59, 60, 79, 80, 81, 200])
 def test_no_line_is_as_wide_as_the_terminal(run: Run, width: int, ascii_only: bool) -> None:

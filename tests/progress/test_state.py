@@ -24,6 +24,7 @@ from tests.progress.events import (
     started,
 )
 
+SCORED = {key: value for key, value in SETTING.items() if key not in ("policy", "scope", "target")}
 EPOCH = "resnet20 seed 0 l1 0.7: epoch 2/2  lr 0.0000  loss 0.9056  train 76.29  val 75.56  10.1 s  ETA 0 s\n"
 
 
@@ -56,6 +57,49 @@ def test_a_line_for_each_setting_and_dense_network_and_for_no_other_job() -> Non
     ]
     assert {kind for kind, _ in lines} == {"news"}
     assert (run.done, run.total, run.running, run.failed) == (6, 6, {}, set())
+
+
+def test_a_setting_of_any_schedule_is_counted_and_told_of_with_its_last_accuracy() -> None:
+    Path("schedule.log").write_text(EPOCH)  # of its last round
+    run, scratch = Run(), {**SETTING, "variant": "l1-scratch"}
+    said(run, planned(schedule=1, record_scheduled=1, record_scratch=1, record=1, reuse=2))
+    lines = said(
+        run,
+        started(1, "schedule", 2, SETTING, "schedule.log"), finished(1, 12),
+        started(2, "record_scheduled", 12, SETTING, "record.log"), finished(2, 13),
+        started(3, "record_scratch", 13, scratch, "record.log"), finished(3, 15),
+    )  # fmt: skip
+    assert [text for _, text in lines] == [
+        "daar: 6 jobs to do for 5 settings",
+        "resnet20 seed 0 l1 0.7: val 75.56, done in 0:11",
+        "resnet20 seed 0 l1-scratch 0.7: done in 0:02",
+    ]
+
+
+def test_every_rule_that_ends_a_setting_is_told_of() -> None:
+    """Rules whose output is a record, and those that inherit from them, be it with another output."""
+    text = "".join(file.read_text() for file in (ROOT / "workflow" / "rules").glob("*.smk"))
+    rules = re.split(r"^ *(?=rule \w+:|use rule \w+ as )", text, flags=re.MULTILINE)
+    ends = [rule for rule in rules if "/record.json" in rule.partition("output:")[2].partition("log:")[0]]
+    named = {match[1] for rule in ends if (match := re.match(r"rule (\w+):", rule))}
+    inherit = re.findall(r"use rule (\w+) as (\w+)", text)
+    assert {*state.SETTINGS, *state.KEPT} == named | {name for base, name in inherit if base in named}
+
+
+@pytest.mark.parametrize("rule", ["finetune", "record", "record_scheduled"])
+def test_the_policy_is_named_where_the_suite_has_several_for_a_variant(rule: str) -> None:
+    Path("job.log").write_text("daar: error: no space left\n")
+    run = Run()
+    said(run, planned(**{rule: 3}), record(None, 1, "", logging.DEBUG, **{state.AMBIGUOUS: ["l1"]}))
+    said(run, started(1, rule, 2, {**SETTING, "policy": "adaptive"}, "job.log"), started(2, "score", 2, SCORED))
+    said(run, started(3, rule, 2, {**SETTING, "variant": "fpgm"}))
+    assert [run.label(job) for job in run.running.values()] == [
+        "resnet20 seed 0 l1, adaptive 0.7",
+        "resnet20 seed 0 l1",
+        "resnet20 seed 0 fpgm 0.7",
+    ]
+    (failure,) = said(run, failed(1, rule, 3, "job.log"))
+    assert failure[1] == f"{rule} resnet20 seed 0 l1, adaptive 0.7 failed: daar: error: no space left [job.log]"
 
 
 def test_what_snakemake_counts_wins_over_what_was_counted_here() -> None:
@@ -210,7 +254,16 @@ def test_little_of_what_snakemake_says_is_news() -> None:
 def test_rules_that_are_named_here_are_rules() -> None:
     text = "".join(file.read_text() for file in (ROOT / "workflow" / "rules").glob("*.smk"))
     rules = set(re.findall(r"^ *rule (\w+):", text, re.MULTILINE)) | set(re.findall(r"use rule \w+ as (\w+)", text))
-    named = {*state.SETTINGS, *state.DENSE, *state.KEPT, *state.STAGES, *state.TRAININGS, "pack", "page"}
+    named = {
+        *state.SETTINGS,
+        *state.DENSE,
+        *state.KEPT,
+        *state.STAGES,
+        *state.TRAININGS,
+        *state.IN_PARTS,
+        "pack",
+        "page",
+    }
     assert named <= rules
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from daar.cluster import slurm, watching
 from daar.errors import InputError
+from daar.progress.state import AMBIGUOUS
 from daar.run import handlers, preflight
 from daar.run.dag import Dag
 from daar.suite import reading
@@ -58,6 +59,19 @@ def test_failures_are_repeated_unless_the_progress_has_said_them(
         handlers.tell_failures(SimpleNamespace(output_settings=settings), ["snakemake.log"])
         assert capsys.readouterr().err.startswith(said)
         assert bool(said) == ("daar" not in loggers)
+
+
+def test_variants_with_several_policies_are_told_to_the_progress_alone(caplog: pytest.LogCaptureFixture) -> None:
+    several = {"l1": ["uniform", "adaptive"]}
+    config = {**SMALL, "methods": ["l1"], "variants": {"l1-soft": {"method": "l1", "policy": "global"}}}
+    dag = Dag(reading.from_config({**config, "policies": several["l1"]}, "here"))
+    for loggers, told in (({}, []), ({"daar": None}, [["l1"]])):
+        workflow = SimpleNamespace(output_settings=SimpleNamespace(log_handler_settings=loggers))
+        handlers._LOGGER.addHandler(caplog.handler)
+        handlers.tell_policies(dag, workflow)
+        handlers._LOGGER.removeHandler(caplog.handler)
+        unique = {id(record): record for record in caplog.records}.values()
+        assert [getattr(record, AMBIGUOUS) for record in unique] == told
 
 
 @dataclass(eq=False)

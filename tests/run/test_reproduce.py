@@ -4,12 +4,15 @@ import copy
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from daar.cli.main import main
 from daar.errors import InputError
+from daar.run import reproduce as reproduction
 from daar.run import start
 from daar.run.reproduce import Compared, around, compare, reproduce
 from tests.report.test_collect import RECORD
@@ -204,6 +207,42 @@ def test_refuses_a_folder_in_use(tmp_path: Path) -> None:
     path = lay(tmp_path)
     with pytest.raises(InputError, match="should be an empty folder"):
         reproduce(path, tmp_path, cores=1)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_copies_that_fail_leave_nothing(
+    tmp_path: Path, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    path, out = lay(tmp_path), tmp_path / "again"
+    if there:
+        out.mkdir()
+
+    def full(*_: Any) -> None:
+        (out / "results" / "data").mkdir(parents=True)
+        raise OSError("no space left")
+
+    monkeypatch.setattr(reproduction, "_copy_data", full)
+    with pytest.raises(OSError, match="no space left"):
+        reproduce(path, out, cores=1)
+    assert (out.exists(), list(tmp_path.glob("again/*")), ran) == (there, [], [])
+
+
+def test_a_refused_command_leaves_no_temporary_folder(
+    tmp_path: Path, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    path = lay(tmp_path)
+    with_method(tmp_path, tmp_path / "results" / RECORD["suite"] / "suite.json", "methods")
+    for record in (tmp_path / "none.json", path):  # absent; code of a stranger
+        with pytest.raises(SystemExit, match="2"):
+            main(["reproduce", str(record), "--cores", "1"])
+        assert list((tmp_path / "tmp").iterdir()) == []
+    assert not ran
+    with pytest.raises(SystemExit, match="2"):  # the rerun failed: what it left says why
+        main(["reproduce", str(path), "--cores", "1", "--trust"])
+    (left,) = (tmp_path / "tmp").iterdir()
+    assert (left / "suite.json").is_file()
 
 
 def test_refuses_another_dense_network(tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ def table(what, pair, caption):
 onstart:
     try:
         handlers.check(dag, on_cluster=ON_CLUSTER)
+        handlers.tell_policies(dag, workflow)
         handlers.let_signals_end(workflow)
         if ON_CLUSTER:
             handlers.check_cluster(dag, workflow, jobs.unmeasured)
