@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
 from daar.pruning.groups import ChannelGraph
-from daar.pruning.proof import slim_error
+from daar.pruning.proof import precision_of, slim_error
 from daar.pruning.repairing import proven_graph
 from daar.pruning.slim import slim
 from tests.judge import Reads, apart, drawn, filters_gone, filters_of, masked, outputs
@@ -142,10 +142,11 @@ def group_of(graph: ChannelGraph, conv_name: str) -> Any:
 def check(net: nn.Module, graph: ChannelGraph, reads: Reads, seeds: int = 3) -> None:
     """Slim against the product's masked network, and against hooks on the dense one."""
     images = torch.randn(IMAGES, generator=torch.Generator().manual_seed(1))
+    rounding = precision_of(net, images).tolerance  # of float32 where an operation makes its own, on some CPUs
     for seed in range(seeds):
         removed = drawn(graph, seed)
         thin = slim(net, graph, removed)
-        assert slim_error(net, thin, graph, removed, images) <= 1e-10
+        assert slim_error(net, thin, graph, removed, images) <= rounding
         assert apart(outputs(thin, images), masked(net, images, filters_gone(graph, removed), reads)) <= 1e-10
         assert removed[group_of(graph, "a").name]
         assert apart(outputs(thin, images), outputs(net, images)) > 1e-6, "what was removed made no difference"
