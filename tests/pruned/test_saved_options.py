@@ -62,7 +62,7 @@ def score(model: nn.Module, batch: Any, layers: Any) -> Mapping[str, Tensor]:
 )
 def test_all_options_come_back(given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if "latency_reduction" in given:  # of a network so small nothing can be measured
-        monkeypatch.setattr("daar.pruned.once.by_latency", lambda made, *_, held: (made(0.3), None))
+        monkeypatch.setattr("daar.pruned.once.by_latency", lambda made, *_, **__: (made(0.3), None))
     torch.manual_seed(0)
     model = enliven(Many())
     target = {} if set(given) & {"params_reduction", "latency_reduction", "ratios"} else {"macs_reduction": 0.2}
