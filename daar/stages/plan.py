@@ -43,7 +43,7 @@ def plan(
         method: whose scores; its plan() options are taken where the policy is its own.
         options: keyword options of the variant.
         policy: name of the policy.
-        scope: `inner`, `all` or `units`.
+        scope: `inner` or `all`.
         target: fraction of the dense MACs to be removed, or None for the policy's own rate.
         packs: folder of the packed dataset; read only by policies that ask for the calibration loss.
         seed: fixes the calibration images.
